@@ -1,0 +1,256 @@
+"""A case is everything about one example, frozen, as a short descriptor and back.
+
+Only the sizes, the regime and a seed are stored; the arrays are filled from the seed when asked for. So an
+example is quick to draw, shrinks to what matters, and is rerun from one word on a command line.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checks.contract import PARAMETERS, input_shapes
+
+Array = NDArray[Any]
+
+DTYPES = ("float64", "float32")
+REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero")
+COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
+LONG = 13
+
+_DESCRIPTOR_FORM = "m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of one case.
+
+    Attributes
+    ----------
+    p : dict
+        The twelve parameters by name.
+    X : array (m, s, e)
+    h0, C0 : array (m, u)
+        Zero where the case has no initial states.
+    dh : array (m, s, u)
+        Cotangent of the hidden state of every step; without the part that arrives as `dhn`.
+    dhn, dCn : array (m, u)
+        Cotangents of the final hidden and the final memory state.
+    """
+
+    p: dict[str, Array]
+    X: Array
+    h0: Array
+    C0: Array
+    dh: Array
+    dhn: Array
+    dCn: Array
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """The twelve parameters, X, h0 and C0 by name."""
+        return {**self.p, "X": self.X, "h0": self.h0, "C0": self.C0}
+
+    @property
+    def cotangents(self) -> dict[str, Array]:
+        """The cotangents dh, dhn and dCn by name."""
+        return {"dh": self.dh, "dhn": self.dhn, "dCn": self.dCn}
+
+    @property
+    def dh_total(self) -> Array:
+        """The cotangent of every step's hidden state with `dhn` folded into the last; exact, by how both are drawn."""
+        total = self.dh.copy()
+        total[..., -1, :] += self.dhn
+        return total
+
+    def astype(self, dtype: Any) -> "Arrays":
+        """Return copies in another dtype."""
+        cast = {name: value.astype(dtype) for name, value in (self.inputs | self.cotangents).items()}
+        return from_named(cast)
+
+
+def from_named(arrays: dict[str, Any]) -> Arrays:
+    """Return `Arrays` from the names of inputs and cotangents."""
+    return Arrays(
+        {name: arrays[name] for name in PARAMETERS}, *(arrays[n] for n in ("X", "h0", "C0", "dh", "dhn", "dCn"))
+    )
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One example.
+
+    Parameters
+    ----------
+    m, s, e, u : int
+        Samples, steps, elements per step, unit cells; each at least 1.
+    dtype : str
+        "float64" or "float32".
+    regime : str
+        "normal": every value from N(0, 1). "x1e-3", "x10", "x100": the same with the parameters scaled.
+        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero.
+    cotangents : str
+        Which are present: "every" step's or the "last" step's h, the final "h", the final memory state "C",
+        joined by "+".
+    states : bool
+        Whether h0 and C0 are drawn, or zero.
+    seed : int
+        Seed of the values.
+
+    Examples
+    --------
+    >>> case = Case(m=1, s=2, e=1, u=3, seed=7)
+    >>> case.descriptor
+    'm1s2e1u3-float64-seed7'
+    >>> Case.parse("m1s2e1u3-float64-x10-every+C-nostates-seed7").regime
+    'x10'
+    """
+
+    m: int
+    s: int
+    e: int
+    u: int
+    dtype: str = "float64"
+    regime: str = "normal"
+    cotangents: str = "every+h+C"
+    states: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("m", "s", "e", "u"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name, known in (("dtype", DTYPES), ("regime", REGIMES), ("cotangents", COTANGENTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected at least 0")
+
+    @property
+    def dims(self) -> tuple[int, int, int, int]:
+        """The sizes (m, s, e, u)."""
+        return self.m, self.s, self.e, self.u
+
+    @property
+    def descriptor(self) -> str:
+        """The case as one word; what stands at its default is left out."""
+        words = [f"m{self.m}s{self.s}e{self.e}u{self.u}", self.dtype]
+        words += [self.regime] if self.regime != "normal" else []
+        words += [self.cotangents] if self.cotangents != "every+h+C" else []
+        words += [] if self.states else ["nostates"]
+        return "-".join([*words, f"seed{self.seed}"])
+
+    @classmethod
+    def parse(cls, descriptor: str) -> "Case":
+        """Return the case that a descriptor names.
+
+        Raises
+        ------
+        ValueError
+            "case 'm1s2' is not of the form m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
+        """
+        match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:-.+)?)-seed(\d+)", descriptor.strip())
+        if not match:
+            raise ValueError(f"case {descriptor!r} is not of the form {_DESCRIPTOR_FORM}")
+        m, s, e, u, seed = (int(match[k]) for k in (1, 2, 3, 4, 6))
+        # "x1e-3" holds the separator itself.
+        words = match[5].replace("x1e-3", "x1e_3").split("-")[1:]
+        found: dict[str, Any] = {}
+        for word in (w.replace("x1e_3", "x1e-3") for w in words):
+            for name, known in (("dtype", DTYPES), ("regime", REGIMES), ("cotangents", COTANGENTS)):
+                if word in known and name not in found:
+                    found[name] = word
+                    break
+            else:
+                if word != "nostates" or "states" in found:
+                    raise ValueError(
+                        f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
+                        f"REGIME one of {', '.join(REGIMES)} and COTANGENTS one of {', '.join(COTANGENTS)}"
+                    )
+                found["states"] = False
+        return cls(m, s, e, u, seed=seed, **found)
+
+    @property
+    def sequences(self) -> bool:
+        """Whether steps before the last carry a cotangent; if not, a layer is run as returning the last step only."""
+        return "last" not in self.cotangents.split("+")
+
+    @property
+    def size(self) -> int:
+        """Number of entries of all gradients together."""
+        return sum(int(np.prod(shape)) for shape in input_shapes(*self.dims).values())
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """The arrays, filled from the seed; not to be written to."""
+        shapes = input_shapes(*self.dims) | {"dh": (self.m, self.s, self.u)}
+        shapes |= {"dhn": (self.m, self.u), "dCn": (self.m, self.u)}
+        values = {}
+        for index, (name, shape) in enumerate(shapes.items()):
+            values[name] = np.random.default_rng((self.seed, index)).standard_normal(shape) * self._scale(name)
+        if not self.states:
+            values["h0"][...] = values["C0"][...] = 0
+        self._keep_cotangents(values)
+        arrays = {name: value.astype(self.dtype) for name, value in values.items()}
+        for value in arrays.values():
+            value.flags.writeable = False
+        return from_named(arrays)
+
+    def _scale(self, name: str) -> float:
+        """Return the scale of one array in this regime."""
+        if self.regime == "mixed":
+            # dh and dhn share theirs, and it is a power of two: their sum stays exact.
+            shared = "dh" if name == "dhn" else name
+            rng = np.random.default_rng((self.seed, *shared.encode()))
+            return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
+        if name in PARAMETERS:
+            return {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0}.get(self.regime, 1.0)
+        return 1.0
+
+    def _keep_cotangents(self, values: dict[str, Array]) -> None:
+        """Zero the cotangents that are absent, and put the last step's on one grid so that dh + dhn is exact."""
+        kinds = self.cotangents.split("+")
+        if "every" not in kinds:
+            values["dh"][:, :-1] = 0
+        if not {"every", "last"} & set(kinds):
+            values["dh"][:, -1] = 0
+        if "h" not in kinds:
+            values["dhn"][...] = 0
+        if "C" not in kinds:
+            values["dCn"][...] = 0
+        grid = self._scale("dh") * 2.0**-10
+        for last in (values["dh"][:, -1], values["dhn"]):
+            last[...] = np.round(last / grid) * grid
+
+
+STRATA: dict[str, Any] = {
+    "s = 1": lambda c: c.s == 1,
+    "s > 4": lambda c: c.s > 4,
+    "s >= 13": lambda c: c.s >= LONG,
+    "m = 1": lambda c: c.m == 1,
+    "m = u": lambda c: c.m == c.u,
+    "e = u": lambda c: c.e == c.u,
+    "e > u": lambda c: c.e > c.u,
+    "odd u": lambda c: c.u % 2 == 1,
+    "u >= 8": lambda c: c.u >= 8,
+    "m >= 5": lambda c: c.m >= 5,
+    "x1e-3": lambda c: c.regime == "x1e-3",
+    "x10": lambda c: c.regime == "x10",
+    "x100": lambda c: c.regime == "x100",
+    "mixed": lambda c: c.regime == "mixed",
+    "zero": lambda c: c.regime == "zero",
+    "states": lambda c: c.states,
+    "no states": lambda c: not c.states,
+    "every": lambda c: "every" in c.cotangents,
+    "last": lambda c: "last" in c.cotangents,
+    "final h": lambda c: "h" in c.cotangents.split("+"),
+    "final C": lambda c: "C" in c.cotangents.split("+"),
+}
+
+
+def strata(case: Case) -> tuple[str, ...]:
+    """Return the names of the strata the case falls in."""
+    return tuple(name for name, holds in STRATA.items() if holds(case))

@@ -1,0 +1,250 @@
+"""What is expected of anybody's LSTM: the names and shapes, and the form in which a target is called.
+
+A target is called in the vector-Jacobian-product form that JAX made standard: forward once, then a pullback
+that turns cotangents of the outputs into gradients of the inputs. Whatever form an LSTM comes in, one of the
+functions here (or an adapter) turns it into a `Target`, and the rest of the harness knows only that.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+GATES = ("f", "i", "g", "o")
+PARAMETERS = tuple(kind + gate for gate in GATES for kind in ("U", "V", "b"))
+INPUTS = (*PARAMETERS, "X", "h0", "C0")
+GRADIENTS = tuple("d" + name for name in INPUTS)
+OUTPUTS = ("h", "Cn")
+
+STATES, CN, DCN, DHN, LAST = "initial states", "Cn", "dCn", "dhn", "last step only"
+
+
+def input_shapes(m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each of the twelve parameters, X, h0 and C0."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for gate in GATES:
+        shapes |= {f"U{gate}": (e, u), f"V{gate}": (u, u), f"b{gate}": (1, u)}
+    return shapes | {"X": (m, s, e), "h0": (m, u), "C0": (m, u)}
+
+
+Pullback = Callable[..., Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An LSTM to be judged.
+
+    Parameters
+    ----------
+    name : str
+        What the user called it.
+    kind : str
+        What it turned out to be, in words.
+    call : callable
+        ``call(p, X, h0, C0, sequences)`` returns ``(h, Cn), pullback``. With `sequences` the output h is (m, s, u),
+        otherwise it may be the last step's (m, u). ``pullback(dh, dCn, dhn)`` returns the gradients by name.
+    lacks : frozenset of str
+        What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", and names of gradients.
+    dtypes : tuple of str
+        The dtypes it computes in.
+    """
+
+    name: str
+    kind: str
+    call: Callable[..., tuple[tuple[Any, Any], Pullback]]
+    lacks: frozenset[str] = frozenset()
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """What the target cannot do that a user would want judged, in the order of the contract."""
+        names = (STATES, *OUTPUTS, DCN, *GRADIENTS)
+        return tuple(name for name in names if name in self.lacks)
+
+
+def from_function(function: Callable[..., Any], name: str | None = None) -> Target:
+    """Return the target of a function in the vjp form.
+
+    Parameters
+    ----------
+    function : callable
+        ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the twelve
+        parameters by name, h (m, s, u), Cn (m, u), and gradients named dUf ... dbo, dX, dh0, dC0. It may take
+        only `(p, X)`, return None for Cn or for a gradient, or have a pullback of `dh` alone: what is lacking is
+        reported as unsupported. An attribute ``function.unsupported``, names of gradients, says the same.
+
+    Raises
+    ------
+    TypeError
+        When `function` cannot be called with two or four arguments.
+    """
+    name = name or getattr(function, "__name__", repr(function))
+    lacks = {DHN, LAST, *getattr(function, "unsupported", ())}
+    if not _accepts(function, 4):
+        if not _accepts(function, 2):
+            raise TypeError(f"{name} takes {_signature(function)}, expected (p, X, h0, C0) or (p, X)")
+        lacks |= {STATES, "dh0", "dC0"}
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        result = function(p, X) if STATES in lacks else function(p, X, h0, C0)
+        (h, Cn), pullback = _unpack(result)
+
+        def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
+            return pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh)
+
+        return (h, Cn), pull
+
+    lacks |= _probe(call, function, STATES not in lacks)
+    return Target(name, "function in the vjp form", call, frozenset(lacks))
+
+
+class ContractError(Exception):
+    """A target returned something of another form than the contract's; the message is for its author."""
+
+
+def _unpack(result: Any) -> Any:
+    """Return `(h, Cn), pullback`, or say in what the result differs from that."""
+    form = "expected ((h, Cn), pullback)"
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        raise ContractError(f"the call returned {_describe(result)}, {form}")
+    outputs, pullback = result
+    if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+        raise ContractError(f"the call returned {_describe(outputs)} as outputs, {form}")
+    if not callable(pullback):
+        raise ContractError(f"the call returned {_describe(pullback)} as pullback, expected a function of (dh, dCn)")
+    return result
+
+
+def _describe(value: Any) -> str:
+    """Return the type of a value and, for a sequence or an array, its size."""
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"a {type(value).__name__}"
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    """Return whether `function` can be called with `count` positional arguments (True where nobody can tell)."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _signature(function: Callable[..., Any]) -> str:
+    """Return the signature as text."""
+    try:
+        return str(inspect.signature(function))
+    except ValueError:
+        return "(...)"
+
+
+def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str]:
+    """Return what one tiny call shows to be lacking; whatever goes wrong in it is for the examples to find."""
+    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
+    p = {name: arrays[name] for name in PARAMETERS}
+    try:
+        result = function(p, arrays["X"], arrays["h0"], arrays["C0"]) if states else function(p, arrays["X"])
+        (_, Cn), pullback = _unpack(result)
+        lacks = {CN, DCN} if Cn is None else set()
+        if not _accepts(pullback, 2):
+            lacks.add(DCN)
+        gradients = call(p, arrays["X"], arrays["h0"], arrays["C0"])[1](np.ones((1, 2, 1)), np.ones((1, 1)))
+        return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
+    except Exception:
+        return set()
+
+
+def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Target:
+    """Return the target of a layer class in EpyNN's form.
+
+    One instance serves all calls of equal u, dtype and `sequences`, so that state left over between calls is
+    caught. Parameters are written through the arrays in `layer.p` where these have the right shape, so that
+    a layer whose `p` are views into bigger arrays is judged as it is used.
+
+    Parameters
+    ----------
+    layer_class : callable
+        ``layer_class(unit_cells=u, sequences=True)`` returns a layer with `compute_shapes(X)`,
+        `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
+        and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
+        `bc['dh0']`, `bc['dC0']`: these are unsupported.
+    """
+    name = name or getattr(layer_class, "__name__", repr(layer_class))
+    constructor = _parameters(layer_class)
+    forward = _parameters(layer_class.forward)  # type: ignore[attr-defined]
+    backward = _parameters(layer_class.backward)  # type: ignore[attr-defined]
+    lacks = set()
+    if not {"h0", "C0"} <= forward:
+        lacks |= {STATES, "dh0", "dC0"}
+    lacks |= {key for key in (DHN, DCN) if key not in backward}
+    if "sequences" not in constructor:
+        lacks.add(LAST)
+    layers: dict[tuple[int, str, bool], Any] = {}
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        u, dtype = p["Vf"].shape[-1], X.dtype
+        key = (u, str(dtype), sequences)
+        if key not in layers:
+            options = {"sequences": sequences, "dtype": dtype, "rng": 0, "unit_cells": u}
+            layers[key] = layer_class(**{k: v for k, v in options.items() if k in constructor})
+            _lend_epynn_needs(layers[key])
+        layer = layers[key]
+        layer.compute_shapes(X)
+        _write_parameters(layer, p)
+        A = layer.forward(X) if STATES in lacks else layer.forward(X, h0=h0, C0=C0)
+        fc = getattr(layer, "fc", {})
+        Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
+
+        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
+            states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
+            gradients = {"dX": layer.backward(dh, **states)}
+            layer.compute_gradients()
+            gradients |= {key: np.array(value) for key, value in layer.g.items()}
+            if STATES not in lacks:
+                bc = getattr(layer, "bc", {})
+                gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
+            return gradients
+
+        return (A, Cn), pullback
+
+    return Target(name, "layer class", call, frozenset(lacks))
+
+
+def _parameters(function: Callable[..., Any]) -> set[str]:
+    """Return the names of the parameters that `function` takes."""
+    try:
+        return set(inspect.signature(function).parameters)
+    except ValueError:
+        return set()
+
+
+def _lend_epynn_needs(layer: Any) -> None:
+    """Give a layer in EpyNN's form what its network would give it: hyperparameters and a random generator."""
+    if not hasattr(layer, "rng"):
+        layer.np_rng = np.random.default_rng(0)
+    if getattr(layer, "se_hPars", None) is None:
+        layer.se_hPars = {}
+
+
+def _write_parameters(layer: Any, p: Mapping[str, Any]) -> None:
+    """Write the parameters into the layer's own arrays, which `initialize_parameters` makes where they are not there."""
+
+    def has_room() -> bool:
+        return all(np.shape(layer.p.get(name)) == value.shape for name, value in p.items())
+
+    if not has_room():
+        layer.initialize_parameters()
+    for name, value in p.items():
+        own = layer.p.get(name)
+        if isinstance(own, np.ndarray) and own.shape == value.shape and own.dtype == value.dtype:
+            own[...] = value
+        else:
+            layer.p[name] = value.copy()

@@ -1,0 +1,97 @@
+"""Every numeric threshold of the harness, each with its derivation beside it.
+
+Units are those of the quantity compared unless the docstring says otherwise.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""rho: half the distance from 1 to the next number."""
+
+SMALLEST_NORMAL = {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
+"""What an operation may lose near zero, on hardware that flushes subnormal results."""
+
+COPIES = 16
+"""Noisy copies. A standard deviation from 16 is within a factor 2 of the true one but for one case in a million
+(chi-square with 16 degrees of freedom); 6 times it is then still 3 true ones. With 4 copies 5.6 were seen."""
+
+MAGNIFICATION = {"float64": 64.0, "float32": 16.0}
+"""The noise is carried by float64. It must stand well above float64's own rounding (hence 64 and not 1) and be so
+small that the answer depends on it linearly (hence not more, and less for float32, whose rho is 2^29 times greater)."""
+
+SIGMAS = 6.0
+"""Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9; see COPIES for why not less."""
+
+CHAOTIC = {"float64": 1e-4, "float32": 1e-3}
+"""Above this share of the largest entry the noise sd says nothing: magnified (64 or 16 times) it is some percent of the
+answer, and the answer no longer depends on it linearly. Such a problem is itself chaotic: inconclusive."""
+
+COMPLEX_STEP_ALL = 600
+"""Largest number of gradient entries for which the complex step is taken in every one of them."""
+
+COMPLEX_STEP_DIRECTIONS = 8
+"""Random directions for the complex step above that. One direction already meets an error in any entry with
+probability 1; eight make its component along all of them small once in 10^6 at most (each below 0.17 of its sd)."""
+
+CHECK_GRAD_STEP = 2.0**-26
+"""The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
+
+CHECK_GRAD_ALL = 40
+"""Largest number of gradient entries for which check_grad takes them all; it costs a forward pass each, twice."""
+
+CHECK_GRAD_MULTIPLES = (2, 3, 5, 9)
+"""Multiples of the step at which the curvature along a random direction is looked at."""
+
+
+def accepted(sd: Array, dtype: str) -> Array:
+    """Return the accepted absolute deviation of every entry: 6 sd, and 4 of the smallest normal number."""
+    return SIGMAS * sd + 4 * SMALLEST_NORMAL[dtype]
+
+
+def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str) -> bool:
+    """Return whether the noise is so large that nothing can be concluded (NaN included)."""
+    largest = max(float(np.max(np.abs(value))) for value in values.values())
+    noisiest = max(float(np.max(sd)) for sd in sds.values())
+    return not noisiest <= CHAOTIC[dtype] * largest + SMALLEST_NORMAL[dtype]
+
+
+def complex_step_accepted(sd: Array, size: Array) -> Array:
+    """Return the accepted difference between reverse mode and the complex step.
+
+    Both carry the rounding of the forward pass (hence sqrt(2)), and the complex step that of its own sum over the
+    outputs, of which `size` is the sum of the terms' sizes.
+    """
+    return SIGMAS * (np.sqrt(2) * sd + 4 * UNIT_ROUNDOFF["float64"] * size)
+
+
+def check_grad_noise(terms: float, value: float, products: float) -> float:
+    """Return nu, the rounding error of one forward difference.
+
+    Each of the two function values is off by about rho (S + |f|), where S = `terms` is the sum of the sizes of what
+    was added up, and x_j + eps is off by rho x_j, which the gradient passes on; all divided by eps.
+    """
+    return 2 * UNIT_ROUNDOFF["float64"] / CHECK_GRAD_STEP * (terms + abs(value) + products)
+
+
+def check_grad_all(curvature: float, noise: float, size: int, sd: float) -> float:
+    """Return the accepted 2-norm that check_grad returns for all entries.
+
+    `curvature` = ||FD(2 eps) - FD(eps)||_2 estimates the truncation error (eps f''/2) and is doubled; every one of
+    `size` differences has noise nu; `sd` is the 2-norm of the gradient's own sd.
+    """
+    return 2 * curvature + np.sqrt(size) * noise + SIGMAS * sd
+
+
+def check_grad_random(curvature: float, noise: float, sd: float) -> float:
+    """Return the accepted value that check_grad returns for a random direction.
+
+    `curvature` = max_k |FD_v(k eps) - FD_v(eps)| / (k - 1) estimates the truncation error and is doubled; several k
+    because one alone may vanish by chance. `sd` is the sum of |v_j| sd_j.
+    """
+    return 2 * curvature + noise + SIGMAS * sd

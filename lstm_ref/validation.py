@@ -1,0 +1,66 @@
+"""What the layer refuses, in words: each check names the argument, what came, what was expected, and the cure."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_unit_cells(unit_cells: Any) -> int:
+    """Return the number of unit cells as an int."""
+    if isinstance(unit_cells, bool) or not isinstance(unit_cells, int | np.integer):
+        raise TypeError(f"unit_cells is {unit_cells!r} ({type(unit_cells).__name__}), expected an int of at least 1")
+    if unit_cells < 1:
+        raise ValueError(f"unit_cells is {unit_cells}, expected at least 1")
+    return int(unit_cells)
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the layer's dtype, float32 or float64."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in DTYPES:
+        raise TypeError(f"dtype is {dtype!r}, expected np.float32 or np.float64")
+    return found
+
+
+def check_clip_gradients(clip_gradients: Any) -> bool | float:
+    """Return False, True, or the positive limit of the global norm."""
+    if isinstance(clip_gradients, bool | np.bool_):
+        return bool(clip_gradients)
+    if not isinstance(clip_gradients, int | float | np.integer | np.floating):
+        raise TypeError(f"clip_gradients is {clip_gradients!r}, expected False, True (limit 0.25) or a positive number")
+    if not clip_gradients > 0:
+        raise ValueError(
+            f"clip_gradients is {clip_gradients!r}, expected a positive limit of the global norm, or False"
+        )
+    return float(clip_gradients)
+
+
+def check_rng(rng: Any) -> np.random.Generator:
+    """Return a Generator for None, a seed or a Generator."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if rng is not None and (isinstance(rng, bool) or not isinstance(rng, int | np.integer)):
+        raise TypeError(f"rng is {rng!r}, expected None, an int seed or a numpy.random.Generator")
+    return np.random.default_rng(rng)
+
+
+def check_array(name: str, value: Any, shape: tuple[int | None, ...], axes: str, dtype: np.dtype[Any]) -> Array:
+    """Return `value` as an array of native byte order; it must have the dtype and, where not None, the sizes given."""
+    array = np.asarray(value)
+    if array.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"{name} has dtype {array.dtype}, expected {dtype}: pass {name}.astype(np.{dtype})")
+    fits = array.ndim == len(shape) and all(
+        want is None or n == want for n, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        sizes = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name} has shape {array.shape}, expected ({sizes}), axes {axes}, no size 0")
+    return array.astype(dtype, copy=False)
