@@ -24,7 +24,7 @@ import numpy as np
 
 from lstm_fast.validation import as_parameter
 
-__all__ = ["GATES", "PARAMETERS", "Parameters", "named_views", "split"]
+__all__ = ["GATES", "PARAMETERS", "NoParameters", "Parameters", "named_views", "split"]
 
 #: The gates in the order of their column blocks.
 GATES = ("g", "f", "i", "o")
@@ -53,9 +53,9 @@ def named_views(W: np.ndarray, prefix: str = "") -> dict[str, np.ndarray]:
 class Parameters(dict):
     """A dict of the twelve parameters, each a view into one matrix `W`.
 
-    Reading ``p['Uf']`` gives the view; writing through it, or assigning ``p['Uf'] = array``, changes
-    `W`. Assignment copies the values, checks shape and dtype, and never rebinds the view. A name
-    appears as a key once it has been assigned. Entries cannot be deleted.
+    Reading ``p['Uf']`` gives the view; writing through it, or assigning ``p['Uf'] = array``,
+    changes `W`. Assignment copies the values, checks shape and dtype, and never rebinds the view.
+    A name appears as a key once it has been assigned. Entries cannot be deleted.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Parameters(dict):
         """Assign every pair, all or none; takes what ``dict.update`` takes."""
         self.assign(dict(*args, **kwargs))
 
-    def __ior__(self, other: Any) -> Parameters:  # type: ignore[override, misc]
+    def __ior__(self, other: Any) -> Parameters:  # type: ignore[misc]
         self.assign(dict(other))
         return self
 
@@ -135,7 +135,7 @@ class Parameters(dict):
         """Refuse to delete."""
         raise TypeError("a parameter cannot be deleted from layer.p; assign to it instead")
 
-    __delitem__ = pop = popitem = clear = _refuse  # type: ignore[assignment]
+    __delitem__ = pop = popitem = clear = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Views do not survive pickling as views: store W and cut it up again.
@@ -145,3 +145,13 @@ class Parameters(dict):
 
     def __setstate__(self, state: tuple[np.ndarray, tuple[str, ...]]) -> None:
         self._rebind(*state)
+
+
+class NoParameters(dict):
+    """What ``layer.p`` is before the number of elements is known: empty, and refusing values."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse to take a value."""
+        raise RuntimeError("the parameters' shapes are not known yet: call compute_shapes(X) first")
+
+    __setitem__ = update = setdefault = __ior__ = _refuse

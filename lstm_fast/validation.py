@@ -43,11 +43,13 @@ def check_units(unit_cells: Any) -> int:
 def check_dtype(dtype: Any) -> np.dtype:
     """Return `dtype` as native float32 or float64."""
     try:
+        if dtype is None:  # np.dtype(None) would be float64
+            raise TypeError
         checked = np.dtype(dtype).newbyteorder("=")
+        if checked.kind != "f" or checked.itemsize not in (4, 8):
+            raise TypeError
     except TypeError:
-        checked = None
-    if dtype is None or checked not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"dtype is {dtype!r}; expected np.float32 or np.float64")
+        raise TypeError(f"dtype is {dtype!r}; expected np.float32 or np.float64") from None
     return checked
 
 
@@ -96,8 +98,9 @@ def _plain(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
             "array"
         ) from None
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
-        cure = f"pass {name}.astype(np.{dtype.name})"
-        if array.dtype.kind == "f":
+        real = ".real" if array.dtype.kind == "c" else ""
+        cure = f"pass {name}{real}.astype(np.{dtype.name})"
+        if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
             cure += f", or build the layer with dtype=np.{array.dtype.name}"
         raise TypeError(
             f"{name} has dtype {array.dtype}; expected {dtype.name}, the layer's dtype: {cure}"

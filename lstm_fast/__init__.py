@@ -1,0 +1,25 @@
+"""A fused LSTM in NumPy: two products a step, everything else in bulk; gradients by hand.
+
+Import ``LSTM`` for the layer. The four ``lstm_*`` functions work on any layer with EpyNN's dicts.
+How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.workspace` (buffers),
+:mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations).
+"""
+
+from lstm_fast.initialization import orthogonal, xavier
+from lstm_fast.layer import LSTM
+from lstm_fast.parameters import (
+    lstm_compute_gradients,
+    lstm_compute_shapes,
+    lstm_initialize_parameters,
+    lstm_update_parameters,
+)
+
+__all__ = [
+    "LSTM",
+    "lstm_compute_gradients",
+    "lstm_compute_shapes",
+    "lstm_initialize_parameters",
+    "lstm_update_parameters",
+    "orthogonal",
+    "xavier",
+]

@@ -1,0 +1,149 @@
+"""Run backpropagation through time: the local derivatives in bulk, then five NumPy calls a step.
+
+With dh_ the whole cotangent of h_t and dC_ that of the memory C_t (both include what comes from
+step t + 1), differentiating :mod:`lstm_fast.forward` gives::
+
+    dh_ = dA_t + dh                                dh from step t + 1
+    dC_ = dC + dh_ [o (1 - C^2)]                   dC from step t + 1
+    do_ = dh_ [C o (1 - o)]
+    df_ = dC_ [C_{t-1} f (1 - f)]
+    di_ = dC_ [g i (1 - i)]
+    dg_ = dC_ [i (1 - g^2)]
+    dC  = dC_ [f]                                  to step t - 1
+    [dh; dx_t] = [V; U] dk_t                       to step t - 1, and the input's
+
+What stands in brackets depends on the forward pass alone, so it is computed for a whole chunk of
+steps before the loop runs over them. The parameters' gradients are one product over all steps,
+dW = sum_t c_t dk_t^T.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lstm_fast.workspace import Tile, Workspace
+
+__all__ = ["local_derivatives", "pack_weights_back", "run_backward", "sum_gradients"]
+
+
+def pack_weights_back(workspace: Workspace) -> None:
+    """Fill the row blocks of [V; U] from the weights that the forward pass used."""
+    back, scaled = workspace._weights_back, workspace.scaled
+    if workspace.back_packed:
+        return
+    assert back is not None
+    columns, rows = back.shape[1:]  # 4u, r
+    for j in range(rows):  # row j of every block
+        source = scaled[j:-1:rows, :columns]
+        np.divide(source, workspace.scale, out=back[: len(source), :, j])
+    workspace.back_packed = True
+
+
+def local_derivatives(tile: Tile, first: int, last: int, out: np.ndarray) -> None:
+    """Fill out (last - first, 6, u, w) with the brackets of this module's heading.
+
+    Neighbouring blocks share a call, h = o C is at hand from the forward pass, and the first two
+    slots of the result hold f C_{t-1} and i g on the way.
+    """
+    one = np.array(1.0, out.dtype)
+    slots, C, h = tile.step_slots[first:last], tile.C[first:last], tile.h[first:last]
+    np.subtract(one, slots[:, 2:5], out[:, 2:5])  # 1 - f, 1 - i, 1 - o
+    np.multiply(out[:, 4], h, out[:, 4])  # do_/dh_: C o (1 - o)
+    np.multiply(slots[:, 2:4], slots[:, 0:2], out[:, 0:2])  # f C_{t-1}, i g
+    np.multiply(out[:, 2:4], out[:, 0:2], out[:, 2:4])  # df_/dC_, di_/dC_
+    np.multiply(out[:, 1], slots[:, 1], out[:, 1])
+    np.subtract(slots[:, 3], out[:, 1], out[:, 1])  # dg_/dC_: i - (i g) g
+    np.multiply(h, C, out[:, 5])
+    np.subtract(slots[:, 4], out[:, 5], out[:, 5])  # dC_/dh_: o - h C
+    out[:, 0] = slots[:, 2]  # dC/dC_: f
+
+
+def run_backward(
+    workspace: Workspace,
+    dA: np.ndarray,
+    dhn: np.ndarray | None,
+    dCn: np.ndarray | None,
+    dX: np.ndarray,
+    dh0: np.ndarray,
+    dC0: np.ndarray,
+) -> None:
+    """Run every tile backwards; fill dX, dh0, dC0 and the workspace's dK.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        As the forward pass left it, with its backward weights packed. Only the backward buffers
+        change, so a second call with other cotangents is as good as the first.
+    dA : numpy.ndarray
+        (m, s, u), or (m, u) for the last step alone.
+    dhn, dCn : numpy.ndarray or None
+        (m, u), further cotangents of the last h and memory; None means zeros.
+    dX : numpy.ndarray
+        (m, s, e), filled.
+    dh0, dC0 : numpy.ndarray
+        (m, u), filled.
+    """
+
+    def run(tile: Tile) -> None:
+        """Load the cotangents and run the steps."""
+        part = slice(tile.first, tile.last)
+        if dA.ndim == 3:
+            tile.dA[...] = dA[part].transpose(1, 2, 0)
+        else:
+            tile.dA[0] = dA[part].T
+        tile.back[0, : tile.u] = 0.0 if dhn is None else dhn[part].T
+        tile.scratch[2] = 0.0 if dCn is None else dCn[part].T
+        _run_tile(tile, workspace.weights_back, dX[part])
+        dh0[part] = tile.back[0, : tile.u].T
+        dC0[part] = tile.scratch[2].T
+
+    workspace.for_each_tile(run)
+
+
+def _run_tile(tile: Tile, weights: np.ndarray, dX: np.ndarray) -> None:
+    """Run one tile from the last step to the first, a chunk at a time; dX (w, s, e)."""
+    matmul, multiply, add = np.matmul, np.multiply, np.add
+    local, u = tile.local, tile.u
+    assert local is not None
+    dh_, dC_, dC_carried = tile.scratch
+    # Where only the last step's h was returned, the others have no cotangent of their own.
+    dA_steps: list[np.ndarray | None] = [None] * (tile.steps - len(tile.dA))
+    dA_steps.extend(tile.dA)
+    for last in range(tile.steps, 0, -len(local)):
+        first = max(0, last - len(local))
+        count = last - first
+        local_derivatives(tile, first, last, local[:count])
+        # From the later chunk: back[0] is free until this chunk's first step; dC was set aside.
+        dh, dC = tile.back[0, :u], dC_carried
+        for dA, (do_dC, dC_part, brackets, dk, blocks, dh_next, dC_next) in zip(
+            reversed(dA_steps[first:last]), reversed(tile.backward_steps[:count]), strict=True
+        ):
+            total = dh if dA is None else add(dA, dh, dh_)
+            multiply(do_dC, total, do_dC)
+            add(dC, dC_part, dC_)
+            multiply(brackets, dC_, brackets)
+            matmul(weights, dk, blocks)
+            dh, dC = dh_next, dC_next
+        dC_carried[...] = dC
+        tile.dK[:, first:last] = tile.local_dK[:count].transpose(1, 0, 2)
+        dX[:, first:last] = tile.back[:count, u : u + tile.e].transpose(2, 0, 1)
+
+
+def sum_gradients(workspace: Workspace) -> np.ndarray:
+    """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
+    dK = workspace.dK
+    assert dK is not None
+    dW = np.empty((workspace.gathered.shape[0], dK.shape[0]), workspace.dtype)
+    done = 0
+    for tile, first, last, count in workspace.gradient_segments():
+        # The columns c_t side by side, (K, steps w), as dK has them.
+        gathered = workspace.gathered[:, :count]
+        columns = tile.columns[first:last].transpose(1, 0, 2)
+        gathered.reshape(columns.shape)[...] = columns
+        dK_part = dK[:, done : done + count].T
+        if done == 0:
+            np.matmul(gathered, dK_part, out=dW)
+        else:
+            dW += np.matmul(gathered, dK_part, out=workspace.partial)
+        done += count
+    return dW

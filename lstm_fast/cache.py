@@ -1,0 +1,207 @@
+"""Give every intermediate of a pass by EpyNN's name, computed from the buffers when first read.
+
+The passes keep packed buffers only. ``layer.fc`` and ``layer.bc`` are mappings that unpack an entry
+into a fresh (m, s, u) array when it is asked for, and remember it. An entry must be read before the
+next forward pass (for `bc`: the next forward or backward pass) overwrites the buffers; later, only
+entries already read are left, and asking for another raises RuntimeError instead of giving values
+of another pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
+
+import numpy as np
+
+from lstm_fast.backward import local_derivatives
+from lstm_fast.packing import GATES
+from lstm_fast.workspace import Tile, Workspace
+
+__all__ = ["BackwardCache", "Cache", "ForwardCache"]
+
+
+class Cache(MutableMapping):
+    """A mapping whose entries are computed on first access.
+
+    Parameters
+    ----------
+    name : str
+        'fc' or 'bc', for messages.
+    ready : dict
+        Entries that need no computing.
+    """
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, name: str, ready: dict[str, Any] | None = None) -> None:
+        self._name = name
+        self._ready = dict(ready or {})
+        self._names = dict.fromkeys((*self.names, *self._ready))
+        self._live = bool(self.names)
+        self.edited = False
+
+    def expire(self) -> None:
+        """Note that the buffers are about to be overwritten."""
+        self._live = False
+
+    def _compute(self, key: str) -> np.ndarray:
+        """Compute an entry from the buffers."""
+        raise NotImplementedError
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key in self._ready:
+            return self._ready[key]
+        if key not in self._names:
+            raise KeyError(key)
+        value = self._compute(key) if self._live else None
+        if value is None or not self._live:  # or overwritten meanwhile, by another thread
+            raise RuntimeError(
+                f"{self._name}[{key!r}] is gone: it was not read before a later pass reused the "
+                "layer's buffers. Read it between the pass it belongs to and the next one"
+            )
+        return self._ready.setdefault(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.edited = True
+        self._names[key] = None
+        self._ready[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._names[key]
+        self._ready.pop(key, None)
+        self.edited = True
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._names))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"<{self._name}: {', '.join(self._names)}>"
+
+
+def _gather(workspace: Workspace, pick: Callable[[Tile], np.ndarray]) -> np.ndarray:
+    """Return (m, s, n) from each tile's feature-major (s, n, w)."""
+    m, s = workspace.shape[:2]
+    parts = [pick(tile) for tile in workspace.tiles]
+    out = np.empty((m, s, parts[0].shape[1]), workspace.dtype)
+    for tile, part in zip(workspace.tiles, parts, strict=True):
+        out[tile.first : tile.last] = part.transpose(2, 0, 1)
+    return out
+
+
+def _linear(workspace: Workspace, tile: Tile, gate: int) -> np.ndarray:
+    """Return a gate's linear activation (s, u, w), by the products that the forward pass made."""
+    u = tile.u
+    k = np.matmul(workspace.weights, tile.columns[:-1, None])  # (s, blocks, r, w)
+    k = k.reshape(len(k), -1, k.shape[-1])[:, gate * u : (gate + 1) * u]
+    return k / workspace.scale[gate * u]
+
+
+class ForwardCache(Cache):
+    """The intermediates of one forward pass.
+
+    X (m, s, e); A as returned; h0, C0 and the final states hn, Cn (m, u); all others (m, s, u).
+    """
+
+    names = tuple("X hp Cp_ f_ f i_ i g_ g o_ o C_ C h A h0 C0 hn Cn".split())
+
+    def __init__(self, workspace: Workspace, sequences: bool) -> None:
+        super().__init__("fc")
+        self._workspace, self._sequences = workspace, sequences
+
+    def _compute(self, key: str) -> np.ndarray:
+        workspace = self._workspace
+        if key == "A":
+            return self["h"].copy() if self._sequences else self["h"][:, -1].copy()
+        if key in ("h0", "C0", "hn", "Cn"):
+            source = {"h0": "hp", "C0": "Cp_", "hn": "h", "Cn": "C_"}[key]
+            return self[source][:, 0 if key.endswith("0") else -1].copy()
+        if key.endswith("_") and key[0] in GATES:
+            gate = GATES.index(key[0])
+            return _gather(workspace, lambda tile: _linear(workspace, tile, gate))
+        if key in GATES:
+            slot = 1 + GATES.index(key)
+            return _gather(workspace, lambda tile: tile.step_slots[:, slot])
+        if key == "Cp_":
+            return _gather(workspace, lambda tile: tile.step_slots[:, 0])
+        attribute = {"X": "x", "C_": "memory"}.get(key, key)
+        return _gather(workspace, lambda tile: getattr(tile, attribute))
+
+
+class BackwardCache(Cache):
+    """The intermediates of one backward pass.
+
+    dX (m, s, e); dh0 and dC0 (m, u); all others (m, s, u). dhn and dCn arrive at a step from the
+    next one (at the last step they are what the caller passed in); dh_ and dC_ are the whole
+    cotangents of h and of the memory; dh and dC are what the step passes back. dA is zero at the
+    steps that are not part of A.
+    """
+
+    names = tuple("dA dhn dh_ dh dCn dC_ dC df_ di_ dg_ do_ dX".split())
+
+    def __init__(
+        self, workspace: Workspace, sequences: bool, ready: dict[str, np.ndarray | None]
+    ) -> None:
+        # The cotangents of the final states that came in are kept under names of no entry.
+        self._final = {name: ready.pop(name) for name in ("dhn", "dCn")}
+        super().__init__("bc", ready)
+        self._workspace, self._sequences = workspace, sequences
+
+    def _compute(self, key: str) -> np.ndarray:
+        workspace, u = self._workspace, self._workspace.shape[3]
+        if key[1] in GATES:  # df_ and its sisters
+            rows = slice(GATES.index(key[1]) * u, (GATES.index(key[1]) + 1) * u)
+            return _gather(workspace, lambda tile: tile.dK[rows].transpose(1, 0, 2))
+        if key == "dA":
+            if self._sequences:
+                return _gather(workspace, lambda tile: tile.dA)
+            m, s, _, u = workspace.shape
+            dA = np.zeros((m, s, u), workspace.dtype)
+            for tile in workspace.tiles:
+                dA[tile.first : tile.last, -1] = tile.dA[0].T
+            return dA
+        if key == "dX":
+            return _gather(workspace, lambda tile: self._back(tile)[:, u : u + tile.e])
+        if key == "dh":
+            return _gather(workspace, lambda tile: self._back(tile)[:, :u])
+        if key in ("dhn", "dCn"):
+            passed = self["dh" if key == "dhn" else "dC"]
+            arriving = np.zeros_like(passed)
+            arriving[:, :-1] = passed[:, 1:]
+            final = self._final[key]
+            if final is not None:
+                arriving[:, -1] = final
+            return arriving
+        if key == "dh_":
+            return self["dA"] + self["dhn"]
+        if key == "dC_":
+            return self._memory_cotangents()
+        return self["dC_"] * _gather(workspace, lambda tile: tile.step_slots[:, 2])  # dC
+
+    def _back(self, tile: Tile) -> np.ndarray:
+        """Return [V; U] dk of every step, (s, R, w), by the products of the backward pass."""
+        dk = np.ascontiguousarray(tile.dK.transpose(1, 0, 2))[:, None]
+        back = np.matmul(self._workspace.weights_back, dk)
+        return back.reshape(tile.steps, tile.padded, -1)
+
+    def _memory_cotangents(self) -> np.ndarray:
+        """Return dC_: its recursion once more, given dh_."""
+        dh_ = self["dh_"]
+        dC_ = np.empty_like(dh_)
+        for tile in self._workspace.tiles:
+            part = slice(tile.first, tile.last)
+            local = np.empty((tile.steps, 6, *tile.C.shape[1:]), dh_.dtype)
+            local_derivatives(tile, 0, tile.steps, local)
+            final = self._final["dCn"]
+            dC = np.zeros_like(tile.C[0]) if final is None else final[part].T
+            for t in reversed(range(tile.steps)):
+                total = dC + dh_[part, t].T * local[t, 5]
+                dC_[part, t] = total.T
+                dC = total * local[t, 0]
+        return dC_

@@ -1,0 +1,66 @@
+"""Spread the tiles of a large batch over Python threads.
+
+A step's products are too small for the BLAS's own threads to help, and the steps must follow one
+another; but tiles are independent of each other until their gradients are summed, and NumPy lets go
+of the interpreter inside every call. This pays where the calls are long: see `workers_for`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Sequence
+
+__all__ = ["run_together", "workers_for"]
+
+#: Elements of one (u, m) array from which a step's calls outlast the switching between threads.
+LARGE_STEP = 16384
+
+
+def workers_for(m: int, u: int) -> int:
+    """Return how many threads a batch of m samples and u unit cells should use.
+
+    As many as the environment allows the BLAS (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS), or else one
+    for each processor this process may use; one if the batch is small.
+    """
+    if m * u < LARGE_STEP:
+        return 1
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        allowed = os.environ.get(name, "")
+        if allowed.isdigit() and int(allowed) > 0:
+            return int(allowed)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_together(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run the tasks, the first in this thread and each other in one of its own; wait for all.
+
+    The threads live for this call only (starting one takes some 50 microseconds), so there is no
+    pool to outlive a fork. They see the caller's context, ``np.errstate`` included. The first
+    exception of any task is raised here, after all tasks have ended.
+    """
+    failures: list[BaseException] = []
+
+    def guarded(task: Callable[[], None]) -> None:
+        """Run a task and keep its exception."""
+        try:
+            task()
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(guarded, task))
+        for task in tasks[1:]
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        tasks[0]()
+    finally:
+        for thread in threads:
+            thread.join()
+    if failures:
+        raise failures[0]
