@@ -49,6 +49,9 @@ class Target:
         What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", and names of gradients.
     dtypes : tuple of str
         The dtypes it computes in.
+    twins : mapping
+        Further gradients it returns and the one of the contract each must equal: a framework with two biases returns
+        two gradients, and both are judged.
     """
 
     name: str
@@ -56,7 +59,7 @@ class Target:
     call: Callable[..., tuple[tuple[Any, Any], Pullback]]
     lacks: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = ("float64", "float32")
-    notes: tuple[str, ...] = field(default=())
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -81,7 +84,7 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     TypeError
         When `function` cannot be called with two or four arguments.
     """
-    name = name or getattr(function, "__name__", repr(function))
+    name = name or str(getattr(function, "__name__", repr(function)))
     lacks = {DHN, LAST, *getattr(function, "unsupported", ())}
     if not _accepts(function, 4):
         if not _accepts(function, 2):
@@ -177,7 +180,7 @@ def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Targ
         and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
         `bc['dh0']`, `bc['dC0']`: these are unsupported.
     """
-    name = name or getattr(layer_class, "__name__", repr(layer_class))
+    name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
     constructor = _parameters(layer_class)
     forward = _parameters(layer_class.forward)  # type: ignore[attr-defined]
     backward = _parameters(layer_class.backward)  # type: ignore[attr-defined]
@@ -235,7 +238,7 @@ def _lend_epynn_needs(layer: Any) -> None:
 
 
 def _write_parameters(layer: Any, p: Mapping[str, Any]) -> None:
-    """Write the parameters into the layer's own arrays, which `initialize_parameters` makes where they are not there."""
+    """Write the parameters into the layer's own arrays; `initialize_parameters` makes those that are not there."""
 
     def has_room() -> bool:
         return all(np.shape(layer.p.get(name)) == value.shape for name, value in p.items())

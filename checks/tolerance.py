@@ -32,12 +32,24 @@ CHAOTIC = {"float64": 1e-4, "float32": 1e-3}
 """Above this share of the largest entry the noise sd says nothing: magnified (64 or 16 times) it is some percent of the
 answer, and the answer no longer depends on it linearly. Such a problem is itself chaotic: inconclusive."""
 
+RESOLUTION = {"float64": 2.0**-31, "float32": 2.0**-2}
+"""A tensor none of whose entries is known to this share of itself (2^22 rho) is inconclusive: rounding blurs all of it.
+In any other, one entry at least shows a relative error of twice that, 1e-9 in float64, whatever the target's own
+rounding does: twice the accepted deviation less at most one accepted deviation."""
+
 COMPLEX_STEP_ALL = 600
 """Largest number of gradient entries for which the complex step is taken in every one of them."""
 
 COMPLEX_STEP_DIRECTIONS = 8
 """Random directions for the complex step above that. One direction already meets an error in any entry with
 probability 1; eight make its component along all of them small once in 10^6 at most (each below 0.17 of its sd)."""
+
+COMPLEX_STEP_DOUBT = 0.5
+"""Share of the accepted difference above which an entry's complex step is taken again with noise. Any share below 1
+is right; a low one shows the true use of the tolerance."""
+
+COMPLEX_STEP_RETAKEN = 32
+"""How many entries, the worst, are taken again; more than a handful would mean a wrong reference."""
 
 CHECK_GRAD_STEP = 2.0**-26
 """The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
@@ -61,20 +73,12 @@ def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str
     return not noisiest <= CHAOTIC[dtype] * largest + SMALLEST_NORMAL[dtype]
 
 
-def complex_step_accepted(sd: Array, size: Array) -> Array:
-    """Return the accepted difference between reverse mode and the complex step.
-
-    Both carry the rounding of the forward pass (hence sqrt(2)), and the complex step that of its own sum over the
-    outputs, of which `size` is the sum of the terms' sizes.
-    """
-    return SIGMAS * (np.sqrt(2) * sd + 4 * UNIT_ROUNDOFF["float64"] * size)
-
-
 def check_grad_noise(terms: float, value: float, products: float) -> float:
     """Return nu, the rounding error of one forward difference.
 
     Each of the two function values is off by about rho (S + |f|), where S = `terms` is the sum of the sizes of what
-    was added up, and x_j + eps is off by rho x_j, which the gradient passes on; all divided by eps.
+    was added up (or of the outputs' own noise over rho, larger than they are where a saturated gate cancels), and
+    x_j + eps is off by rho x_j, which the gradient passes on; all divided by eps.
     """
     return 2 * UNIT_ROUNDOFF["float64"] / CHECK_GRAD_STEP * (terms + abs(value) + products)
 

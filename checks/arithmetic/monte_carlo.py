@@ -40,16 +40,29 @@ class Rounding:
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
         """Return `result` with noise in every copy but the first."""
-        noise = self.rng.standard_normal(result.shape, dtype=np.float32)
+        noisy = result + self._noise(result.shape) * self._size(scale.real)
+        if np.iscomplexobj(result):
+            noisy = noisy + 1j * (self._noise(result.shape) * self._size(scale.imag))
+        return noisy
+
+    def _noise(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return standard normal noise, none in the first copy."""
+        noise = self.rng.standard_normal(shape, dtype=np.float32)
         noise[:1] = 0
-        return result + noise * (scale * (self.magnification * self.rho) + self.magnification * self.underflow)
+        return noise
+
+    def _size(self, scale: NDArray[Any]) -> NDArray[Any]:
+        """Return the standard deviation of the noise for an error of size `scale` times rho."""
+        return self.magnification * (scale * self.rho + self.underflow)
 
 
-# An operation's rounding error over rho: the size of its result for one that is correctly rounded, twice
-# that for tanh (the library's is within two ulps), sqrt(n) times the sum of the terms' sizes for a sum of n terms
-# in whatever order (n roundings, independent, each of a partial sum no larger than that).
-_ROUNDED_ONCE = {np.add, np.subtract, np.multiply, np.true_divide, np.square, np.sqrt}
-_ROUNDED_TWICE = {np.tanh, np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
+# An operation's rounding error over rho: the size of its result for one that is correctly rounded; twice that
+# for a library's exponential or tanh (within two ulps), but for tanh at least 1, since one composed of
+# exponentials, (e^x - e^-x) / (e^x + e^-x), is off by about rho however small its result; sqrt(n) times the sum of the
+# terms' sizes for a sum of n terms in whatever order (n independent roundings, each of a partial sum no larger).
+_PRODUCTS = {np.multiply, np.matmul}
+_ROUNDED_ONCE = {np.add, np.subtract, np.true_divide, np.square, np.sqrt}
+_ROUNDED_TWICE = {np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
 _EXACT = {np.negative, np.positive, np.absolute}
 _MOVES_DATA = {np.stack, np.concatenate, np.swapaxes, np.moveaxis, np.zeros_like, np.copy, np.reshape, np.broadcast_to}
 
@@ -84,20 +97,39 @@ class MonteCarloArray(np.ndarray):
 
 
 def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs: dict[str, Any]) -> NDArray[Any]:
-    """Return the size of an operation's rounding error over rho, entry by entry."""
+    """Return the size of an operation's rounding error over rho, entry by entry; complex for a complex result.
+
+    The parts of a complex number are rounded apart, and a product's are sums of products themselves: with the
+    imaginary part 30 powers of ten below the real one, its error has nothing to do with the number's modulus.
+    """
     if method == "reduce" and ufunc is np.add:
         x = inputs[0]
-        total = np.add.reduce(np.abs(x), **kwargs)
+        total = np.add.reduce(_parts(x), **kwargs)
         return total * np.sqrt(x.size / max(total.size, 1))
     if method == "__call__":
-        if ufunc in _ROUNDED_ONCE:
-            return np.abs(result)
-        if ufunc in _ROUNDED_TWICE:
-            return 2 * np.abs(result)
-        if ufunc is np.matmul:
+        if ufunc in _PRODUCTS:
             x, y = inputs
-            return np.abs(x) @ np.abs(y) * np.sqrt(x.shape[-1])
+            terms = np.sqrt(x.shape[-1]) if ufunc is np.matmul else 1.0
+            return terms * ufunc(_parts(x), _parts(y)) if not np.iscomplexobj(result) else terms * _crossed(ufunc, x, y)
+        if ufunc in _ROUNDED_ONCE:
+            return _parts(result)
+        if ufunc in _ROUNDED_TWICE:
+            return 2 * _parts(result)
+        if ufunc is np.tanh:
+            parts = 2 * _parts(result)
+            return np.maximum(parts.real, 1) + 1j * parts.imag if np.iscomplexobj(parts) else np.maximum(parts, 1)
     raise TypeError(f"{ufunc.__name__} ({method}) has no noise model")
+
+
+def _parts(x: Any) -> Any:
+    """Return the absolute value, part by part."""
+    return np.abs(np.real(x)) + 1j * np.abs(np.imag(x)) if np.iscomplexobj(x) else np.abs(x)
+
+
+def _crossed(ufunc: np.ufunc, x: Any, y: Any) -> Any:
+    """Return the sizes of what the two parts of a complex product are sums of."""
+    xr, xi, yr, yi = (np.abs(part) for part in (np.real(x), np.imag(x), np.real(y), np.imag(y)))
+    return ufunc(xr, yr) + ufunc(xi, yi) + 1j * (ufunc(xr, yi) + ufunc(xi, yr))
 
 
 def _wrap(result: NDArray[Any], rounding: Rounding) -> "MonteCarloArray":
@@ -127,5 +159,13 @@ def noisy_copies(array: NDArray[Any], copies: int, rounding: Rounding) -> MonteC
 def spread(result: MonteCarloArray) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the exact copy and the standard deviation of its rounding error."""
     plain = result.view(np.ndarray)
-    deviation = plain[1:] - plain[0]
-    return plain[0], np.sqrt(np.mean(np.square(deviation), axis=0)) / result.rounding.magnification
+    return plain[0], deviation(plain, result.rounding)
+
+
+def deviation(copies: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
+    """Return the standard deviation of the rounding error of real copies, of which the first is exact."""
+    size = np.abs(copies[1:] - copies[0])
+    # Scaled by the largest, so that no square of a tiny deviation is lost to underflow.
+    largest = np.max(size, axis=0)
+    share = size / np.where(largest > 0, largest, 1)
+    return largest * np.sqrt(np.mean(np.square(share), axis=0)) / rounding.magnification

@@ -1,0 +1,95 @@
+# The front door. It needs python3 (3.11 or later, with venv) and make, and nothing installed beforehand.
+# Everything goes into VENV; `make help` lists what there is.
+
+VENV ?= .venv
+PYTHON ?= python3
+WORKERS ?= 2
+TORCH ?= torch==2.13.0
+EPYNN ?= epynn==1.2.13
+FLINT ?= python-flint>=0.7
+BENCH ?=
+
+# A CI service sets CI. Which profiles there are is said in tests/README.md.
+ifneq ($(CI),)
+export HYPOTHESIS_PROFILE ?= ci
+endif
+
+bin := $(VENV)/bin
+pip := $(bin)/python -m pip install -q --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help verify test lint peers bench clean
+
+help: ## say what there is
+	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
+	@echo 'make test     run the whole test suite, but for what needs another implementation'
+	@echo 'make lint     ruff check, ruff format --check, mypy'
+	@echo 'make peers    the tests with real PyTorch, EpyNN and python-flint, and lstm-checks verify torch'
+	@echo 'make bench    time lstm_fast against PyTorch, e.g. make bench BENCH="--dtype float64 --points 0 1 2"'
+	@echo 'make clean    remove $(VENV) and all caches'
+	@echo
+	@echo 'Each installs what it needs into $(VENV) first. Variables:'
+	@echo '  PYTHON=python3.13   the interpreter (default: python3, at least 3.11)'
+	@echo '  VENV=DIRECTORY      where to install (default: .venv)'
+	@echo '  WORKERS=N           processes for make test (default: 2)'
+	@echo '  TORCH=...           what make peers and make bench install (default: $(TORCH))'
+
+verify: $(VENV)/.test
+	$(bin)/lstm-checks verify
+
+test: $(VENV)/.test
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer"
+
+lint: $(VENV)/.dev
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+
+# The second line: these skip themselves under `make test`, which does without python-flint.
+peers: $(VENV)/.peers
+	$(bin)/python -m pytest -m peer
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_certify.py tests/test_vectors.py
+	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
+	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
+
+bench: $(VENV)/.torch
+	$(bin)/python benchmarks/bench_layers.py $(BENCH)
+
+# Each file says that something has been installed, since pyproject.toml last changed.
+$(VENV)/.test: pyproject.toml
+	@command -v '$(PYTHON)' >/dev/null || { \
+		echo 'lstm-checks needs Python 3.11 or later, but there is no $(PYTHON). Name one: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11) and ( \
+		"lstm-checks needs Python 3.11 or later, but $(PYTHON) is %s (%s). Name another one: make PYTHON=python3.12 ..." \
+		% (sys.version.split()[0], sys.executable)))'
+	@echo 'Installing into $(VENV) ...'
+	@$(bin)/python -m pip --version >/dev/null 2>&1 || '$(PYTHON)' -m venv --clear $(VENV)
+	@$(pip) -e '.[test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	@echo 'Installing ruff and mypy into $(VENV) ...'
+	@$(pip) -e '.[dev]'
+	@touch $@
+
+# On Linux the default brings CUDA's libraries too, unless the package index holds a build for the CPU alone.
+# Elsewhere, or for another version, set TORCH: make peers TORCH='torch>=2.2'
+$(VENV)/.torch: $(VENV)/.test
+	@echo 'Installing $(TORCH) into $(VENV); that can take minutes ...'
+	@$(pip) '$(TORCH)'
+	@touch $@
+
+# EpyNN without what it depends on: its layer needs NumPy alone.
+$(VENV)/.peers: $(VENV)/.torch
+	@echo 'Installing $(EPYNN) and $(FLINT) into $(VENV) ...'
+	@$(pip) --no-deps '$(EPYNN)'
+	@$(pip) '$(FLINT)'
+	@touch $@
+
+clean:
+	@if [ -e '$(VENV)' ] && [ ! -f '$(VENV)/pyvenv.cfg' ]; then \
+		echo '$(VENV) is no virtual environment; not removed' >&2; exit 1; fi
+	rm -rf '$(VENV)' build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The doors to other frameworks: one file each, imported only when its framework is the target."""

@@ -1,0 +1,80 @@
+"""Calling a target safely: whatever it does, what comes back is an Outcome and never its exception."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from checks.cases import Arrays
+from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of a target gave.
+
+    Attributes
+    ----------
+    values : dict
+        Copies of what it returned: h, Cn and its gradients by name; whatever type they came in.
+    error : str
+        What went wrong instead, in one sentence; empty if nothing did.
+    aliased : tuple
+        The very objects it returned, by name, to see whether a later call writes to them.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    aliased: tuple[tuple[str, Any], ...] = ()
+
+
+def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
+    """Return what a forward pass and a pullback of the target gave.
+
+    Without `sequences`, a target that can return the last step alone is asked to.
+    """
+    sequences = sequences or LAST in target.lacks
+    dhn_apart = DHN not in target.lacks
+    dh = arrays.dh if dhn_apart else arrays.dh_total
+    stage = "forward"
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
+            outputs = {"h": _copy(h), "Cn": _copy(Cn)}
+            stage = "pullback"
+            gradients = pullback(
+                dh.copy() if sequences else dh[:, -1].copy(),
+                arrays.dCn.copy(),
+                arrays.dhn.copy() if dhn_apart else None,
+            )
+        if not isinstance(gradients, Mapping):
+            raise ContractError(f"the pullback returned a {type(gradients).__name__}, expected gradients by name")
+        values = outputs | {str(name): _copy(value) for name, value in gradients.items() if name not in OUTPUTS}
+        aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
+        return Outcome(values, aliased=aliased)
+    except ContractError as error:
+        return Outcome(error=str(error))
+    except (Exception, SystemExit) as error:
+        return Outcome(error=f"{stage} raised {type(error).__name__}: {_first_line(error)}")
+
+
+def _copy(value: Any) -> Any:
+    """Return a copy of an array, or the value itself where it is none."""
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def can_run(target: Target, arrays: Arrays) -> str:
+    """Return what the case asks of the target that it lacks; empty if nothing."""
+    if STATES in target.lacks and (arrays.h0.any() or arrays.C0.any()):
+        return STATES
+    if {CN, DCN} & target.lacks and arrays.dCn.any():
+        return DCN
+    return ""

@@ -1,0 +1,185 @@
+"""Comparing what came with what was due: structure, then dtype, shape, finiteness, and only then values.
+
+Nothing is ever broadcast: a (u,) for a (1, u) is a wrong shape and not a match.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checks import tolerance
+from checks.contract import GATES, GRADIENTS, OUTPUTS, Target
+from checks.oracles import Expected
+
+Array = NDArray[Any]
+
+
+class Verdict(StrEnum):
+    """What is said of a claim about a target on a case; only a pass counts as pass."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    VACUOUS = "vacuous"
+    INCONCLUSIVE = "inconclusive"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """One tensor's departure from what was due.
+
+    Attributes
+    ----------
+    tensor : str
+        Its name.
+    kind : str
+        "missing", "extra", "type", "dtype", "shape", "finite" or "value".
+    message : str
+        One line: value, expectation, tolerance.
+    wrong, size : int
+        Entries out of tolerance, and all.
+    where : str
+        Which entries, if they form a pattern: "row 2".
+    index : tuple of int
+        The worst entry.
+    """
+
+    tensor: str
+    kind: str
+    message: str
+    wrong: int = 0
+    size: int = 0
+    where: str = ""
+    index: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A verdict on one thing that was claimed, with the share of the tolerance that was used."""
+
+    name: str
+    verdict: Verdict
+    use: float = 0.0
+    discrepancy: Discrepancy | None = None
+    reason: str = ""
+
+
+def compare(values: Mapping[str, Any], expected: Expected, target: Target, dtype: str) -> list[Claim]:
+    """Return a claim for h, Cn, each of the 15 gradients and each twin, and a failed one for each unknown name."""
+    claims = []
+    for names in (OUTPUTS, GRADIENTS):
+        chaotic = expected.chaotic(names)
+        for name in names:
+            if name in target.lacks:
+                claims.append(Claim(name, Verdict.UNSUPPORTED))
+            else:
+                claims.append(_compare_one(name, name, values, expected, dtype, chaotic))
+    for twin, name in target.twins.items():
+        claims.append(_compare_one(twin, name, values, expected, dtype, expected.chaotic(GRADIENTS)))
+    known = {*OUTPUTS, *GRADIENTS, *target.twins}
+    for name in sorted(set(values) - known):
+        message = f"{name} is not a gradient of the contract, expected only {', '.join(GRADIENTS)}"
+        claims.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, "extra", message)))
+    return claims
+
+
+def _compare_one(
+    name: str, like: str, values: Mapping[str, Any], expected: Expected, dtype: str, chaotic: bool
+) -> Claim:
+    """Return the claim about one tensor, which should be what is due for the tensor `like`."""
+    due, sd = expected.values[like], expected.sd[like]
+    if name not in values or values[name] is None:
+        what = "missing" if name not in values else "None"
+        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {due.shape}")
+    came = values[name]
+    if not isinstance(came, np.ndarray):
+        kind = type(came)
+        return _fail(
+            name, "type", f"{name} is a {kind.__module__}.{kind.__qualname__}, expected a NumPy array of {dtype}"
+        )
+    if came.dtype != np.dtype(dtype):
+        return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
+    if name == "h" and came.ndim == 2 and expected.last_only:
+        due, sd = due[:, -1], sd[:, -1]
+    if came.shape != due.shape:
+        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {due.shape}")
+    if not np.all(np.isfinite(came)):
+        return _fail_non_finite(name, came)
+    if chaotic:
+        return Claim(name, Verdict.INCONCLUSIVE, reason="chaotic: rounding drowns the answer")
+    accepted = tolerance.accepted(sd, dtype)
+    error = np.abs(came.astype(np.float64) - due)
+    use = error / accepted
+    worst = np.unravel_index(int(np.argmax(use)), use.shape)
+    largest = float(use[worst])
+    if not np.all(error <= accepted):
+        return _fail_value(name, came, due, accepted, worst, largest)
+    if np.all(np.abs(due) <= accepted):
+        return Claim(name, Verdict.VACUOUS, largest)
+    if np.all(accepted > tolerance.RESOLUTION[dtype] * np.abs(due)):
+        return Claim(name, Verdict.INCONCLUSIVE, largest, reason="rounding blurs every entry")
+    return Claim(name, Verdict.PASS, largest)
+
+
+def _fail(name: str, kind: str, message: str) -> Claim:
+    """Return a failed claim about the form of a tensor."""
+    return Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, kind, message))
+
+
+def _fail_non_finite(name: str, came: Array) -> Claim:
+    """Return a failed claim about a tensor with NaN or infinity in it."""
+    bad = ~np.isfinite(came)
+    index = tuple(int(k) for k in np.argwhere(bad)[0])
+    at = ""
+    if name in ("h", "dX") and came.ndim == 3:
+        steps = np.unique(np.argwhere(bad)[:, 1])
+        step = int(steps[0] if name == "h" else steps[-1])
+        index = tuple(int(k) for k in np.argwhere(bad[:, step])[0])
+        index = (index[0], step, index[1])
+        at = f"; first non-finite value at step {step + 1} of {came.shape[1]}"
+    gate = f", gate {name[2]}" if name[0] == "d" and len(name) == 3 and name[2] in GATES else ""
+    message = f"{name}{list(index)} = {came[index]}, but should be finite{at}{gate}"
+    found = Discrepancy(name, "finite", message, int(bad.sum()), bad.size, _pattern(bad), index)
+    return Claim(name, Verdict.FAIL, np.inf, found)
+
+
+def _fail_value(name: str, came: Array, due: Array, accepted: Array, worst: tuple[Any, ...], use: float) -> Claim:
+    """Return a failed claim about the values of a tensor."""
+    index = tuple(int(k) for k in worst)
+    wrong = ~(np.abs(came.astype(np.float64) - due) <= accepted)
+    left, right = _differing_digits(float(came[index]), float(due[index]))
+    message = f"{name}{list(index)} = {left}, but should be {right} ± {accepted[index]:.2g}"
+    found = Discrepancy(name, "value", message, int(wrong.sum()), wrong.size, _pattern(wrong), index)
+    return Claim(name, Verdict.FAIL, use, found)
+
+
+def _differing_digits(came: float, due: float) -> tuple[str, str]:
+    """Return both numbers with as many digits as it takes to tell them apart, and two more."""
+    for digits in range(5, 18):
+        left, right = f"{came:.{digits}g}", f"{due:.{digits}g}"
+        if f"{came:.{max(digits - 2, 1)}g}" != f"{due:.{max(digits - 2, 1)}g}":
+            break
+    return left, right
+
+
+def _pattern(wrong: Array) -> str:
+    """Return where the wrong entries are, if they are some but not all along one axis."""
+    if wrong.all() or wrong.ndim < 2:
+        return ""
+    axes = {2: ("row", "column"), 3: ("sample", "step", "entry")}[wrong.ndim]
+    for axis, label in enumerate(axes):
+        others = tuple(k for k in range(wrong.ndim) if k != axis)
+        hit = wrong.any(axis=others)
+        if wrong.shape[axis] > 1 and not hit.all() and np.array_equal(wrong, _spread_over(hit, axis, wrong.shape)):
+            found = [str(k) for k in np.flatnonzero(hit)]
+            return f"{label}{'s' if len(found) > 1 else ''} {', '.join(found)}"
+    return ""
+
+
+def _spread_over(hit: Any, axis: int, shape: tuple[int, ...]) -> Array:
+    """Return `hit`, which runs along one axis, over the whole shape."""
+    return np.broadcast_to(hit.reshape([-1 if k == axis else 1 for k in range(len(shape))]), shape)

@@ -1,0 +1,1 @@
+"""A report in words or for machines; no arithmetic here, and nothing is judged."""

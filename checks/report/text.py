@@ -1,0 +1,163 @@
+"""A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
+
+from checks.compare import Claim, Verdict
+from checks.verify import CHECK_GRAD, COMPLEX_STEP, CaseReport, Report, is_tensor
+
+REFERENCE = "lstm_ref"
+
+
+def render_report(report: Report) -> str:
+    """Return the whole report."""
+    name, kind = report.target.name, report.target.kind
+    lines = [f"{name} ({kind}) against {REFERENCE}: {_examples(report)}, seed {report.seed}, {report.seconds:.1f} s"]
+    lines += _unsupported(report)
+    if report.mistrusted:
+        return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
+    if report.failure is not None:
+        failed = report.counts[Verdict.FAIL]
+        lines += ["", render_failure(name, report.failure), "", f"FAIL  {name}: {failed} of {_examples(report)}"]
+        return "\n".join(lines)
+    lines += [*_summary(report), *_not_repeatable(report)]
+    if report.exit_code:
+        return "\n".join(
+            [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
+        )
+    return "\n".join([*lines, f"PASS  {name}: {_counted(report)}"])
+
+
+def render_case(name: str, report: CaseReport) -> str:
+    """Return the report on a single case, each tensor with its share of the tolerance."""
+    if report.mistrusted:
+        return "\n".join(f"MISTRUSTED  {_message(claim)}" for claim in report.mistrusted)
+    if report.failures:
+        return render_failure(name, report)
+    lines = [f"{name} against {REFERENCE}, case {report.case.descriptor}"]
+    for claim in report.claims:
+        share = f"{_percent(claim.use)} of the tolerance" if claim.use else ""
+        lines.append(f"  {claim.name:<29} {claim.verdict:<13} {claim.reason or share}".rstrip())
+    lines += [f"  {note}" for note in report.notes]
+    word = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL"}.get(report.verdict, "NOTHING JUDGED")
+    return "\n".join([*lines, f"{word}  {name}: {report.verdict}"])
+
+
+def render_failure(name: str, report: CaseReport) -> str:
+    """Return why a case failed: the worst entry first, then its context."""
+    worst = report.failures[0]
+    lines = [f"{_message(worst)}    [{name} against {REFERENCE}]"]
+    case = report.case
+    lines.append(f"  case      {case.descriptor}")
+    lines += [f"  extent    {text}" for text in _extent(report)]
+    others = [claim for claim in report.failures[1:] if not is_tensor(claim.name)]
+    lines += [f"  also      {_message(claim)}" for claim in others]
+    oracles = _oracles(report)
+    if oracles:
+        lines.append(f"  oracles   {oracles}")
+    lines.append(f"  rerun     lstm-checks verify {name.split()[0]} --case {case.descriptor}")
+    return "\n".join(lines)
+
+
+def _extent(report: CaseReport) -> list[str]:
+    """Return how much of the tensors is wrong."""
+    failed = [claim for claim in report.failures if is_tensor(claim.name) and claim.discrepancy is not None]
+    counted = [claim for claim in failed if claim.discrepancy is not None and claim.discrepancy.size]
+    if not counted:
+        return []
+    shown = []
+    for claim in counted[:4]:
+        found = claim.discrepancy
+        assert found is not None
+        where = f" ({found.where})" if found.where else ""
+        shown.append(f"{claim.name} {found.wrong}/{found.size} entries{where}")
+    more = f" and {len(counted) - 4} more" if len(counted) > 4 else ""
+    judged = [c for c in report.claims if is_tensor(c.name) and c.verdict is not Verdict.UNSUPPORTED]
+    others = [c for c in judged if c.verdict in (Verdict.PASS, Verdict.VACUOUS)]
+    text = f"{', '.join(shown)}{more}; {len(failed)} of {len(judged)} tensors"
+    if others:
+        text += f"; the others use at most {_percent(max(c.use for c in others))} of their tolerance"
+    return [text]
+
+
+def _oracles(report: CaseReport) -> str:
+    """Return what the other oracles say of the case."""
+    said = []
+    by_complex_step, by_check_grad = report.claim(COMPLEX_STEP), report.claim(CHECK_GRAD)
+    if by_complex_step is not None and by_complex_step.verdict is Verdict.PASS:
+        said.append(f"complex step agrees with {REFERENCE}")
+    if by_check_grad is not None and by_check_grad.verdict in (Verdict.PASS, Verdict.FAIL):
+        rejects = by_check_grad.verdict is Verdict.FAIL
+        said.append("check_grad rejects the target too" if rejects else "check_grad sees nothing wrong with the target")
+    return "; ".join(said)
+
+
+def _summary(report: Report) -> list[str]:
+    """Return the strata, the verdicts that are neither pass nor fail, and the worst use of the tolerance."""
+    lines = []
+    strata = [f"{name} {count}" for name, count in report.stratum_counts.items() if count]
+    half = (len(strata) + 1) // 2
+    lines.append("  examples  " + ", ".join(strata[:half]) + ",")
+    lines.append("            " + ", ".join(strata[half:]))
+    empty = [name for name, count in report.stratum_counts.items() if not count]
+    if empty:
+        lines.append(f"  none in   {', '.join(empty)}")
+    checked = sum(len(example.claims) for example in report.examples)
+    counts = {v: sum(c[v] for c in report.claim_counts.values()) for v in Verdict}
+    told = [
+        f"{counts[v]} {v}"
+        for v in (Verdict.PASS, Verdict.VACUOUS, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)
+        if counts[v]
+    ]
+    lines.append(f"  claims    {checked}: {', '.join(told)}")
+    if report.worst is not None:
+        example, claim = report.worst
+        lines.append(
+            f"  tolerance {_percent(claim.use)} used by the worst entry, in {claim.name} of {example.case.descriptor}"
+        )
+    oracles = [
+        report.claim_counts[name][Verdict.PASS] if name in report.claim_counts else 0
+        for name in (COMPLEX_STEP, CHECK_GRAD)
+    ]
+    lines.append(
+        f"  oracles   {REFERENCE} agrees with the complex step in {oracles[0]} examples; "
+        f"scipy.optimize.check_grad accepts the target in {oracles[1]}"
+    )
+    return lines
+
+
+def _not_repeatable(report: Report) -> list[str]:
+    """Return a line on examples in which two calls differ within the tolerance."""
+    count = sum(bool(example.notes) for example in report.examples)
+    return [f"  note      not repeatable to the last bit in {count} examples"] if count else []
+
+
+def _unsupported(report: Report) -> list[str]:
+    """Return a line on what the target lacks."""
+    names = report.target.unsupported
+    return [f"  unsupported: {', '.join(names)}"] if names else []
+
+
+def _mistrusted(report: Report) -> list[str]:
+    """Return a line for each disagreement between oracles, a few at most."""
+    shown = report.mistrusted[:3]
+    return [f"  {example.case.descriptor}: {_message(claim)}" for example in shown for claim in example.mistrusted]
+
+
+def _examples(report: Report) -> str:
+    """Return the number of examples in words, with their dtypes."""
+    count = len(report.examples)
+    dtypes = " and ".join(sorted({example.case.dtype for example in report.examples}, reverse=True))
+    return f"{count} example{'s' if count != 1 else ''}{f' in {dtypes}' if dtypes else ''}"
+
+
+def _counted(report: Report) -> str:
+    """Return the number of examples by verdict."""
+    return ", ".join(f"{report.counts[v]} {v}" for v in Verdict if report.counts[v]) or "no examples"
+
+
+def _message(claim: Claim) -> str:
+    """Return the sentence of a failed claim."""
+    return claim.discrepancy.message if claim.discrepancy is not None else claim.name
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent; small ones with a digit more."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"

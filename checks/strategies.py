@@ -1,0 +1,167 @@
+"""Hypothesis strategies for cases, and the two ways the harness runs them: exploring and shrinking.
+
+A stratum is a property of a case that some bug needs to show. `cases(stratum)` draws mostly from inside the stratum and
+sometimes from everywhere: the simplest draw is the unconstrained one, so a failing example shrinks to what matters
+even when it was found under a constraint.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis import strategies as st
+
+from checks.cases import COTANGENTS, LONG, REGIMES, STRATA, Case
+
+MAX_DIMS = (9, 60, 9, 9)
+USUAL_STEPS = 12
+SHRINK_SECONDS = 10.0
+
+
+@st.composite
+def dims(draw: st.DrawFn, max_dims: tuple[int, int, int, int] = MAX_DIMS, stratum: str = "") -> Any:
+    """Draw (m, s, e, u), each from 1 to its maximum; s mostly to 12, and at times to its maximum."""
+    max_m, max_s, max_e, max_u = max_dims
+    low_s, high_s = 1, min(USUAL_STEPS, max_s)
+    if max_s >= LONG and (stratum == "s >= 13" or draw(st.integers(0, 9)) == 9):
+        high_s = max_s
+    if stratum == "s >= 13":
+        low_s = LONG
+    elif stratum == "s > 4":
+        low_s = 5
+    elif stratum == "s = 1":
+        high_s = 1
+    s = draw(st.integers(low_s, high_s))
+    u = draw(st.integers(8 if stratum == "u >= 8" else 1, max_u - 1 if stratum == "e > u" else max_u))
+    if stratum == "odd u":
+        u -= 1 - u % 2
+    if stratum in ("e = u", "m = u"):
+        u = min(u, max_e if stratum == "e = u" else max_m)
+    low_e, high_e = {"e = u": (u, u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
+    e = draw(st.integers(low_e, max(low_e, high_e)))
+    low_m, high_m = {"m = u": (u, u), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
+    return draw(st.integers(low_m, high_m)), s, e, u
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    max_dims: tuple[int, int, int, int] = MAX_DIMS,
+    dtypes: Sequence[str] = ("float64",),
+    states: bool = True,
+    cotangents: Sequence[str] = COTANGENTS,
+    regimes: Sequence[str] = REGIMES,
+    stratum: str = "",
+) -> Case:
+    """Draw a case.
+
+    Parameters
+    ----------
+    max_dims : tuple of int
+        Largest (m, s, e, u).
+    dtypes, cotangents, regimes : sequence of str
+        Those to draw from; see `Case`.
+    states : bool
+        Whether initial states may be drawn.
+    stratum : str
+        Name of the stratum, a key of `checks.cases.STRATA`, from which to draw mostly.
+    """
+    if stratum and draw(st.integers(0, 7)) == 0:
+        stratum = ""
+    m, s, e, u = draw(dims(max_dims, stratum))
+    regime = draw(st.sampled_from([stratum] if stratum in regimes else list(regimes)))
+    wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
+    kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
+    kind = draw(st.sampled_from(kinds))
+    with_states = {"states": True, "no states": False}.get(stratum)
+    if with_states is None:
+        with_states = states and draw(st.integers(0, 3)) < 3
+    dtype = draw(st.sampled_from(list(dtypes)))
+    return Case(m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(0, 2**20 - 1)))
+
+
+def reachable_strata(**options: Any) -> tuple[str, ...]:
+    """Return the strata that a case under these options of `cases` can fall in."""
+    max_m, max_s, max_e, max_u = options.get("max_dims", MAX_DIMS)
+    states = options.get("states", True)
+    cotangents = options.get("cotangents", COTANGENTS)
+    regimes = options.get("regimes", REGIMES)
+    possible = {
+        "s > 4": max_s > 4,
+        "s >= 13": max_s >= LONG,
+        "e > u": max_e > 1 and max_u > 1,
+        "u >= 8": max_u >= 8,
+        "m >= 5": max_m >= 5,
+        "states": states,
+        **{regime: regime in regimes for regime in REGIMES},
+        "last": any("last" in c for c in cotangents),
+        "final C": any("C" in c.split("+") for c in cotangents),
+    }
+    return tuple(name for name in STRATA if possible.get(name, True))
+
+
+def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:
+    """Return settings that depend on nothing outside: no database, no deadline, no printing."""
+    return hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=phases,
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def explore(visit: Callable[[Case], bool], strategy: st.SearchStrategy[Case], examples: int, seed: int) -> None:
+    """Draw up to `examples` cases and visit each, until `visit` returns False.
+
+    `visit` must not raise; the draws depend on `strategy`, `examples` and `seed` alone.
+    """
+    done = False
+
+    @hypothesis.seed(seed)
+    @_settings(examples, [Phase.generate])
+    @hypothesis.given(strategy)
+    def run(case: Case) -> None:
+        nonlocal done
+        done = done or not visit(case)
+
+    run()
+
+
+def shrink(
+    fails: Callable[[Case], bool], strategy: st.SearchStrategy[Case], examples: int, seed: int, found: Case
+) -> Case:
+    """Return the simplest failing case that Hypothesis finds from the draws that led to `found`.
+
+    Stops looking for a simpler one after some seconds.
+    """
+    known: dict[Case, bool] = {found: True}
+    simplest, started = found, False
+    deadline = time.monotonic() + SHRINK_SECONDS
+
+    class FoundError(Exception):
+        """A failing case."""
+
+    @hypothesis.seed(seed)
+    @_settings(examples, [Phase.generate, Phase.shrink])
+    @hypothesis.given(strategy)
+    def run(case: Case) -> None:
+        nonlocal simplest, started
+        if case not in known:
+            # The draws before `found` repeat; nothing is judged until it comes up.
+            known[case] = started and time.monotonic() < deadline and fails(case)
+        if known[case]:
+            started, simplest = True, case
+            raise FoundError
+
+    with contextlib.suppress(FoundError):
+        run()
+    return simplest

@@ -1,0 +1,147 @@
+"""From what a user types to a Target: "pkg.mod:LSTM", "path/file.py:LSTM", or a framework's name."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from checks.contract import Target, from_function, from_layer
+
+FRAMEWORKS = {"torch": "torch.nn.LSTM"}
+FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, or " + ", ".join(FRAMEWORKS)
+
+
+class TargetError(Exception):
+    """The target cannot be had; the message says why and what to do."""
+
+
+def load_target(spec: str) -> Target:
+    """Return the target that `spec` names.
+
+    Parameters
+    ----------
+    spec : str
+        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``, a layer class or a function in the vjp form; or ``torch``.
+
+    Raises
+    ------
+    TargetError
+        "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
+    """
+    if spec in FRAMEWORKS:
+        return _load_framework(spec)
+    place, colon, name = spec.rpartition(":")
+    if not colon or not place or not name:
+        near = difflib.get_close_matches(spec, FRAMEWORKS, n=1)
+        raise TargetError(f"target {spec!r} names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    return _to_target(_find(module, place, name), spec)
+
+
+def _load_framework(name: str) -> Target:
+    """Return a framework's own LSTM."""
+    try:
+        adapter = importlib.import_module(f"checks.adapters.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != name:
+            raise
+        raise TargetError(
+            f"target {name!r} needs {name}, which is not here: pip install 'lstm-checks[{name}]'"
+        ) from None
+    target: Target = adapter.framework_target()
+    return target
+
+
+def _import_file(place: str) -> ModuleType:
+    """Return the module of a file."""
+    path = Path(place)
+    if not path.is_file():
+        near = _near_file(path)
+        raise TargetError(f"there is no file {place}" + (f"; did you mean {near}?" if near else ""))
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    if module_spec is None or module_spec.loader is None:
+        raise TargetError(f"{place} cannot be imported: it is no Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
+    sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[path.stem] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(path.stem, None)
+        raise TargetError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def _near_file(path: Path) -> str:
+    """Return the most similarly named Python file beside `path`, or nothing."""
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [entry.name for entry in folder.glob("*.py")]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return str(folder / near[0]) if near else ""
+
+
+def _import_module(place: str) -> ModuleType:
+    """Return an importable module, the current folder's included."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        missing = error.name or place
+        if missing != place and not place.startswith(missing + "."):
+            raise TargetError(
+                f"module {place!r} cannot be imported: it needs {missing!r}, which is not here"
+            ) from error
+        near = difflib.get_close_matches(missing, _top_level_names(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; is it installed, or in the current folder?"
+        raise TargetError(f"there is no module {missing!r}{hint}") from error
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"module {place!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _top_level_names() -> list[str]:
+    """Return the names of modules and packages that are near at hand: loaded ones, and those in the current folder."""
+    here = [entry.stem for entry in Path().iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    return [*here, *{name.partition(".")[0] for name in sys.modules}, "lstm_fast", "lstm_ref"]
+
+
+def _find(module: ModuleType, place: str, name: str) -> Any:
+    """Return what `name`, which may have dots, is in the module."""
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            raise TargetError(f"{place} has no {part!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        found = getattr(found, part)
+    return found
+
+
+def _to_target(found: Any, spec: str) -> Target:
+    """Return the target of whatever was found: an adapter's object, a layer class or a function."""
+    if isinstance(found, Target):
+        return found
+    if inspect.isclass(found):
+        needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
+        lacking = [method for method in needed if not callable(getattr(found, method, None))]
+        if lacking:
+            raise TargetError(
+                f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
+                "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0)"
+            )
+        return from_layer(found, spec)
+    if not callable(found):
+        raise TargetError(f"{spec} is a {type(found).__name__}, expected a layer class or a function in the vjp form")
+    if hasattr(found, "forward") and hasattr(found, "backward"):
+        raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
+    try:
+        return from_function(found, spec)
+    except TypeError as error:
+        raise TargetError(str(error)) from error

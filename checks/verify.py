@@ -1,0 +1,366 @@
+"""The only orchestrator: a target and a case make a CaseReport, a target and a number of examples a Report.
+
+For each case the target is called three times: once over arrays that hold other values, so that nothing it
+remembers of them can help; once for its answer; and once more after a call of another shape.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from checks import oracles, strategies, tolerance
+from checks.calling import Outcome, call_target, can_run
+from checks.cases import COTANGENTS, STRATA, Arrays, Case, from_named, strata
+from checks.compare import Claim, Discrepancy, Verdict, compare
+from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
+
+SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
+CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad, every entry"
+COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref against check_grad"
+TENSORS = (*OUTPUTS, *GRADIENTS)
+OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
+CLAIMS = (*TENSORS, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT, CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS)
+
+
+def is_tensor(name: str) -> bool:
+    """Return whether a claim of that name is about the values of a tensor; whatever a target adds is one."""
+    return name in TENSORS or name not in CLAIMS
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What is said of a target on one case."""
+
+    case: Case
+    claims: tuple[Claim, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Claim, ...]:
+        """The failed claims about the target, the tensors first, worst first."""
+        failed = [c for c in self.claims if c.verdict is Verdict.FAIL and c.name not in OF_HARNESS]
+        return tuple(sorted(failed, key=lambda c: (not is_tensor(c.name), -c.use)))
+
+    @property
+    def mistrusted(self) -> tuple[Claim, ...]:
+        """The failed claims about the harness itself: its oracles disagree."""
+        return tuple(c for c in self.claims if c.verdict is Verdict.FAIL and c.name in OF_HARNESS)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail if anything failed; pass if something about the target passed; else what the gradients were."""
+        if self.failures:
+            return Verdict.FAIL
+        found = Counter(c.verdict for c in self.claims if c.name in GRADIENTS)
+        for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
+            if found[verdict]:
+                return verdict
+        return Verdict.UNSUPPORTED
+
+    @property
+    def worst(self) -> Claim | None:
+        """The claim about a tensor that used most of its tolerance."""
+        judged = [c for c in self.claims if is_tensor(c.name) and c.verdict in (Verdict.PASS, Verdict.FAIL)]
+        return max(judged, key=lambda c: c.use, default=None)
+
+    def claim(self, name: str) -> Claim | None:
+        """Return the claim of that name, if it was made."""
+        return next((c for c in self.claims if c.name == name), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of a target on all its examples.
+
+    Attributes
+    ----------
+    target : Target
+    examples : tuple of CaseReport
+    failure : CaseReport or None
+        The simplest failing example that was found.
+    seed : int
+    seconds : float
+    """
+
+    target: Target
+    examples: tuple[CaseReport, ...]
+    failure: CaseReport | None
+    seed: int
+    seconds: float
+    unreachable: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def counts(self) -> Mapping[Verdict, int]:
+        """Number of examples by verdict."""
+        return Counter(example.verdict for example in self.examples)
+
+    @cached_property
+    def claim_counts(self) -> dict[str, Counter[Verdict]]:
+        """Number of verdicts by claim."""
+        counts: dict[str, Counter[Verdict]] = {name: Counter() for name in CLAIMS}
+        for example in self.examples:
+            for claim in example.claims:
+                counts.setdefault(claim.name, Counter())[claim.verdict] += 1
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def stratum_counts(self) -> dict[str, int]:
+        """Number of examples by stratum."""
+        found = Counter(name for example in self.examples for name in strata(example.case))
+        return {name: found[name] for name in STRATA}
+
+    @property
+    def mistrusted(self) -> tuple[CaseReport, ...]:
+        """The examples on which the oracles disagree."""
+        return tuple(example for example in self.examples if example.mistrusted)
+
+    @property
+    def worst(self) -> tuple[CaseReport, Claim] | None:
+        """The example and the claim that used most of its tolerance and passed."""
+        found = [(e, c) for e in self.examples if (c := e.worst) is not None and c.verdict is Verdict.PASS]
+        return max(found, key=lambda pair: pair[1].use, default=None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if something was judged and all of it passed; 1 if something failed; 2 if nothing could be judged."""
+        if self.mistrusted:
+            return 2
+        if self.failure is not None:
+            return 1
+        return 0 if self.counts[Verdict.PASS] else 2
+
+
+def verify_case(target: Target, case: Case, thorough: bool = True) -> CaseReport:
+    """Return the report on one case; with `thorough` False, on the tensors alone."""
+    if case.dtype not in target.dtypes:
+        return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
+    lacking = can_run(target, case.arrays)
+    if lacking:
+        return _unsupported(case, f"{lacking}, which this case needs")
+    expected = oracles.expect(case)
+    arrays = _writable(case.arrays)
+    if thorough:
+        _call_over_other_values(target, arrays, case)
+    outcome = call_target(target, arrays, case.sequences)
+    claims = _tensor_claims(target, case, outcome, expected)
+    notes: tuple[str, ...] = ()
+    if thorough:
+        kept = _inputs_kept(arrays, case)
+        arrays = _writable(case.arrays)
+        more, notes = _after_another_call(target, case, arrays, outcome, expected, claims)
+        claims += [kept, *more, *_check_grads(target, case, outcome, expected, claims), *_oracle_claims(case, expected)]
+    return CaseReport(case, tuple(claims), notes)
+
+
+def _unsupported(case: Case, reason: str) -> CaseReport:
+    """Return the report on a case that the target cannot be asked."""
+    return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in TENSORS))
+
+
+def _writable(arrays: Arrays) -> Arrays:
+    """Return copies that can be written to, as a user's arrays can."""
+    return from_named({name: value.copy() for name, value in (arrays.inputs | arrays.cotangents).items()})
+
+
+def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> None:
+    """Call the target with other values in the very arrays, then restore these."""
+    for value in arrays.inputs.values():
+        value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
+    call_target(target, arrays, case.sequences)
+    for name, value in (arrays.inputs | arrays.cotangents).items():
+        value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
+
+
+def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
+    """Return the claims about h, Cn and the gradients."""
+    if outcome.error:
+        found = Discrepancy("h", "error", outcome.error)
+        return [Claim("h", Verdict.FAIL, np.inf, found)]
+    return compare(outcome.values, expected, target, case.dtype)
+
+
+def _inputs_kept(arrays: Arrays, case: Case) -> Claim:
+    """Return the claim that the target left its inputs as they were."""
+    before = case.arrays.inputs
+    changed = [name for name, value in arrays.inputs.items() if not _same(value, before[name])]
+    if not changed:
+        return Claim(INPUTS_KEPT, Verdict.PASS)
+    message = f"the target wrote to its input {', '.join(changed)}, expected all inputs left as they were"
+    return Claim(INPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(changed[0], "inputs", message))
+
+
+def _after_another_call(
+    target: Target, case: Case, arrays: Arrays, first: Outcome, expected: oracles.Expected, claims_before: list[Claim]
+) -> tuple[list[Claim], tuple[str, ...]]:
+    """Return the claims that a second call gives the same, with a call of another shape in between."""
+    if first.error:
+        return [], ()
+    other = replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
+    call_target(target, _writable(other.arrays), case.sequences)
+    second = call_target(target, arrays, case.sequences)
+    claims = [_repeats(first, second, _tensor_claims(target, case, second, expected), claims_before)]
+    overwritten = [name for name, value in first.aliased if not _same(value, first.values[name])]
+    if overwritten:
+        message = f"a later call wrote to {', '.join(overwritten)} returned by an earlier one, expected a fresh array"
+        claims.append(Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(overwritten[0], "outputs", message)))
+    else:
+        claims.append(Claim(OUTPUTS_KEPT, Verdict.PASS))
+    same = all(_same(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
+    return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Return whether two arrays are one to the bit."""
+    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
+        return left is right
+    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+
+
+def _repeats(first: Outcome, second: Outcome, again: list[Claim], before: list[Claim]) -> Claim:
+    """Return the claim that a second call is as right as the first."""
+    was_right = {claim.name for claim in before if claim.verdict is not Verdict.FAIL}
+    wrong = [c for c in again if c.verdict is Verdict.FAIL and c.name in was_right]
+    if wrong:
+        worst = max(wrong, key=lambda claim: claim.use)
+        assert worst.discrepancy is not None
+        message = f"after a call of another shape, {worst.discrepancy.message}"
+        return replace(worst, name=SECOND_CALL, discrepancy=replace(worst.discrepancy, message=message))
+    use = max((c.use for c in again if c.verdict is Verdict.PASS), default=0.0)
+    return Claim(SECOND_CALL, Verdict.PASS, use)
+
+
+def _check_grads(
+    target: Target, case: Case, outcome: Outcome, expected: oracles.Expected, claims: list[Claim]
+) -> list[Claim]:
+    """Return SciPy's judgement of the target's gradient: on its own forward pass, or the reference's in float32."""
+    wanted = [name for name in GRADIENTS if name not in target.lacks]
+    formal = {c.name for c in claims if c.discrepancy is not None and c.discrepancy.kind != "value"}
+    if outcome.error or not wanted or formal & {*wanted, *OUTPUTS}:
+        return []
+    if expected.chaotic(tuple(wanted)):
+        return [Claim(CHECK_GRAD, Verdict.INCONCLUSIVE)]
+
+    def forward(inputs: Mapping[str, Any]) -> Any:
+        p = {name: inputs[name] for name in PARAMETERS}
+        with np.errstate(all="ignore"):
+            (h, Cn), _ = target.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences or LAST in target.lacks)
+        return np.array(h), (np.zeros_like(case.arrays.dCn) if Cn is None else np.array(Cn))
+
+    # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
+    passes = forward if case.dtype == "float64" else oracles.reference_forward
+    fixed = frozenset(name for name in INPUTS if "d" + name in target.lacks)
+    size = sum(outcome.values[name].size for name in wanted)
+    directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
+    found = []
+    for name, direction in directions.items():
+        try:
+            judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed)
+        except Exception as error:
+            message = f"the forward pass raised {type(error).__name__} at inputs next to the case's: {error}"
+            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", "error", message)))
+            continue
+        found.append(_oracle_claim(name, judged, "scipy.optimize.check_grad rejects the target's gradient"))
+    return found
+
+
+def _oracle_claims(case: Case, expected: oracles.Expected) -> list[Claim]:
+    """Return the claims about the harness itself: the reference's gradient against two oracles unrelated to it."""
+    if expected.chaotic(GRADIENTS):
+        return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
+    gradient = {name: expected.values[name] for name in GRADIENTS}
+    by_complex_step = oracles.complex_step_disagreement(case, expected)
+    by_check_grad = oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random")
+    return [
+        _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
+        _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),
+    ]
+
+
+def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Claim:
+    """Return the claim that an oracle agrees."""
+    if judged.agrees:
+        return Claim(name, Verdict.PASS, judged.use)
+    message = f"{sentence}: {judged.use:.3g} times what rounding and truncation explain ({judged.where})"
+    return Claim(name, Verdict.FAIL, judged.use, Discrepancy(judged.where, "oracle", message))
+
+
+def verify(
+    target: Target,
+    *,
+    examples: int = 100,
+    seed: int = 0,
+    dtypes: tuple[str, ...] = ("float64",),
+    max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS,
+    progress: Callable[[], None] = lambda: None,
+) -> Report:
+    """Return the report on a target over examples drawn by Hypothesis.
+
+    Parameters
+    ----------
+    target : Target
+    examples : int
+        Number of different cases; every reachable stratum gets its share of them.
+    seed : int
+        Seed of the draws.
+    dtypes : tuple of str
+        The dtypes to draw from.
+    max_dims : tuple of int
+        Largest (m, s, e, u) drawn.
+    progress : callable
+        Called after each example.
+    """
+    start = time.perf_counter()
+    options: dict[str, Any] = {
+        "max_dims": max_dims,
+        "dtypes": dtypes,
+        "states": STATES not in target.lacks,
+        "cotangents": [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))],
+    }
+    reachable = strategies.reachable_strata(**options)
+    found: dict[Case, CaseReport] = {}
+    first_failure: tuple[Case, Any, int, int] | None = None
+    round_number = 0
+    while len(found) < examples and round_number < 50:
+        for index, stratum in enumerate(reachable):
+            due = examples * (index + 1) // len(reachable) if round_number == 0 else examples
+            share = due - len(found)
+            if share <= 0:
+                continue
+            draws, draw_seed = 4 * share + 8, hash((seed, round_number, index))
+            strategy = strategies.cases(**options, stratum=stratum)
+
+            def visit(case: Case, stratum: str = stratum, due: int = due) -> bool:
+                if case not in found and STRATA[stratum](case) and len(found) < due:
+                    found[case] = verify_case(target, case)
+                    progress()
+                return len(found) < due
+
+            before = set(found)
+            strategies.explore(visit, strategy, draws, draw_seed)
+            if first_failure is None:
+                failed = [case for case, report in found.items() if case not in before and report.failures]
+                if failed:
+                    first_failure = (failed[0], strategy, draws, draw_seed)
+        round_number += 1
+    failure = _simplest(target, found, *first_failure) if first_failure else None
+    unreachable = tuple(name for name in STRATA if name not in reachable)
+    return Report(target, tuple(found.values()), failure, seed, time.perf_counter() - start, unreachable)
+
+
+def _simplest(
+    target: Target, found: dict[Case, CaseReport], case: Case, strategy: Any, draws: int, seed: int
+) -> CaseReport:
+    """Return the report on the simplest case that fails as `case` does."""
+    thorough = not is_tensor(found[case].failures[0].name)
+
+    def fails(simpler: Case) -> bool:
+        return bool(verify_case(target, simpler, thorough).failures)
+
+    simplest = strategies.shrink(fails, strategy, draws, seed, case)
+    report = verify_case(target, simplest)
+    return report if report.failures else found[case]

@@ -1,0 +1,24 @@
+"""Hypothesis profiles: `dev` (the default), `ci` and `nightly`, chosen by the environment's HYPOTHESIS_PROFILE.
+
+`ci` draws the same examples every time, so that a red build is red again on the next machine; `nightly` draws
+new ones each time, more of them, and keeps what failed in a directory.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
+
+COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+
+settings.register_profile("dev", max_examples=50, **COMMON)
+settings.register_profile("ci", max_examples=50, derandomize=True, print_blob=True, **COMMON)
+settings.register_profile(
+    "nightly",
+    max_examples=2000,
+    derandomize=False,
+    print_blob=True,
+    database=DirectoryBasedExampleDatabase(".hypothesis/nightly"),
+    **COMMON,
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

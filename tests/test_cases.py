@@ -1,0 +1,72 @@
+"""Cases: a descriptor and back, arrays from the seed alone, and cotangents that add up exactly."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
+from checks.strategies import cases
+
+
+@given(cases(dtypes=("float64", "float32")))
+def test_a_descriptor_names_its_case(case):
+    assert Case.parse(case.descriptor) == case
+
+
+@given(cases(dtypes=("float64", "float32")))
+def test_arrays_come_from_the_seed_alone(case):
+    again = Case.parse(case.descriptor).arrays
+    for name, value in (case.arrays.inputs | case.arrays.cotangents).items():
+        assert value.dtype == case.dtype
+        assert value.tobytes() == (again.inputs | again.cotangents)[name].tobytes()
+
+
+@given(cases(dtypes=("float64", "float32")))
+def test_the_last_steps_two_cotangents_add_up_without_rounding(case):
+    arrays = case.arrays
+    exact = arrays.dh[:, -1].astype(np.longdouble) + arrays.dhn.astype(np.longdouble)
+    assert np.array_equal(arrays.dh_total[:, -1].astype(np.longdouble), exact)
+
+
+@given(cases())
+def test_absent_cotangents_are_zero_and_present_ones_are_not(case):
+    kinds = case.cotangents.split("+")
+    arrays = case.arrays
+    assert arrays.dh[:, :-1].any() == ("every" in kinds and case.s > 1)
+    assert arrays.dCn.any() == ("C" in kinds)
+    assert case.sequences == ("last" not in kinds)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("cotangents", COTANGENTS)
+def test_every_regime_and_cotangent_has_a_word(regime, cotangents):
+    case = Case(1, 2, 3, 4, regime=regime, cotangents=cotangents, states=False)
+    assert Case.parse(case.descriptor) == case
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        "",
+        "m1s2",
+        "m0s1e1u1-float64-seed0",
+        "m1s1e1u1-float16-seed0",
+        "m1s1e1u1-float64-x10-x100-seed0",
+        "m1s1e1u1-float64",
+    ],
+)
+def test_a_bad_descriptor_is_refused_and_shown(descriptor):
+    with pytest.raises(ValueError, match="expected|not of the form"):
+        Case.parse(descriptor)
+
+
+@pytest.mark.parametrize("stratum", STRATA)
+def test_a_stratum_is_drawn_from(stratum):
+    found = []
+
+    @given(cases(stratum=stratum))
+    def draw(case):
+        found.append(stratum in strata(case))
+
+    draw()
+    assert sum(found) > len(found) / 2

@@ -1,0 +1,378 @@
+"""What is particular to `lstm_fast`: views, reused buffers, tiles of the batch, lazy caches, copies and threads."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from checks.cases import COTANGENTS, DTYPES, Case
+from checks.contract import PARAMETERS
+from checks.oracles import expect
+from checks.tolerance import accepted
+from lstm_fast import LSTM
+from lstm_fast.packing import GATES
+
+cases = st.builds(
+    Case,
+    *[st.integers(1, 9)] * 4,
+    dtype=st.sampled_from(DTYPES),
+    regime=st.sampled_from(["normal", "x1e-3", "mixed", "zero"]),
+    cotangents=st.sampled_from(COTANGENTS),
+    states=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+
+
+def make_layer(case, **options):
+    """Return a layer with the case's parameters."""
+    layer = LSTM(case.u, sequences=case.sequences, dtype=case.dtype, rng=0, **options)
+    layer.compute_shapes(case.arrays.X)
+    layer.p = case.arrays.p
+    return layer
+
+
+def run(layer, case):
+    """Return outputs and gradients by the contract's names, as the layer returned them (not copied)."""
+    a = case.arrays
+    h = layer.forward(a.X, a.h0, a.C0)
+    dX = layer.backward(a.dh if case.sequences else a.dh[:, -1], a.dhn, a.dCn)
+    layer.compute_gradients()
+    return {
+        "h": h,
+        "Cn": layer.fc["Cn"],
+        "dX": dX,
+        "dh0": layer.bc["dh0"],
+        "dC0": layer.bc["dC0"],
+        **{f"d{name}": layer.g[f"d{name}"] for name in PARAMETERS},
+    }
+
+
+def assert_as_expected(values, case):
+    """Assert dtype, exact shape and values of outputs and gradients, where rounding leaves them a meaning."""
+    expected = expect(case)
+    for names in (("h", "Cn"), tuple(name for name in values if name not in ("h", "Cn"))):
+        if expected.chaotic(names):
+            continue
+        for name in names:
+            due, limit = expected.values[name], accepted(expected.sd[name], case.dtype)
+            if name == "h" and not case.sequences:
+                due, limit = due[:, -1], limit[:, -1]
+            assert (values[name].shape, values[name].dtype) == (due.shape, np.dtype(case.dtype)), name
+            assert np.all(np.abs(values[name] - due) <= limit), name
+
+
+def assert_equal(values, others):
+    """Assert that two dicts of arrays agree in every bit."""
+    assert values.keys() == others.keys()
+    for name in values:
+        assert np.array_equal(values[name], others[name]), name
+
+
+def copied(values):
+    """Return copies by name."""
+    return {name: value.copy() for name, value in values.items()}
+
+
+# The same numbers as the reference
+
+
+@given(case=cases)
+def test_it_agrees_with_the_reference(case):
+    assert_as_expected(run(make_layer(case), case), case)
+
+
+@given(
+    m=st.sampled_from([63, 64, 65, 127, 128, 130]),
+    s=st.integers(1, 3),
+    e=st.integers(1, 3),
+    u=st.sampled_from([1, 2, 5]),
+    cotangents=st.sampled_from(["every+h+C", "last+C"]),
+    dtype=st.sampled_from(DTYPES),
+)
+@settings(max_examples=20)
+def test_it_agrees_at_the_edges_of_a_batch_tile(m, s, e, u, cotangents, dtype):
+    case = Case(m, s, e, u, dtype=dtype, cotangents=cotangents)
+    assert_as_expected(run(make_layer(case), case), case)
+
+
+@pytest.mark.parametrize("dims", [(2, 60, 3, 4), (1, 300, 1, 2), (70, 130, 2, 2), (3, 2, 40, 33), (1030, 1, 1, 16)])
+def test_it_agrees_where_steps_and_rows_are_cut_into_chunks(dims):
+    """The last is large enough for its tiles to be spread over threads."""
+    case = Case(*dims, regime="x1e-3")
+    assert_as_expected(run(make_layer(case), case), case)
+
+
+# Views
+
+
+def test_parameters_and_gradients_are_views_of_the_big_arrays():
+    case = Case(3, 4, 2, 5)
+    layer = make_layer(case)
+    run(layer, case)
+    assert (layer.U.shape, layer.V.shape, layer.b.shape) == ((2, 20), (5, 20), (20,))
+    assert (layer.dU.shape, layer.dV.shape, layer.db.shape) == ((2, 20), (5, 20), (20,))
+    for name in PARAMETERS:
+        kind, columns = name[0], slice(5 * GATES.index(name[1]), 5 * GATES.index(name[1]) + 5)
+        for own, big in ((layer.p[name], getattr(layer, kind)), (layer.g[f"d{name}"], getattr(layer, f"d{kind}"))):
+            assert np.shares_memory(own, big)
+            assert np.array_equal(own, np.atleast_2d(big[..., columns]))
+
+
+def write_through_view(layer, name, value):
+    layer.p[name][...] = value
+
+
+def rebind_entry(layer, name, value):
+    layer.p[name] = value
+
+
+def update_dict(layer, name, value):
+    layer.p.update({name: value})
+
+
+def assign_dict(layer, name, value):
+    layer.p = {name: value}
+
+
+def multiply_entry(layer, name, value):
+    layer.p[name] *= 0
+    layer.p[name] += value
+
+
+def write_into_big(layer, name, value):
+    u, big = layer.d["u"], getattr(layer, name[0])
+    big[..., u * GATES.index(name[1]) : u * (GATES.index(name[1]) + 1)] = value
+
+
+@pytest.mark.parametrize(
+    "write", [write_through_view, rebind_entry, update_dict, assign_dict, multiply_entry, write_into_big]
+)
+@given(name=st.sampled_from(PARAMETERS), case=cases)
+@settings(max_examples=25)
+def test_however_a_parameter_is_written_the_next_forward_sees_it(write, name, case):
+    layer = make_layer(case)
+    run(layer, case)
+    value = np.random.default_rng(case.seed).standard_normal(layer.p[name].shape).astype(case.dtype)
+    write(layer, name, value)
+    fresh = make_layer(case)
+    fresh.p = {**case.arrays.p, name: value}
+    assert_equal(run(layer, case), run(fresh, case))
+    assert np.shares_memory(layer.p[name], getattr(layer, name[0]))
+
+
+def test_assigning_copies_and_all_or_nothing_is_assigned():
+    layer = make_layer(Case(1, 1, 2, 3))
+    mine = np.ones((2, 3))
+    layer.p["Uf"] = mine
+    mine[...] = 7
+    assert layer.p["Uf"].max() == 1
+    layer.p.update({"Ui": layer.p["Uf"], "Uf": layer.p["Ui"]})
+    assert np.all(layer.p["Ui"] == 1)
+    before = copied(layer.p)
+    for bad, error in (
+        ({"Uf": np.zeros((2, 3)), "Vf": np.zeros((2, 2))}, ValueError),
+        ({"Uf": np.zeros((2, 3)), "bf": np.zeros((1, 3), "f4")}, TypeError),
+        ({"Uf": np.zeros((2, 3)), "Uz": np.zeros((2, 3))}, KeyError),
+    ):
+        with pytest.raises(error, match=list(bad)[1]):
+            layer.p.update(bad)
+        assert_equal(copied(layer.p), before)
+    with pytest.raises(TypeError, match="cannot be deleted"):
+        del layer.p["Uf"]
+
+
+@pytest.mark.parametrize("big", ["U", "V", "b"])
+def test_a_big_array_can_be_assigned_whole(big):
+    layer = make_layer(Case(1, 1, 2, 3))
+    value = np.arange(getattr(layer, big).size, dtype=float).reshape(getattr(layer, big).shape)
+    setattr(layer, big, value)
+    for k, gate in enumerate(GATES):
+        assert np.array_equal(layer.p[big + gate], np.atleast_2d(value[..., 3 * k : 3 * k + 3]))
+    with pytest.raises(ValueError, match=rf"{big} has shape"):
+        setattr(layer, big, value.ravel()[:-1])
+
+
+# Buffers
+
+
+@given(case=cases, others=st.lists(cases, min_size=1, max_size=3))
+def test_what_was_returned_keeps_its_value_whatever_comes_later(case, others):
+    """Also with other shapes and `keep_cache=False` in between, and the first example gives the same bits again."""
+    layer = make_layer(case)
+    returned = run(layer, case)
+    returned |= {f"fc {name}": layer.fc[name] for name in layer.fc} | {
+        f"bc {name}": layer.bc[name] for name in layer.bc
+    }
+    kept = copied(returned)
+    first_fc, first_bc = layer.fc, layer.bc
+    for k, other in enumerate(others):
+        X = np.resize(other.arrays.X, (other.m, other.s, case.e)).astype(case.dtype)
+        A = layer.forward(X, keep_cache=bool(k % 2))
+        if k % 2:
+            layer.backward(A)
+            layer.compute_gradients()
+    assert_equal(returned, kept)
+    assert all(np.array_equal(first_fc[name], kept[f"fc {name}"]) for name in first_fc)
+    assert all(np.array_equal(first_bc[name], kept[f"bc {name}"]) for name in first_bc)
+    assert_equal(run(layer, case), {name: kept[name] for name in kept if " " not in name})
+
+
+@given(case=cases)
+def test_writing_to_what_was_returned_harms_nothing(case):
+    layer, other = make_layer(case), make_layer(case)
+    a, dA = case.arrays, case.arrays.dh if case.sequences else case.arrays.dh[:, -1]
+    layer.forward(a.X, a.h0, a.C0)[...] = np.nan
+    layer.backward(dA, a.dhn, a.dCn)[...] = np.nan
+    layer.compute_gradients()
+    run(other, case)
+    assert_equal(dict(layer.g), dict(other.g))
+
+
+@given(case=cases, factor=st.sampled_from([-1.0, 0.0, 0.5]))
+def test_backward_may_be_repeated_and_differentiates_at_the_parameters_of_its_forward(case, factor):
+    layer = make_layer(case)
+    due = copied(run(layer, case))
+    a, dA = case.arrays, case.arrays.dh if case.sequences else case.arrays.dh[:, -1]
+    layer.U *= factor
+    scaled = layer.backward(dA * dA.dtype.type(2), 2 * a.dhn, 2 * a.dCn)
+    # Doubling is exact, unless it lifts a value out of the subnormal numbers.
+    assert np.all(np.abs(scaled - 2 * due["dX"]) <= 8 * np.finfo(case.dtype).tiny)
+    assert np.array_equal(layer.backward(dA, a.dhn, a.dCn), due["dX"])
+    layer.compute_gradients()
+    layer.compute_gradients()
+    assert all(np.array_equal(layer.g[f"d{name}"], due[f"d{name}"]) for name in PARAMETERS)
+
+
+@given(case=cases)
+def test_without_cache_forward_gives_the_same_and_backward_says_why_it_cannot(case):
+    layer, a = make_layer(case), case.arrays
+    A = layer.forward(a.X, a.h0, a.C0)
+    hn, Cn = layer.fc["hn"], layer.fc["Cn"]
+    assert_equal({"A": layer.forward(a.X, a.h0, a.C0, keep_cache=False), **layer.fc}, {"A": A, "hn": hn, "Cn": Cn})
+    with pytest.raises(RuntimeError, match="keep_cache=True"):
+        layer.backward(A)
+
+
+def test_a_cache_s_entry_must_be_read_before_the_next_pass():
+    case = Case(2, 3, 2, 2)
+    layer = make_layer(case)
+    run(layer, case)
+    fc, bc, f = layer.fc, layer.bc, layer.fc["f"].copy()
+    layer.forward(2 * case.arrays.X)
+    assert np.array_equal(fc["f"], f)
+    for cache, name in ((fc, "i"), (bc, "df_")):
+        with pytest.raises(RuntimeError, match=f"'{name}'.*is gone"):
+            cache[name]
+    with pytest.raises(KeyError):
+        fc["no such entry"]
+    with pytest.raises(RuntimeError, match="backward"):
+        layer.compute_gradients()
+
+
+def test_what_is_put_into_a_cache_counts():
+    case = Case(2, 3, 2, 2)
+    layer = make_layer(case)
+    due = copied(run(layer, case))
+    layer.bc["df_"] = np.zeros_like(layer.bc["df_"])
+    layer.compute_gradients()
+    assert not layer.g["dUf"].any()
+    assert not layer.dU[:, 2 * GATES.index("f") :][:, :2].any()
+    assert np.allclose(layer.g["dUi"], due["dUi"], rtol=1e-12, atol=0)
+
+
+def test_other_elements_need_other_parameters():
+    layer = make_layer(Case(2, 3, 2, 2))
+    kept = layer.p["Uf"]
+    layer.compute_shapes(np.zeros((1, 1, 2)))
+    assert layer.p["Uf"] is kept
+    layer.compute_shapes(np.zeros((1, 1, 4)))
+    with pytest.raises(RuntimeError, match="parameters not set"):
+        layer.forward(np.zeros((1, 1, 4)))
+    layer.initialize_parameters()
+    assert layer.forward(np.zeros((3, 2, 4))).shape == (3, 2, 2)
+
+
+# Copies and threads
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("m", [2, 65])
+@pytest.mark.parametrize("stage", range(4))
+def test_a_copy_goes_on_where_the_layer_stood_and_on_its_own(duplicate, m, stage):
+    case = Case(m, 3, 2, 4)
+    layer, a = make_layer(case), case.arrays
+    steps = (
+        lambda y: y.forward(a.X, a.h0, a.C0),
+        lambda y: y.backward(a.dh, a.dhn, a.dCn),
+        lambda y: y.compute_gradients(),
+    )
+    for step in steps[:stage]:
+        step(layer)
+    twin = duplicate(layer)
+    for step in steps[stage:]:
+        step(layer)
+        step(twin)
+    for name in ("fc", "bc", "g"):
+        assert_equal(dict(getattr(layer, name)), dict(getattr(twin, name)))
+    for name in PARAMETERS:
+        assert np.shares_memory(twin.p[name], getattr(twin, name[0]))
+        assert np.shares_memory(twin.g[f"d{name}"], getattr(twin, f"d{name[0]}"))
+        assert not np.shares_memory(twin.p[name], layer.p[name])
+    due = layer.forward(a.X)
+    twin.p["Vo"] *= 2
+    twin.forward(2 * a.X)
+    assert np.array_equal(layer.forward(a.X), due)
+    layer.p["Vo"] *= 2
+    assert_equal(run(layer, case), run(twin, case))
+
+
+def test_layers_in_different_threads_do_not_interfere():
+    some = [
+        Case(5, 9, 3, 6),
+        Case(64, 4, 8, 32, regime="x1e-3"),
+        Case(70, 5, 9, 17, regime="x1e-3"),
+        Case(8, 20, 4, 16),
+    ]
+    due = [copied(run(make_layer(case), case)) for case in some]
+    wrong = []
+
+    def work(k):
+        layer = make_layer(some[k])
+        for _ in range(15):
+            try:
+                assert_equal(run(layer, some[k]), due[k])
+            except BaseException as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(some))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_one_layer_in_two_threads_is_refused_and_usable_afterwards():
+    inside, leave = threading.Event(), threading.Event()
+
+    def initialization(shape, rng):
+        inside.set()
+        assert leave.wait(timeout=30)
+        return np.zeros(shape)
+
+    layer = LSTM(2, initialization=initialization)
+    layer.compute_shapes(np.zeros((1, 1, 2)))
+    thread = threading.Thread(target=layer.initialize_parameters)
+    thread.start()
+    assert inside.wait(timeout=30)
+    try:
+        with pytest.raises(RuntimeError, match="one layer per thread"):
+            layer.forward(np.zeros((1, 1, 2)))
+    finally:
+        leave.set()
+        thread.join()
+    assert layer.forward(np.zeros((1, 1, 2))).shape == (1, 2)

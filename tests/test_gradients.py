@@ -1,0 +1,80 @@
+"""The promise of this project at a glance: over shapes drawn by Hypothesis, two layers that share no code agree with each
+other, with scipy.optimize.check_grad, and with the complex step of the forward pass."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lstm_fast
+import lstm_ref
+from checks import oracles, tolerance
+from checks.calling import call_target
+from checks.cases import Case
+from checks.compare import Verdict, compare
+from checks.contract import GRADIENTS, OUTPUTS, Target, from_layer
+from checks.strategies import cases
+
+LAYERS = {"lstm_ref": from_layer(lstm_ref.LSTM), "lstm_fast": from_layer(lstm_fast.LSTM)}
+CASES = cases(dtypes=("float64", "float32"))
+both_layers = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys())
+
+
+@settings(max_examples=100)
+@given(case=CASES)
+def test_the_two_layers_gradients_match_each_other(case: Case) -> None:
+    expected = oracles.expect(case)
+    ref, fast = (call_target(layer, case.arrays, case.sequences) for layer in LAYERS.values())
+    assert not ref.error
+    assert not fast.error
+    for names in (OUTPUTS, GRADIENTS):
+        if not expected.chaotic(names):
+            for name in names:
+                sd = expected.sd[name][:, -1] if ref.values[name].ndim < expected.sd[name].ndim else expected.sd[name]
+                difference = np.abs(np.float64(ref.values[name]) - np.float64(fast.values[name]))
+                assert np.all(difference <= tolerance.accepted(np.sqrt(2) * sd, case.dtype)), name
+
+
+@both_layers
+@settings(max_examples=60)
+@given(case=CASES)
+def test_each_layer_matches_the_reference_equations_under_monte_carlo_arithmetic(layer: Target, case: Case) -> None:
+    expected = oracles.expect(case)
+    outcome = call_target(layer, case.arrays, case.sequences)
+    for claim in compare(outcome.values, expected, layer, case.dtype):
+        assert claim.verdict is not Verdict.FAIL, claim.discrepancy
+
+
+@both_layers
+@settings(max_examples=60)
+@given(case=cases(), direction=st.sampled_from(["random", "all"]))
+def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, direction: str) -> None:
+    if direction == "all":
+        case = Case(
+            min(case.m, 3), min(case.s, 3), min(case.e, 3), min(case.u, 3), "float64", case.regime, seed=case.seed
+        )
+    expected = oracles.expect(case)
+    if expected.chaotic(GRADIENTS):
+        return
+
+    def forward(inputs):  # type: ignore[no-untyped-def]
+        p = {name: inputs[name] for name in case.arrays.p}
+        return layer.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences)[0]
+
+    outcome = call_target(layer, case.arrays, case.sequences)
+    judged = oracles.check_grad(forward, outcome.values, case, expected, direction)
+    assert judged.agrees, judged
+
+
+@both_layers
+@settings(max_examples=60)
+@given(case=cases())
+def test_each_layer_agrees_with_the_complex_step(layer: Target, case: Case) -> None:
+    expected = oracles.expect(case)
+    if expected.chaotic(GRADIENTS):
+        return
+    outcome = call_target(layer, case.arrays, case.sequences)
+    values = {name: np.float64(outcome.values[name]) for name in GRADIENTS}
+    judged = oracles.complex_step_disagreement(case, oracles.Expected(values, expected.sd, case.dtype))
+    # The layer's rounding and the reference's are each within their 6 sd.
+    assert judged.use <= 1.5, judged
