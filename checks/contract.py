@@ -161,7 +161,7 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
             lacks.add(DCN)
         gradients = call(p, arrays["X"], arrays["h0"], arrays["C0"])[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
-    except Exception:
+    except (Exception, SystemExit):
         return set()
 
 

@@ -26,7 +26,8 @@ def dims(draw: st.DrawFn, max_dims: tuple[int, int, int, int] = MAX_DIMS, stratu
     """Draw (m, s, e, u), each from 1 to its maximum; s mostly to 12, and at times to its maximum."""
     max_m, max_s, max_e, max_u = max_dims
     low_s, high_s = 1, min(USUAL_STEPS, max_s)
-    if max_s >= LONG and (stratum == "s >= 13" or draw(st.integers(0, 9)) == 9):
+    # Drawn in every stratum, so that a long example keeps its steps when it shrinks out of the stratum.
+    if draw(st.integers(9 if stratum == "s >= 13" else 0, 9)) == 9 and stratum != "s = 1":
         high_s = max_s
     if stratum == "s >= 13":
         low_s = LONG

@@ -144,16 +144,16 @@ def verify_case(target: Target, case: Case, thorough: bool = True) -> CaseReport
         return _unsupported(case, f"{lacking}, which this case needs")
     expected = oracles.expect(case)
     arrays = _writable(case.arrays)
-    if thorough:
-        _call_over_other_values(target, arrays, case)
+    earlier = _call_over_other_values(target, arrays, case) if thorough else Outcome()
     outcome = call_target(target, arrays, case.sequences)
     claims = _tensor_claims(target, case, outcome, expected)
     notes: tuple[str, ...] = ()
     if thorough:
-        kept = _inputs_kept(arrays, case)
-        arrays = _writable(case.arrays)
-        more, notes = _after_another_call(target, case, arrays, outcome, expected, claims)
-        claims += [kept, *more, *_check_grads(target, case, outcome, expected, claims), *_oracle_claims(case, expected)]
+        claims.append(_inputs_kept(arrays, case))
+        overwritten = _overwritten(earlier)
+        more, notes = _after_another_call(target, case, outcome, expected, claims)
+        claims += [*more, _outputs_kept(overwritten or _overwritten(outcome))]
+        claims += [*_check_grads(target, case, outcome, expected, claims), *_oracle_claims(case, expected)]
     return CaseReport(case, tuple(claims), notes)
 
 
@@ -167,13 +167,14 @@ def _writable(arrays: Arrays) -> Arrays:
     return from_named({name: value.copy() for name, value in (arrays.inputs | arrays.cotangents).items()})
 
 
-def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> None:
-    """Call the target with other values in the very arrays, then restore these."""
+def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
+    """Return what the target gives for other values in the very arrays, which then get the case's back."""
     for value in arrays.inputs.values():
         value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
-    call_target(target, arrays, case.sequences)
+    outcome = call_target(target, arrays, case.sequences)
     for name, value in (arrays.inputs | arrays.cotangents).items():
         value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
+    return outcome
 
 
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
@@ -195,23 +196,30 @@ def _inputs_kept(arrays: Arrays, case: Case) -> Claim:
 
 
 def _after_another_call(
-    target: Target, case: Case, arrays: Arrays, first: Outcome, expected: oracles.Expected, claims_before: list[Claim]
+    target: Target, case: Case, first: Outcome, expected: oracles.Expected, claims_before: list[Claim]
 ) -> tuple[list[Claim], tuple[str, ...]]:
     """Return the claims that a second call gives the same, with a call of another shape in between."""
     if first.error:
         return [], ()
     other = replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
     call_target(target, _writable(other.arrays), case.sequences)
-    second = call_target(target, arrays, case.sequences)
+    second = call_target(target, _writable(case.arrays), case.sequences)
     claims = [_repeats(first, second, _tensor_claims(target, case, second, expected), claims_before)]
-    overwritten = [name for name, value in first.aliased if not _same(value, first.values[name])]
-    if overwritten:
-        message = f"a later call wrote to {', '.join(overwritten)} returned by an earlier one, expected a fresh array"
-        claims.append(Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(overwritten[0], "outputs", message)))
-    else:
-        claims.append(Claim(OUTPUTS_KEPT, Verdict.PASS))
     same = all(_same(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
     return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
+
+
+def _overwritten(outcome: Outcome) -> list[str]:
+    """Return the names of what a call returned and a later one has written to."""
+    return [name for name, value in outcome.aliased if not _same(value, outcome.values[name])]
+
+
+def _outputs_kept(overwritten: list[str]) -> Claim:
+    """Return the claim that no later call writes to what an earlier one returned."""
+    if not overwritten:
+        return Claim(OUTPUTS_KEPT, Verdict.PASS)
+    message = f"a later call wrote to {', '.join(overwritten)} returned by an earlier one, expected a fresh array"
+    return Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(overwritten[0], "outputs", message))
 
 
 def _same(left: Any, right: Any) -> bool:

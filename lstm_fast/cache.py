@@ -109,7 +109,7 @@ class ForwardCache(Cache):
     X (m, s, e); A as returned; h0, C0 and the final states hn, Cn (m, u); all others (m, s, u).
     """
 
-    names = tuple("X hp Cp_ f_ f i_ i g_ g o_ o C_ C h A h0 C0 hn Cn".split())
+    names = ("X", "hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h", "A", "h0", "C0", "hn", "Cn")
 
     def __init__(self, workspace: Workspace, sequences: bool) -> None:
         super().__init__("fc")
@@ -143,11 +143,9 @@ class BackwardCache(Cache):
     steps that are not part of A.
     """
 
-    names = tuple("dA dhn dh_ dh dCn dC_ dC df_ di_ dg_ do_ dX".split())
+    names = ("dA", "dhn", "dh_", "dh", "dCn", "dC_", "dC", "df_", "di_", "dg_", "do_", "dX")
 
-    def __init__(
-        self, workspace: Workspace, sequences: bool, ready: dict[str, np.ndarray | None]
-    ) -> None:
+    def __init__(self, workspace: Workspace, sequences: bool, ready: dict[str, np.ndarray | None]) -> None:
         # The cotangents of the final states that came in are kept under names of no entry.
         self._final = {name: ready.pop(name) for name in ("dhn", "dCn")}
         super().__init__("bc", ready)

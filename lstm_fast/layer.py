@@ -110,14 +110,12 @@ class LSTM:
         initialization: Callable[..., Any] = orthogonal,
         clip_gradients: bool | float = False,
         dtype: Any = np.float64,
-        rng: None | int | np.random.Generator = None,
+        rng: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(sequences, (bool, np.bool_)):
             raise TypeError(f"sequences is {sequences!r}; expected True or False")
         if not callable(initialization):
-            raise TypeError(
-                f"initialization is {initialization!r}; expected a function of (shape, rng)"
-            )
+            raise TypeError(f"initialization is {initialization!r}; expected a function of (shape, rng)")
         check_clip(clip_gradients)
         self.d: dict[str, int] = {"u": check_units(unit_cells)}
         self.fs: dict[str, tuple[int, ...]] = {}
@@ -168,9 +166,7 @@ class LSTM:
     def _store(self) -> Parameters:
         """The parameters, which exist once e is known."""
         if self._parameters is None:
-            raise RuntimeError(
-                "the parameters' shapes are not known yet: call compute_shapes(X) first"
-            )
+            raise RuntimeError("the parameters' shapes are not known yet: call compute_shapes(X) first")
         return self._parameters
 
     def _big(self, kind: str) -> np.ndarray:
@@ -258,9 +254,7 @@ class LSTM:
         with self._exclusive("initialize_parameters"):
             parameters.lstm_initialize_parameters(self)
 
-    def forward(
-        self, X: Any, h0: Any = None, C0: Any = None, *, keep_cache: bool = True
-    ) -> np.ndarray:
+    def forward(self, X: Any, h0: Any = None, C0: Any = None, *, keep_cache: bool = True) -> np.ndarray:
         """Return h of every step, (m, s, u), or of the last, (m, u), by `sequences`.
 
         Parameters
@@ -287,9 +281,7 @@ class LSTM:
     def _run_forward(self, X: Any, h0: Any, C0: Any, keep: bool) -> np.ndarray:
         store, dtype, u = self._parameters, self.dtype, self.d["u"]
         if store is None:
-            raise RuntimeError(
-                "the layer has no parameters: call compute_shapes(X) and initialize_parameters()"
-            )
+            raise RuntimeError("the layer has no parameters: call compute_shapes(X) and initialize_parameters()")
         if store.missing:
             raise RuntimeError(
                 f"parameters not set: {', '.join(store.missing)}; call initialize_parameters() or "
@@ -328,9 +320,7 @@ class LSTM:
         else:
             final = workspace.final_states()
             self.fc = Cache("fc", dict(zip(("hn", "Cn"), final, strict=True)))
-            self._why_not = (
-                "the last forward pass kept nothing for it: call forward(X) with keep_cache=True"
-            )
+            self._why_not = "the last forward pass kept nothing for it: call forward(X) with keep_cache=True"
         return A
 
     def backward(self, dA: Any, dhn: Any = None, dCn: Any = None) -> np.ndarray:

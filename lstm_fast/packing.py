@@ -102,9 +102,7 @@ class Parameters(dict):
         checked = {}
         for name, value in values.items():
             if name not in self._views:
-                raise KeyError(
-                    f"no parameter is called {name!r}; the twelve are {', '.join(PARAMETERS)}"
-                )
+                raise KeyError(f"no parameter is called {name!r}; the twelve are {', '.join(PARAMETERS)}")
             view = self._views[name]
             if value is not view:  # `p['Uf'] *= 2` assigns the view to itself
                 checked[name] = as_parameter(name, value, view.dtype, view.shape)

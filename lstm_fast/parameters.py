@@ -24,7 +24,32 @@ __all__ = [
     "lstm_update_parameters",
 ]
 
-_STEPWISE = "h C hp Cp_ C_ f_ f i_ i g_ g o_ o dA dhn dh_ dh dCn dC_ dC df_ di_ dg_ do_".split()
+_STEPWISE = [
+    "h",
+    "C",
+    "hp",
+    "Cp_",
+    "C_",
+    "f_",
+    "f",
+    "i_",
+    "i",
+    "g_",
+    "g",
+    "o_",
+    "o",
+    "dA",
+    "dhn",
+    "dh_",
+    "dh",
+    "dCn",
+    "dC_",
+    "dC",
+    "df_",
+    "di_",
+    "dg_",
+    "do_",
+]
 
 
 def shapes(m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
@@ -81,9 +106,7 @@ def lstm_initialize_parameters(layer: Any) -> None:
     """
     d = layer.d
     if "e" not in d:
-        raise RuntimeError(
-            "initialize_parameters needs the number of elements: call compute_shapes(X) first"
-        )
+        raise RuntimeError("initialize_parameters needs the number of elements: call compute_shapes(X) first")
     e, u = d["e"], d["u"]
     rng = getattr(layer, "rng", None)
     if rng is None:
@@ -121,15 +144,12 @@ def _checked_draw(
             "called as initialization(shape, rng) and must return an array of that shape"
         )
     if values.dtype.kind not in "fiu":
-        raise ValueError(
-            f"initialization returned dtype {values.dtype} for {name}; expected real numbers"
-        )
+        raise ValueError(f"initialization returned dtype {values.dtype} for {name}; expected real numbers")
     with np.errstate(over="ignore"):  # too large for float32: said below
         cast = values.astype(dtype)
     if not np.isfinite(cast).all():
         raise ValueError(
-            f"initialization returned a value that is not finite in {dtype.name} for {name}; "
-            "expected finite numbers"
+            f"initialization returned a value that is not finite in {dtype.name} for {name}; expected finite numbers"
         )
     return cast
 
@@ -148,9 +168,7 @@ def lstm_compute_gradients(layer: Any) -> None:
     if fused is not None and fused():
         return
     if not layer.fc or "df_" not in layer.bc:
-        raise RuntimeError(
-            "compute_gradients has nothing to sum: call forward(X) and backward(dA) first"
-        )
+        raise RuntimeError("compute_gradients has nothing to sum: call forward(X) and backward(dA) first")
     gradients = sum_by_gate(layer.fc, layer.bc)
     limit = check_clip(getattr(layer, "clip_gradients", False))
     if limit is not None:
@@ -217,32 +235,21 @@ def lstm_update_parameters(layer: Any) -> None:
             "epoch, e.g. layer.lrate = [0.1]"
         )
     if not hasattr(schedule, "__getitem__"):
-        raise TypeError(
-            f"layer.lrate is {schedule!r}; expected a sequence indexed by epoch, e.g. "
-            f"[{schedule!r}]"
-        )
+        raise TypeError(f"layer.lrate is {schedule!r}; expected a sequence indexed by epoch, e.g. [{schedule!r}]")
     missing = [name for name in PARAMETERS if "d" + name not in layer.g]
     if missing:
-        raise RuntimeError(
-            f"update_parameters has no gradient d{missing[0]}: call compute_gradients() first"
-        )
+        raise RuntimeError(f"update_parameters has no gradient d{missing[0]}: call compute_gradients() first")
     unset = [name for name in PARAMETERS if name not in layer.p]
     if unset:
-        raise RuntimeError(
-            f"update_parameters has no parameter {unset[0]}: call initialize_parameters() first"
-        )
+        raise RuntimeError(f"update_parameters has no parameter {unset[0]}: call initialize_parameters() first")
     try:
         rate = schedule[layer.e]
     except (IndexError, KeyError):
-        raise IndexError(
-            f"layer.lrate has no entry for epoch layer.e = {layer.e}; make the schedule longer"
-        ) from None
+        raise IndexError(f"layer.lrate has no entry for epoch layer.e = {layer.e}; make the schedule longer") from None
     gradients = {}
     for name in PARAMETERS:
         gradient, values = layer.g["d" + name], layer.p[name]
-        gradients[name] = as_shaped(
-            f"g['d{name}']", gradient, values.dtype, values.shape, f"the shape of p['{name}']"
-        )
+        gradients[name] = as_shaped(f"g['d{name}']", gradient, values.dtype, values.shape, f"the shape of p['{name}']")
     for name, gradient in gradients.items():
         values = layer.p[name]
         rows = max(1, 4096 // values.shape[1])  # in pieces, so that the product stays in cache

@@ -48,13 +48,10 @@ def run_together(tasks: Sequence[Callable[[], None]]) -> None:
         """Run a task and keep its exception."""
         try:
             task()
-        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+        except BaseException as error:
             failures.append(error)
 
-    threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(guarded, task))
-        for task in tasks[1:]
-    ]
+    threads = [threading.Thread(target=contextvars.copy_context().run, args=(guarded, task)) for task in tasks[1:]]
     for thread in threads:
         thread.start()
     try:

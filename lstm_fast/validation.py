@@ -32,9 +32,7 @@ def check_units(unit_cells: Any) -> int:
             raise TypeError
         units = operator.index(unit_cells)
     except TypeError:
-        raise TypeError(
-            f"unit_cells is {unit_cells!r}; expected an integer of at least 1"
-        ) from None
+        raise TypeError(f"unit_cells is {unit_cells!r}; expected an integer of at least 1") from None
     if units < 1:
         raise ValueError(f"unit_cells is {units}; expected an integer of at least 1")
     return units
@@ -62,9 +60,7 @@ def check_rng(rng: Any) -> np.random.Generator:
             raise TypeError
         seed = None if rng is None else operator.index(rng)
     except TypeError:
-        raise TypeError(
-            f"rng is {rng!r}; expected None, an integer seed or a numpy.random.Generator"
-        ) from None
+        raise TypeError(f"rng is {rng!r}; expected None, an integer seed or a numpy.random.Generator") from None
     if seed is not None and seed < 0:
         raise ValueError(f"rng is {seed}; expected a seed of at least 0")
     return np.random.default_rng(seed)
@@ -94,17 +90,14 @@ def _plain(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(
-            f"{name} cannot be read as an array ({error}); expected {dtype.name}, pass a NumPy "
-            "array"
+            f"{name} cannot be read as an array ({error}); expected {dtype.name}, pass a NumPy array"
         ) from None
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
         real = ".real" if array.dtype.kind == "c" else ""
         cure = f"pass {name}{real}.astype(np.{dtype.name})"
         if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
             cure += f", or build the layer with dtype=np.{array.dtype.name}"
-        raise TypeError(
-            f"{name} has dtype {array.dtype}; expected {dtype.name}, the layer's dtype: {cure}"
-        )
+        raise TypeError(f"{name} has dtype {array.dtype}; expected {dtype.name}, the layer's dtype: {cure}")
     return array
 
 
@@ -129,15 +122,12 @@ def as_input(X: Any, dtype: np.dtype, e: int | None = None) -> np.ndarray:
     return X
 
 
-def as_shaped(
-    name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...], meaning: str
-) -> np.ndarray:
+def as_shaped(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...], meaning: str) -> np.ndarray:
     """Return `value` as an array of exactly `shape`; nothing is broadcast."""
     array = _plain(name, value, dtype)
     if array.shape != shape:
         raise ValueError(
-            f"{name} has shape {array.shape}; expected {shape}, {meaning}. Nothing is broadcast: "
-            "reshape it"
+            f"{name} has shape {array.shape}; expected {shape}, {meaning}. Nothing is broadcast: reshape it"
         )
     return array
 

@@ -127,9 +127,7 @@ class Tile:
     dtype : numpy.dtype
     """
 
-    def __init__(
-        self, first: int, last: int, steps: int, e: int, u: int, rows: int, dtype: np.dtype
-    ) -> None:
+    def __init__(self, first: int, last: int, steps: int, e: int, u: int, rows: int, dtype: np.dtype) -> None:
         w = last - first
         self.first, self.last, self.steps = first, last, steps
         self.e, self.u, self.rows = e, u, rows
@@ -202,8 +200,20 @@ class Tile:
 
     #: What __setstate__ makes anew.
     _cut_names = frozenset(
-        "linear linear_blocks products forward_steps x hp h step_slots memory dK local_dK "
-        "backward_steps".split()
+        [
+            "linear",
+            "linear_blocks",
+            "products",
+            "forward_steps",
+            "x",
+            "hp",
+            "h",
+            "step_slots",
+            "memory",
+            "dK",
+            "local_dK",
+            "backward_steps",
+        ]
     )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -277,9 +287,8 @@ class Workspace:
         """Add the backward pass's buffers, if this is the first backward pass of the shape."""
         m, s, e, u = self.shape
         K = u + e + 1
-        if self.dK is not None:
-            if len(self.tiles[0].dA) == (s if sequences else 1):
-                return
+        if self.dK is not None and len(self.tiles[0].dA) == (s if sequences else 1):
+            return
         widest = max(tile.last - tile.first for tile in self.tiles)
         rows = block_rows(u + e, 4 * u, widest)
         padded = -(-(u + e) // rows) * rows
@@ -341,11 +350,9 @@ class Workspace:
 
     def _dK_parts(self) -> list[np.ndarray]:
         """Return each tile's columns of dK as (4u, s, w)."""
-        m, s, e, u = self.shape
+        _, s, _, u = self.shape
         assert self.dK is not None
-        return [
-            self.dK[:, s * tile.first : s * tile.last].reshape(4 * u, s, -1) for tile in self.tiles
-        ]
+        return [self.dK[:, s * tile.first : s * tile.last].reshape(4 * u, s, -1) for tile in self.tiles]
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("weights", "weights_back")}

@@ -20,6 +20,7 @@ from lstm_ref.validation import (
     check_clip_gradients,
     check_dtype,
     check_rng,
+    check_sequences,
     check_unit_cells,
 )
 
@@ -89,7 +90,7 @@ class LSTM:
         self.fc: dict[str, Array] = {}
         self.bc: dict[str, Array] = {}
         self.g: dict[str, Array] = {}
-        self.sequences = bool(sequences)
+        self.sequences = check_sequences(sequences)
         if not callable(initialization):
             raise TypeError(f"initialization is {initialization!r}, expected a function of (shape, rng)")
         self.initialization = initialization
@@ -132,8 +133,7 @@ class LSTM:
             When a shape does not fit; the message gives what came and what was expected.
         """
         p = self._checked_parameters()
-        e, u = p["Uf"].shape
-        X = check_array("X", X, (None, None, e), "(m samples, s steps, e elements)", self.dtype)
+        X = check_array("X", X, (None, None, p["Uf"].shape[0]), "(m samples, s steps, e elements)", self.dtype)
         m = X.shape[0]
         h0 = self._checked_state("h0", h0, m)
         C0 = self._checked_state("C0", C0, m)
@@ -164,7 +164,7 @@ class LSTM:
         if "A" not in self.fc:
             raise RuntimeError("backward before forward: call forward(X) first")
         m, s, u = self.fc["h"].shape
-        p = self._checked_parameters()
+        p = self._checked_parameters(e=self.fc["X"].shape[-1])
         axes = "those of what forward returned"
         dA = check_array("dA", dA, self.fc["A"].shape, axes, self.dtype)
         dhn = self._checked_state("dhn", dhn, m)
@@ -184,8 +184,8 @@ class LSTM:
         """Take one step of gradient descent at the rate `lrate[e]`."""
         lstm_update_parameters(self)
 
-    def _checked_parameters(self) -> Mapping[str, Array]:
-        """Return the parameters, each of the shape that u and the rows of `Uf` demand."""
+    def _checked_parameters(self, e: int | None = None) -> Mapping[str, Array]:
+        """Return the parameters, each of the shape that u and e demand; e is the rows of `Uf` where None."""
         missing = [k + gate for gate in "figo" for k in "UVb" if k + gate not in self.p]
         if missing:
             raise RuntimeError(
@@ -193,7 +193,8 @@ class LSTM:
                 "call compute_shapes(X) and initialize_parameters() first"
             )
         u = self.d["u"]
-        e = np.shape(self.p["Uf"])[0] if np.ndim(self.p["Uf"]) else None
+        if e is None and np.ndim(self.p["Uf"]):
+            e = np.shape(self.p["Uf"])[0]
         checked = {}
         for gate in "figo":
             checked[f"U{gate}"] = check_array(f"p['U{gate}']", self.p[f"U{gate}"], (e, u), "(e, u)", self.dtype)

@@ -61,11 +61,16 @@ def lstm_initialize_parameters(layer: Any) -> None:
         raise RuntimeError("initialize_parameters before compute_shapes: call compute_shapes(X) first")
     rng = layer.rng if getattr(layer, "rng", None) is not None else layer.np_rng
     dtype = getattr(layer, "dtype", np.float64)
+    state = rng.bit_generator.state
     p = {}
-    for gate in GATES:
-        p[f"U{gate}"] = _initial(layer, f"U{gate}", rng, dtype)
-        p[f"V{gate}"] = _initial(layer, f"V{gate}", rng, dtype)
-        p[f"b{gate}"] = np.zeros(layer.fs[f"b{gate}"]).astype(dtype)
+    try:
+        for gate in GATES:
+            p[f"U{gate}"] = _initial(layer, f"U{gate}", rng, dtype)
+            p[f"V{gate}"] = _initial(layer, f"V{gate}", rng, dtype)
+            p[f"b{gate}"] = np.zeros(layer.fs[f"b{gate}"]).astype(dtype)
+    except BaseException:
+        rng.bit_generator.state = state
+        raise
     layer.p.update(p)
 
 
@@ -100,18 +105,22 @@ def lstm_compute_gradients(layer: Any) -> None:
     clip_gradients = getattr(layer, "clip_gradients", False)
     if clip_gradients:
         limit = EPYNN_CLIP_NORM if clip_gradients is True else clip_gradients
-        norm = global_norm(g)
-        if norm > limit:
-            g = {name: gradient * (limit / norm) for name, gradient in g.items()}
+        g = clip_by_global_norm(g, limit)
     layer.g.update(g)
 
 
-def global_norm(g: dict[str, Any]) -> float:
-    """Return the Euclidean norm over all arrays together; scaled by the largest entry, so no square overflows."""
+def clip_by_global_norm(g: dict[str, Any], limit: float) -> dict[str, Any]:
+    """Return the gradients, scaled where the Euclidean norm over all of them together exceeds `limit`.
+
+    Norm and scaling go by the largest entry, so that no square overflows and no factor is subnormal.
+    """
     largest = float(max(np.max(np.abs(gradient)) for gradient in g.values()))
     if largest == 0 or not np.isfinite(largest):
-        return largest
-    return largest * float(np.sqrt(sum(np.sum(np.square(np.float64(gradient) / largest)) for gradient in g.values())))
+        return g
+    norm = float(np.sqrt(sum(np.sum(np.square(np.float64(gradient) / largest)) for gradient in g.values())))
+    if norm <= limit / largest:
+        return g
+    return {name: (gradient / gradient.dtype.type(largest)) * (limit / norm) for name, gradient in g.items()}
 
 
 def lstm_update_parameters(layer: Any) -> None:
@@ -126,11 +135,22 @@ def lstm_update_parameters(layer: Any) -> None:
     ------
     RuntimeError
         When there are no gradients, or no learning rate.
+    IndexError
+        When there is no rate for the epoch.
+    ValueError
+        When a gradient has another shape than its parameter.
     """
     if not layer.g:
         raise RuntimeError("update_parameters before compute_gradients: there is no gradient to follow")
     if getattr(layer, "lrate", None) is None:
         raise RuntimeError("the layer has no learning rate: set layer.lrate, one rate an epoch, and layer.e, the epoch")
-    rate = float(layer.lrate[layer.e])
+    try:
+        rate = float(layer.lrate[layer.e])
+    except (IndexError, KeyError) as error:
+        raise IndexError(f"layer.lrate {layer.lrate!r} has no rate for the epoch layer.e = {layer.e}") from error
+    for name, gradient in layer.g.items():
+        shape = np.shape(layer.p.get(name[1:]))
+        if np.shape(gradient) != shape:
+            raise ValueError(f"g[{name!r}] has shape {np.shape(gradient)}, expected {shape}, as its parameter")
     for name, gradient in layer.g.items():
         layer.p[name[1:]] -= rate * gradient

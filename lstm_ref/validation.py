@@ -19,13 +19,20 @@ def check_unit_cells(unit_cells: Any) -> int:
     return int(unit_cells)
 
 
+def check_sequences(sequences: Any) -> bool:
+    """Return whether the layer returns every step."""
+    if not isinstance(sequences, bool | np.bool_):
+        raise TypeError(f"sequences is {sequences!r}, expected True or False")
+    return bool(sequences)
+
+
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Return the layer's dtype, float32 or float64."""
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(dtype) if dtype is not None else None
     except TypeError:
         found = None
-    if found not in DTYPES:
+    if found is None or found not in DTYPES:
         raise TypeError(f"dtype is {dtype!r}, expected np.float32 or np.float64")
     return found
 
@@ -36,9 +43,9 @@ def check_clip_gradients(clip_gradients: Any) -> bool | float:
         return bool(clip_gradients)
     if not isinstance(clip_gradients, int | float | np.integer | np.floating):
         raise TypeError(f"clip_gradients is {clip_gradients!r}, expected False, True (limit 0.25) or a positive number")
-    if not clip_gradients > 0:
+    if not 0 < clip_gradients < np.inf:
         raise ValueError(
-            f"clip_gradients is {clip_gradients!r}, expected a positive limit of the global norm, or False"
+            f"clip_gradients is {clip_gradients!r}, expected a positive, finite limit of the global norm, or False"
         )
     return float(clip_gradients)
 
@@ -49,6 +56,8 @@ def check_rng(rng: Any) -> np.random.Generator:
         return rng
     if rng is not None and (isinstance(rng, bool) or not isinstance(rng, int | np.integer)):
         raise TypeError(f"rng is {rng!r}, expected None, an int seed or a numpy.random.Generator")
+    if rng is not None and rng < 0:
+        raise ValueError(f"rng is {rng}, expected a seed of at least 0")
     return np.random.default_rng(rng)
 
 

@@ -56,7 +56,7 @@ def test_every_regime_and_cotangent_has_a_word(regime, cotangents):
     ],
 )
 def test_a_bad_descriptor_is_refused_and_shown(descriptor):
-    with pytest.raises(ValueError, match="expected|not of the form"):
+    with pytest.raises(ValueError, match=r"expected|not of the form"):
         Case.parse(descriptor)
 
 

@@ -1,4 +1,4 @@
-"""The harness finds what is planted, says which tensor, and is never fooled by form; and it stays silent on what is right."""
+"""The harness finds what is planted and says which tensor; form never fools it; on what is right it is silent."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ import pytest
 import lstm_fast
 import lstm_ref
 from checks import oracles
-from checks.cases import STRATA, Case
+from checks.cases import Case
 from checks.compare import Verdict
 from checks.contract import GATES, GRADIENTS, INPUTS, from_function, from_layer
 from checks.report.text import render_case, render_failure, render_report
-from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, verify, verify_case
+from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, CaseReport, verify, verify_case
 
 CASE = Case(2, 3, 4, 5, seed=1)
 
@@ -54,9 +54,9 @@ def scaled(name, factor):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("layer", [lstm_ref.LSTM, lstm_fast.LSTM], ids=["lstm_ref", "lstm_fast"])
 def test_right_layers_pass(layer, dtype):
-    report = verify(from_layer(layer), examples=60, seed=3, dtypes=(dtype,))
+    report = verify(from_layer(layer), examples=40, seed=3, dtypes=(dtype,))
     assert report.exit_code == 0, render_report(report)
-    assert len(report.examples) == 60
+    assert len(report.examples) == 40
 
 
 def test_a_function_in_the_vjp_form_passes():
@@ -64,21 +64,19 @@ def test_a_function_in_the_vjp_form_passes():
     assert report.exit_code == 0, render_report(report)
 
 
-def test_every_stratum_is_met_in_any_hundred():
-    for seed in range(3):
-        met = {name: 0 for name in STRATA}
-        report = verify(from_function(lambda p, X, h0, C0: right(p, X, h0, C0)), examples=100, seed=seed)
-        met |= report.stratum_counts
+def test_every_stratum_is_met_in_any_hundred(monkeypatch):
+    monkeypatch.setattr("checks.verify.verify_case", lambda target, case: CaseReport(case, ()))
+    for seed in range(10):
+        report = verify(from_function(right), examples=100, seed=seed)
         assert len({example.case for example in report.examples}) == 100
-        assert min(met.values()) >= 3, met
-        if seed == 0:
-            again = verify(from_function(right), examples=100, seed=seed)
-            assert [e.case for e in again.examples] == [e.case for e in report.examples]
+        assert min(report.stratum_counts.values()) >= 4, report.stratum_counts
+        again = verify(from_function(right), examples=100, seed=seed)
+        assert [e.case for e in again.examples] == [e.case for e in report.examples]
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
 def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
-    report = verify(spoilt(scaled(name, 1 + 1e-12)), examples=40)
+    report = verify(spoilt(scaled(name, 1 + 1e-12)), examples=15)
     assert report.exit_code == 1
     assert report.failure is not None
     assert {claim.name for claim in report.failure.failures} <= {name, SECOND_CALL}
@@ -88,10 +86,10 @@ def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
 @pytest.mark.parametrize("gate", GATES)
 def test_a_relative_error_of_1e_9_is_caught_in_every_example_that_says_anything(gate):
     name = f"dU{gate}"
-    report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=60)
+    report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=40)
     found = report.claim_counts[name]
     assert found[Verdict.PASS] == 0
-    assert found[Verdict.FAIL] > 30
+    assert found[Verdict.FAIL] > 20
 
 
 def missing(g):
@@ -221,7 +219,7 @@ def test_bits_that_differ_within_the_tolerance_are_noted():
 
     def change(g):
         calls.append(0)
-        g["dX"] = g["dX"] * (1 + 2.0**-52 * (len(calls) % 2))
+        g["dX"] = g["dX"] * (1 + 2.0**-52 * (len(calls) % 3 == 0))
 
     report = verify_case(spoilt(change), CASE)
     assert report.verdict is Verdict.PASS
@@ -282,7 +280,7 @@ def test_a_failing_example_is_shrunk_to_what_the_bug_needs():
 
         return outputs, wrong
 
-    report = verify(from_function(target), examples=60)
+    report = verify(from_function(target), examples=40)
     assert report.failure.case.dims == (1, 4, 2, 1)
     assert report.failure.case.regime == "normal"
 

@@ -1,0 +1,110 @@
+"""The walls of the house: who may import whom, one door for each third party, and who may print."""
+
+import ast
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+import checks
+
+ROOT = Path(checks.__file__).parent.parent
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+    for package in ("lstm_ref", "lstm_fast", "checks")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+DOORS = {
+    "hypothesis": {"checks.strategies", "checks.suite"},
+    "pytest": {"checks.suite", "checks.plugin"},
+    "flint": {"checks.arithmetic.balls"},
+    "scipy": {"checks.oracles"},
+    "rich": {"checks.cli"},
+    "torch": {"checks.adapters.torch"},
+}
+EDGES = ("checks.cli", "checks.plugin", "checks.report")
+
+# Arrows run from right to left: a module imports those before it in this order, and none after.
+ORDER = [
+    "contract",
+    "cases",
+    "tolerance",
+    "arithmetic.balls",
+    "arithmetic.complex_step",
+    "arithmetic.monte_carlo",
+    "oracles",
+    "calling",
+    "compare",
+    "certify",
+    "strategies",
+    "vectors",
+    "adapters.torch",
+    "targets",
+    "verify",
+    "report.text",
+    "report.json",
+    "cli",
+    "__main__",
+]
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_the_two_layers_are_strangers(module):
+    package = module.partition(".")[0]
+    forbidden = {"lstm_ref": {"lstm_fast", "checks"}, "lstm_fast": {"lstm_ref", "checks"}, "checks": {"lstm_fast"}}
+    assert not packages(FILES[module]) & forbidden[package]
+    if package != "checks":
+        assert packages(FILES[module]) <= {*sys.stdlib_module_names, "numpy", "scipy", package}
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_each_third_party_has_one_door(module):
+    for third_party in packages(FILES[module]) - {*sys.stdlib_module_names, "numpy", "lstm_ref", "lstm_fast", "checks"}:
+        assert module in DOORS.get(third_party, set()), f"{module} imports {third_party}"
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name.startswith("checks.")])
+def test_arrows_run_one_way(module):
+    name = module.removeprefix("checks.")
+    if name.endswith("__init__"):
+        assert not {i for i in imports(FILES[module]) if i.startswith("checks")}
+        return
+    later = {f"checks.{other}" for other in ORDER[ORDER.index(name) + 1 :]}
+    assert not imports(FILES[module]) & later
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_only_the_edges_print(module):
+    calls = [node.func for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Call)]
+    prints = any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+    assert not prints or module.startswith(EDGES)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_every_file_says_what_it_is_for(module):
+    assert ast.get_docstring(ast.parse(FILES[module].read_text()))
+
+
+def test_the_layers_export_the_same_names():
+    ref, fast = (importlib.import_module(name) for name in ("lstm_ref", "lstm_fast"))
+    assert {"LSTM", "orthogonal", "xavier"} <= set(ref.__all__) & set(fast.__all__)
+    for function in ("compute_shapes", "initialize_parameters", "compute_gradients", "update_parameters"):
+        assert f"lstm_{function}" in ref.__all__
+        assert f"lstm_{function}" in fast.__all__

@@ -1,0 +1,142 @@
+"""The command line, run as a user runs it: by exit code and text."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RIGHT = "from lstm_ref import LSTM\n"
+WRONG = """
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    def compute_gradients(self):
+        super().compute_gradients()
+        self.g["dVi"] *= 1 + 1e-12
+"""
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-W", "error", "-m", "checks", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(RIGHT)
+    (tmp_path / "wrong.py").write_text(WRONG)
+    (tmp_path / "broken.py").write_text("import numpy\nraise OSError('no such disk')\n")
+    (tmp_path / "things.py").write_text("from lstm_ref import LSTM\nlayer = LSTM(2)\nnumber = 3\nclass Other: pass\n")
+    return tmp_path
+
+
+def test_the_default_target_passes_quietly_in_a_log():
+    found = run("verify", "--examples", "25")
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    assert found.stdout.splitlines()[0].startswith(
+        "lstm_fast:LSTM (layer class) against lstm_ref: 25 examples in float64"
+    )
+    assert found.stdout.splitlines()[-1].startswith("PASS  lstm_fast:LSTM: 2")
+    assert "used by the worst entry" in found.stdout
+
+
+def test_quiet_says_nothing_when_all_is_well():
+    found = run("verify", "--examples", "5", "--quiet")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("target", ["mine.py:LSTM", "mine:LSTM"])
+def test_a_file_and_a_module_are_targets(folder, target):
+    assert run("verify", target, "--examples", "5", cwd=folder).returncode == 0
+
+
+def test_a_wrong_layer_fails_names_the_tensor_and_its_rerun_fails_too(folder):
+    found = run("verify", "wrong.py:LSTM", "--examples", "20", "--json", "report.json", cwd=folder)
+    assert found.returncode == 1
+    lines = found.stdout.splitlines()
+    assert lines[2].startswith("dVi[0, 0] = ")
+    assert lines[-1].startswith("FAIL  wrong.py:LSTM: ")
+    rerun = next(line for line in lines if "rerun" in line).split("lstm-checks ")[1]
+    again = run(*rerun.split(), cwd=folder)
+    assert again.returncode == 1
+    assert again.stdout.startswith("dVi[0, 0] = ")
+    report = json.loads((folder / "report.json").read_text())
+    assert report["exit_code"] == 1
+    assert report["failure"]["claims"][0]["claim"] in {"h", "dVi"} | {c["claim"] for c in report["failure"]["claims"]}
+    assert {"fail"} <= set(report["verdicts"])
+    assert sorted(entry.name for entry in folder.glob("*report*")) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("lstm_fats:LSTM", "there is no module 'lstm_fats'; did you mean 'lstm_fast'?"),
+        ("lstm_fast:LSTN", "lstm_fast has no 'LSTN'; did you mean 'LSTM'?"),
+        ("mien.py:LSTM", "there is no file mien.py; did you mean mine.py?"),
+        ("broken.py:LSTM", "broken.py cannot be imported: OSError: no such disk"),
+        ("broken:LSTM", "module 'broken' cannot be imported: OSError: no such disk"),
+        ("things.py:Other", "is a class without compute_shapes"),
+        ("things.py:layer", "is a LSTM, expected a layer class or a function"),
+        ("things.py:number", "is a int, expected a layer class or a function"),
+        ("nothing", "names nothing, expected pkg.mod:LSTM, path/file.py:LSTM, or torch"),
+    ],
+)
+def test_a_target_that_cannot_be_had_is_exit_2_with_the_reason(folder, target, words):
+    found = run("verify", target, cwd=folder)
+    assert found.returncode == 2
+    assert words in found.stderr
+    assert "Traceback" not in found.stderr
+    assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "--examples", "0"),
+        ("verify", "--examples", "many"),
+        ("verify", "--seed", "-1"),
+        ("verify", "--case", "m1s1"),
+        ("verify", "--max-dims", "1,2,3"),
+        ("verify", "--dtype", "float16"),
+        ("prove",),
+        (),
+    ],
+)
+def test_bad_usage_is_exit_2(arguments):
+    found = run(*arguments)
+    assert found.returncode == 2
+    assert "Traceback" not in found.stderr
+
+
+def test_a_report_that_cannot_be_written_is_exit_2(tmp_path):
+    found = run("verify", "--examples", "1", "--json", str(tmp_path / "nowhere" / "report.json"))
+    assert found.returncode == 2
+    assert "cannot be written" in found.stderr
+
+
+def test_json_on_standard_output_is_nothing_but_json():
+    found = run("verify", "--examples", "3", "--json", "-")
+    report = json.loads(found.stdout)
+    assert report["exit_code"] == found.returncode == 0
+    assert len(report["examples"]) == 3
+    assert "PASS" in found.stderr
+
+
+def test_the_same_seed_gives_the_same_examples_and_another_others():
+    def drawn(*more):
+        report = json.loads(run("verify", "--examples", "6", "--json", "-", *more).stdout)
+        return [example["case"] for example in report["examples"]]
+
+    assert drawn() == drawn("--seed", "0") != drawn("--seed", "1")
+
+
+def test_sizes_stay_within_max_dims():
+    report = json.loads(run("verify", "--examples", "20", "--max-dims", "2,3,2,2", "--json", "-").stdout)
+    assert len(report["examples"]) == 20
+    assert all(example["case"][:8] <= "m2s3e2u2" for example in report["examples"])
+
+
+def test_help_and_version():
+    assert "exit code" in run("--help").stdout
+    assert run("--version").stdout.startswith("lstm-checks ")
