@@ -69,6 +69,9 @@ def _add_verify(commands: Any, raw: Any) -> None:
     verify.add_argument("--dtype", choices=["float64", "float32", "both"], default="float64", help="default float64")
     verify.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     verify.add_argument("--max-dims", type=_dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
+    verify.add_argument(
+        "--regimes", metavar="R,R", help="value regimes drawn, default all: normal,x1e-3,x10,x100,mixed,zero"
+    )
     verify.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
     verify.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
     verify.set_defaults(run=_run_verify)
@@ -95,6 +98,8 @@ def _run_verify(options: argparse.Namespace) -> int:
     dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
     with _progress(options, options.examples) as advance:
         more = {} if options.max_dims is None else {"max_dims": options.max_dims}
+        if options.regimes is not None:
+            more["regimes"] = _regimes(options.regimes)
         report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
     _write_json(options.json, lambda: report_to_json(report))
     _say(text.render_report(report), options, report.exit_code)
@@ -116,6 +121,17 @@ def _case(descriptor: str) -> Any:
         return Case.parse(descriptor)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _regimes(text: str) -> tuple[str, ...]:
+    """Return the regimes named in a list."""
+    from checks.cases import REGIMES
+
+    names = tuple(word.strip() for word in text.split(","))
+    unknown = [name for name in names if name not in REGIMES]
+    if unknown:
+        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(REGIMES)}")
+    return names
 
 
 def _write_json(path: str | None, make: Callable[[], Any]) -> None:

@@ -17,16 +17,18 @@ UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 SMALLEST_NORMAL = {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
 """What an operation may lose near zero, on hardware that flushes subnormal results."""
 
-COPIES = 16
-"""Noisy copies. A standard deviation from 16 is within a factor 2 of the true one but for one case in a million
-(chi-square with 16 degrees of freedom); 6 times it is then still 3 true ones. With 4 copies 5.6 were seen."""
+COPIES = 32
+"""Noisy copies. The fewer, the more often an entry's sd comes out far too small: below a third of the true one 4
+times in 10^6 entries with 16 copies (chi-square with 16 degrees of freedom), once in 10^10 with 32. A third of the sd
+would leave 6 of them at 2 true ones; see docs/decisions/0003."""
 
 MAGNIFICATION = {"float64": 64.0, "float32": 16.0}
 """The noise is carried by float64. It must stand well above float64's own rounding (hence 64 and not 1) and be so
 small that the answer depends on it linearly (hence not more, and less for float32, whose rho is 2^29 times greater)."""
 
 SIGMAS = 6.0
-"""Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9; see COPIES for why not less."""
+"""Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9, and even a third of it (see COPIES)
+once in 20."""
 
 CHAOTIC = {"float64": 1e-4, "float32": 1e-3}
 """Above this share of the largest entry the noise sd says nothing: magnified (64 or 16 times) it is some percent of the

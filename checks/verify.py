@@ -15,7 +15,7 @@ import numpy as np
 
 from checks import oracles, strategies, tolerance
 from checks.calling import Outcome, call_target, can_run
-from checks.cases import COTANGENTS, STRATA, Arrays, Case, from_named, strata
+from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, from_named, strata
 from checks.compare import Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
 
@@ -304,6 +304,7 @@ def verify(
     seed: int = 0,
     dtypes: tuple[str, ...] = ("float64",),
     max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS,
+    regimes: tuple[str, ...] = REGIMES,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
@@ -319,6 +320,8 @@ def verify(
         The dtypes to draw from.
     max_dims : tuple of int
         Largest (m, s, e, u) drawn.
+    regimes : tuple of str
+        The value regimes to draw from.
     progress : callable
         Called after each example.
     """
@@ -326,6 +329,7 @@ def verify(
     options: dict[str, Any] = {
         "max_dims": max_dims,
         "dtypes": dtypes,
+        "regimes": regimes,
         "states": STATES not in target.lacks,
         "cotangents": [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))],
     }

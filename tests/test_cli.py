@@ -99,6 +99,7 @@ def test_a_target_that_cannot_be_had_is_exit_2_with_the_reason(folder, target, w
         ("verify", "--case", "m1s1"),
         ("verify", "--max-dims", "1,2,3"),
         ("verify", "--dtype", "float16"),
+        ("verify", "--regimes", "normal,huge"),
         ("prove",),
         (),
     ],
@@ -135,6 +136,13 @@ def test_sizes_stay_within_max_dims():
     report = json.loads(run("verify", "--examples", "20", "--max-dims", "2,3,2,2", "--json", "-").stdout)
     assert len(report["examples"]) == 20
     assert all(example["case"][:8] <= "m2s3e2u2" for example in report["examples"])
+
+
+def test_only_the_regimes_named_are_drawn():
+    report = json.loads(run("verify", "--examples", "20", "--regimes", "normal,x10", "--json", "-").stdout)
+    assert len(report["examples"]) == 20
+    assert {"x1e-3", "x100", "mixed", "zero"} <= set(report["unreachable_strata"])
+    assert not {"x1e", "x100", "mixed", "zero"} & {example["case"].split("-")[2] for example in report["examples"]}
 
 
 def test_help_and_version():
