@@ -1,14 +1,15 @@
-"""Time lstm_fast against PyTorch's nn.LSTM on the grid, interleaved in one process.
+"""Time lstm_fast against PyTorch's nn.LSTM and against lstm_ref on the grid, interleaved in one process.
 
 Run ``python benchmarks/bench_layers.py --threads 1 --dtype float32``. Results and gradients are
-compared first; a point where they differ is not timed. Printed ratios are PyTorch's median time
-over ours: above 1, ours is faster. Both layers run the same work: forward without a cache
+compared first; a point where they differ is not timed. Printed ratios are the other's median time
+over ours: above 1, ours is faster. All layers run the same work: forward without a cache
 (``no_grad`` against ``keep_cache=False``), forward, and forward + backward + parameter gradients.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import time
@@ -54,12 +55,14 @@ def main() -> int:
     import numpy as np
     import torch
 
+    import lstm_ref
     from lstm_fast import LSTM
 
     torch.set_num_threads(options.threads)
     dtype = np.dtype(options.dtype)
     failed = False
-    print(f"{options.dtype}, {options.threads} thread(s): PyTorch's time over ours; ms in brackets")
+    over_ref = []
+    print(f"{options.dtype}, {options.threads} thread(s): PyTorch's time over ours, and lstm_ref's; ms in brackets")
     for m, s, e, u in (GRID[k] for k in options.points):
         rng = np.random.default_rng(0)
         X = rng.standard_normal((m, s, e)).astype(dtype)
@@ -67,6 +70,9 @@ def main() -> int:
         layer = LSTM(u, sequences=True, dtype=dtype, rng=0)
         layer.compute_shapes(X)
         layer.initialize_parameters()
+        ref = lstm_ref.LSTM(u, sequences=True, dtype=dtype, rng=0)
+        ref.compute_shapes(X)
+        ref.initialize_parameters()
         theirs = torch.nn.LSTM(e, u, batch_first=True, dtype=getattr(torch, options.dtype))
         with torch.no_grad():
             for kind, target in (("U", theirs.weight_ih_l0), ("V", theirs.weight_hh_l0)):
@@ -92,18 +98,20 @@ def main() -> int:
         def ours_forward(layer=layer, X=X):
             return layer.forward(X)
 
-        def ours_both(layer=layer, X=X, dA=dA):
+        def both(layer, X=X, dA=dA):
             layer.forward(X)
             dX = layer.backward(dA)
             layer.compute_gradients()
             return dX
 
+        ours_both, ref_both = functools.partial(both, layer), functools.partial(both, ref)
         dX = ours_both()
         theirs_both()
         dU = np.concatenate([layer.g["dU" + gate].T for gate in "ifgo"])
         pairs = [
             (ours_lean(), theirs_lean().numpy()),
             (dX, X_torch.grad.numpy()),
+            (dX, ref_both()),
             (dU, theirs.weight_ih_l0.grad.numpy()),
         ]
         # Only to refuse timing something broken; `lstm-checks verify` is the real check.
@@ -112,16 +120,20 @@ def main() -> int:
             print(f"{(m, s, e, u)!s:20} disagree: not timed")
             failed = True
             continue
-        calls = [theirs_lean, ours_lean, ours_forward, theirs_both, ours_both]
-        t_lean, o_lean, o_forward, t_both, o_both = (
+        calls = [theirs_lean, ours_lean, ours_forward, theirs_both, ours_both, ref_both]
+        t_lean, o_lean, o_forward, t_both, o_both, r_both = (
             1e3 * np.median(times) for times in time_interleaved(calls, options.seconds)
         )
+        over_ref.append(r_both / o_both)
         print(
             f"{(m, s, e, u)!s:20} forward {t_lean / o_forward:5.2f}   no cache "
             f"{t_lean / o_lean:5.2f}   forward+backward {t_both / o_both:5.2f}   "
-            f"({t_lean:.3f} / {o_forward:.3f}, {t_both:.3f} / {o_both:.3f})",
+            f"over lstm_ref {r_both / o_both:5.2f}   ({t_lean:.3f} / {o_forward:.3f}, {t_both:.3f} / {o_both:.3f})",
             flush=True,
         )
+    if over_ref:
+        mean = float(np.exp(np.mean(np.log(over_ref))))
+        print(f"forward+backward over lstm_ref, geometric mean: {mean:.2f}")
     return int(failed)
 
 
