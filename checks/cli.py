@@ -82,7 +82,7 @@ def _run_verify(options: argparse.Namespace) -> int:
     from checks.report import text
     from checks.report.json import case_to_json, report_to_json
     from checks.targets import TargetError, load_target
-    from checks.verify import verify, verify_case
+    from checks.verify import explain, verify, verify_case
 
     try:
         target = load_target(options.target)
@@ -91,6 +91,8 @@ def _run_verify(options: argparse.Namespace) -> int:
     if options.case is not None:
         case = _case(options.case)
         found = verify_case(target, case)
+        if found.failures:
+            found = explain(target, found)
         exit_code = _case_exit_code(found)
         _write_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
         _say(text.render_case(options.target, found), options, exit_code)

@@ -18,6 +18,7 @@ from checks.calling import Outcome, call_target, can_run
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, from_named, strata
 from checks.compare import Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
+from checks.diagnose import describe_sizes
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad, every entry"
@@ -34,11 +35,12 @@ def is_tensor(name: str) -> bool:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What is said of a target on one case."""
+    """What is said of a target on one case; `pattern` says which sizes a failure takes, where that was looked into."""
 
     case: Case
     claims: tuple[Claim, ...]
     notes: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def failures(self) -> tuple[Claim, ...]:
@@ -368,11 +370,23 @@ def _simplest(
     target: Target, found: dict[Case, CaseReport], case: Case, strategy: Any, draws: int, seed: int
 ) -> CaseReport:
     """Return the report on the simplest case that fails as `case` does."""
-    thorough = not is_tensor(found[case].failures[0].name)
+    thorough = _only_thorough_fails(found[case])
 
     def fails(simpler: Case) -> bool:
         return bool(verify_case(target, simpler, thorough).failures)
 
     simplest = strategies.shrink(fails, strategy, draws, seed, case)
     report = verify_case(target, simplest)
-    return report if report.failures else found[case]
+    return explain(target, report if report.failures else found[case])
+
+
+def explain(target: Target, report: CaseReport) -> CaseReport:
+    """Return the report on a failed case with the sizes that matter."""
+    thorough = _only_thorough_fails(report)
+    pattern = describe_sizes(lambda other: bool(verify_case(target, other, thorough).failures), report.case)
+    return replace(report, pattern=pattern)
+
+
+def _only_thorough_fails(report: CaseReport) -> bool:
+    """Return whether no tensor is wrong, so that it takes the further calls to see the failure."""
+    return not is_tensor(report.failures[0].name)

@@ -37,6 +37,7 @@ ORDER = [
     "oracles",
     "calling",
     "compare",
+    "diagnose",
     "certify",
     "strategies",
     "vectors",

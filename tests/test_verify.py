@@ -283,6 +283,8 @@ def test_a_failing_example_is_shrunk_to_what_the_bug_needs():
     report = verify(from_function(target), examples=40)
     assert report.failure.case.dims == (1, 4, 2, 1)
     assert report.failure.case.regime == "normal"
+    assert report.failure.pattern == "right at s=3 and at e=1, wrong from s=4 e=2"
+    assert "  pattern   right at s=3 and at e=1, wrong from s=4 e=2\n" in render_failure("it", report.failure)
 
 
 def test_the_failure_text():

@@ -41,6 +41,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "verdict": str(report.verdict),
         "worst": None if worst is None else {"tensor": worst.name, "use": _finite(worst.use)},
         "notes": list(report.notes),
+        "pattern": report.pattern,
         "claims": [_claim_to_json(claim) for claim in claims],
     }
 

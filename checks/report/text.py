@@ -48,6 +48,8 @@ def render_failure(name: str, report: CaseReport) -> str:
     lines.append(f"  case      {case.descriptor}")
     lines += [f"  extent    {text}" for text in _extent(report)]
     told = (CHECK_GRAD, CHECK_GRAD_ALL)
+    if report.pattern:
+        lines.append(f"  pattern   {report.pattern}")
     others = [claim for claim in report.failures[1:] if not is_tensor(claim.name) and claim.name not in told]
     lines += [f"  also      {_message(claim)}" for claim in others]
     oracles = _oracles(report)
