@@ -165,7 +165,19 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         return set()
 
 
-def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Target:
+def _probe_layer(call: Callable[..., Any]) -> set[str]:
+    """Return which states a layer keeps nowhere, by one tiny call; what goes wrong in it is for the examples to find."""
+    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
+    try:
+        p = {name: arrays[name] for name in PARAMETERS}
+        (_, Cn), pullback = call(p, arrays["X"], arrays["h0"], arrays["C0"])
+        found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
+    except (Exception, SystemExit):
+        return set()
+    return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+
+
+def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     """Return the target of a layer class in EpyNN's form.
 
     One instance serves all calls of equal u, dtype and `sequences`, so that state left over between calls is
@@ -174,16 +186,14 @@ def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Targ
 
     Parameters
     ----------
-    layer_class : callable
+    layer_class : class
         ``layer_class(unit_cells=u, sequences=True)`` returns a layer with `compute_shapes(X)`,
         `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
         and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
         `bc['dh0']`, `bc['dC0']`: these are unsupported.
     """
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
-    constructor = _parameters(layer_class)
-    forward = _parameters(layer_class.forward)  # type: ignore[attr-defined]
-    backward = _parameters(layer_class.backward)  # type: ignore[attr-defined]
+    constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
     lacks = set()
     if not {"h0", "C0"} <= forward:
         lacks |= {STATES, "dh0", "dC0"}
@@ -197,7 +207,8 @@ def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Targ
         key = (u, str(dtype), sequences)
         if key not in layers:
             options = {"sequences": sequences, "dtype": dtype, "rng": 0, "unit_cells": u}
-            layers[key] = layer_class(**{k: v for k, v in options.items() if k in constructor})
+            positional = () if "unit_cells" in constructor else (u,)
+            layers[key] = layer_class(*positional, **{k: v for k, v in options.items() if k in constructor})
             _lend_epynn_needs(layers[key])
         layer = layers[key]
         layer.compute_shapes(X)
@@ -218,15 +229,24 @@ def from_layer(layer_class: Callable[..., Any], name: str | None = None) -> Targ
 
         return (A, Cn), pullback
 
+    lacks |= _probe_layer(call)
     return Target(name, "layer class", call, frozenset(lacks))
 
 
-def _parameters(function: Callable[..., Any]) -> set[str]:
-    """Return the names of the parameters that `function` takes."""
-    try:
-        return set(inspect.signature(function).parameters)
-    except ValueError:
-        return set()
+def _parameters(layer_class: Any, method: str) -> set[str]:
+    """Return the names of the parameters that a method takes, those it hands on to its base classes included."""
+    names: set[str] = set()
+    for base in layer_class.__mro__:
+        if method not in vars(base):
+            continue
+        try:
+            parameters = inspect.signature(vars(base)[method]).parameters
+        except (TypeError, ValueError):
+            break
+        names |= set(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
 
 
 def _lend_epynn_needs(layer: Any) -> None:

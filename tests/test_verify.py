@@ -59,6 +59,53 @@ def test_right_layers_pass(layer, dtype):
     assert len(report.examples) == 40
 
 
+class HandsOn(lstm_fast.LSTM):
+    """A layer whose methods hand on whatever they are given."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+    def forward(self, *args, **kwargs):
+        return super().forward(*args, **kwargs)
+
+
+class Plain:
+    """A layer in EpyNN's form with the least there is: other names, no `sequences`, no states, no dtype."""
+
+    def __init__(self, units):
+        self.inner = lstm_ref.LSTM(units, sequences=True)
+        self.p = self.inner.p
+
+    def compute_shapes(self, X):
+        self.inner.compute_shapes(X)
+
+    def initialize_parameters(self):
+        self.inner.initialize_parameters()
+
+    def forward(self, X):
+        return self.inner.forward(X)
+
+    def backward(self, dA):
+        return self.inner.backward(dA)
+
+    def compute_gradients(self):
+        self.inner.compute_gradients()
+        self.g = self.inner.g
+
+
+def test_a_layer_that_hands_on_its_arguments_is_judged_whole():
+    report = verify(from_layer(HandsOn), examples=21)
+    assert report.exit_code == 0, render_report(report)
+    assert report.target.unsupported == ()
+    assert report.stratum_counts["last"] > 0
+
+
+def test_a_layer_with_the_least_there_is_passes_and_what_it_lacks_is_said():
+    report = verify(from_layer(Plain), examples=21)
+    assert report.exit_code == 0, render_report(report)
+    assert set(report.target.unsupported) == {"initial states", "Cn", "dCn", "dh0", "dC0"}
+
+
 def test_a_function_in_the_vjp_form_passes():
     report = verify(from_function(right), examples=30)
     assert report.exit_code == 0, render_report(report)
