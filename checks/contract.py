@@ -166,7 +166,7 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
 
 
 def _probe_layer(call: Callable[..., Any]) -> set[str]:
-    """Return which states a layer keeps nowhere, by one tiny call; what goes wrong in it is for the examples to find."""
+    """Return which states a layer keeps nowhere, by one tiny call; what goes wrong there the examples will find."""
     arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
     try:
         p = {name: arrays[name] for name in PARAMETERS}
