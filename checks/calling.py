@@ -18,16 +18,24 @@ class Outcome:
     Attributes
     ----------
     values : dict
-        Copies of what it returned: h, Cn and its gradients by name; whatever type they came in.
+        Copies of what it returned, as far as it came: h, Cn and its gradients by name; whatever type they came in.
     error : str
-        What went wrong instead, in one sentence; empty if nothing did.
+        What went wrong, "RuntimeError: no memory" for an exception; empty if nothing did.
+    stage : str
+        Whether the forward pass or the pullback raised it; empty where it is the form that is wrong.
     aliased : tuple
         The very objects it returned, by name, to see whether a later call writes to them.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    stage: str = ""
     aliased: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, in one sentence."""
+        return f"{self.stage} raised {self.error}" if self.stage else self.error
 
 
 def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
@@ -38,7 +46,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
     sequences = sequences or LAST in target.lacks
     dhn_apart = DHN not in target.lacks
     dh = arrays.dh if dhn_apart else arrays.dh_total
-    stage = "forward"
+    stage, outputs = "forward", dict[str, Any]()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -46,7 +54,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
             outputs = {"h": _copy(h), "Cn": _copy(Cn)}
             stage = "pullback"
             gradients = pullback(
-                dh.copy() if sequences else dh[:, -1].copy(),
+                dh[:, -1].copy() if np.ndim(h) == 2 and not sequences else dh.copy(),
                 arrays.dCn.copy(),
                 arrays.dhn.copy() if dhn_apart else None,
             )
@@ -56,9 +64,9 @@ def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
         aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
         return Outcome(values, aliased=aliased)
     except ContractError as error:
-        return Outcome(error=str(error))
+        return Outcome(outputs, error=str(error))
     except (Exception, SystemExit) as error:
-        return Outcome(error=f"{stage} raised {type(error).__name__}: {_first_line(error)}")
+        return Outcome(outputs, error=f"{type(error).__name__}: {_first_line(error)}", stage=stage)
 
 
 def _copy(value: Any) -> Any:

@@ -66,6 +66,10 @@ class Arrays:
         total[..., -1, :] += self.dhn
         return total
 
+    def copy(self) -> "Arrays":
+        """Return copies that can be written to, as a user's arrays can."""
+        return from_named({name: value.copy() for name, value in (self.inputs | self.cotangents).items()})
+
     def astype(self, dtype: Any) -> "Arrays":
         """Return copies in another dtype."""
         cast = {name: value.astype(dtype) for name, value in (self.inputs | self.cotangents).items()}

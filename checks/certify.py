@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from checks.arithmetic import balls
 from checks.arithmetic.balls import BallArray
+from checks.calling import Outcome, call_target
 from checks.cases import COTANGENTS, Arrays, Case, from_named
-from checks.contract import CN, DCN, DHN, GRADIENTS, INPUTS, OUTPUTS, STATES, Target
+from checks.contract import CN, DCN, GRADIENTS, INPUTS, OUTPUTS, STATES, Target
 from checks.oracles import evaluate_reference, expect, objective, reference_forward
 from checks.tolerance import accepted
 
@@ -360,37 +361,21 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     case = case_for(target, case)
     if certified is None or certified.case != case:
         certified = certified_gradient(case)
-    came, error = call_arrays(target, case.arrays, case.sequences)
+    outcome = call_target(target, case.arrays.copy(), case.sequences)
     sd = expect(case).sd
-    tensors = tuple(_certify_tensor(name, target, certified, sd[name], came, error) for name in (*OUTPUTS, *GRADIENTS))
+    tensors = tuple(_certify_tensor(name, target, certified, sd[name], outcome) for name in (*OUTPUTS, *GRADIENTS))
     return Certificate(target.name, case, tensors, certified.bits, certified.seconds, certified.resolved)
 
 
-def call_arrays(target: Target, arrays: Arrays, sequences: bool) -> tuple[dict[str, Any], str]:
-    """Return h, Cn and gradients of a target by name, as far as it came, and what it raised in words."""
-    came: dict[str, Any] = {}
-    try:
-        p = {name: value.copy() for name, value in arrays.p.items()}
-        (came["h"], came["Cn"]), pullback = target.call(
-            p, arrays.X.copy(), arrays.h0.copy(), arrays.C0.copy(), sequences
-        )
-        dh = arrays.dh_total if DHN in target.lacks else arrays.dh.copy()
-        if np.ndim(came["h"]) == 2:
-            dh = dh[:, -1].copy()
-        came |= pullback(dh, arrays.dCn.copy(), None if DHN in target.lacks else arrays.dhn.copy())
-    except Exception as error:
-        return came, f"{type(error).__name__}: {error}"
-    return came, ""
-
-
 def _certify_tensor(
-    name: str, target: Target, certified: CertifiedGradient, sd: Array, came: Mapping[str, Any], error: str
+    name: str, target: Target, certified: CertifiedGradient, sd: Array, outcome: Outcome
 ) -> TensorCertificate:
     """Return the certificate of one tensor."""
     if name in target.lacks or (name == "Cn" and CN in target.lacks):
         return TensorCertificate(name, UNSUPPORTED, "the target does not give it")
-    if name not in came or came[name] is None:
-        return TensorCertificate(name, FAILED, error or "the target did not return it")
+    came = outcome.values
+    if came.get(name) is None:
+        return TensorCertificate(name, FAILED, outcome.error or "the target did not return it")
     value, truth = np.asarray(came[name]), certified.values[name]
     exact: Any = certified.enclosures[name]
     if name == "h" and value.ndim == 2 and not certified.case.sequences:

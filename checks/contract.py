@@ -149,17 +149,22 @@ def _signature(function: Callable[..., Any]) -> str:
         return "(...)"
 
 
+def _tiny_inputs() -> tuple[dict[str, Any], Any, Any, Any]:
+    """Return p, X, h0 and C0 of the smallest problem with a recurrence, to see what a target can do."""
+    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
+    return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
+
+
 def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str]:
     """Return what one tiny call shows to be lacking; whatever goes wrong in it is for the examples to find."""
-    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
-    p = {name: arrays[name] for name in PARAMETERS}
+    p, X, h0, C0 = _tiny_inputs()
     try:
-        result = function(p, arrays["X"], arrays["h0"], arrays["C0"]) if states else function(p, arrays["X"])
+        result = function(p, X, h0, C0) if states else function(p, X)
         (_, Cn), pullback = _unpack(result)
         lacks = {CN, DCN} if Cn is None else set()
         if not _accepts(pullback, 2):
             lacks.add(DCN)
-        gradients = call(p, arrays["X"], arrays["h0"], arrays["C0"])[1](np.ones((1, 2, 1)), np.ones((1, 1)))
+        gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
     except (Exception, SystemExit):
         return set()
@@ -167,10 +172,8 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
 
 def _probe_layer(call: Callable[..., Any]) -> set[str]:
     """Return which states a layer keeps nowhere, by one tiny call; what goes wrong there the examples will find."""
-    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
     try:
-        p = {name: arrays[name] for name in PARAMETERS}
-        (_, Cn), pullback = call(p, arrays["X"], arrays["h0"], arrays["C0"])
+        (_, Cn), pullback = call(*_tiny_inputs())
         found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
     except (Exception, SystemExit):
         return set()

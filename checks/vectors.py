@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from checks import tolerance
 from checks.arithmetic import balls
+from checks.calling import call_target
 from checks.cases import COTANGENTS, DTYPES, LONG, Arrays, Case, from_named
-from checks.certify import call_arrays, certified_gradient
+from checks.certify import certified_gradient
 from checks.contract import DCN, GATES, GRADIENTS, INPUTS, OUTPUTS, STATES, Target, input_shapes
 from checks.oracles import Expected, expect
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
@@ -754,13 +755,13 @@ def _run(target: Target, vector: Vector) -> VectorResult:
         return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")
     if DCN in target.lacks and vector.arrays.dCn.any():
         return VectorResult(vector, UNSUPPORTED, "the target takes no cotangent of the final memory state")
-    came, error = call_arrays(target, vector.arrays, vector.sequences)
+    outcome = call_target(target, vector.arrays.copy(), vector.sequences)
     uses: dict[str, float] = {}
     worst, reason = -1.0, ""
     for name in (*OUTPUTS, *GRADIENTS):
         if name in target.lacks:
             continue
-        uses[name], words = _judge(name, came.get(name), vector, error)
+        uses[name], words = _judge(name, outcome.values.get(name), vector, outcome.error)
         if uses[name] > worst:
             worst, reason = uses[name], words
     return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)

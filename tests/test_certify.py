@@ -15,6 +15,7 @@ flint = pytest.importorskip("flint")
 
 from checks import certify as certifying  # noqa: E402
 from checks.arithmetic import balls  # noqa: E402
+from checks.calling import Outcome  # noqa: E402
 from checks.cases import COTANGENTS, DTYPES, REGIMES, Case  # noqa: E402
 from checks.certify import (  # noqa: E402
     case_for,
@@ -303,7 +304,7 @@ def test_an_error_of_a_known_number_of_ulps_is_measured_as_that():
     value = certified.values["dVf"].copy()
     value[1, 2] += 100 * np.spacing(abs(value[1, 2]))
     came = {"dVf": value}
-    found = certifying._certify_tensor("dVf", a_function(), certified, np.ones((3, 3)), came, "")
+    found = certifying._certify_tensor("dVf", a_function(), certified, np.ones((3, 3)), Outcome(came))
     assert found.ulps_index == (1, 2)
     assert 99.4 < found.ulps < 100.6
     assert found.value == value[1, 2]

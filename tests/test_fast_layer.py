@@ -6,13 +6,12 @@ import threading
 
 import numpy as np
 import pytest
+from agreement import assert_as_expected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
-from checks.oracles import expect
-from checks.tolerance import accepted
 from lstm_fast import LSTM
 from lstm_fast.packing import GATES
 
@@ -49,20 +48,6 @@ def run(layer, case):
         "dC0": layer.bc["dC0"],
         **{f"d{name}": layer.g[f"d{name}"] for name in PARAMETERS},
     }
-
-
-def assert_as_expected(values, case):
-    """Assert dtype, exact shape and values of outputs and gradients, where rounding leaves them a meaning."""
-    expected = expect(case)
-    for names in (("h", "Cn"), tuple(name for name in values if name not in ("h", "Cn"))):
-        if expected.chaotic(names):
-            continue
-        for name in names:
-            due, limit = expected.values[name], accepted(expected.sd[name], case.dtype)
-            if name == "h" and not case.sequences:
-                due, limit = due[:, -1], limit[:, -1]
-            assert (values[name].shape, values[name].dtype) == (due.shape, np.dtype(case.dtype)), name
-            assert np.all(np.abs(values[name] - due) <= limit), name
 
 
 def assert_equal(values, others):

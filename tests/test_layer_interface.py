@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from agreement import assert_as_expected
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ import lstm_ref
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
 from checks.oracles import expect
-from checks.tolerance import accepted
 
 both_packages = pytest.mark.parametrize("package", [lstm_ref, lstm_fast], ids=lambda package: package.__name__)
 
@@ -58,22 +58,6 @@ def run_layer(layer, case):
     dX = layer.backward(arrays.dh if case.sequences else arrays.dh[:, -1], arrays.dhn, arrays.dCn)
     layer.compute_gradients()
     return {"h": h, "Cn": Cn, "dX": dX, "dh0": layer.bc["dh0"], "dC0": layer.bc["dC0"], **layer.g}
-
-
-def assert_as_expected(values, case):
-    """Assert that each value has the case's dtype, the exact shape, and lies within the accepted deviation."""
-    expected = expect(case)
-    assert values.keys() == expected.values.keys()
-    for names in (("h", "Cn"), tuple(name for name in values if name not in ("h", "Cn"))):
-        if expected.chaotic(names):
-            continue
-        for name in names:
-            due, limit = expected.values[name], accepted(expected.sd[name], case.dtype)
-            if name == "h" and not case.sequences:
-                due, limit = due[:, -1], limit[:, -1]
-            assert values[name].dtype == case.dtype, name
-            assert values[name].shape == due.shape, name
-            assert np.all(np.abs(values[name] - due) <= limit), name
 
 
 @both_packages

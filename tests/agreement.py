@@ -1,0 +1,22 @@
+"""What several test files assert of a layer's values."""
+
+import numpy as np
+
+from checks.oracles import expect
+from checks.tolerance import accepted
+
+
+def assert_as_expected(values, case):
+    """Assert that each value has the case's dtype, the exact shape, and lies within the accepted deviation."""
+    expected = expect(case)
+    assert values.keys() == expected.values.keys()
+    for names in (("h", "Cn"), tuple(name for name in values if name not in ("h", "Cn"))):
+        if expected.chaotic(names):
+            continue
+        for name in names:
+            due, limit = expected.values[name], accepted(expected.sd[name], case.dtype)
+            if name == "h" and not case.sequences:
+                due, limit = due[:, -1], limit[:, -1]
+            assert values[name].dtype == case.dtype, name
+            assert values[name].shape == due.shape, name
+            assert np.all(np.abs(values[name] - due) <= limit), name
