@@ -1,0 +1,1 @@
+"""The commands of `lstm-checks`, one file each: what it takes, and what carries it out."""

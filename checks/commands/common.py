@@ -1,0 +1,134 @@
+"""What the commands share: exit codes, types of arguments, printing a report and writing it as JSON."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+OK, FAILED, NOTHING_JUDGED = 0, 1, 2
+DEFAULT_TARGET = "lstm_fast:LSTM"
+
+TARGETS = """\
+A TARGET is one of
+  pkg.mod:LSTM      a layer class in EpyNN's form, or a function in the vjp form:
+  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn)
+  torch             PyTorch's own nn.LSTM
+
+exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged
+"""
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as given; the message says why."""
+
+
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], **texts: str) -> Any:
+    """Return the parser of a new command that `run` carries out."""
+    parser = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the argument TARGET."""
+    parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options on what is printed and written."""
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+
+
+def load(spec: str) -> Any:
+    """Return the target of a spec."""
+    from checks.targets import TargetError, load_target
+
+    try:
+        return load_target(spec)
+    except TargetError as error:
+        raise UsageError(str(error)) from error
+
+
+def parse_case(descriptor: str) -> Any:
+    """Return the case of a descriptor."""
+    from checks.cases import Case
+
+    try:
+        return Case.parse(descriptor)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def parse_regimes(text: str) -> tuple[str, ...]:
+    """Return the regimes named in a list."""
+    from checks.cases import REGIMES
+
+    names = tuple(word.strip() for word in text.split(","))
+    unknown = [name for name in names if name not in REGIMES]
+    if unknown:
+        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(REGIMES)}")
+    return names
+
+
+def save_json(path: str | None, make: Callable[[], Any]) -> None:
+    """Write the report as JSON where a file is asked for."""
+    if path is None:
+        return
+    import json
+
+    from checks.report.json import write_json
+
+    if path == "-":
+        print(json.dumps(make(), indent=1))
+        return
+    try:
+        write_json(path, make())
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def say(text: str, options: argparse.Namespace, exit_code: int) -> None:
+    """Print a report; to standard error where standard output carries the JSON."""
+    if options.quiet and exit_code == OK:
+        return
+    print(text, file=sys.stderr if options.json == "-" else sys.stdout)
+
+
+@contextmanager
+def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[[], None]]:
+    """Yield a function that advances a progress bar; there is a bar only on a terminal."""
+    if options.quiet or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.advance(task)
+
+
+def positive(text: str) -> int:
+    """Return an int of at least 1."""
+    number = natural(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return number
+
+
+def natural(text: str) -> int:
+    """Return an int of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def dims(text: str) -> tuple[int, ...]:
+    """Return four sizes, each at least 1."""
+    words = text.split(",")
+    if len(words) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not four sizes M,S,E,U")
+    return tuple(positive(word.strip()) for word in words)

@@ -1,0 +1,76 @@
+"""`lstm-checks verify`: judge an LSTM over random examples, or on one case."""
+
+import argparse
+from typing import Any
+
+from checks.commands import common
+from checks.commands.common import FAILED, NOTHING_JUDGED, OK
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = common.add_command(
+        commands,
+        "verify",
+        run,
+        help="judge an LSTM over random examples",
+        description="Judge an LSTM's outputs and gradients over random examples, or on one case.",
+        epilog=common.TARGETS,
+    )
+    common.add_target(parser)
+    parser.add_argument(
+        "--examples", type=common.positive, default=100, metavar="N", help="number of examples, default 100"
+    )
+    parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
+    parser.add_argument("--dtype", choices=["float64", "float32", "both"], default="float64", help="default float64")
+    parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
+    parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
+    parser.add_argument(
+        "--regimes", metavar="R,R", help="value regimes drawn, default all: normal,x1e-3,x10,x100,mixed,zero"
+    )
+    common.add_output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code of `verify`."""
+    target = common.load(options.target)
+    return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+
+
+def _verify_case(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `verify --case`."""
+    from checks.report import text
+    from checks.report.json import case_to_json
+    from checks.verify import explain, verify_case
+
+    found = verify_case(target, common.parse_case(options.case))
+    if found.failures:
+        found = explain(target, found)
+    exit_code = _case_exit_code(found)
+    common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
+    common.say(text.render_case(options.target, found), options, exit_code)
+    return exit_code
+
+
+def _verify_examples(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `verify` over random examples."""
+    from checks.report import text
+    from checks.report.json import report_to_json
+    from checks.verify import verify
+
+    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    more = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    if options.regimes is not None:
+        more["regimes"] = common.parse_regimes(options.regimes)
+    with common.progress(options, f"verifying {options.target}", options.examples) as advance:
+        report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
+    common.save_json(options.json, lambda: report_to_json(report))
+    common.say(text.render_report(report), options, report.exit_code)
+    return report.exit_code
+
+
+def _case_exit_code(found: Any) -> int:
+    """Return the exit code for the report on one case."""
+    if found.mistrusted:
+        return NOTHING_JUDGED
+    return {"pass": OK, "fail": FAILED}.get(str(found.verdict), NOTHING_JUDGED)
