@@ -14,7 +14,7 @@ from scipy import optimize
 
 from checks import tolerance
 from checks.arithmetic import complex_step
-from checks.arithmetic.monte_carlo import Rounding, deviation, noisy_copies, spread
+from checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from checks.cases import Arrays, Case, from_named
 from checks.contract import GRADIENTS, INPUTS, OUTPUTS, PARAMETERS
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
@@ -62,7 +62,7 @@ def expect(case: Case) -> Expected:
     dtype = case.dtype
     rounding = _rounding(case, dtype)
     arrays = case.arrays.astype(np.float64)
-    noisy = {k: noisy_copies(v, tolerance.COPIES, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()}
+    noisy = {k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()}
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate_reference(from_named(noisy)).items()}
     values = {name: value for name, (value, _) in results.items()}
@@ -76,6 +76,7 @@ def _rounding(case: Case, dtype: str) -> Rounding:
         underflow=tolerance.SMALLEST_NORMAL[dtype],
         magnification=tolerance.MAGNIFICATION[dtype],
         rng=np.random.default_rng((case.seed, *case.dims)),
+        copies=tolerance.COPIES,
     )
 
 
@@ -170,12 +171,12 @@ class _Directions:
     def rounding_noise(self, chosen: Array) -> Array:
         """Return the standard deviation of the complex step's own rounding error along the chosen directions."""
         rounding = _rounding(self.case, "float64")
-        inputs = {n: noisy_copies(v[np.newaxis], tolerance.COPIES, rounding) for n, v in self.arrays.inputs.items()}
+        inputs = {n: exact(v[np.newaxis], rounding) for n, v in self.arrays.inputs.items()}
         along = self._chosen(chosen)
         for name, value in self.arrays.inputs.items():
             perturbed = value + 1j * complex_step.STEP * along[name]
             if along[name].any() or name in ("h0", "C0"):
-                inputs[name] = noisy_copies(perturbed, tolerance.COPIES, rounding)
+                inputs[name] = exact(perturbed, rounding)
         with np.errstate(all="ignore"):
             result = self._objective(inputs)
         return deviation(np.imag(np.asarray(result)) / complex_step.STEP, rounding)

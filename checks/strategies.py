@@ -127,14 +127,20 @@ def explore(visit: Callable[[Case], bool], strategy: st.SearchStrategy[Case], ex
     """
     done = False
 
+    class EnoughError(Exception):
+        """Tells Hypothesis to draw no more."""
+
     @hypothesis.seed(seed)
     @_settings(examples, [Phase.generate])
     @hypothesis.given(strategy)
     def run(case: Case) -> None:
         nonlocal done
         done = done or not visit(case)
+        if done:
+            raise EnoughError
 
-    run()
+    with contextlib.suppress(EnoughError):
+        run()
 
 
 def shrink(

@@ -39,8 +39,9 @@ RESOLUTION = {"float64": 2.0**-31, "float32": 2.0**-2}
 In any other, one entry at least shows a relative error of twice that, 1e-9 in float64, whatever the target's own
 rounding does: twice the accepted deviation less at most one accepted deviation."""
 
-COMPLEX_STEP_ALL = 600
-"""Largest number of gradient entries for which the complex step is taken in every one of them."""
+COMPLEX_STEP_ALL = 48
+"""Largest number of gradient entries for which the complex step is taken in every one of them; a direction costs a part
+of a forward pass, and random ones see as much."""
 
 COMPLEX_STEP_DIRECTIONS = 8
 """Random directions for the complex step above that. One direction already meets an error in any entry with
@@ -56,7 +57,7 @@ COMPLEX_STEP_RETAKEN = 32
 CHECK_GRAD_STEP = 2.0**-26
 """The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
 
-CHECK_GRAD_ALL = 40
+CHECK_GRAD_ALL = 20
 """Largest number of gradient entries for which check_grad takes them all; it costs a forward pass each, twice."""
 
 CHECK_GRAD_MULTIPLES = (2, 3, 5, 9)

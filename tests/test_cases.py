@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 
 from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
-from checks.strategies import cases
+from checks.strategies import cases, explore
 
 
 @given(cases(dtypes=("float64", "float32")))
@@ -70,3 +70,9 @@ def test_a_stratum_is_drawn_from(stratum):
 
     draw()
     assert sum(found) > len(found) / 2
+
+
+def test_exploring_ends_when_the_visitor_has_enough():
+    seen = []
+    explore(lambda case: seen.append(case) or len(seen) < 3, cases(), 100, 0)
+    assert len(seen) == 3

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import lstm_ref
 from checks import tolerance
-from checks.arithmetic.monte_carlo import MonteCarloArray, Rounding, noisy_copies
+from checks.arithmetic.monte_carlo import MonteCarloArray, Rounding, exact, spread
 from checks.cases import DTYPES, Case, from_named
 from checks.contract import INPUTS
 from checks.oracles import complex_step_disagreement, evaluate_reference, expect
@@ -132,13 +132,38 @@ def test_a_subclass_survives_to_every_output(case):
 
 @given(case=cases, dtype=st.sampled_from(DTYPES))
 def test_monte_carlo_arrays_survive_to_every_output_and_leave_copy_0_exact(case, dtype):
-    rounding = Rounding(tolerance.UNIT_ROUNDOFF[dtype], 0.0, 64.0, np.random.default_rng(case.seed))
-    values = evaluate_everything(from_named({k: noisy_copies(v, 3, rounding) for k, v in named(case).items()}))
+    rounding = Rounding(tolerance.UNIT_ROUNDOFF[dtype], 0.0, 64.0, np.random.default_rng(case.seed), 3)
+    values = evaluate_everything(from_named({k: exact(v, rounding) for k, v in named(case).items()}))
     assert {type(value) for value in values.values()} == {MonteCarloArray}
     first = {name: value.view(np.ndarray)[0] for name, value in values.items()}
     assert_within_rounding(first | {"Cn": first["C_"][:, -1]}, case)
     h = values["h"].view(np.ndarray)
     assert not np.array_equal(h[0], h[1])
+
+
+def test_the_noise_of_one_operation_has_the_size_of_its_rounding():
+    rounding = Rounding(2.0**-53, 0.0, 64.0, np.random.default_rng(0), 8)
+    x, y = (exact(np.random.default_rng(seed).standard_normal((3, 3)), rounding) for seed in (1, 2))
+    a, b = (np.abs(v.view(np.ndarray)[0]) for v in (x, y))
+    sizes = {
+        "x + y": (spread(x + y), np.abs(x.view(np.ndarray)[0] + y.view(np.ndarray)[0])),
+        "x * y": (spread(x * y), a * b),
+        "x @ y": (spread(x @ y), np.sqrt(3) * (a @ b)),
+        "tanh": (spread(np.tanh(x)), np.maximum(1, 2 * np.tanh(a))),
+        "sum": (spread(np.sum(x, axis=-1)), np.sqrt(3) * a.sum(-1)),
+    }
+    for name, ((_, sd), size) in sizes.items():
+        # A sign up or down: its square does not vary, so that even 8 copies give the very size.
+        np.testing.assert_allclose(sd, 2.0**-53 * size, rtol=0.1, err_msg=name)
+
+
+def test_what_all_copies_share_gets_noise_of_its_own_in_each():
+    rounding = Rounding(2.0**-53, 0.0, 64.0, np.random.default_rng(0), 8)
+    x = exact(np.ones((5, 5)), rounding)
+    copies = (x + x).view(np.ndarray)
+    assert copies.shape == (9, 5, 5)
+    assert np.array_equal(copies[0], np.full((5, 5), 2.0))
+    assert len({copy.tobytes() for copy in copies}) == 9
 
 
 @given(case=cases, dtype=st.sampled_from(DTYPES))

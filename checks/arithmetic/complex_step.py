@@ -5,7 +5,7 @@ difference of near numbers is taken (Squire and Trapp 1998; Martins, Sturdza and
 through at once along a leading axis.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 STEP = 1e-30
 CHUNK = 64
+"""Directions that go through at once: enough to make the calls worth while, few enough to stay in the cache."""
 
 Array = NDArray[Any]
 
@@ -41,16 +42,23 @@ def derivative(
 
 def gradient(f: Callable[[Mapping[str, Array]], Array], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return the derivative of `f` with respect to every entry of every input, by the input's name."""
-    return {
-        name: np.concatenate([derivative(f, inputs, {name: units}) for units in _units(value)]).reshape(value.shape)
-        for name, value in inputs.items()
-    }
+    size = sum(value.size for value in inputs.values())
+    found = np.concatenate(
+        [derivative(f, inputs, _units(inputs, k, min(k + CHUNK, size))) for k in range(0, size, CHUNK)]
+    )
+    ends = np.cumsum([value.size for value in inputs.values()])
+    parts = np.split(found, ends[:-1])
+    return {name: part.reshape(inputs[name].shape) for name, part in zip(inputs, parts, strict=True)}
 
 
-def _units(value: Array) -> Iterator[Array]:
-    """Yield the unit directions of an array, a chunk of them along a leading axis at a time."""
-    for start in range(0, value.size, CHUNK):
-        stop = min(start + CHUNK, value.size)
-        units = np.zeros((stop - start, value.size))
-        units[np.arange(stop - start), np.arange(start, stop)] = 1
-        yield units.reshape(-1, *value.shape)
+def _units(inputs: Mapping[str, Array], start: int, stop: int) -> dict[str, Array]:
+    """Return the unit directions of entries `start` to `stop`, all inputs counted through, by the inputs they touch."""
+    along, offset = {}, 0
+    for name, value in inputs.items():
+        first, last = max(start - offset, 0), min(stop - offset, value.size)
+        if first < last:
+            units = np.zeros((stop - start, value.size))
+            units[np.arange(first, last) + offset - start, np.arange(first, last)] = 1
+            along[name] = units.reshape(-1, *value.shape)
+        offset += value.size
+    return along

@@ -1,23 +1,25 @@
 """Monte Carlo arithmetic: the rounding noise of any NumPy program, measured by adding more of it.
 
 `MonteCarloArray` holds copies of one computation along its first axis. Copy 0 is computed as usual; in every
-other copy each operation's result is perturbed by `magnification * rho * scale * N(0, 1)`, where `scale` is the
-size of the error that rounding can make in that operation. The spread of the copies, divided by the
+other copy each operation's result is perturbed by `magnification * rho * scale`, up or down at random, where `scale` is
+the size of the error that rounding can make in that operation. The spread of the copies, divided by the
 magnification, is the standard deviation of the result's rounding error (Parker 1997, "Monte Carlo
-arithmetic"; Denis, de Oliveira Castro and Petit 2016, "Verificarlo"). What the copies share they share exactly:
-inputs carry no noise.
+arithmetic"; Denis, de Oliveira Castro and Petit 2016, "Verificarlo"). Inputs carry no noise: an array whose first axis
+has length 1 is what all copies share, and what is computed from such arrays alone is computed once.
 
 An operation without a noise model is refused, so nothing is ever silently exact.
 """
 
-from dataclasses import dataclass
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+DRAWN = 2**15
+"""Random numbers drawn at a time: few enough to stay in the cache, enough to make the call worth while."""
 
-@dataclass(frozen=True)
+
 class Rounding:
     """How operations are perturbed.
 
@@ -31,39 +33,64 @@ class Rounding:
         Factor on the noise, so that it stands above the rounding of the arithmetic that carries it out.
     rng : numpy.random.Generator
         Source of the noise.
+    copies : int
+        Number of noisy copies.
     """
 
-    rho: float
-    underflow: float
-    magnification: float
-    rng: np.random.Generator
+    def __init__(
+        self, rho: float, underflow: float, magnification: float, rng: np.random.Generator, copies: int
+    ) -> None:
+        self.rho, self.underflow, self.magnification = rho, underflow, magnification
+        self.rng, self.copies = rng, copies
+        self._drawn, self._used = np.empty(0), 0
+        self._floor = magnification * underflow
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
-        """Return `result` with noise in every copy but the first."""
-        noisy = result + self._noise(result.shape) * self._size(scale.real)
-        if np.iscomplexobj(result):
-            noisy = noisy + 1j * (self._noise(result.shape) * self._size(scale.imag))
-        return noisy
+        """Return `result` with noise of the size `scale` times rho in every copy but the first.
 
-    def _noise(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return standard normal noise, none in the first copy."""
-        noise = self.rng.standard_normal(shape, dtype=np.float32)
-        noise[:1] = 0
-        return noise
+        Where the operands were exact there is one result, and from here on a copy for each. `result` and `scale`
+        are written to.
+        """
+        if len(result) == 1:
+            result = np.repeat(result, self.copies + 1, axis=0)
+        noisy = result[1:]
+        if len(scale) > 1:
+            scale = scale[1:]
+        scale *= self.magnification * self.rho
+        if result.dtype.kind == "c":
+            noise = self._signs(noisy.shape) * (scale.real + self._floor)
+            noisy += noise + 1j * (self._signs(noisy.shape) * (scale.imag + self._floor))
+        else:
+            scale += self._floor
+            noise = self._signs(noisy.shape)
+            noise *= scale
+            noisy += noise
+        return result
 
-    def _size(self, scale: NDArray[Any]) -> NDArray[Any]:
-        """Return the standard deviation of the noise for an error of size `scale` times rho."""
-        return self.magnification * (scale * self.rho + self.underflow)
+    def _signs(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return random signs that may be written to; drawn many at a time, since most operations are small."""
+        size = math.prod(shape)
+        start, stop = self._used, self._used + size
+        if stop > self._drawn.size:
+            bits = np.frombuffer(self.rng.bytes(max(size, DRAWN) // 8 + 1), np.uint8)
+            self._drawn = _SIGNS[bits].ravel()
+            start, stop = 0, size
+        self._used = stop
+        return self._drawn[start:stop].reshape(shape)
+
+
+_SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1)
+"""The eight signs that a byte stands for."""
 
 
 # An operation's rounding error over rho: the size of its result for one that is correctly rounded; twice that
 # for a library's exponential or tanh (within two ulps), but for tanh at least 1, since one composed of
 # exponentials, (e^x - e^-x) / (e^x + e^-x), is off by about rho however small its result; sqrt(n) times the sum of the
 # terms' sizes for a sum of n terms in whatever order (n independent roundings, each of a partial sum no larger).
-_PRODUCTS = {np.multiply, np.matmul}
 _ROUNDED_ONCE = {np.add, np.subtract, np.true_divide, np.square, np.sqrt}
 _ROUNDED_TWICE = {np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
 _EXACT = {np.negative, np.positive, np.absolute}
+_JOINS = {np.stack, np.concatenate}
 _MOVES_DATA = {np.stack, np.concatenate, np.swapaxes, np.moveaxis, np.zeros_like, np.copy, np.reshape, np.broadcast_to}
 
 
@@ -77,19 +104,26 @@ class MonteCarloArray(np.ndarray):
             self.rounding = getattr(obj, "rounding", None)  # type: ignore[assignment]
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if kwargs.pop("out", None) is not None:
+        if "out" in kwargs:
             raise TypeError(f"{ufunc.__name__} into an existing array has no noise model")
-        rounding = next(x.rounding for x in inputs if isinstance(x, MonteCarloArray))
-        plain = [x.view(np.ndarray) if isinstance(x, MonteCarloArray) else x for x in inputs]
+        rounding, plain = None, []
+        for x in inputs:
+            if isinstance(x, MonteCarloArray):
+                rounding = x.rounding
+                x = x.view(np.ndarray)
+            plain.append(x)
+        assert rounding is not None
         result = getattr(ufunc, method)(*plain, **kwargs)
-        if method == "__call__" and ufunc in _EXACT:
-            return _wrap(result, rounding)
-        return _wrap(rounding.perturb(result, _scale(ufunc, method, plain, result, kwargs)), rounding)
+        if ufunc not in _EXACT:
+            result = rounding.perturb(result, _scale(ufunc, method, plain, result, kwargs))
+        return _wrap(result, rounding)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if function in _MOVES_DATA:
             found: list[Rounding] = []
             plain_args = _strip(args, found)
+            if function in _JOINS:
+                plain_args = (_with_equal_copies(plain_args[0]), *plain_args[1:])
             return _wrap(function(*plain_args, **_strip(kwargs, found)), found[0])
         if function is np.sum:
             return super().__array_function__(function, types, args, kwargs)
@@ -102,28 +136,35 @@ def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs:
     The parts of a complex number are rounded apart, and a product's are sums of products themselves: with the
     imaginary part 30 powers of ten below the real one, its error has nothing to do with the number's modulus.
     """
-    if method == "reduce" and ufunc is np.add:
-        x = inputs[0]
-        total = np.add.reduce(_parts(x), **kwargs)
-        return total * np.sqrt(x.size / max(total.size, 1))
     if method == "__call__":
-        if ufunc in _PRODUCTS:
+        is_complex = result.dtype.kind == "c"
+        if ufunc is np.matmul:
             x, y = inputs
-            terms = np.sqrt(x.shape[-1]) if ufunc is np.matmul else 1.0
-            return terms * ufunc(_parts(x), _parts(y)) if not np.iscomplexobj(result) else terms * _crossed(ufunc, x, y)
+            scale = _crossed(ufunc, x, y) if is_complex else np.abs(x) @ np.abs(y)
+            scale *= math.sqrt(x.shape[-1])
+            return scale
+        if ufunc is np.multiply:
+            return _crossed(ufunc, *inputs) if is_complex else np.abs(result)
         if ufunc in _ROUNDED_ONCE:
             return _parts(result)
         if ufunc in _ROUNDED_TWICE:
             return 2 * _parts(result)
         if ufunc is np.tanh:
             parts = 2 * _parts(result)
-            return np.maximum(parts.real, 1) + 1j * parts.imag if np.iscomplexobj(parts) else np.maximum(parts, 1)
+            return np.maximum(parts.real, 1) + 1j * parts.imag if is_complex else np.maximum(parts, 1)
+    if method == "reduce" and ufunc is np.add:
+        x = inputs[0]
+        total = np.add.reduce(_parts(x), **kwargs)
+        total *= math.sqrt(x.size / max(total.size, 1))
+        return total
     raise TypeError(f"{ufunc.__name__} ({method}) has no noise model")
 
 
 def _parts(x: Any) -> Any:
     """Return the absolute value, part by part."""
-    return np.abs(np.real(x)) + 1j * np.abs(np.imag(x)) if np.iscomplexobj(x) else np.abs(x)
+    if isinstance(x, np.ndarray) and x.dtype.kind == "c":
+        return np.abs(x.real) + 1j * np.abs(x.imag)
+    return np.abs(x)
 
 
 def _crossed(ufunc: np.ufunc, x: Any, y: Any) -> Any:
@@ -151,9 +192,15 @@ def _strip(value: Any, found: list[Rounding]) -> Any:
     return value
 
 
-def noisy_copies(array: NDArray[Any], copies: int, rounding: Rounding) -> MonteCarloArray:
-    """Return `array` as one exact and `copies` further copies, not yet noisy, along a new first axis."""
-    return _wrap(np.repeat(array[np.newaxis], copies + 1, axis=0), rounding)
+def _with_equal_copies(arrays: Any) -> Any:
+    """Return arrays of equally many copies, what is shared repeated as a view."""
+    copies = max(len(array) for array in arrays)
+    return [np.broadcast_to(array, (copies, *array.shape[1:])) for array in arrays]
+
+
+def exact(array: NDArray[Any], rounding: Rounding) -> MonteCarloArray:
+    """Return `array` as an input without noise, which all copies share."""
+    return _wrap(array[np.newaxis], rounding)
 
 
 def spread(result: MonteCarloArray) -> tuple[NDArray[Any], NDArray[Any]]:
