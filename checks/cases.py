@@ -18,6 +18,9 @@ Array = NDArray[Any]
 
 DTYPES = ("float64", "float32")
 REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero")
+"""The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
+a chaotic problem."""
+_KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
 
@@ -95,7 +98,8 @@ class Case:
         "float64" or "float32".
     regime : str
         "normal": every value from N(0, 1). "x1e-3", "x10", "x100": the same with the parameters scaled.
-        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero.
+        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero. "init": the
+        parameters scaled by 1 / sqrt(e + u), as layers are initialized.
     cotangents : str
         Which are present: "every" step's or the "last" step's h, the final "h", the final memory state "C",
         joined by "+".
@@ -127,7 +131,7 @@ class Case:
         for name in ("m", "s", "e", "u"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
-        for name, known in (("dtype", DTYPES), ("regime", REGIMES), ("cotangents", COTANGENTS)):
+        for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.seed < 0:
@@ -164,7 +168,7 @@ class Case:
         words = match[5].replace("x1e-3", "x1e_3").split("-")[1:]
         found: dict[str, Any] = {}
         for word in (w.replace("x1e_3", "x1e-3") for w in words):
-            for name, known in (("dtype", DTYPES), ("regime", REGIMES), ("cotangents", COTANGENTS)):
+            for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
                 if word in known and name not in found:
                     found[name] = word
                     break
@@ -172,7 +176,7 @@ class Case:
                 if word != "nostates" or "states" in found:
                     raise ValueError(
                         f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
-                        f"REGIME one of {', '.join(REGIMES)} and COTANGENTS one of {', '.join(COTANGENTS)}"
+                        f"REGIME one of {', '.join(_KNOWN_REGIMES)} and COTANGENTS one of {', '.join(COTANGENTS)}"
                     )
                 found["states"] = False
         return cls(m, s, e, u, seed=seed, **found)
@@ -211,7 +215,8 @@ class Case:
             rng = np.random.default_rng((self.seed, *shared.encode()))
             return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
         if name in PARAMETERS:
-            return {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0}.get(self.regime, 1.0)
+            known = {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0, "init": (self.e + self.u) ** -0.5}
+            return known.get(self.regime, 1.0)
         return 1.0
 
     def _keep_cotangents(self, values: dict[str, Array]) -> None:

@@ -37,7 +37,7 @@ class Discrepancy:
     tensor : str
         Its name.
     kind : str
-        "missing", "extra", "type", "dtype", "shape", "finite" or "value".
+        "missing", "extra", "type", "dtype", "shape", "finite", "value" or "direction".
     message : str
         One line: value, expectation, tolerance.
     wrong, size : int
@@ -111,18 +111,40 @@ def _compare_one(
         return _fail_non_finite(name, came)
     if chaotic:
         return Claim(name, Verdict.INCONCLUSIVE, reason="chaotic: rounding drowns the answer")
-    accepted = tolerance.accepted(sd, dtype)
+    accepted = tolerance.accepted(sd, dtype, expected.sigmas)
     error = np.abs(came.astype(np.float64) - due)
     use = error / accepted
     worst = np.unravel_index(int(np.argmax(use)), use.shape)
     largest = float(use[worst])
     if not np.all(error <= accepted):
         return _fail_value(name, came, due, accepted, worst, largest)
+    if expected.directions and came.shape == expected.values[like].shape:
+        along = _compare_directions(name, like, came, expected)
+        if along.verdict is Verdict.FAIL:
+            return along
+        largest = max(largest, along.use)
     if np.all(np.abs(due) <= accepted):
         return Claim(name, Verdict.VACUOUS, largest)
     if np.all(accepted > tolerance.RESOLUTION[dtype] * np.abs(due)):
         return Claim(name, Verdict.INCONCLUSIVE, largest, reason="rounding blurs every entry")
     return Claim(name, Verdict.PASS, largest)
+
+
+def _compare_directions(name: str, like: str, came: Array, expected: Expected) -> Claim:
+    """Return the claim about a tensor of a large case along its random directions."""
+    due, accepted = expected.directions[like]
+    found = expected.project(like, came)
+    use = np.abs(found - due) / accepted
+    worst = int(np.argmax(use))
+    if np.all(use <= 1):
+        return Claim(name, Verdict.PASS, float(use[worst]))
+    left, right = _differing_digits(float(found[worst]), float(due[worst]))
+    message = (
+        f"{name} along random direction {worst} = {left}, but should be {right} ± {accepted[worst]:.2g}, "
+        "though every entry by itself is within what 8 noisy copies can tell"
+    )
+    wrong = int(np.sum(~(use <= 1)))
+    return Claim(name, Verdict.FAIL, float(use[worst]), Discrepancy(name, "direction", message, wrong, use.size))
 
 
 def _fail(name: str, kind: str, message: str) -> Claim:

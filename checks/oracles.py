@@ -4,8 +4,10 @@
 forward pass alone whether the reference's backward pass is right; `check_grad` asks finite differences.
 """
 
+import hashlib
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from scipy import optimize
 from checks import tolerance
 from checks.arithmetic import complex_step
 from checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
+from checks.arithmetic.projection import project
 from checks.cases import Arrays, Case, from_named
 from checks.contract import GRADIENTS, INPUTS, OUTPUTS, PARAMETERS
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
@@ -36,29 +39,57 @@ class Expected:
         The case's dtype.
     last_only : bool
         Whether a target may return h of the last step alone.
+    sigmas : float
+        Accepted deviation of an entry in standard deviations.
+    directions : dict
+        For a large case, the value due along each random direction of a tensor, and its accepted deviation.
+    seed : int
+        Seed of the directions.
     """
 
     values: dict[str, Array]
     sd: dict[str, Array]
     dtype: str
     last_only: bool = False
+    sigmas: float = tolerance.SIGMAS
+    directions: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    seed: int = 0
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether rounding drowns these values, so that nothing can be concluded from them."""
         return tolerance.is_chaotic({n: self.values[n] for n in names}, {n: self.sd[n] for n in names}, self.dtype)
 
+    def project(self, name: str, value: Array, copies: bool = False) -> Array:
+        """Return the products of a tensor of that name with its random directions."""
+        return project(value, tolerance.LARGE_DIRECTIONS, (self.seed, *name.encode()), copies)
 
-def evaluate_reference(arrays: Arrays) -> dict[str, Any]:
-    """Return h, Cn and the 15 gradients of the reference, in whatever arithmetic the arrays are of."""
+
+def evaluate_reference(arrays: Arrays, steps_at_once: int | None = None) -> dict[str, Any]:
+    """Return h, Cn and the 15 gradients of the reference, in whatever arithmetic the arrays are of.
+
+    With `steps_at_once`, the parameters' gradients are summed over that many steps at a time, to save memory.
+    """
     fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
     bc = lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
-    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **lstm_parameter_gradients(fc, bc)}
+    s = arrays.X.shape[-2]
+    gradients: dict[str, Any] = {}
+    for start in range(0, s, steps_at_once or s):
+        chosen = np.s_[..., start : start + (steps_at_once or s), :]
+        part = lstm_parameter_gradients(*({k: c[k][chosen] for k in names} for c, names in ((fc, _KEPT), (bc, _CAME))))
+        gradients = {name: gradients[name] + value for name, value in part.items()} if gradients else part
+    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **gradients}
     values |= {name: bc[name] for name in ("dX", "dh0", "dC0")}
     return {name: values[name] for name in (*OUTPUTS, *GRADIENTS)}
 
 
-def expect(case: Case) -> Expected:
+_KEPT, _CAME = ("X", "hp"), ("df_", "di_", "dg_", "do_")
+"""What the parameters' gradients are made of: of the forward pass, and of the backward pass."""
+
+
+def expect(case: Case, progress: Callable[[], None] = lambda: None) -> Expected:
     """Return the values due for a case, from the reference under Monte Carlo arithmetic."""
+    if case.size > tolerance.LARGE:
+        return _expect_large(case, progress)
     dtype = case.dtype
     rounding = _rounding(case, dtype)
     arrays = case.arrays.astype(np.float64)
@@ -69,14 +100,68 @@ def expect(case: Case) -> Expected:
     return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, not case.sequences)
 
 
-def _rounding(case: Case, dtype: str) -> Rounding:
+def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
+    """Return the values due for a large case: few copies, two at a time, and random directions of every tensor."""
+    rounding = _rounding(case, case.dtype, _COPIES_AT_ONCE)
+    arrays = case.arrays.astype(np.float64)
+    inputs = from_named({k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()})
+    expected = Expected({}, {}, case.dtype, not case.sequences, tolerance.LARGE_SIGMAS["entry"], {}, case.seed)
+    due: dict[str, Array] = {}
+    departures: dict[str, list[Array]] = {}
+    for _ in range(LARGE_ROUNDS):
+        with np.errstate(all="ignore"):
+            found = evaluate_reference(inputs, _STEPS_AT_ONCE)
+        for name in tuple(found):
+            copies = found.pop(name).view(np.ndarray)
+            if name not in expected.values:
+                # A copy, since a view would keep the noisy ones as well.
+                expected.values[name], expected.sd[name] = copies[0].copy(), np.zeros(copies.shape[1:])
+                due[name], departures[name] = expected.project(name, copies[0]), []
+            sd = deviation(copies, rounding) / np.sqrt(LARGE_ROUNDS)
+            expected.sd[name] = np.hypot(expected.sd[name], sd)
+            departure = expected.project(name, copies[1:] - copies[0], copies=True)
+            departures[name].append(departure / rounding.magnification)
+        progress()
+    for name, parts in departures.items():
+        own = np.sqrt(np.mean(np.square(np.concatenate(parts)), axis=0))
+        sd = np.maximum(own, np.sqrt(np.mean(np.square(own))))
+        expected.directions[name] = due[name], tolerance.accepted(sd, case.dtype, tolerance.LARGE_SIGMAS["direction"])
+    return expected
+
+
+_COPIES_AT_ONCE, _STEPS_AT_ONCE = 2, 4
+"""How much of a large case is in memory at a time."""
+
+LARGE_ROUNDS = tolerance.LARGE_COPIES // _COPIES_AT_ONCE
+"""How often the reference runs on a large case."""
+
+
+def estimate_large(case: Case) -> tuple[float, float]:
+    """Return about how many seconds and bytes it takes to judge a large case.
+
+    Seconds from a matrix product timed here and now and the number of products; bytes from what is held at a time: a
+    dozen sets of gradients, and the products of a few steps in three copies.
+    """
+    x = np.ones((256, 256))
+    start = time.perf_counter()
+    x @ x
+    rate = 2 * 256**3 / (time.perf_counter() - start)
+    row = case.m * case.s * 4 * (case.e + case.u) * case.u
+    # Of each step's products of m terms every entry is perturbed, which costs as much as some 100 operations.
+    perturbed = 100 * case.s * 4 * (case.e + case.u) * case.u * 3
+    seconds = (6 * row * (3 * 2 * LARGE_ROUNDS + 10) + perturbed * LARGE_ROUNDS) / rate
+    trace = 60 * case.m * case.s * (case.u + case.e) * 8
+    return seconds, 8 * (14 * case.size + 8 * _STEPS_AT_ONCE * (case.e + case.u) * case.u) + trace
+
+
+def _rounding(case: Case, dtype: str, copies: int = tolerance.COPIES) -> Rounding:
     """Return how the operations of a case are perturbed in the arithmetic of a dtype."""
     return Rounding(
         rho=tolerance.UNIT_ROUNDOFF[dtype],
         underflow=tolerance.SMALLEST_NORMAL[dtype],
         magnification=tolerance.MAGNIFICATION[dtype],
         rng=np.random.default_rng((case.seed, *case.dims)),
-        copies=tolerance.COPIES,
+        copies=copies,
     )
 
 
@@ -135,7 +220,8 @@ class _Directions:
     def __init__(self, case: Case, arrays: Arrays) -> None:
         self.case, self.arrays = case, arrays
         self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL
-        rng, count = np.random.default_rng((case.seed, 1)), tolerance.COMPLEX_STEP_DIRECTIONS
+        rng = np.random.default_rng((case.seed, 1))
+        count = tolerance.COMPLEX_STEP_DIRECTIONS if case.size <= tolerance.LARGE else 1
         self.random = {name: rng.standard_normal((count, *value.shape)) for name, value in arrays.inputs.items()}
 
     def derivatives(self) -> Array:
@@ -242,7 +328,7 @@ def check_grad(
     known: dict[bytes, float] = {}
 
     def f(x: Array) -> float:
-        key = x.tobytes()
+        key = hashlib.sha256(x.tobytes()).digest()
         if key not in known:
             inputs, start = dict(arrays.inputs), 0
             for name in names:

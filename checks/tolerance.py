@@ -39,6 +39,22 @@ RESOLUTION = {"float64": 2.0**-31, "float32": 2.0**-2}
 In any other, one entry at least shows a relative error of twice that, 1e-9 in float64, whatever the target's own
 rounding does: twice the accepted deviation less at most one accepted deviation."""
 
+LARGE = 2**18
+"""Number of gradient entries above which a case is judged by random directions: 32 copies of everything would take
+minutes and gigabytes."""
+
+LARGE_COPIES = 8
+"""Noisy copies of a large case."""
+
+LARGE_DIRECTIONS = 16
+"""Random directions along which each tensor of a large case is looked at. The product of an error with a direction, an
+outer product of normal vectors, is below a hundredth of the error's norm in one direction of 30, in all of 16 never."""
+
+LARGE_SIGMAS = {"direction": 12.0, "entry": 64.0}
+"""Accepted deviation of a large case in standard deviations, which are estimated from 8 copies alone: the ratio has
+Student's distribution with 8 degrees of freedom. It exceeds 12 twice in 10^6, and there are some 250 directions, each
+with at least the standard deviation of them all; 64 three times in 10^12, and there may be 10^8 entries."""
+
 COMPLEX_STEP_ALL = 48
 """Largest number of gradient entries for which the complex step is taken in every one of them; a direction costs a part
 of a forward pass, and random ones see as much."""
@@ -64,9 +80,9 @@ CHECK_GRAD_MULTIPLES = (2, 3, 5, 9)
 """Multiples of the step at which the curvature along a random direction is looked at."""
 
 
-def accepted(sd: Array, dtype: str) -> Array:
+def accepted(sd: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
     """Return the accepted absolute deviation of every entry: 6 sd, and 4 of the smallest normal number."""
-    return SIGMAS * sd + 4 * SMALLEST_NORMAL[dtype]
+    return sigmas * sd + 4 * SMALLEST_NORMAL[dtype]
 
 
 def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str) -> bool:

@@ -137,14 +137,19 @@ class Report:
         return 0 if self.counts[Verdict.PASS] else 2
 
 
-def verify_case(target: Target, case: Case, thorough: bool = True) -> CaseReport:
-    """Return the report on one case; with `thorough` False, on the tensors alone."""
+def verify_case(
+    target: Target, case: Case, thorough: bool = True, progress: Callable[[], None] = lambda: None
+) -> CaseReport:
+    """Return the report on one case; with `thorough` False, on the tensors alone.
+
+    `progress` is called after each round of copies of a large case.
+    """
     if case.dtype not in target.dtypes:
         return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
     lacking = can_run(target, case.arrays)
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
-    expected = oracles.expect(case)
+    expected = oracles.expect(case, progress)
     arrays = case.arrays.copy()
     earlier = _call_over_other_values(target, arrays, case) if thorough else Outcome()
     outcome = call_target(target, arrays, case.sequences)
@@ -376,7 +381,9 @@ def _simplest(
 
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
-    """Return the report on a failed case with the sizes that matter."""
+    """Return the report on a failed case with the sizes that matter; a large one is not tried at other sizes."""
+    if report.case.size > tolerance.LARGE:
+        return report
     thorough = _only_thorough_fails(report)
     pattern = describe_sizes(lambda other: bool(verify_case(target, other, thorough).failures), report.case)
     return replace(report, pattern=pattern)

@@ -34,6 +34,7 @@ ORDER = [
     "arithmetic.balls",
     "arithmetic.complex_step",
     "arithmetic.monte_carlo",
+    "arithmetic.projection",
     "oracles",
     "calling",
     "compare",

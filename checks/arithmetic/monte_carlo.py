@@ -42,7 +42,8 @@ class Rounding:
     ) -> None:
         self.rho, self.underflow, self.magnification = rho, underflow, magnification
         self.rng, self.copies = rng, copies
-        self._drawn, self._used = np.empty(0), 0
+        self._used = 0
+        self._drawn: NDArray[Any] = np.empty(0)
         self._floor = magnification * underflow
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """`lstm-checks verify`: judge an LSTM over random examples, or on one case."""
 
 import argparse
+import sys
 from typing import Any
 
 from checks.commands import common
@@ -43,13 +44,34 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import case_to_json
     from checks.verify import explain, verify_case
 
-    found = verify_case(target, common.parse_case(options.case))
+    case = common.parse_case(options.case)
+    with _large_progress(case, options) as advance:
+        found = verify_case(target, case, progress=advance)
     if found.failures:
         found = explain(target, found)
     exit_code = _case_exit_code(found)
     common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
     common.say(text.render_case(options.target, found), options, exit_code)
     return exit_code
+
+
+def _large_progress(case: Any, options: argparse.Namespace) -> Any:
+    """Say what a large case will cost, and return its progress bar; other cases have none."""
+    from contextlib import nullcontext
+
+    from checks import tolerance
+    from checks.oracles import LARGE_ROUNDS, estimate_large
+
+    if case.size <= tolerance.LARGE:
+        return nullcontext(lambda: None)
+    if not options.quiet:
+        seconds, memory = estimate_large(case)
+        print(
+            f"{case.size:,} gradient entries are judged along random directions: "
+            f"about {max(seconds, 1):.0f} s and {memory / 2**30:.1f} GB",
+            file=sys.stderr,
+        )
+    return common.progress(options, f"verifying {options.target}", LARGE_ROUNDS)
 
 
 def _verify_examples(target: Any, options: argparse.Namespace) -> int:
