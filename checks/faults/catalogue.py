@@ -1,0 +1,31 @@
+"""The catalogue: every known fault by its id, in the order of the families."""
+
+import difflib
+
+from checks.faults import accumulation, carry, states
+from checks.faults.model import Fault
+
+FAULTS: dict[str, Fault] = {
+    fault.id: fault
+    for family in (
+        carry,
+        states,
+        accumulation,
+    )
+    for fault in family.FAULTS
+}
+
+
+def find(id: str) -> Fault:
+    """Return the fault of that id.
+
+    Raises
+    ------
+    ValueError
+        "no fault 'cary-dropped', did you mean carry-dropped, carry-doubled?".
+    """
+    if id in FAULTS:
+        return FAULTS[id]
+    near = difflib.get_close_matches(id, FAULTS)
+    hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(FAULTS)} ids in the catalogue"
+    raise ValueError(f"no fault {id!r}, {hint}")
