@@ -20,13 +20,13 @@ def _with_deltas(*lines: str) -> Patch:
 
 FAULTS = (
     _fault(
-        id="dU-assigned",
+        id="du-assigned",
         title="dU is that of the first step alone, the last one that the loop assigns.",
         explanation="(1): dU = where dU += belongs, in a loop that runs back in time. Hidden at one step.",
         patches=(in_gradients(_DU, "(X.mT @ dk_)[..., 0, :, :]"),),
     ),
     _fault(
-        id="dV-assigned",
+        id="dv-assigned",
         title="dV is that of the first step alone, the last one that the loop assigns.",
         explanation="(1): dV = where dV += belongs. Hidden at one step; zero with zero states.",
         patches=(in_gradients(_DV, "(hp.mT @ dk_)[..., 0, :, :]"),),
@@ -83,10 +83,10 @@ FAULTS = (
         id="first-step-counted-twice",
         title="The first step enters dU, dV and db twice.",
         explanation="(1): the sum starts from the first step's gradient, and the loop adds it once more.",
-        patches=(_with_deltas("dk_ = dk_ * (1 + (np.arange(dk_.shape[-3]) == 0))[:, np.newaxis, np.newaxis]"),),
+        patches=(_with_deltas("dk_ = dk_ + dk_ * (np.arange(dk_.shape[-3]) == 0)[:, np.newaxis, np.newaxis]"),),
     ),
     _fault(
-        id="first-step-left-out-of-dU",
+        id="first-step-left-out-of-du",
         title="dU and db leave out the first step.",
         explanation="(1): the loop over the pairs (h(t-1), dk_(t)) starts at the second step and serves dU as well.",
         patches=(
@@ -95,7 +95,7 @@ FAULTS = (
         ),
     ),
     _fault(
-        id="last-step-left-out-of-dV",
+        id="last-step-left-out-of-dv",
         title="dV leaves out the last step.",
         explanation="(1): the pairs are taken from slices [:-1] of both h and dk_, the second of which should be [1:].",
         patches=(in_gradients(_DV, "np.sum((hp.mT @ dk_)[..., :-1, :, :], axis=-3)"),),

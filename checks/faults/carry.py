@@ -34,7 +34,7 @@ FAULTS = (
         explanation="(7), (8): dC_ is a sum of two, and an = for a += loses the one that was there first, the final"
         " state's cotangent included.",
         patches=(in_backward(" + dCn  # (8), (7)", "  # (8), (7)"),),
-        seen="mxnet#4057",
+        seen="apache/mxnet#4057",
     ),
     _fault(
         id="carry-without-forget",
@@ -165,6 +165,22 @@ FAULTS = (
         title="dh passed on comes from the last gate alone.",
         explanation="(1): dh is a sum over gates; a loop over the gates assigns where it should add.",
         patches=(in_backward("dh = " + _whole("V"), 'dh = do_ @ p["Vo"].mT  # (1)\n'),),
+    ),
+    _fault(
+        id="nothing-passed-back",
+        title="Nothing is passed back from step to step.",
+        explanation="(6), (9): dh and dC are computed and never handed to the next round of the loop. Hidden at one"
+        " step.",
+        patches=(in_backward(_PASS_ON, "        dhn, dCn = (0 * dh, 0 * dC) if s else (dh, dC)\n"),),
+        seen="CaptainE/RNN-LSTM-in-numpy#1",
+    ),
+    _fault(
+        id="carry-without-recurrence",
+        title="dC_ takes in the output's cotangent without what arrives from the next step's gates; do has both.",
+        explanation="(8), (9): h is used by the output gate and by the memory, and both need its whole cotangent."
+        " Hidden at one step.",
+        patches=(in_backward("dC_ = dh_ * o", "dC_ = (dA_s if s < dA.shape[-2] - 1 else dh_) * o"),),
+        seen="lhnguyen102/cuTAGI#77 (f, i and g took another delta than o)",
     ),
     _fault(
         id="truncated-after-three",

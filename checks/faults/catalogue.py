@@ -2,7 +2,20 @@
 
 import difflib
 
-from checks.faults import accumulation, carry, states
+from checks.faults import (
+    accumulation,
+    calls,
+    carry,
+    clipping,
+    conventions,
+    derivatives,
+    gates,
+    numerics,
+    precision,
+    states,
+    steps,
+    transposition,
+)
 from checks.faults.model import Fault
 
 FAULTS: dict[str, Fault] = {
@@ -10,7 +23,16 @@ FAULTS: dict[str, Fault] = {
     for family in (
         carry,
         states,
+        steps,
+        transposition,
+        derivatives,
+        gates,
         accumulation,
+        clipping,
+        precision,
+        conventions,
+        numerics,
+        calls,
     )
     for fault in family.FAULTS
 }

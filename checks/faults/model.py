@@ -76,7 +76,7 @@ class Fault:
     wrap : callable or None
         ``wrap(target)`` returns the target with the fault, for those that are no patch.
     seen : str
-        Where it was met in public, if that is known: "project#issue".
+        Where it was met in public, if that is known: "owner/repository#number".
     example : str
         The descriptor of a case of the smallest sizes that shows it, as `checks.faults.search` found it.
     """
@@ -148,8 +148,11 @@ def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any
     ValueError
         When two faults change the same text.
     """
-    target = fault_target(*faults) if isinstance(faults, tuple) else fault_target(faults)
+    faults = faults if isinstance(faults, tuple) else (faults,)
+    target = fault_target(*faults)
     with np.errstate(all="ignore"):
+        # Those that live between calls may write to what they are given.
+        arrays = arrays.copy() if any(fault.wrap for fault in faults) else arrays
         (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0)
         values = {"h": h, "Cn": Cn, **pullback(arrays.dh, arrays.dCn, arrays.dhn)}
     return {name: values[name] for name in (*OUTPUTS, *GRADIENTS)}

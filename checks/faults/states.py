@@ -23,7 +23,7 @@ FAULTS = (
         explanation="(6): Cn is an output like h, and a loss may depend on it: encoder and decoder, or the next chunk"
         " of a long sequence. Hidden as long as only h is used.",
         patches=(in_backward(_START, _at_start("dCn = 0 * dCn")),),
-        seen="deeplearning4j#8838, pytorch#96416",
+        seen="deeplearning4j/deeplearning4j#8838",
     ),
     _fault(
         id="final-memory-cotangent-doubled",
@@ -51,7 +51,6 @@ FAULTS = (
         title="The cotangent of the final hidden state is ignored.",
         explanation="(9): hn is h of the last step once more, and its cotangent adds to that step's.",
         patches=(in_backward(_START, _at_start("dhn = 0 * dhn")),),
-        seen="pytorch#96416",
     ),
     _fault(
         id="final-hidden-cotangent-doubled",
@@ -89,13 +88,13 @@ FAULTS = (
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": 0 * dhn, "dC0": dCn}'),),
     ),
     _fault(
-        id="dC0-zero",
+        id="dc0-zero",
         title="dC0 is zero.",
         explanation="(6): C0 enters the first step's memory.",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": dhn, "dC0": 0 * dCn}'),),
     ),
     _fault(
-        id="dh0-dC0-swapped",
+        id="dh0-dc0-swapped",
         title="dh0 and dC0 are swapped.",
         explanation="(1), (6): both are (m, u), so that no shape gives it away; (h, C) against (C, h).",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": dCn, "dC0": dhn}'),),
@@ -107,7 +106,7 @@ FAULTS = (
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": bc["dh_"][..., 0, :], "dC0": dCn}'),),
     ),
     _fault(
-        id="dC0-of-first-memory",
+        id="dc0-of-first-memory",
         title="dC0 is the cotangent of the first step's C_, without the factor f.",
         explanation="(6): dC0 lies one step further back than the first step's C_; an index off by one.",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": dhn, "dC0": bc["dC_"][..., 0, :]}'),),
@@ -119,7 +118,7 @@ FAULTS = (
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": bc["dh"][..., -1, :], "dC0": dCn}'),),
     ),
     _fault(
-        id="dC0-of-last-step",
+        id="dc0-of-last-step",
         title="dC0 is what the last step passes on.",
         explanation="(6): the list of steps runs backwards in time, and its wrong end is taken. Hidden at one step.",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": dhn, "dC0": bc["dC"][..., -1, :]}'),),
@@ -131,19 +130,19 @@ FAULTS = (
         patches=(in_forward(_FIRST, "h, C_ = 0 * h0, C0"),),
     ),
     _fault(
-        id="C0-ignored",
+        id="c0-ignored",
         title="The forward pass starts from a zero memory state whatever it is given.",
         explanation="(6): C0 is taken as an argument and never used. Hidden by zero states.",
         patches=(in_forward(_FIRST, "h, C_ = h0, 0 * C0"),),
     ),
     _fault(
-        id="h0-C0-swapped",
+        id="h0-c0-swapped",
         title="The forward pass takes h0 for C0 and C0 for h0.",
         explanation="(1), (6): both are (m, u); (h, C) in some frameworks, (C, h) in others. Hidden by zero states.",
         patches=(in_forward(_FIRST, "h, C_ = C0, h0"),),
     ),
     _fault(
-        id="C0-activated",
+        id="c0-activated",
         title="The forward pass takes tanh(C0) for C0.",
         explanation="(6) takes the memory before its activation, C_.",
         patches=(in_forward(_FIRST, "h, C_ = h0, tanh(C0)"),),
@@ -153,7 +152,7 @@ FAULTS = (
         title="Every sample starts from the first sample's states.",
         explanation="(1), (6): a state slice of the wrong size is broadcast. Hidden where m is 1 and by zero states.",
         patches=(in_forward(_FIRST, "h, C_ = h0 * 0 + h0[..., :1, :], C0 * 0 + C0[..., :1, :]"),),
-        seen="pytorch#95137 (wrong state slices, hidden by zero states)",
+        seen="pytorch/pytorch#95137 (wrong slices of several layers' states, hidden by zero states)",
     ),
     _fault(
         id="states-of-next-sample",
@@ -162,7 +161,7 @@ FAULTS = (
         patches=(in_forward(_FIRST, "h, C_ = np.roll(h0, 1, axis=-2), np.roll(C0, 1, axis=-2)"),),
     ),
     _fault(
-        id="dV-without-h0",
+        id="dv-without-h0",
         title="dV leaves out the first step, as if h0 were zero.",
         explanation="(1): a sum over steps 1 to s - 1 of h(t-1) and dk_(t) forgets the pair of h0 and the first dk_."
         " Hidden by zero states.",
@@ -174,26 +173,26 @@ FAULTS = (
         ),
     ),
     _fault(
-        id="df-without-C0",
+        id="df-without-c0",
         title="The first step's df is made as if C0 were zero.",
         explanation="(6): the first step is a special case in the code, and C0 was forgotten there. Hidden by zero"
         " states.",
         patches=(in_backward("df = dC_ * Cp_  # (6)", "df = dC_ * Cp_ * (s > 0)  # (6)"),),
     ),
     _fault(
-        id="Cn-activated",
+        id="cn-activated",
         title="The final memory state returned is activated, tanh(C_).",
         explanation="(7): the state is C_; C is there for h alone.",
         patches=(in_forward(_KEPT, "o_, o, C, C, h))"),),
     ),
     _fault(
-        id="Cn-of-previous-step",
+        id="cn-of-previous-step",
         title="The final memory state returned is that of the last step but one.",
         explanation="(6): the state is read before the last update.",
         patches=(in_forward(_KEPT, "o_, o, Cp_, C, h))"),),
     ),
     _fault(
-        id="Cn-is-h",
+        id="cn-is-h",
         title="The final memory state returned is the hidden state.",
         explanation="(6), (8): the pair (h, C) is filled twice from h; no shape gives it away.",
         patches=(in_forward(_KEPT, "o_, o, h, C, h))"),),
