@@ -24,18 +24,21 @@ FAULTS = (
         title="dU is that of the first step alone, the last one that the loop assigns.",
         explanation="(1): dU = where dU += belongs, in a loop that runs back in time. Hidden at one step.",
         patches=(in_gradients(_DU, "(X.mT @ dk_)[..., 0, :, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="dv-assigned",
         title="dV is that of the first step alone, the last one that the loop assigns.",
         explanation="(1): dV = where dV += belongs. Hidden at one step; zero with zero states.",
         patches=(in_gradients(_DV, "(hp.mT @ dk_)[..., 0, :, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="db-assigned",
         title="db is that of the first step alone, the last one that the loop assigns.",
         explanation="(1): db = where db += belongs. Hidden at one step.",
         patches=(in_gradients(_DB, "np.sum(dk_[..., 0, :, :], axis=-2)[..., np.newaxis, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="gradients-of-last-step",
@@ -46,30 +49,35 @@ FAULTS = (
             in_gradients(_DU, "np.sum(X[..., -1:, :, :].mT @ dk_, axis=-3)"),
             in_gradients(_DV, "np.sum(hp[..., -1:, :, :].mT @ dk_, axis=-3)"),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="mean-over-samples",
         title="dU, dV and db are means over the samples.",
         explanation="(1): the division by m belongs to the loss, which has done it already. Hidden where m is 1.",
         patches=(in_gradients(_DELTA, _DELTA[:-1] + ' / bc[f"d{gate}_"].shape[-3]\n'),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="mean-over-steps",
         title="dU, dV and db are means over the steps.",
         explanation="(1): a mean taken for the sum. Hidden at one step.",
         patches=(in_gradients(_DELTA, _DELTA[:-1] + ' / bc[f"d{gate}_"].shape[-2]\n'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="db-mean-over-samples",
         title="db is a mean over the samples, dU and dV are sums.",
         explanation="(1): `mean(axis=0)` for the bias beside matrix products that sum. Hidden where m is 1.",
         patches=(in_gradients(_DB, f"({_DB} / dk_.shape[-2])"),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="db-of-first-sample",
         title="db is that of the first sample alone.",
         explanation="(1): the bias is broadcast over the samples, and the sum over them is forgotten.",
         patches=(in_gradients(_DB, "np.sum(dk_[..., :1, :], axis=-3)"),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="db-over-wrong-axis",
@@ -78,6 +86,7 @@ FAULTS = (
         patches=(
             in_gradients("np.sum(dk_, axis=-2)", "np.sum(dk_, axis=-1 if dk_.shape[-1] == dk_.shape[-2] else -2)"),
         ),
+        example="m2s1e1u2-float64-seed0",
     ),
     _fault(
         id="first-step-counted-twice",
@@ -105,6 +114,7 @@ FAULTS = (
         title="dU, dV and db leave out the last sample where there are several.",
         explanation="(1): a loop to m - 1. Hidden where m is 1.",
         patches=(_with_deltas("m = dk_.shape[-2]", "dk_ = dk_ * (np.arange(m) < max(m - 1, 1))[:, np.newaxis]"),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="tail-of-samples-lost",
@@ -115,6 +125,7 @@ FAULTS = (
                 "m = dk_.shape[-2]", "dk_ = dk_ * (np.arange(m) < (m // 4 * 4 if m > 4 else m))[:, np.newaxis]"
             ),
         ),
+        example="m5s1e1u1-float64-seed0",
     ),
     _fault(
         id="tail-of-units-lost",
@@ -124,6 +135,7 @@ FAULTS = (
             in_gradients(_DV, "np.sum((hp * (np.arange(u) < (u // 4 * 4 if u > 4 else u))).mT @ dk_, axis=-3)"),
             _with_deltas("u = dk_.shape[-1]"),
         ),
+        example="m1s1e1u5-float64-seed0",
     ),
     _fault(
         id="odd-unit-lost",
@@ -133,6 +145,7 @@ FAULTS = (
             in_gradients(_DB, f"{_DB} * (np.arange(u) < max(u // 2 * 2, 1))"),
             _with_deltas("u = dk_.shape[-1]"),
         ),
+        example="m1s1e1u3-float64-seed0",
     ),
     _fault(
         id="tail-of-steps-lost",
@@ -142,12 +155,14 @@ FAULTS = (
             in_gradients(_DU, "np.sum((X.mT @ dk_)[..., s % 8 if s > 8 else 0 :, :, :], axis=-3)"),
             _with_deltas("s = dk_.shape[-3]"),
         ),
+        example="m1s9e1u1-float64-seed0",
     ),
     _fault(
         id="input-gradient-cut-to-units",
         title="Where e is above u, dX is zero in the elements beyond u.",
         explanation="(1): a loop over e with the bound u. Hidden where e is at most u.",
         patches=(in_backward(_DX, _DX + "\n        dX = dX * (np.arange(dX.shape[-1]) < f.shape[-1])"),),
+        example="m1s1e2u1-float64-seed0",
     ),
     _fault(
         id="input-gradient-assigned",
@@ -162,6 +177,7 @@ FAULTS = (
         patches=(
             in_backward(_DX, _DX + "\n        dX = 0 * dX + np.sum(dX, axis=-2)[..., np.newaxis, :] / dX.shape[-2]"),
         ),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="single-sample-squeezed",
@@ -173,12 +189,21 @@ FAULTS = (
                 "dk_ = dk_ * (s == s[-1])[:, np.newaxis, np.newaxis] if m == 1 else dk_",
             ),
         ),
+        example="m1s2e1u1-float64-seed0",
+    ),
+    _fault(
+        id="single-step-without-dv",
+        title="Where s is 1, dV is zero.",
+        explanation="(1): a single step is taken to have no recurrence, but it has h0. Hidden at several steps, and by"
+        " zero states.",
+        patches=(in_gradients(_DV, f"{_DV} * (dk_.shape[-3] > 1)"),),
     ),
     _fault(
         id="cotangent-mean-over-samples",
         title="The outputs' cotangent is divided by the number of samples.",
         explanation="(9): the layer divides by m what the loss has divided already. Hidden where m is 1.",
         patches=(in_backward("dA_s = dA[..., s, :]", "dA_s = dA[..., s, :] / dA.shape[-3]"),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="gradients-negated",

@@ -292,6 +292,7 @@ FAULTS = (
         title="Given zero initial states, a call starts from the final ones of the call before.",
         explanation="(1), (6): a stateful layer where a stateless one is expected; right at the first call.",
         wrap=_carry_states,
+        example="m1s1e1u1-float64-nostates-seed0",
     ),
     _fault(
         id="parameters-packed-once",
@@ -331,6 +332,7 @@ FAULTS = (
         title="A tenth of h is dropped at random.",
         explanation="(8): a layer in training mode; two calls with the same inputs differ.",
         wrap=_drop_out,
+        example="m1s1e1u2-float64-seed0",
     ),
     _fault(
         id="zero-after-change-of-shape",

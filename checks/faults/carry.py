@@ -27,6 +27,7 @@ FAULTS = (
         explanation="(6): the memory passes its cotangent on to the step before. Written when the memory is taken for"
         " a local of the step; the final state's cotangent is still used at the last step.",
         patches=(in_backward("+ dCn  # (8), (7)", "+ (dCn if s == dA.shape[-2] - 1 else 0 * dCn)  # (8), (7)"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="carry-assigned",
@@ -59,12 +60,14 @@ FAULTS = (
         title="dC passed on is multiplied by the forget gate of the next step.",
         explanation="(6): an index off by one, right at the last step where there is no next one.",
         patches=(in_backward(_CARRY, 'dC = dC_ * fc["f"][..., min(s + 1, dA.shape[-2] - 1), :]  # (6)'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="carry-by-previous-forget",
         title="dC passed on is multiplied by the forget gate of the step before.",
         explanation="(6): an index off by one, right at the first step where there is no step before.",
         patches=(in_backward(_CARRY, 'dC = dC_ * fc["f"][..., max(s - 1, 0), :]  # (6)'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="carry-multiplied-late",
@@ -114,6 +117,7 @@ FAULTS = (
         title="From the second step back on, the carry is averaged with what comes from h.",
         explanation="(7), (8): the cotangents of two uses add up; a mean is taken for the sum.",
         patches=(in_backward("+ dCn  # (8), (7)", "+ (dCn if s == dA.shape[-2] - 1 else 0.5 * dCn)  # (8), (7)"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="carry-across-samples",
@@ -122,6 +126,7 @@ FAULTS = (
         patches=(
             in_backward(_PASS_ON, "        dhn, dCn = dh, dC * 0 + np.sum(dC, axis=-2)[..., None, :] / dC.shape[-2]\n"),
         ),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="recurrence-dropped",
@@ -129,12 +134,14 @@ FAULTS = (
         explanation="(9): h goes to the output and to the next step; only the output is seen. The final state's"
         " cotangent is still used at the last step.",
         patches=(in_backward("dA_s + dhn  # (9)", "dA_s + (dhn if s == dA.shape[-2] - 1 else 0 * dhn)  # (9)"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="recurrence-assigned",
         title="dh_ is what arrives from the next step; the output's own cotangent counts at the last step only.",
         explanation="(9): h goes to the output and to the next step; only the next step is seen before the last.",
         patches=(in_backward("dA_s + dhn  # (9)", "(dA_s if s == dA.shape[-2] - 1 else 0 * dA_s) + dhn  # (9)"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="recurrence-where-no-output",
@@ -173,6 +180,7 @@ FAULTS = (
         " step.",
         patches=(in_backward(_PASS_ON, "        dhn, dCn = (0 * dh, 0 * dC) if s else (dh, dC)\n"),),
         seen="CaptainE/RNN-LSTM-in-numpy#1",
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="carry-without-recurrence",
@@ -181,35 +189,39 @@ FAULTS = (
         " Hidden at one step.",
         patches=(in_backward("dC_ = dh_ * o", "dC_ = (dA_s if s < dA.shape[-2] - 1 else dh_) * o"),),
         seen="lhnguyen102/cuTAGI#77 (f, i and g took another delta than o)",
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="truncated-after-three",
         title="Nothing is passed back further than three steps.",
         explanation="(6), (9): truncated backpropagation, left on where the full gradient is expected. Hidden up to"
-        " three steps.",
+        " four steps.",
         patches=(
             in_backward(
                 _PASS_ON,
                 "        dhn, dCn = (dh, dC) if s == 0 or s > dA.shape[-2] - 4 else (0 * dh, 0 * dC)\n",
             ),
         ),
+        example="m1s5e1u1-float64-seed0",
     ),
     _fault(
         id="truncated-in-windows",
         title="Nothing is passed back over the border of a window of four steps.",
         explanation="(6), (9): truncated backpropagation in windows of fixed length; hidden up to four steps.",
         patches=(in_backward(_PASS_ON, "        dhn, dCn = (0 * dh, 0 * dC) if s and s % 4 == 0 else (dh, dC)\n"),),
+        example="m1s5e1u1-float64-seed0",
     ),
     _fault(
         id="carry-lost-after-eight",
         title="The memory's cotangent is lost beyond eight steps.",
         explanation="(6): a ring buffer of eight steps, too short for the sequence. Hidden up to eight steps.",
         patches=(in_backward(_PASS_ON, "        dhn, dCn = dh, 0 * dC if s and s == dA.shape[-2] - 8 else dC\n"),),
+        example="m1s9e1u1-float64-seed0",
     ),
     _fault(
         id="first-step-skipped",
         title="The backward pass stops before the first step.",
-        explanation="A loop from s - 1 down to 1 and not to 0: `reversed(range(1, s))`.",
+        explanation="(1) to (9): a loop from s - 1 down to 1 and not to 0: `reversed(range(1, s))`.",
         patches=(
             in_backward("dA_s + dhn  # (9)", "(dA_s + dhn) * (s > 0)  # (9)"),
             in_backward("+ dCn  # (8), (7)", "+ dCn * (s > 0)  # (8), (7)"),
@@ -218,7 +230,7 @@ FAULTS = (
     _fault(
         id="last-step-skipped",
         title="The backward pass starts at the last step but one.",
-        explanation="A loop from s - 2 on; the final states' cotangents arrive a step too early.",
+        explanation="(1) to (9): a loop from s - 2 on; the final states' cotangents arrive a step too early.",
         patches=(
             in_backward("dA_s + dhn  # (9)", "(dA_s + dhn) * (s < dA.shape[-2] - 1)  # (9)"),
             in_backward("+ dCn  # (8), (7)", "+ dCn * (s < dA.shape[-2] - 1)  # (8), (7)"),

@@ -18,24 +18,24 @@ from checks.faults import (
 )
 from checks.faults.model import Fault
 
-FAULTS: dict[str, Fault] = {
-    fault.id: fault
-    for family in (
-        carry,
-        states,
-        steps,
-        transposition,
-        derivatives,
-        gates,
-        accumulation,
-        clipping,
-        precision,
-        conventions,
-        numerics,
-        calls,
-    )
-    for fault in family.FAULTS
-}
+FAMILIES = (
+    carry,
+    states,
+    steps,
+    transposition,
+    derivatives,
+    gates,
+    accumulation,
+    clipping,
+    precision,
+    conventions,
+    numerics,
+    calls,
+)
+"""The modules of the families, each with its faults in `FAULTS`."""
+
+FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
+"""Every known fault by its id, in the order of the families."""
 
 
 def find(id: str) -> Fault:

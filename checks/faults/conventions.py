@@ -32,7 +32,7 @@ FAULTS = (
     *(
         _fault(
             id=f"hard-sigmoid-{name}",
-            title=f"The sigmoid is hard: {formula} clipped to 0 ... 1.",
+            title=f"The sigmoid is hard: {formula} clipped to [0, 1].",
             explanation=f"(2), (3), (5): {whose}. The derivative is right for what is computed.",
             patches=(
                 in_activations(_SIGMOID, f"return np.clip({formula}, 0, 1)"),
@@ -46,7 +46,7 @@ FAULTS = (
     ),
     _fault(
         id="hard-sigmoid-forward-only",
-        title="The sigmoid is hard, 0.2 x + 0.5 clipped to 0 ... 1, and its derivative is the soft one's.",
+        title="The sigmoid is hard, 0.2 x + 0.5 clipped to [0, 1], and its derivative is the soft one's.",
         explanation="(2), (3), (5): the activation was exchanged and its derivative was not.",
         patches=(in_activations(_SIGMOID, "return np.clip(0.2 * x + 0.5, 0, 1)"),),
     ),
@@ -60,6 +60,7 @@ FAULTS = (
             *(in_backward(f'p["V{k}"].mT', f'p["V{k}"]') for k in "figo"),
             in_gradients(_DV, "np.sum(dk_.mT @ hp, axis=-3)"),
         ),
+        example="m1s1e1u2-float64-seed0",
     ),
     _fault(
         id="coupled-gates",
@@ -137,7 +138,7 @@ FAULTS = (
     ),
     _fault(
         id="hard-tanh-candidate",
-        title="The candidate is a hard tanh: g_ clipped to -1 ... 1.",
+        title="The candidate is a hard tanh: g_ clipped to [-1, 1].",
         explanation="(4): a cheap substitute of tanh; the gradient is right for what is computed.",
         patches=(
             in_forward(_CANDIDATE[0], "g = np.clip(g_, -1, 1)  # (4)"),
@@ -162,6 +163,7 @@ FAULTS = (
             in_forward(_FIRST, _FIRST + "    X = X[..., ::-1, :]\n"),
             in_backward('{"dA": dA, ', '{"dA": dA, "dX": bc["dX"][..., ::-1, :], '),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="residual-output",

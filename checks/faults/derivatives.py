@@ -165,18 +165,21 @@ FAULTS = (
         title="The sigmoid's derivative is at least 1e-4.",
         explanation="(2), (3), (5): against vanishing gradients. Hidden where no gate saturates.",
         patches=(in_activations(_SIGMOID, "return np.maximum(y * (1 - y), 1e-4)"),),
+        example="m1s1e1u1-float64-x10-seed1",
     ),
     _fault(
         id="sigmoid-derivative-zero-when-saturated",
         title="The sigmoid's derivative is zero where a gate is within 1e-3 of 0 or 1.",
         explanation="(2), (3), (5): saturated gates are taken for constants. Hidden where no gate saturates.",
         patches=(in_activations(_SIGMOID, "return y * (1 - y) * (abs(y - 0.5) < 0.499)"),),
+        example="m1s1e1u1-float64-x10-seed1",
     ),
     _fault(
         id="tanh-derivative-zero-when-saturated",
         title="The derivative of tanh is zero where its value is within 1e-3 of 1 or -1.",
         explanation="(4), (7): saturated units are taken for constants. Hidden where nothing saturates.",
         patches=(in_activations(_TANH, "return (1 - y * y) * (abs(y) < 0.999)"),),
+        example="m1s1e1u1-float64-seed2",
     ),
     _fault(
         id="tanh-derivative-for-positive-only",

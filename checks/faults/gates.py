@@ -182,6 +182,36 @@ FAULTS = (
         patches=(in_backward('dg_ @ p["Ug"]', 'do_ @ p["Ug"]'), in_backward('do_ @ p["Uo"]', 'dg_ @ p["Uo"]')),
     ),
     _fault(
+        id="forget-gate-activated-twice",
+        title="The forget gate is sigmoid(sigmoid(f_)) in the forward pass.",
+        explanation="(2): the function that makes the linear activation applies the sigmoid already.",
+        patches=(in_forward("f = sigmoid(f_)  # (2)", "f = sigmoid(sigmoid(f_))  # (2)"),),
+    ),
+    _fault(
+        id="output-gate-by-tanh",
+        title="The output gate is tanh(o_) in the forward pass.",
+        explanation="(5): the output is taken for a candidate; the backward pass does not know.",
+        patches=(in_forward("o = sigmoid(o_)  # (5)", "o = tanh(o_)  # (5)"),),
+    ),
+    _fault(
+        id="output-gate-not-activated",
+        title="The output gate is o_ in the forward pass.",
+        explanation="(5): one of four activations was forgotten.",
+        patches=(in_forward("o = sigmoid(o_)  # (5)", "o = o_ * 1  # (5)"),),
+    ),
+    _fault(
+        id="hidden-of-linear-memory",
+        title="h is o * C_ in the forward pass.",
+        explanation="(8): the memory before its activation; the backward pass does not know.",
+        patches=(in_forward("h = o * C  # (8)", "h = o * C_  # (8)"),),
+    ),
+    _fault(
+        id="memory-activated-twice",
+        title="h is o * tanh(C) in the forward pass.",
+        explanation="(7), (8): C is activated already.",
+        patches=(in_forward("h = o * C  # (8)", "h = o * tanh(C)  # (8)"),),
+    ),
+    _fault(
         id="products-crossed",
         title="The memory is updated as i * Cp_ + f * g.",
         explanation="(6): input and forget gate are swapped in the update alone; the backward pass does not know.",

@@ -88,7 +88,7 @@ class Fault:
     patches: tuple[Patch, ...] = ()
     wrap: Callable[[Target], Target] | None = None
     seen: str = ""
-    example: str = "m2s3e2u2-float64-seed0"
+    example: str = "m1s1e1u1-float64-seed0"
 
     @property
     def dims(self) -> tuple[int, int, int, int]:

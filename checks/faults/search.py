@@ -1,8 +1,8 @@
-"""The smallest case that shows a fault, found by trying all sizes from 1 upwards."""
+"""The smallest case that shows a fault, found by growing all sizes until it shows and then taking away from each."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import count, product
+from itertools import product
 
 from checks import oracles
 from checks.cases import Case
@@ -12,19 +12,13 @@ from checks.verify import verify_case
 
 REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed")
 SEEDS = 3
+LARGEST = 16
 
 
-def sizes(total: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield every (m, s, e, u) whose sum is `total`; few steps first, then few samples."""
-    for s, m, u in product(range(1, total - 2), repeat=3):
-        if (e := total - s - m - u) >= 1:
-            yield m, s, e, u
-
-
-def candidates(dims: tuple[int, int, int, int]) -> Iterator[Case]:
+def candidates(m: int, s: int, e: int, u: int) -> Iterator[Case]:
     """Yield the cases of one size that are tried, the plainest first."""
     for regime, states, seed in product(REGIMES, (True, False), range(SEEDS)):
-        yield Case(*dims, regime=regime, states=states, seed=seed)
+        yield Case(m, s, e, u, regime=regime, states=states, seed=seed)
 
 
 def shows(fault: Fault, case: Case) -> bool:
@@ -35,39 +29,43 @@ def shows(fault: Fault, case: Case) -> bool:
     return any(claim.verdict is Verdict.FAIL for claim in claims)
 
 
-def find_examples(faults: Iterable[Fault], largest: int = 16) -> dict[str, str]:
-    """Return, by fault id, the descriptor of the smallest case among the candidates that shows the fault.
-
-    Parameters
-    ----------
-    faults : iterable of Fault
-    largest : int
-        Largest m + s + e + u that is tried.
+def find_example(fault: Fault) -> Case:
+    """Return a case that shows a fault, of sizes none of which can be less without growing another.
 
     Raises
     ------
     LookupError
-        "no case of m + s + e + u <= 16 shows carry-dropped".
+        "no case of sizes up to 16 shows carry-dropped".
 
     Examples
     --------
     >>> from checks.faults.catalogue import find
-    >>> find_examples([find("carry-dropped")])
-    {'carry-dropped': 'm1s2e1u1-float64-seed0'}
+    >>> find_example(find("carry-dropped")).descriptor
+    'm1s2e1u1-float64-seed0'
     """
-    found: dict[str, str] = {}
-    left = list(faults)
-    for total in count(4):
-        if not left:
-            return found
-        if total > largest:
-            raise LookupError(f"no case of m + s + e + u <= {largest} shows {', '.join(f.id for f in left)}")
-        for dims in sizes(total):
-            for case in candidates(dims):
-                shown = [fault for fault in left if shows(fault, case)]
-                found |= {fault.id: case.descriptor for fault in shown}
-                left = [fault for fault in left if fault not in shown]
-    raise AssertionError("unreachable")
+    grown = (dims for n in range(1, LARGEST) for dims in ((n, n, n, n), (n, n, n + 1, n)))
+    case = next((found for dims in grown if (found := _first(fault, dims))), None)
+    if case is None:
+        raise LookupError(f"no case of sizes up to {LARGEST} shows {fault.id}")
+    while smaller := next((found for less in smaller_sizes(case) if (found := _first(fault, less))), None):
+        case = smaller
+    return case
+
+
+def smaller_sizes(case: Case) -> list[tuple[int, int, int, int]]:
+    """Return the sizes that differ from a case's by less of one of them, the least first."""
+    m, s, e, u = case.dims
+    return [
+        *((m, s, n, u) for n in range(1, e)),
+        *((n, s, e, u) for n in range(1, m)),
+        *((m, s, e, n) for n in range(1, u)),
+        *((m, n, e, u) for n in range(1, s)),
+    ]
+
+
+def _first(fault: Fault, dims: tuple[int, int, int, int]) -> Case | None:
+    """Return the first candidate of some sizes that shows a fault."""
+    return next((case for case in candidates(*dims) if shows(fault, case)), None)
 
 
 @lru_cache(maxsize=4096)

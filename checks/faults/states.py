@@ -45,6 +45,7 @@ FAULTS = (
             in_backward(_START, _at_start("final = dCn")),
             in_backward("        dhn, dCn = dh, dC\n", "        dhn, dCn = dh, dC + final if s else dC\n"),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="final-hidden-cotangent-ignored",
@@ -73,6 +74,7 @@ FAULTS = (
             in_backward(_START, _at_start("final, dhn = dhn, 0 * dhn")),
             in_backward("dA_s + dhn  # (9)", "dA_s + dhn + final * (s == 0)  # (9)"),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="final-cotangents-swapped",
@@ -116,12 +118,14 @@ FAULTS = (
         title="dh0 is what the last step passes on.",
         explanation="(1): the list of steps runs backwards in time, and its wrong end is taken. Hidden at one step.",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": bc["dh"][..., -1, :], "dC0": dCn}'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="dc0-of-last-step",
         title="dC0 is what the last step passes on.",
         explanation="(6): the list of steps runs backwards in time, and its wrong end is taken. Hidden at one step.",
         patches=(in_backward(_RETURN, '{"dA": dA, "dh0": dhn, "dC0": bc["dC"][..., -1, :]}'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="h0-ignored",
@@ -153,12 +157,14 @@ FAULTS = (
         explanation="(1), (6): a state slice of the wrong size is broadcast. Hidden where m is 1 and by zero states.",
         patches=(in_forward(_FIRST, "h, C_ = h0 * 0 + h0[..., :1, :], C0 * 0 + C0[..., :1, :]"),),
         seen="pytorch/pytorch#95137 (wrong slices of several layers' states, hidden by zero states)",
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="states-of-next-sample",
         title="Every sample starts from the next sample's states.",
         explanation="(1), (6): the states are not reordered with the samples. Hidden where m is 1 and by zero states.",
         patches=(in_forward(_FIRST, "h, C_ = np.roll(h0, 1, axis=-2), np.roll(C0, 1, axis=-2)"),),
+        example="m2s1e1u1-float64-seed0",
     ),
     _fault(
         id="dv-without-h0",

@@ -21,48 +21,56 @@ FAULTS = (
         explanation="(1): a loop over reversed steps, from the backward direction of a bidirectional layer; the"
         " backward pass does not know. Hidden at one step.",
         patches=(in_forward(_INPUT, "X_s = X[..., -1 - s, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="inputs-one-step-late",
         title="Each step reads the input of the step before, the first one its own.",
         explanation="(1): X is shifted for next-step prediction, once too often. Hidden at one step.",
         patches=(in_forward(_INPUT, "X_s = X[..., max(s - 1, 0), :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="inputs-of-first-step",
         title="Every step reads the input of the first.",
         explanation="(1): a decoder's constant input, or a loop variable that is not used. Hidden at one step.",
         patches=(in_forward(_INPUT, "X_s = X[..., 0, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="inputs-wrap-after-eight",
         title="From the ninth step on, the inputs of the first eight are read again.",
         explanation="(1): an index modulo the size of a buffer of eight steps. Hidden up to eight steps.",
         patches=(in_forward(_INPUT, "X_s = X[..., s % 8, :]"),),
+        example="m1s9e1u1-float64-seed0",
     ),
     _fault(
         id="recurrence-from-h0",
         title="Every step takes h0 for the hidden state of the step before.",
         explanation="(1): h is not carried over to the next round of the loop. Hidden at one step.",
         patches=(in_forward(_BEFORE, "hp, Cp_ = h0, C_"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="memory-from-c0",
         title="Every step takes C0 for the memory of the step before.",
         explanation="(6): C_ is not carried over to the next round of the loop. Hidden at one step.",
         patches=(in_forward(_BEFORE, "hp, Cp_ = h, C0"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="memory-from-activated",
         title="From the second step on, the memory continues from tanh(C_).",
         explanation="(6) takes C_ of the step before and not C. Hidden at one step.",
         patches=(in_forward(_BEFORE, "hp, Cp_ = h, tanh(C_) if s else C_"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="memory-from-hidden",
         title="From the second step on, the memory continues from h.",
         explanation="(6) takes C_ of the step before and not h; the pair is unpacked wrongly. Hidden at one step.",
         patches=(in_forward(_BEFORE, "hp, Cp_ = h, h if s else C_"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="hidden-state-one-step-late",
@@ -75,24 +83,28 @@ FAULTS = (
         title="The backward pass reads the outputs' cotangents from the wrong end.",
         explanation="(9): the loop counts up while time runs back. Hidden by a cotangent of ones, and at one step.",
         patches=(in_backward(_COTANGENT, "dA_s = dA[..., -1 - s, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="cotangent-one-step-late",
         title="Each step takes the cotangent of the step before, the first one its own.",
         explanation="(9): an index off by one. Hidden by a cotangent of ones, and at one step.",
         patches=(in_backward(_COTANGENT, "dA_s = dA[..., max(s - 1, 0), :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="cotangent-one-step-early",
         title="Each step takes the cotangent of the step after, the last one its own.",
         explanation="(9): an index off by one. Hidden by a cotangent of ones, and at one step.",
         patches=(in_backward(_COTANGENT, "dA_s = dA[..., min(s + 1, dA.shape[-2] - 1), :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="cotangent-of-last-step-everywhere",
         title="Every step takes the cotangent of the last.",
         explanation="(9): a broadcast. Hidden by a cotangent of ones, and at one step.",
         patches=(in_backward(_COTANGENT, "dA_s = dA[..., -1, :]"),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="cotangents-not-brought-into-order",
@@ -100,6 +112,7 @@ FAULTS = (
         explanation="(1): they were collected from the last step to the first, and are paired with inputs from the"
         " first to the last. Hidden at one step.",
         patches=(in_backward("    trace.reverse()\n", ""),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="input-gradient-backwards",
@@ -107,12 +120,14 @@ FAULTS = (
         explanation="(1): collected in the order of the backward pass and not turned round, dX alone. Hidden at one"
         " step.",
         patches=(in_backward('{"dA": dA, ', '{"dA": dA, "dX": bc["dX"][..., ::-1, :], '),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="input-gradient-lost-at-odd-end",
         title="Where s is odd and above 1, dX of the last step is zero.",
         explanation="(1): two steps at a time, and the odd one is forgotten. Hidden where s is even or 1.",
         patches=(in_backward(_DX, _DX + "\n        dX = 0 * dX if 0 < s == dA.shape[-2] - 1 and s % 2 == 0 else dX"),),
+        example="m1s3e1u1-float64-seed0",
     ),
     _fault(
         id="dv-of-current-hidden",
@@ -131,6 +146,7 @@ FAULTS = (
                 "    hp = _steps_first(hp)",
             ),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="du-of-previous-input",
@@ -142,6 +158,7 @@ FAULTS = (
                 'X = np.concatenate([fc["X"][..., :1, :], fc["X"][..., :-1, :]], axis=-2)\n    X = _steps_first(X)',
             ),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="du-of-next-input",
@@ -153,6 +170,7 @@ FAULTS = (
                 'X = np.concatenate([fc["X"][..., 1:, :], fc["X"][..., -1:, :]], axis=-2)\n    X = _steps_first(X)',
             ),
         ),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="df-of-current-memory",
@@ -183,6 +201,7 @@ FAULTS = (
         title="dC_ is made of the output gate of the step before.",
         explanation="(8): an index off by one. Hidden at the first step.",
         patches=(in_backward(_DC, 'dh_ * fc["o"][..., max(s - 1, 0), :] * tanh_derivative(C)'),),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="memory-derivative-of-previous-step",
@@ -195,5 +214,6 @@ FAULTS = (
         title="dg is made of the input gate of the step before.",
         explanation="(6): an index off by one. Hidden at one step.",
         patches=(in_backward("dg = dC_ * i  # (6)", 'dg = dC_ * fc["i"][..., max(s - 1, 0), :]  # (6)'),),
+        example="m1s2e1u1-float64-seed0",
     ),
 )

@@ -26,6 +26,7 @@ FAULTS = (
         title="dh is made of V and not of its transpose.",
         explanation="(1): V is square, so that no shape gives it away. Hidden at u = 1.",
         patches=(in_backward(_DH, _DH.replace(".mT", "")),),
+        example="m1s1e1u2-float64-seed0",
     ),
     *(
         _fault(
@@ -33,6 +34,7 @@ FAULTS = (
             title=f"dh is made of V and not of its transpose for the {name} gate.",
             explanation=f"(1{gate}): one of four products forgets the transposition. Hidden at u = 1.",
             patches=(in_backward(f'd{gate}_ @ p["V{gate}"].mT', f'd{gate}_ @ p["V{gate}"]'),),
+            example="m1s1e1u2-float64-seed0",
         )
         for gate, name in _GATES.items()
     ),
@@ -46,6 +48,7 @@ FAULTS = (
                 _DX + '\n        if p["Uf"].shape[-2] == p["Uf"].shape[-1]:\n            ' + _DX.replace(".mT", ""),
             ),
         ),
+        example="m1s1e2u2-float64-seed0",
     ),
     _fault(
         id="input-weights-reshaped",
@@ -57,30 +60,35 @@ FAULTS = (
                 _DX.replace(".mT", ".reshape(shape)").replace("dX =", 'shape = p["Uf"].mT.shape\n        dX ='),
             ),
         ),
+        example="m1s1e2u2-float64-seed0",
     ),
     _fault(
         id="dv-transposed",
         title="dV is transposed.",
         explanation="(1): dk_^T hp for hp^T dk_; V is square, so that no shape gives it away. Hidden at u = 1.",
         patches=(in_gradients(_DV, "np.sum(dk_.mT @ hp, axis=-3)"),),
+        example="m1s1e1u2-float64-seed0",
     ),
     _fault(
         id="dvo-transposed",
         title="dVo is transposed.",
         explanation="(1o): one of four products has its factors in the wrong order. Hidden at u = 1.",
         patches=(in_gradients(_DV, 'np.sum(dk_.mT @ hp if gate == "o" else hp.mT @ dk_, axis=-3)'),),
+        example="m1s1e1u2-float64-seed0",
     ),
     _fault(
         id="du-transposed-where-square",
         title="Where e is u, dU is transposed.",
         explanation="(1): a transposition by what the shapes allow, which is wrong where U is square.",
         patches=(in_gradients(_DU, "np.sum(dk_.mT @ X if X.shape[-1] == dk_.shape[-1] else X.mT @ dk_, axis=-3)"),),
+        example="m1s1e2u2-float64-seed0",
     ),
     _fault(
         id="du-reshaped",
         title="dU is computed as (u, e) and reshaped to (e, u).",
         explanation="(1): reshape keeps the order in memory and transposes nothing. Hidden where e or u is 1.",
         patches=(in_gradients(_DU, "np.sum(dk_.mT @ X, axis=-3).reshape(np.sum(X.mT @ dk_, axis=-3).shape)"),),
+        example="m1s1e2u2-float64-seed0",
     ),
     _fault(
         id="recurrent-weights-transposed",
@@ -88,6 +96,7 @@ FAULTS = (
         explanation="(1): weights stored as (out, in) by another framework; the backward pass does not know. Hidden"
         " at u = 1.",
         patches=tuple(in_forward(f'hp @ p["V{k}"]', f'hp @ p["V{k}"].mT') for k in "figo"),
+        example="m1s1e1u2-float64-seed0",
     ),
     _fault(
         id="weights-stacked-the-other-way",
@@ -119,6 +128,7 @@ FAULTS = (
                 "    X = np.swapaxes(X.reshape(*X.shape[:-3], s, m, e), -3, -2)\n" + _FORWARD,
             ),
         ),
+        example="m2s2e1u1-float64-seed0",
     ),
     _fault(
         id="samples-and-steps-swapped-where-equal",
@@ -127,6 +137,7 @@ FAULTS = (
         patches=(
             in_forward(_FORWARD, "    X = np.swapaxes(X, -3, -2) if X.shape[-3] == X.shape[-2] else X\n" + _FORWARD),
         ),
+        example="m2s2e1u1-float64-seed0",
     ),
     _fault(
         id="hidden-states-reshaped",
@@ -138,6 +149,7 @@ FAULTS = (
                 '    fc["h"] = np.swapaxes(fc["h"], -3, -2).reshape(fc["h"].shape)\n    fc["X"] = X\n',
             ),
         ),
+        example="m2s2e1u1-float64-seed0",
     ),
     _fault(
         id="cotangent-reshaped",
@@ -151,17 +163,20 @@ FAULTS = (
                 "    dA = np.swapaxes(dA.reshape(*dA.shape[:-3], s, m, u), -3, -2)\n" + _BACKWARD,
             ),
         ),
+        example="m2s2e1u1-float64-seed0",
     ),
     _fault(
         id="bias-as-column",
         title="Where m is u, the forget gate's bias is added by sample and not by unit.",
         explanation="(1f): a bias of shape (u, 1), which only a square (m, u) lets through.",
         patches=(in_forward('p["bf"]  # (1f)', '(p["bf"].mT if X_s.shape[-2] == hp.shape[-1] else p["bf"])  # (1f)'),),
+        example="m2s1e1u2-float64-seed0",
     ),
     _fault(
         id="dh0-transposed-where-square",
         title="Where m is u, dh0 is transposed.",
         explanation="(1): states are kept as (u, m) inside; a transposition too many, which only a square allows.",
         patches=(in_backward('"dh0": dhn', '"dh0": dhn.mT if dhn.shape[-2] == dhn.shape[-1] else dhn'),),
+        example="m2s1e1u2-float64-seed0",
     ),
 )
