@@ -39,7 +39,7 @@ FAULTS = (
     ),
     _fault(
         id="sigmoid-kept-from-ends",
-        title="The sigmoid is clipped to 1e-7 ... 1 - 1e-7.",
+        title="The sigmoid is clipped to [1e-7, 1 - 1e-7].",
         explanation="(2), (3), (5): an epsilon that belongs to the logarithm of a loss. Hidden by moderate weights.",
         patches=(in_activations(_SIGMOID, "return np.clip(0.5 * (1 + np.tanh(0.5 * x)), 1e-7, 1 - 1e-7)"),),
         example="m1s1e1u1-float64-x10-nostates-seed2",
