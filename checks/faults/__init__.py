@@ -1,0 +1,1 @@
+"""The catalogue of known LSTM bugs, each a patch to the reference's own source."""

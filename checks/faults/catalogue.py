@@ -1,0 +1,53 @@
+"""The catalogue: every known fault by its id, in the order of the families."""
+
+import difflib
+
+from checks.faults import (
+    accumulation,
+    calls,
+    carry,
+    clipping,
+    conventions,
+    derivatives,
+    gates,
+    numerics,
+    precision,
+    states,
+    steps,
+    transposition,
+)
+from checks.faults.model import Fault
+
+FAMILIES = (
+    carry,
+    states,
+    steps,
+    transposition,
+    derivatives,
+    gates,
+    accumulation,
+    clipping,
+    precision,
+    conventions,
+    numerics,
+    calls,
+)
+"""The modules of the families, each with its faults in `FAULTS`."""
+
+FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in family.FAULTS}
+"""Every known fault by its id, in the order of the families."""
+
+
+def find(id: str) -> Fault:
+    """Return the fault of that id.
+
+    Raises
+    ------
+    ValueError
+        "no fault 'cary-dropped', did you mean carry-dropped, carry-doubled?".
+    """
+    if id in FAULTS:
+        return FAULTS[id]
+    near = difflib.get_close_matches(id, FAULTS)
+    hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(FAULTS)} ids in the catalogue"
+    raise ValueError(f"no fault {id!r}, {hint}")
