@@ -28,6 +28,7 @@ EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
 # Arrows run from right to left: a module imports those before it in this order, and none after.
 ORDER = [
+    "files",
     "contract",
     "cases",
     "tolerance",
@@ -46,8 +47,11 @@ ORDER = [
     "verify",
     "report.text",
     "report.json",
+    "report.certified",
     "commands.common",
     "commands.verify",
+    "commands.certify",
+    "commands.vectors",
     "cli",
     "__main__",
 ]
