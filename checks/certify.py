@@ -18,12 +18,14 @@ from checks.arithmetic import balls
 from checks.arithmetic.balls import BallArray
 from checks.calling import Outcome, call_target
 from checks.cases import COTANGENTS, Arrays, Case, from_named
+from checks.compare import Verdict
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, OUTPUTS, STATES, Target
 from checks.oracles import evaluate_reference, expect, objective, reference_forward
-from checks.tolerance import accepted
+from checks.tolerance import RESOLUTION, accepted
 
 Array = NDArray[Any]
 
+EXAMPLE_REGIMES = ("normal", "x1e-3")
 _STEPS = (1, 2, 3, 5, 8, 13, 21)
 
 CERTIFIED, UNSUPPORTED, FAILED = "certified", "unsupported", "failed"
@@ -196,6 +198,9 @@ class TensorCertificate:
         saturated cases, where whole tensors are lost to rounding by right.
     value, truth : float
         The target's value and the nearest float64 of the exact one, where the error is largest in ulps.
+    verdict : Verdict
+        Pass where `use` is at most 1; inconclusive where rounding drowns the problem or every entry of the tensor, or
+        where precision ended before `use` was known; fail, also where there are no figures but should be.
     """
 
     name: str
@@ -208,6 +213,7 @@ class TensorCertificate:
     use: float = 0.0
     value: float = 0.0
     truth: float = 0.0
+    verdict: Verdict = Verdict.FAIL
 
 
 @dataclass(frozen=True)
@@ -242,6 +248,12 @@ class Certificate:
         return any(tensor.status == FAILED for tensor in self.tensors)
 
     @property
+    def verdict(self) -> Verdict:
+        """Fail if any tensor fails; else pass if any gradient passes; else what the gradients were."""
+        gradients = [tensor.verdict for tensor in self.tensors if tensor.name in GRADIENTS]
+        return overall([Verdict.FAIL] if any(t.verdict is Verdict.FAIL for t in self.tensors) else gradients)
+
+    @property
     def worst(self) -> TensorCertificate | None:
         """The tensor with the largest error relative to its largest entry; None where none is certified."""
         certified = [tensor for tensor in self.tensors if tensor.status == CERTIFIED]
@@ -250,11 +262,13 @@ class Certificate:
     def rows(self) -> list[dict[str, Any]]:
         """Return one dict a tensor, for a table.
 
-        Keys: tensor, status, reason; where certified also ulps, ulps_at, relative, relative_at, use, value, truth.
+        Keys: tensor, status, verdict, reason; where certified also ulps, ulps_at, relative, relative_at, use, value,
+        truth.
         """
         rows = []
         for tensor in self.tensors:
-            row: dict[str, Any] = {"tensor": tensor.name, "status": tensor.status, "reason": tensor.reason}
+            row: dict[str, Any] = {"tensor": tensor.name, "status": tensor.status, "verdict": str(tensor.verdict)}
+            row["reason"] = tensor.reason
             if tensor.status == CERTIFIED:
                 row |= {
                     "ulps": tensor.ulps,
@@ -277,8 +291,20 @@ class Certificate:
             "bits": self.bits,
             "seconds": self.seconds,
             "resolved": self.resolved,
-            "tensors": [{key: _jsonable(value) for key, value in row.items()} for row in self.rows()],
+            "verdict": str(self.verdict),
+            "tensors": rows_to_json(self.rows()),
         }
+
+
+def rows_to_json(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows in plain types; floats that are not finite as strings."""
+    return [{key: _jsonable(value) for key, value in row.items()} for row in rows]
+
+
+def overall(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the first of fail, pass, inconclusive and unsupported that occurs."""
+    order = (Verdict.FAIL, Verdict.PASS, Verdict.INCONCLUSIVE)
+    return next((verdict for verdict in order if verdict in verdicts), Verdict.UNSUPPORTED)
 
 
 def _entry(name: str, index: tuple[int, ...]) -> str:
@@ -294,7 +320,8 @@ def _jsonable(value: Any) -> Any:
 def summarize(certificates: Sequence[Certificate]) -> list[dict[str, Any]]:
     """Return rows like those of `Certificate.rows` for many cases of a target: the largest errors and their cases.
 
-    A tensor that failed in any case has failed; the keys `ulps_case` and `relative_case` name the cases.
+    A tensor that failed in any case has failed; the keys `ulps_case` and `relative_case` name the cases,
+    and `use_case` the one of the largest `use` among those that are conclusive.
     """
     rows = []
     for each in zip(*(c.rows() for c in certificates), strict=True):
@@ -305,14 +332,17 @@ def summarize(certificates: Sequence[Certificate]) -> list[dict[str, Any]]:
             rows.append({**each[k], "reason": each[k]["reason"] + (f" ({cases[k]})" if failed else "")})
             continue
         k, j = (int(np.argmax([row[key] for row in each])) for key in ("ulps", "relative"))
-        relative = {"relative": each[j]["relative"], "relative_at": each[j]["relative_at"]}
-        relative["use"] = max(row["use"] for row in each)
-        rows.append({**each[k], **relative, "ulps_case": cases[k], "relative_case": cases[j]})
+        summary = {**each[k], "relative": each[j]["relative"], "relative_at": each[j]["relative_at"]}
+        verdicts = [Verdict(row["verdict"]) for row in each]
+        uses = [row["use"] if v is not Verdict.INCONCLUSIVE else -1.0 for row, v in zip(each, verdicts, strict=True)]
+        n = int(np.argmax(uses))
+        summary |= {"verdict": str(overall(verdicts)), "use": max(uses[n], 0.0)}
+        rows.append(summary | {"ulps_case": cases[k], "relative_case": cases[j], "use_case": cases[n]})
     return rows
 
 
 def example_cases(
-    count: int, dtype: str = "float64", seed: int = 0, regimes: Sequence[str] = ("normal", "x1e-3")
+    count: int, dtype: str = "float64", seed: int = 0, regimes: Sequence[str] = EXAMPLE_REGIMES
 ) -> tuple[Case, ...]:
     """Return so many small cases, drawn from the seed; each takes well under a second.
 
@@ -362,17 +392,20 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     if certified is None or certified.case != case:
         certified = certified_gradient(case)
     outcome = call_target(target, case.arrays.copy(), case.sequences)
-    sd = expect(case).sd
-    tensors = tuple(_certify_tensor(name, target, certified, sd[name], outcome) for name in (*OUTPUTS, *GRADIENTS))
-    return Certificate(target.name, case, tensors, certified.bits, certified.seconds, certified.resolved)
+    expected = expect(case)
+    tensors = []
+    for names in (OUTPUTS, GRADIENTS):
+        chaotic = expected.chaotic(names)
+        tensors += [_certify_tensor(n, target, certified, expected.sd[n], outcome, chaotic) for n in names]
+    return Certificate(target.name, case, tuple(tensors), certified.bits, certified.seconds, certified.resolved)
 
 
 def _certify_tensor(
-    name: str, target: Target, certified: CertifiedGradient, sd: Array, outcome: Outcome
+    name: str, target: Target, certified: CertifiedGradient, sd: Array, outcome: Outcome, chaotic: bool = False
 ) -> TensorCertificate:
     """Return the certificate of one tensor."""
     if name in target.lacks or (name == "Cn" and CN in target.lacks):
-        return TensorCertificate(name, UNSUPPORTED, "the target does not give it")
+        return TensorCertificate(name, UNSUPPORTED, "the target does not give it", verdict=Verdict.UNSUPPORTED)
     came = outcome.values
     if came.get(name) is None:
         return TensorCertificate(name, FAILED, outcome.error or "the target did not return it")
@@ -386,7 +419,21 @@ def _certify_tensor(
         return TensorCertificate(name, FAILED, f"dtype {value.dtype}, expected {certified.case.dtype}")
     with balls.precision(certified.bits):
         errors = balls.distance(value, exact)
-    return _measure(name, value, truth, errors, sd, certified.case.dtype)
+    dtype = certified.case.dtype
+    found = _measure(name, value, truth, errors, sd, dtype)
+    drowned = chaotic or bool(truth.any() and np.all(accepted(sd, dtype) > RESOLUTION[dtype] * np.abs(truth)))
+    return replace(found, verdict=_verdict(found.use, bool(np.isfinite(value).all()), drowned, certified.resolved))
+
+
+def _verdict(use: float, finite: bool, drowned: bool, resolved: bool) -> Verdict:
+    """Return what the largest error over its tolerance means."""
+    if not finite:
+        return Verdict.FAIL
+    if drowned:
+        return Verdict.INCONCLUSIVE
+    if use <= 1:
+        return Verdict.PASS
+    return Verdict.FAIL if resolved else Verdict.INCONCLUSIVE
 
 
 def _measure(name: str, value: Array, truth: Array, errors: Array, sd: Array, dtype: str) -> TensorCertificate:

@@ -28,6 +28,7 @@ from checks.calling import call_target
 from checks.cases import COTANGENTS, DTYPES, LONG, Arrays, Case, from_named
 from checks.certify import certified_gradient
 from checks.contract import DCN, GATES, GRADIENTS, INPUTS, OUTPUTS, STATES, Target, input_shapes
+from checks.files import replace_file
 from checks.oracles import Expected, expect
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
@@ -294,13 +295,13 @@ def write_vectors(
 ) -> tuple[str, ...]:
     """Write vectors to a file and return their ids.
 
-    The same machine writes the same bytes. Values and radii are the same everywhere; a tolerance is an estimate from 16
+    The same machine writes the same bytes. Values and radii are the same everywhere; a tolerance is an estimate from 32
     noisy copies, which another build of NumPy may change by a percent, by rounding otherwise below the noise.
 
     Parameters
     ----------
     path : path
-        Overwritten.
+        Replaced in one step, when all is done.
     cases, errors : optional
         As `make_vectors` takes them.
     """
@@ -309,7 +310,7 @@ def write_vectors(
     exposed = {name for vector in vectors for name in vector["exposes"]}
     notes = NOTES | {"flags": {name: words for name, (_, words) in FLAGS.items()}}
     notes["errors"] = {name: errors[name].summary for name in errors if name in exposed}
-    Path(path).write_text(_file_text(notes, vectors), encoding="ascii", newline="\n")
+    replace_file(path, _file_text(notes, vectors))
     return tuple(vector["id"] for vector in vectors)
 
 

@@ -28,6 +28,7 @@ EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
 # Arrows run from right to left: a module imports those before it in this order, and none after.
 ORDER = [
+    "files",
     "contract",
     "cases",
     "tolerance",
@@ -62,8 +63,11 @@ ORDER = [
     "faults.search",
     "report.text",
     "report.json",
+    "report.certified",
     "commands.common",
     "commands.verify",
+    "commands.certify",
+    "commands.vectors",
     "cli",
     "__main__",
 ]

@@ -298,6 +298,30 @@ def test_an_error_of_one_part_in_a_million_million_shows_in_ulps():
             assert tensor(bad, name) == tensor(good, name)
 
 
+def test_the_verdict_is_that_of_the_worst_and_rounding_that_drowns_a_case_leaves_none():
+    case = Case(2, 4, 3, 4, seed=2)
+    good, bad = certify(a_function(), case), certify(a_function(1 + 1e-12), case)
+    assert good.verdict == "pass"
+    assert bad.verdict == "fail"
+    assert [t.name for t in bad.tensors if t.verdict == "fail"] == ["dUg"]
+    drowned = certify(a_function(1.5), Case(1, 60, 2, 16, dtype="float32", regime="x10", seed=1))
+    assert drowned.verdict == tensor(drowned, "dUg").verdict == "inconclusive"
+    # h does not say anything of gradients, and NaN is wrong even there.
+    assert certify(a_function(np.nan), drowned.case).verdict == "fail"
+    # In this one a single gradient is lost.
+    lost = certify(a_function(), Case(2, 9, 7, 7, dtype="float32", regime="x100", seed=11))
+    assert [t.name for t in lost.tensors if t.verdict == "inconclusive"] == ["dh0"]
+    assert lost.verdict == "pass"
+
+
+def test_an_error_that_ends_with_precision_is_no_failure():
+    case = Case(2, 3, 2, 3, seed=1)
+    found = certify(a_function(), case, certified_gradient(case, first_bits=32, last_bits=32))
+    assert not found.resolved
+    assert "fail" not in {t.verdict for t in found.tensors}
+    assert any(t.use > 1 and t.verdict == "inconclusive" for t in found.tensors)
+
+
 def test_an_error_of_a_known_number_of_ulps_is_measured_as_that():
     case = Case(1, 2, 2, 3, seed=3)
     certified = certified_gradient(case)

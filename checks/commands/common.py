@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
+LONG_SECONDS = 5.0
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
 TARGETS = """\
@@ -49,6 +50,29 @@ def load(spec: str) -> Any:
         return load_target(spec)
     except TargetError as error:
         raise UsageError(str(error)) from error
+
+
+def need_balls() -> None:
+    """Raise the command that installs the extra `certify`, where it is missing."""
+    from checks.arithmetic.balls import MissingExtra, flint
+
+    try:
+        flint()
+    except MissingExtra as error:
+        raise UsageError(str(error)) from error
+
+
+def foretell(options: argparse.Namespace, what: str, seconds: float) -> None:
+    """Say beforehand on standard error what takes so long, if it does."""
+    if seconds >= LONG_SECONDS and not options.quiet:
+        print(f"lstm-checks: {what} will take about {words_for(seconds)}", file=sys.stderr, flush=True)
+
+
+def words_for(seconds: float) -> str:
+    """Return a length of time in words, to two digits or so."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
 
 
 def parse_case(descriptor: str) -> Any:

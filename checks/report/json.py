@@ -2,12 +2,11 @@
 
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from checks.compare import Claim
+from checks.files import replace_file
 from checks.verify import CaseReport, Report
 
 SCHEMA = "lstm-checks/verify/1"
@@ -65,14 +64,4 @@ def _finite(value: float) -> float | None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as JSON, replacing the file in one step."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_file(path, json.dumps(value, indent=1) + "\n")

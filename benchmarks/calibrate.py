@@ -1,0 +1,350 @@
+"""Validate the tolerance against certified truth: no false alarm, few inconclusive cases, how small an error it sees.
+
+Run ``python benchmarks/calibrate.py --cases 20000 --processes 2 --write docs``; it needs ``pip install -e
+'.[certify,torch,docs]'``. Every case's answer is enclosed in balls, and each target's errors against it are divided by
+the tolerance of their entry. Results are appended to a file case by case, so that an interrupted run goes on.
+With ``--write`` the table of ``calibration.md`` in that folder is replaced and the plot drawn.
+
+The least error that is caught needs no planted error: an entry that differs from the reference by d within the
+tolerance T, and changes by c for each unit of an error, is caught as soon as |d + x c| exceeds T; the smallest such x
+over the entries is the least error of that kind that the case shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
+
+import numpy as np
+
+from checks.arithmetic import balls
+from checks.calling import call_target
+from checks.cases import COTANGENTS, DTYPES, REGIMES, Case
+from checks.certify import CertifiedGradient, certified_gradient, expected_bits
+from checks.compare import compare
+from checks.contract import GATES, GRADIENTS, OUTPUTS
+from checks.oracles import Expected, expect
+from checks.targets import load_target
+from checks.tolerance import accepted
+from checks.verify import CaseReport
+from lstm_ref import lstm_backward, lstm_forward
+
+TARGETS = ("lstm_ref:LSTM", "lstm_fast:LSTM", "torch")
+PLANTED_IN = "lstm_fast:LSTM"
+CHAOTIC_REGIMES = ("x10", "x100")
+STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 21, 30)
+LONG_STEPS = (60, 100, 150, 200)
+KINDS = ("gate", "entry", "entry of the largest", "step")
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def draw(k: int, seed: int) -> Case:
+    """Return the k-th case: regimes and dtypes in turn, everything else drawn; one in 40 is long."""
+    rng = np.random.default_rng((seed, k))
+    m, e, u = (int(n) for n in rng.integers(1, 10, 3))
+    s = int(rng.choice(STEPS))
+    if rng.random() < 1 / 40:
+        s, u = int(rng.choice(LONG_STEPS)), min(u, 5)
+    m = max(1, min(m, 250 // (s * u)))
+    cotangents, states = str(rng.choice(COTANGENTS)), bool(rng.random() < 0.75)
+    regime, dtype = REGIMES[k % len(REGIMES)], DTYPES[k // len(REGIMES) % len(DTYPES)]
+    return Case(m, s, e, u, dtype, regime, cotangents, states, int(rng.integers(2**31)))
+
+
+@cache
+def target(spec: str) -> Any:
+    """Return a target, once a process."""
+    return load_target(spec)
+
+
+def measure(k: int, seed: int) -> dict[str, Any]:
+    """Return what one case says of the tolerance, in plain types."""
+    start = time.process_time()
+    case = draw(k, seed)
+    certified, expected = certified_gradient(case, first_bits=expected_bits(case)), expect(case)
+    low, radius = below_rounding(certified)
+    row: dict[str, Any] = {"k": k, "case": case.descriptor, "bits": certified.bits, "targets": {}}
+    for spec in TARGETS:
+        outcome = call_target(target(spec), case.arrays.copy(), case.sequences)
+        report = CaseReport(case, tuple(compare(outcome.values, expected, target(spec), case.dtype)))
+        use, tensor = use_of_tolerance(outcome.values, certified.values, low, radius, expected)
+        row["targets"][spec] = {
+            "use": use,
+            "tensor": tensor,
+            "judged": max(claim.use for claim in report.claims),
+            "verdict": str(report.verdict),
+        }
+        if spec == PLANTED_IN and not expected.chaotic(GRADIENTS):
+            row["caught"] = least_caught(case, outcome.values, expected)
+    return row | {"seconds": round(time.process_time() - start, 4)}
+
+
+def below_rounding(certified: CertifiedGradient) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what the nearest float64 leaves of the truth, by name, and the radius of what that leaves."""
+    low, radius = {}, {}
+    with balls.precision(certified.bits):
+        for name, enclosure in certified.enclosures.items():
+            rest = enclosure - balls.to_balls(certified.values[name])
+            low[name] = balls.nearest(rest)
+            radius[name] = balls.radius(rest - balls.to_balls(low[name]))
+    return low, radius
+
+
+def use_of_tolerance(
+    came: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    low: Mapping[str, Any],
+    radius: Mapping[str, Any],
+    expected: Expected,
+) -> tuple[float, str]:
+    """Return the largest error against the truth over its tolerance, and its tensor, where rounding drowns nothing.
+
+    The difference from the nearest float64 is exact or far larger than what it rounds off, so that the error is right
+    to some 2^-50 of itself, and an upper bound but for that.
+    """
+    worst, tensor = 0.0, ""
+    for names in (OUTPUTS, GRADIENTS):
+        if expected.chaotic(names):
+            continue
+        for name in names:
+            value, last = np.asarray(came[name], np.float64), ...
+            if name == "h" and value.ndim == 2:
+                last = (slice(None), -1)
+            error = np.abs((value - truth[name][last]) - low[name][last]) + radius[name][last]
+            share = np.max(error / accepted(expected.sd[name][last], expected.dtype))
+            if not share <= worst:
+                worst, tensor = float(share), name
+    return worst, tensor
+
+
+def least_caught(case: Case, came: Mapping[str, Any], expected: Expected) -> dict[str, float]:
+    """Return the least relative error of each kind that this case shows; no key where nothing is at stake.
+
+    gate: the gradients of one gate's parameters times 1 + x. entry: one entry times 1 + x. entry of the largest: one
+    entry plus x times the largest entry of its tensor. step: what one step adds to the gradients of all parameters,
+    times 1 + x.
+    """
+    plain = {name: np.asarray(came[name], np.float64) for name in GRADIENTS}
+    changes = planted(case, plain)
+    found = {kind: least_over_entries(changes[kind], plain, expected) for kind in KINDS}
+    return {kind: least for kind, least in found.items() if np.isfinite(least)}
+
+
+def planted(case: Case, came: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what each kind of error changes in the gradients for each unit of it; gate, entry and step are drawn."""
+    rng = np.random.default_rng((case.seed, 3))
+    gate, step = GATES[int(rng.integers(4))], int(rng.integers(case.s))
+    name = str(rng.choice([name for name in GRADIENTS if came[name].any()] or ["dUf"]))
+    value = np.asarray(came[name], np.float64)
+    one = np.zeros_like(value)
+    one[np.unravel_index(int(rng.integers(value.size)), value.shape)] = 1
+    return {
+        "gate": {name: np.asarray(came[name], np.float64) for name in (f"dU{gate}", f"dV{gate}", f"db{gate}")},
+        "entry": {name: one * value},
+        "entry of the largest": {name: one * np.max(np.abs(value))},
+        "step": contributions(case, step),
+    }
+
+
+def least_over_entries(change: Mapping[str, Any], came: Mapping[str, Any], expected: Expected) -> float:
+    """Return the least x at which `came` plus x times `change` leaves the tolerance; inf if nothing changes."""
+    least = np.inf
+    for name, c in change.items():
+        difference, room = came[name] - expected.values[name], accepted(expected.sd[name], expected.dtype)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            x = np.where(c != 0, (room - np.sign(c) * difference) / np.abs(c), np.inf)
+        least = min(least, float(np.min(x)))
+    return least
+
+
+def contributions(case: Case, step: int) -> dict[str, Any]:
+    """Return what one step adds to the gradients of the parameters."""
+    a = case.arrays.astype(np.float64)
+    with np.errstate(all="ignore"):
+        fc = lstm_forward(a.p, a.X, a.h0, a.C0)
+        bc = lstm_backward(a.p, fc, a.dh, a.dhn, a.dCn)
+        found = {}
+        for gate in GATES:
+            dk_ = bc[f"d{gate}_"][:, step]
+            found |= {f"dU{gate}": a.X[:, step].T @ dk_, f"dV{gate}": fc["hp"][:, step].T @ dk_}
+            found[f"db{gate}"] = dk_.sum(axis=0, keepdims=True)
+    return found
+
+
+# ---- The run
+
+
+def run(cases: int, seed: int, processes: int, path: Path) -> list[dict[str, Any]]:
+    """Return the results of all cases, measuring those that the file of results lacks and appending them to it."""
+    rows = read(path, seed)
+    missing = [k for k in range(cases) if k not in rows]
+    start = time.monotonic()
+    with path.open("a", encoding="ascii") as file, multiprocessing.get_context("spawn").Pool(processes) as pool:
+        if not rows:
+            file.write(json.dumps({"seed": seed, "targets": TARGETS}) + "\n")
+        work = pool.imap_unordered(_measure, ((k, seed) for k in missing), chunksize=16)
+        for done, row in enumerate(work, 1):
+            rows[row["k"]] = row
+            file.write(json.dumps(row) + "\n")
+            if done % 100 == 0 or done == len(missing):
+                file.flush()
+                rest = (time.monotonic() - start) / done * (len(missing) - done)
+                print(
+                    f"\r{done} of {len(missing)} cases, {rest / 60:.1f} min to go ", end="", file=sys.stderr, flush=True
+                )
+    print(file=sys.stderr)
+    return [rows[k] for k in range(cases)]
+
+
+def _measure(job: tuple[int, int]) -> dict[str, Any]:
+    """Return the result of one case, in another process."""
+    return measure(*job)
+
+
+def read(path: Path, seed: int) -> dict[int, dict[str, Any]]:
+    """Return the results that there are already; a last line that was cut off is dropped."""
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="ascii")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="ascii")
+    lines = [json.loads(line) for line in whole.splitlines()]
+    if lines and lines[0] != {"seed": seed, "targets": list(TARGETS)}:
+        raise SystemExit(
+            f"{path} holds the results of {lines[0]}, expected seed {seed} and {TARGETS}: name another file"
+        )
+    return {row["k"]: row for row in lines[1:]}
+
+
+# ---- The figures
+
+
+def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+    """Return the tables, and whether what is required holds."""
+    cases = [Case.parse(row["case"]) for row in rows]
+    of = {regime: [k for k, case in enumerate(cases) if case.regime == regime] for regime in REGIMES}
+    groups = {"all": list(range(len(rows)))} | of
+    groups["s >= 60"] = [k for k, case in enumerate(cases) if case.s >= min(LONG_STEPS)]
+    lines, good = [f"{len(rows)} cases, {sum(row['seconds'] for row in rows) / 60:.0f} CPU-minutes.", ""], True
+    for dtype in DTYPES:
+        lines += [f"### {dtype}: share of the tolerance used", ""]
+        lines += _header(
+            "regime", "target", "cases", "median", "99 %", "99.9 %", "max", "as judged, max", "inconclusive"
+        )
+        for group, chosen in groups.items():
+            for spec in TARGETS:
+                found = [rows[k]["targets"][spec] for k in chosen if cases[k].dtype == dtype]
+                if not found:
+                    continue
+                uses = np.array([one["use"] for one in found])
+                judged = max(one["judged"] for one in found)
+                lost = sum(one["verdict"] == "inconclusive" for one in found) / len(found)
+                good &= bool(uses.max() < 1 and judged < 1 and (lost < 0.02 or group in ("all", *CHAOTIC_REGIMES)))
+                quantiles = [f"{np.quantile(uses, q):.3f}" for q in (0.5, 0.99, 0.999, 1)]
+                lines.append(_line(group, spec, len(found), *quantiles, f"{judged:.3f}", f"{100 * lost:.2f} %"))
+        lines.append("")
+    for dtype in DTYPES:
+        lines += [f"### {dtype}: least relative error that is caught", ""]
+        lines += _header("regime", *(f"{kind}, {share}" for kind in KINDS for share in ("half", "99 %")))
+        for group, chosen in groups.items():
+            caught = [rows[k]["caught"] for k in chosen if cases[k].dtype == dtype and "caught" in rows[k]]
+            cells = []
+            for kind in KINDS:
+                found = np.array([one[kind] for one in caught if kind in one])
+                cells += [f"{np.quantile(found, q):.1e}" if found.size else "-" for q in (0.5, 0.99)]
+            lines.append(_line(group, *cells))
+        lines.append("")
+    return "\n".join(lines).rstrip(), good
+
+
+def _header(*cells: str) -> list[str]:
+    """Return the two lines that head a Markdown table."""
+    return [_line(*cells), _line(*("---" for _ in cells))]
+
+
+def _line(*cells: Any) -> str:
+    """Return a line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw how many cases use more than a share of the tolerance, and the least error caught by regime."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams |= {"svg.hashsalt": "calibration", "svg.fonttype": "none", "font.size": 9}
+    from matplotlib import pyplot as plt
+
+    cases = [Case.parse(row["case"]) for row in rows]
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    for column, dtype in enumerate(DTYPES):
+        above, least = axes[0, column], axes[1, column]
+        chosen = [row for row, case in zip(rows, cases, strict=True) if case.dtype == dtype]
+        for spec in TARGETS:
+            uses = np.sort([row["targets"][spec]["use"] for row in chosen])
+            above.plot(uses, 1 - np.arange(uses.size) / uses.size, drawstyle="steps-pre", label=spec)
+        above.axvline(1, color="black", linewidth=1)
+        above.set(
+            yscale="log", xlim=(0, 1.05), xlabel="largest error over its tolerance", ylabel="share of cases above"
+        )
+        above.set_title(f"{dtype}: error against certified truth")
+        above.legend()
+        for offset, kind in enumerate(KINDS):
+            found = [
+                [row["caught"][kind] for row in chosen if kind in row.get("caught", {})
+                 and Case.parse(row["case"]).regime == regime]
+                for regime in REGIMES
+            ]  # fmt: skip
+            ends = np.array([np.quantile(values, (0.5, 0.99)) if values else (np.nan, np.nan) for values in found])
+            where = np.arange(len(REGIMES)) + 0.18 * (offset - 1.5)
+            least.vlines(where, ends[:, 0], ends[:, 1], color=f"C{offset}", linewidth=4, label=f"one {kind}")
+        least.set(yscale="log", xticks=range(len(REGIMES)), xticklabels=REGIMES, ylabel="relative error")
+        least.set_title(f"{dtype}: least error caught, in half (below) to 99 % (above) of cases")
+        least.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
+def write(folder: Path, rows: Sequence[Mapping[str, Any]], text: str) -> None:
+    """Replace the figures between the marks of ``calibration.md``, and the plot."""
+    page = folder / "calibration.md"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    if not begin or END not in rest:
+        raise SystemExit(f"{page} lacks the marks {BEGIN} and {END}, between which the figures stand")
+    plot(rows, folder / "calibration.svg")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Measure, print the tables; return 1 if a correct target fails or too much is inconclusive."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--results", type=Path, default=Path("build/calibration.jsonl"), help="appended to, and resumed"
+    )
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="update calibration.md there, and draw the plot")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    rows = run(options.cases, options.seed, options.processes, options.results)
+    text, good = figures(rows)
+    print(text)
+    if options.write is not None:
+        write(options.write, rows, text)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
