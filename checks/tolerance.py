@@ -77,14 +77,15 @@ PROPERTY_RESOLUTION = 2.0**-10
 """A property passes where one entry at least is compared to this share of itself. What properties are to show, one
 sample's share in another's gradient or a cotangent that is not passed on, is of an entry's own order."""
 
-GRADIENT_STEP = {"float64": 2.0**-18, "float32": 2.0**-8}
-"""How far a step along the gradient moves any linear activation, at most: about the cube root of rho, where the
-third-order term of a central difference (step^2) and the noise of the outputs (rho / step) are alike."""
+GRADIENT_STEP = {"float64": 2.0**-14, "float32": 2.0**-6}
+"""How far a step along the gradient moves any linear activation, at most: some times the cube root of rho, where the
+third-order term of a central difference (step^2) and the noise of the outputs (rho / step) are alike, because most are
+moved by far less."""
 
 GRADIENT_STEP_LONGEST = 2.0**-3
 """The longest such step, where noise asks for a longer one; activations bend on the scale of 1."""
 
-GRADIENT_STEPS = (1, 2, 3)
+GRADIENT_STEPS = (1.0, 0.25, 2.0)
 """Multiples of the step at which the loss is looked at."""
 
 GRADIENT_STEP_COARSE = 0.1
@@ -164,18 +165,19 @@ def gradient_step(noise: float, dtype: str) -> float:
     """Return how far a step along the gradient may move any linear activation.
 
     `noise` is that of the loss over its fall per unit of such a move: where the usual step would drown, it is so
-    long that 6 of it are a 20th of the fall.
+    long that 6 of it are a 200th of the fall.
     """
-    return min(max(GRADIENT_STEP[dtype], 20 * SIGMAS * noise), GRADIENT_STEP_LONGEST)
+    return min(max(GRADIENT_STEP[dtype], 200 * SIGMAS * noise), GRADIENT_STEP_LONGEST)
 
 
 def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd: float) -> float:
     """Return the accepted error of the change in loss predicted for a step forth and back along the gradient.
 
-    `errors` are those of the prediction at `GRADIENT_STEPS` times the step. They are a k^3 + b k^5: |error(k) - k
-    error(1)| / (k^3 - k) estimates |a + b|, and is doubled; of two k the larger counts, because at one alone the two
-    terms may cancel. `loss_sd` is the sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd`
+    `errors` are those of the prediction at `GRADIENT_STEPS` times the step: a k^3 + b k^5, if the gradient is right.
+    |error(k) - k error(1)| / |k^3 - k| estimates |a + b|, and is doubled. A short step does so even where the step is
+    too long for the series (error(k) is then next to nothing, and the estimate |error(1)| itself); a long one where
+    noise hides the short one's. Of a wrong gradient the error is proportional to k, and drops out. `loss_sd` is the sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd`
     that of |step| sd.
     """
-    curvature = max(abs(errors[i] - k * errors[0]) / (k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if k > 1)
+    curvature = max(abs(errors[i] - k * errors[0]) / abs(k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if i)
     return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)

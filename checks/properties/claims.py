@@ -35,6 +35,8 @@ class Property:
         Whether a case puts it to the test at all.
     needs : tuple of str
         What the target must not lack.
+    resolution : float
+        The property passes where one entry at least is compared to this share of itself.
     plain_cell : bool
         Whether it holds of the plain LSTM cell alone, and not of variants.
     """
@@ -42,6 +44,7 @@ class Property:
     relation: Callable[[Example], list[Compared]]
     at_stake: Callable[[Case], bool] = lambda case: True
     needs: tuple[str, ...] = ()
+    resolution: float = tolerance.PROPERTY_RESOLUTION
     plain_cell: bool = False
 
 
@@ -55,7 +58,7 @@ ALL: dict[str, Property] = {
     "sign symmetry": Property(relations.sign_symmetry, plain_cell=True),
     "zero weights": Property(relations.zero_weights, plain_cell=True),
     "zero cotangent": Property(relations.zero_cotangent),
-    "gradient step": Property(relations.gradient_step),
+    "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE),
 }
 NAMES = tuple(ALL)
 GENERAL = tuple(name for name, found in ALL.items() if not found.plain_cell)
@@ -121,7 +124,7 @@ def _judged(name: str, example: Example, compared: list[Compared]) -> Claim:
         return Claim(name, Verdict.PASS if moved else Verdict.VACUOUS)
     if all(np.all(np.abs(c.due) <= c.accepted) for c in compared):
         return Claim(name, Verdict.VACUOUS, largest)
-    if all(np.all(c.accepted > tolerance.PROPERTY_RESOLUTION * np.abs(c.due)) for c in compared):
+    if all(np.all(c.accepted > ALL[name].resolution * np.abs(c.due)) for c in compared):
         return Claim(name, Verdict.INCONCLUSIVE, largest, reason="rounding blurs every entry")
     return Claim(name, Verdict.PASS, largest)
 
