@@ -176,8 +176,8 @@ def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd:
     `errors` are those of the prediction at `GRADIENT_STEPS` times the step: a k^3 + b k^5, if the gradient is right.
     |error(k) - k error(1)| / |k^3 - k| estimates |a + b|, and is doubled. A short step does so even where the step is
     too long for the series (error(k) is then next to nothing, and the estimate |error(1)| itself); a long one where
-    noise hides the short one's. Of a wrong gradient the error is proportional to k, and drops out. `loss_sd` is the sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd`
-    that of |step| sd.
+    noise hides the short one's. Of a wrong gradient the error is proportional to k, and drops out. `loss_sd` is the
+    sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd` that of |step| sd.
     """
     curvature = max(abs(errors[i] - k * errors[0]) / abs(k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if i)
     return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)

@@ -9,18 +9,21 @@ from numpy.typing import NDArray
 
 from checks import tolerance
 from checks.calling import Outcome
-from checks.cases import Case
+from checks.cases import REGIMES, Case
 from checks.compare import Claim, Discrepancy, Verdict, differing_digits
 from checks.contract import CN, DCN, STATES, Target
 from checks.oracles import Expected
 from checks.properties import relations
-from checks.properties.noise import EVERY, BrokenAnswerError, checked
+from checks.properties.noise import EVERY, BrokenAnswerError, OwnExpected, checked
 from checks.properties.relations import Compared, Example
 
 Array = NDArray[Any]
 
 PER_EXAMPLE = 2
 """How many of the properties an example is asked beside a reference."""
+
+OWN_REGIMES = tuple(regime for regime in REGIMES if regime != "x100")
+"""The value regimes in which a target's noise can be told without a reference; see `tolerance.OWN_FLOOR`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ ALL: dict[str, Property] = {
     "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE),
 }
 NAMES = tuple(ALL)
+"""All properties. Those in `GENERAL` hold of any recurrent layer whose samples and whose units are alike: one with
+peepholes, coupled gates or gates reset like a GRU's; the others of the plain LSTM cell alone."""
 GENERAL = tuple(name for name, found in ALL.items() if not found.plain_cell)
 OF_THE_PLAIN_CELL = tuple(name for name, found in ALL.items() if found.plain_cell)
 
@@ -89,6 +94,9 @@ def property_claims(
     asked : iterable of str
         Names from `NAMES`.
     """
+    if isinstance(expected, OwnExpected) and case.regime not in OWN_REGIMES:
+        reason = f"regime {case.regime}: the noise cannot be told without a reference"
+        return [Claim(name, Verdict.INCONCLUSIVE, reason=reason) for name in asked]
     values = checked(target, outcome.values, case.arrays, case.sequences)
     example = Example(target, case, values, expected)
     return [_claim(name, example) for name in asked]
