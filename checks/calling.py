@@ -38,10 +38,11 @@ class Outcome:
         return f"{self.stage} raised {self.error}" if self.stage else self.error
 
 
-def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
+def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool = True) -> Outcome:
     """Return what a forward pass and a pullback of the target gave.
 
-    Without `sequences`, a target that can return the last step alone is asked to.
+    Without `sequences`, a target that can return the last step alone is asked to; without `backward` there is no
+    pullback and there are no gradients.
     """
     sequences = sequences or LAST in target.lacks
     dhn_apart = DHN not in target.lacks
@@ -52,6 +53,8 @@ def call_target(target: Target, arrays: Arrays, sequences: bool) -> Outcome:
             warnings.simplefilter("ignore")
             (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
             outputs = {"h": _copy(h), "Cn": _copy(Cn)}
+            if not backward:
+                return Outcome(outputs)
             stage = "pullback"
             gradients = pullback(
                 dh[:, -1].copy() if np.ndim(h) == 2 and not sequences else dh.copy(),

@@ -92,23 +92,13 @@ def _compare_one(
 ) -> Claim:
     """Return the claim about one tensor, which should be what is due for the tensor `like`."""
     due, sd = expected.values[like], expected.sd[like]
-    if name not in values or values[name] is None:
-        what = "missing" if name not in values else "None"
-        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {due.shape}")
-    came = values[name]
-    if not isinstance(came, np.ndarray):
-        kind = type(came)
-        return _fail(
-            name, "type", f"{name} is a {kind.__module__}.{kind.__qualname__}, expected a NumPy array of {dtype}"
-        )
-    if came.dtype != np.dtype(dtype):
-        return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
-    if name == "h" and came.ndim == 2 and expected.last_only:
+    last_only = like == "h" and expected.last_only and getattr(values.get(name), "ndim", 0) == 2
+    if last_only:
         due, sd = due[:, -1], sd[:, -1]
-    if came.shape != due.shape:
-        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {due.shape}")
-    if not np.all(np.isfinite(came)):
-        return _fail_non_finite(name, came)
+    badly_formed = form_fault(name, values, due.shape, dtype)
+    if badly_formed is not None:
+        return badly_formed
+    came = values[name]
     if chaotic:
         return Claim(name, Verdict.INCONCLUSIVE, reason="chaotic: rounding drowns the answer")
     accepted = tolerance.accepted(sd, dtype, expected.sigmas)
@@ -147,6 +137,26 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
     return Claim(name, Verdict.FAIL, float(use[worst]), Discrepancy(name, "direction", message, wrong, use.size))
 
 
+def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> Claim | None:
+    """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
+    if name not in values or values[name] is None:
+        what = "missing" if name not in values else "None"
+        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {shape}")
+    came = values[name]
+    if not isinstance(came, np.ndarray):
+        kind = type(came)
+        return _fail(
+            name, "type", f"{name} is a {kind.__module__}.{kind.__qualname__}, expected a NumPy array of {dtype}"
+        )
+    if came.dtype != np.dtype(dtype):
+        return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
+    if came.shape != shape:
+        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {shape}")
+    if not np.all(np.isfinite(came)):
+        return _fail_non_finite(name, came)
+    return None
+
+
 def _fail(name: str, kind: str, message: str) -> Claim:
     """Return a failed claim about the form of a tensor."""
     return Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, kind, message))
@@ -173,13 +183,13 @@ def _fail_value(name: str, came: Array, due: Array, accepted: Array, worst: tupl
     """Return a failed claim about the values of a tensor."""
     index = tuple(int(k) for k in worst)
     wrong = ~(np.abs(came.astype(np.float64) - due) <= accepted)
-    left, right = _differing_digits(float(came[index]), float(due[index]))
+    left, right = differing_digits(float(came[index]), float(due[index]))
     message = f"{name}{list(index)} = {left}, but should be {right} ± {accepted[index]:.2g}"
     found = Discrepancy(name, "value", message, int(wrong.sum()), wrong.size, _pattern(wrong), index)
     return Claim(name, Verdict.FAIL, use, found)
 
 
-def _differing_digits(came: float, due: float) -> tuple[str, str]:
+def differing_digits(came: float, due: float) -> tuple[str, str]:
     """Return both numbers with as many digits as it takes to tell them apart, and two more."""
     for digits in range(5, 18):
         left, right = f"{came:.{digits}g}", f"{due:.{digits}g}"

@@ -370,7 +370,7 @@ def _terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
     dh, sd = arrays.dh_total, expected.sd["h"] / rho
     if h.ndim == 2:
-        dh, sd = dh[:, -1], sd[:, -1]
+        dh, sd = dh[:, -1], sd if sd.ndim == 2 else sd[:, -1]
     memory = np.abs(arrays.dCn) * np.maximum(np.abs(Cn), expected.sd["Cn"] / rho)
     return float(np.sum(np.abs(dh) * np.maximum(np.abs(h), sd)) + np.sum(memory))
 

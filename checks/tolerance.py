@@ -3,7 +3,7 @@
 Units are those of the quantity compared unless the docstring says otherwise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,43 @@ is right; a low one shows the true use of the tolerance."""
 COMPLEX_STEP_RETAKEN = 32
 """How many entries, the worst, are taken again; more than a handful would mean a wrong reference."""
 
+OWN_COPIES = 4
+"""Perturbed calls from which a target's noise is estimated where there is no reference. Few, because the perturbation
+is so much larger than rounding (next) that a deviation ten times too small would do."""
+
+OWN_PERTURBATION = {"float64": 2.0**16, "float32": 2.0**6}
+"""By how many unit roundoffs, relative, every input is perturbed for that. Rounding a product of n terms is the same as
+perturbing its weights by up to n rho (backward stability), n at most some tens; a rounded activation k is the same as
+an input off by rho k / (1 - k), the more the nearer the gate is to 1: hence so much. Nothing is divided by it."""
+
+OWN_FLOOR = {"float64": 2.0**10, "float32": 2.0**6}
+"""What no perturbation of an input shows, in unit roundoffs of what the entry is a sum of: 1 - k and 1 - tanh(C)^2 are
+off by rho however small they are, so that a saturated gate's gradient is off by rho times what arrives at the gate.
+Measured on lstm_ref, 500 examples a dtype, all regimes but x100: Monte Carlo arithmetic's sd is at most 0.005 (float64)
+and 1.1 (float32) of what the perturbations and this floor add up to. With x100 it can be more in long examples: there
+nothing is concluded without a reference."""
+
+OWN_CHAOTIC = 1e-2
+"""Above this share of the largest entry the noise so estimated says nothing: inconclusive."""
+
+PROPERTY_RESOLUTION = 2.0**-10
+"""A property passes where one entry at least is compared to this share of itself. What properties are to show, one
+sample's share in another's gradient or a cotangent that is not passed on, is of an entry's own order."""
+
+GRADIENT_STEP = {"float64": 2.0**-14, "float32": 2.0**-6}
+"""How far a step along the gradient moves any linear activation, at most: some times the cube root of rho, where the
+third-order term of a central difference (step^2) and the noise of the outputs (rho / step) are alike, because most are
+moved by far less."""
+
+GRADIENT_STEP_LONGEST = 2.0**-3
+"""The longest such step, where noise asks for a longer one; activations bend on the scale of 1."""
+
+GRADIENT_STEPS = (1.0, 0.25, 2.0)
+"""Multiples of the step at which the loss is looked at."""
+
+GRADIENT_STEP_COARSE = 0.1
+"""Above this share of the predicted change the accepted one says nothing: the loss is not linear that far."""
+
 CHECK_GRAD_STEP = 2.0**-26
 """The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
 
@@ -118,3 +155,45 @@ def check_grad_random(curvature: float, noise: float, sd: float) -> float:
     because one alone may vanish by chance. `sd` is the sum of |v_j| sd_j.
     """
     return 2 * curvature + noise + SIGMAS * sd
+
+
+def accepted_between(left: Array, right: Array, dtype: str) -> Array:
+    """Return the accepted difference of two answers of one target to equivalent problems, by the noise of each.
+
+    Their errors are of one size but not the same (another shape takes another path through BLAS, with other sums):
+    6 standard deviations of the difference of independent errors, which correlated ones do not exceed; twice the 4
+    smallest normal numbers.
+    """
+    return SIGMAS * np.hypot(left, right) + 8 * SMALLEST_NORMAL[dtype]
+
+
+def accepted_closed_form(sizes: Array, roundings: int, dtype: str) -> Array:
+    """Return the accepted deviation from a closed form: a bound, not a statistic.
+
+    To first order, a sum of products is off by at most the number of roundings on the way to it, times rho, times
+    the same sum of the terms' `sizes`; doubled, a library's tanh being right to two rho only. As many smallest normal
+    numbers may be lost near zero, and 4 as everywhere.
+    """
+    return (2 * roundings * UNIT_ROUNDOFF[dtype]) * sizes + (4 + roundings) * SMALLEST_NORMAL[dtype]
+
+
+def gradient_step(noise: float, dtype: str) -> float:
+    """Return how far a step along the gradient may move any linear activation.
+
+    `noise` is that of the loss over its fall per unit of such a move: where the usual step would drown, it is so
+    long that 6 of it are a 200th of the fall.
+    """
+    return min(max(GRADIENT_STEP[dtype], 200 * SIGMAS * noise), GRADIENT_STEP_LONGEST)
+
+
+def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd: float) -> float:
+    """Return the accepted error of the change in loss predicted for a step forth and back along the gradient.
+
+    `errors` are those of the prediction at `GRADIENT_STEPS` times the step: a k^3 + b k^5, if the gradient is right.
+    |error(k) - k error(1)| / |k^3 - k| estimates |a + b|, and is doubled. A short step does so even where the step is
+    too long for the series (error(k) is then next to nothing, and the estimate |error(1)| itself); a long one where
+    noise hides the short one's. Of a wrong gradient the error is proportional to k, and drops out. `loss_sd` is the
+    sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd` that of |step| sd.
+    """
+    curvature = max(abs(errors[i] - k * errors[0]) / abs(k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if i)
+    return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)

@@ -1,7 +1,8 @@
 """The only orchestrator: a target and a case make a CaseReport, a target and a number of examples a Report.
 
 For each case the target is called four times: over arrays that hold other values, so that nothing it remembers of them
-can help; for its answer; with another shape; and again for its answer.
+can help; for its answer; with another shape; and again for its answer. Then come the properties' own calls. Without a
+reference the target's own answer stands in for what is expected, and only the properties and check_grad judge it.
 """
 
 import time
@@ -19,13 +20,20 @@ from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
 from checks.compare import Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
 from checks.diagnose import describe_sizes
+from checks.properties import claims as properties_of
+from checks.properties.noise import BrokenAnswerError, OwnExpected, checked, own_expected
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad, every entry"
 COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref against check_grad"
+FORM = "form"
 TENSORS = (*OUTPUTS, *GRADIENTS)
 OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
-CLAIMS = (*TENSORS, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT, CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS)
+PROPERTIES = properties_of.NAMES
+CLAIMS = (
+    *(*TENSORS, FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
+    *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES),
+)
 
 
 def is_tensor(name: str) -> bool:
@@ -35,12 +43,16 @@ def is_tensor(name: str) -> bool:
 
 @dataclass(frozen=True)
 class CaseReport:
-    """What is said of a target on one case; `pattern` says which sizes a failure takes, where that was looked into."""
+    """What is said of a target on one case.
+
+    `pattern` says which sizes a failure takes, where that was looked into; `reference` is whether one was used.
+    """
 
     case: Case
     claims: tuple[Claim, ...]
     notes: tuple[str, ...] = ()
     pattern: str = ""
+    reference: bool = True
 
     @property
     def failures(self) -> tuple[Claim, ...]:
@@ -55,10 +67,10 @@ class CaseReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if anything failed; pass if something about the target passed; else what the gradients were."""
+        """Fail if anything failed; pass if a gradient passed (a property, without a reference); else what they were."""
         if self.failures:
             return Verdict.FAIL
-        found = Counter(c.verdict for c in self.claims if c.name in GRADIENTS)
+        found = Counter(c.verdict for c in self.claims if c.name in (GRADIENTS if self.reference else PROPERTIES))
         for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
             if found[verdict]:
                 return verdict
@@ -87,6 +99,8 @@ class Report:
         The simplest failing example that was found.
     seed : int
     seconds : float
+    reference : bool
+        Whether one was used.
     """
 
     target: Target
@@ -95,6 +109,7 @@ class Report:
     seed: int
     seconds: float
     unreachable: tuple[str, ...] = field(default=())
+    reference: bool = True
 
     @cached_property
     def counts(self) -> Mapping[Verdict, int]:
@@ -138,30 +153,84 @@ class Report:
 
 
 def verify_case(
-    target: Target, case: Case, thorough: bool = True, progress: Callable[[], None] = lambda: None
+    target: Target,
+    case: Case,
+    thorough: bool = True,
+    properties: tuple[str, ...] | None = None,
+    reference: bool = True,
+    progress: Callable[[], None] = lambda: None,
 ) -> CaseReport:
-    """Return the report on one case; with `thorough` False, on the tensors alone.
+    """Return the report on one case.
 
-    `progress` is called after each round of copies of a large case.
+    Parameters
+    ----------
+    target, case
+        What is judged, on what.
+    thorough : bool
+        False for the tensors alone.
+    properties : tuple of str, optional
+        Which properties are asked where the tensors are right. By default two, which depend on the case; without a
+        reference all but those of the plain LSTM cell alone.
+    reference : bool
+        Whether the tensors are compared with the reference's.
+    progress : callable
+        Called after each round of copies of a large case.
     """
+    report = _verify_case(target, case, thorough, properties, reference, progress)
+    return replace(report, reference=reference)
+
+
+def _verify_case(
+    target: Target,
+    case: Case,
+    thorough: bool,
+    properties: tuple[str, ...] | None,
+    reference: bool,
+    progress: Callable[[], None],
+) -> CaseReport:
+    """Return the report, which does not know yet whether there was a reference."""
     if case.dtype not in target.dtypes:
         return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
     lacking = can_run(target, case.arrays)
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
-    expected = oracles.expect(case, progress)
+    expected = oracles.expect(case, progress) if reference else None
     arrays = case.arrays.copy()
     earlier = _call_over_other_values(target, arrays, case) if thorough else Outcome()
     outcome = call_target(target, arrays, case.sequences)
-    claims = _tensor_claims(target, case, outcome, expected)
+    if expected is None:
+        claims, expected = _form_claims(target, case, outcome)
+        if expected is None:
+            return CaseReport(case, tuple(claims))
+    else:
+        claims = _tensor_claims(target, case, outcome, expected)
     notes: tuple[str, ...] = ()
     if thorough:
         claims.append(_inputs_kept(arrays, case))
         overwritten = _overwritten(earlier)
         more, notes = _after_another_call(target, case, outcome, expected, claims)
         claims += [*more, _outputs_kept(overwritten or _overwritten(outcome))]
-        claims += [*_check_grads(target, case, outcome, expected, claims), *_oracle_claims(case, expected)]
+        wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
+        claims += [*_check_grads(target, case, outcome, expected, claims)]
+        claims += _oracle_claims(case, expected) if reference else []
+        if properties is None:
+            properties = properties_of.rotation(case) if reference else properties_of.GENERAL
+        claims += [] if wrong else properties_of.property_claims(target, case, outcome, expected, properties)
     return CaseReport(case, tuple(claims), notes)
+
+
+def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:
+    """Return the claim that all tensors have the right form, and the target's own answer as what is expected."""
+    if outcome.error:
+        return [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", "error", outcome.sentence))], None
+    try:
+        values = checked(target, outcome.values, case.arrays, case.sequences)
+        expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
+    except BrokenAnswerError as error:
+        message = f"called with a problem next to the case, {error}"
+        return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", "error", message))], None
+    lacking = [Claim(name, Verdict.UNSUPPORTED) for name in TENSORS if name in target.lacks]
+    return [*lacking, Claim(FORM, Verdict.PASS)], expected
 
 
 def _unsupported(case: Case, reason: str) -> CaseReport:
@@ -254,6 +323,8 @@ def _check_grads(
         return []
     if expected.chaotic(tuple(wanted)):
         return [Claim(CHECK_GRAD, Verdict.INCONCLUSIVE)]
+    if isinstance(expected, OwnExpected) and case.dtype != "float64":
+        return []
 
     def forward(inputs: Mapping[str, Any]) -> Any:
         p = {name: inputs[name] for name in PARAMETERS}
@@ -307,6 +378,8 @@ def verify(
     dtypes: tuple[str, ...] = ("float64",),
     max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS,
     regimes: tuple[str, ...] = REGIMES,
+    properties: tuple[str, ...] | None = None,
+    reference: bool = True,
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
@@ -323,11 +396,15 @@ def verify(
     max_dims : tuple of int
         Largest (m, s, e, u) drawn.
     regimes : tuple of str
-        The value regimes to draw from.
+        The value regimes to draw from; without a reference those of `checks.properties.claims.OWN_REGIMES`.
+    properties, reference
+        See `verify_case`.
     progress : callable
         Called after each example.
     """
     start = time.perf_counter()
+    if not reference:
+        regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
     options: dict[str, Any] = {
         "max_dims": max_dims,
         "dtypes": dtypes,
@@ -350,7 +427,7 @@ def verify(
 
             def visit(case: Case, stratum: str = stratum, due: int = due) -> bool:
                 if case not in found and STRATA[stratum](case) and len(found) < due:
-                    found[case] = verify_case(target, case)
+                    found[case] = verify_case(target, case, properties=properties, reference=reference)
                     progress()
                 return len(found) < due
 
@@ -363,32 +440,34 @@ def verify(
         round_number += 1
     failure = _simplest(target, found, *first_failure) if first_failure else None
     unreachable = tuple(name for name in STRATA if name not in reachable)
-    return Report(target, tuple(found.values()), failure, seed, time.perf_counter() - start, unreachable)
+    seconds = time.perf_counter() - start
+    return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference)
 
 
 def _simplest(
     target: Target, found: dict[Case, CaseReport], case: Case, strategy: Any, draws: int, seed: int
 ) -> CaseReport:
     """Return the report on the simplest case that fails as `case` does."""
-    thorough = _only_thorough_fails(found[case])
-
-    def fails(simpler: Case) -> bool:
-        return bool(verify_case(target, simpler, thorough).failures)
-
-    simplest = strategies.shrink(fails, strategy, draws, seed, case)
-    report = verify_case(target, simplest)
-    return explain(target, report if report.failures else found[case])
+    failed = found[case]
+    simplest = strategies.shrink(_fails_alike(target, failed), strategy, draws, seed, case)
+    report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)
+    return explain(target, report if report.failures else failed)
 
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
     """Return the report on a failed case with the sizes that matter; a large one is not tried at other sizes."""
     if report.case.size > tolerance.LARGE:
         return report
-    thorough = _only_thorough_fails(report)
-    pattern = describe_sizes(lambda other: bool(verify_case(target, other, thorough).failures), report.case)
-    return replace(report, pattern=pattern)
+    return replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
 
 
-def _only_thorough_fails(report: CaseReport) -> bool:
-    """Return whether no tensor is wrong, so that it takes the further calls to see the failure."""
-    return not is_tensor(report.failures[0].name)
+def _fails_alike(target: Target, report: CaseReport) -> Callable[[Case], bool]:
+    """Return whether another case fails, too; asked about the tensors alone where one of them is wrong."""
+    # If none is, it takes the further calls to see the failure.
+    thorough, properties = not is_tensor(report.failures[0].name), _failed_properties(report)
+    return lambda case: bool(verify_case(target, case, thorough, properties, report.reference).failures)
+
+
+def _failed_properties(report: CaseReport) -> tuple[str, ...]:
+    """Return the names of the properties that do not hold."""
+    return tuple(claim.name for claim in report.failures if claim.name in PROPERTIES)

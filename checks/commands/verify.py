@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from checks.commands import common
-from checks.commands.common import FAILED, NOTHING_JUDGED, OK
+from checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
 
 
 def add(commands: Any) -> None:
@@ -29,6 +29,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--regimes", metavar="R,R", help="value regimes drawn, default all: normal,x1e-3,x10,x100,mixed,zero"
     )
+    parser.add_argument(
+        "--properties",
+        metavar="P,P",
+        help="properties asked, e.g. causality,batch-split; all or none; "
+        "default two an example, all with --case, all but sign-symmetry,zero-weights with --no-reference",
+    )
+    parser.add_argument(
+        "--no-reference",
+        action="store_true",
+        help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
+    )
     common.add_output(parser)
 
 
@@ -40,13 +51,17 @@ def run(options: argparse.Namespace) -> int:
 
 def _verify_case(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `verify --case`."""
+    from checks.properties.claims import NAMES
     from checks.report import text
     from checks.report.json import case_to_json
     from checks.verify import explain, verify_case
 
-    case = common.parse_case(options.case)
+    properties = _parse_properties(options.properties)
+    if properties is None and not options.no_reference:
+        properties = NAMES
+    case, reference = common.parse_case(options.case), not options.no_reference
     with _large_progress(case, options) as advance:
-        found = verify_case(target, case, progress=advance)
+        found = verify_case(target, case, properties=properties, reference=reference, progress=advance)
     if found.failures:
         found = explain(target, found)
     exit_code = _case_exit_code(found)
@@ -76,19 +91,39 @@ def _large_progress(case: Any, options: argparse.Namespace) -> Any:
 
 def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `verify` over random examples."""
+    from checks.properties.claims import OWN_REGIMES
     from checks.report import text
     from checks.report.json import report_to_json
     from checks.verify import verify
 
     dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
-    more = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    more |= {"properties": _parse_properties(options.properties), "reference": not options.no_reference}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
+        if options.no_reference and not set(more["regimes"]) <= set(OWN_REGIMES):
+            raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
     common.save_json(options.json, lambda: report_to_json(report))
     common.say(text.render_report(report), options, report.exit_code)
     return report.exit_code
+
+
+def _parse_properties(text: str | None) -> tuple[str, ...] | None:
+    """Return the properties named in a list; None where nothing is said."""
+    from checks.properties.claims import NAMES
+
+    if text is None:
+        return None
+    if text in ("all", "none"):
+        return NAMES if text == "all" else ()
+    names = tuple(word.strip().replace("-", " ") for word in text.split(","))
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        known = ",".join(name.replace(" ", "-") for name in NAMES)
+        raise UsageError(f"there is no property {unknown[0]!r}, expected all, none or some of {known}")
+    return names
 
 
 def _case_exit_code(found: Any) -> int:

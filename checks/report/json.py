@@ -18,6 +18,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "schema": SCHEMA,
         "target": report.target.name,
         "kind": report.target.kind,
+        "reference": "lstm_ref" if report.reference else None,
         "unsupported": list(report.target.unsupported),
         "seed": report.seed,
         "seconds": round(report.seconds, 3),
@@ -38,6 +39,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
     return {
         "case": report.case.descriptor,
         "verdict": str(report.verdict),
+        "reference": "lstm_ref" if report.reference else None,
         "worst": None if worst is None else {"tensor": worst.name, "use": _finite(worst.use)},
         "notes": list(report.notes),
         "pattern": report.pattern,

@@ -1,7 +1,8 @@
 """A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
 
 from checks.compare import Claim, Verdict
-from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, CaseReport, Report, is_tensor
+from checks.properties.claims import OF_THE_PLAIN_CELL
+from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
 
 REFERENCE = "lstm_ref"
 
@@ -9,7 +10,8 @@ REFERENCE = "lstm_ref"
 def render_report(report: Report) -> str:
     """Return the whole report."""
     name, kind = report.target.name, report.target.kind
-    lines = [f"{name} ({kind}) against {REFERENCE}: {_examples(report)}, seed {report.seed}, {report.seconds:.1f} s"]
+    judged_by = f"{name} ({kind}){_judged_by(report)}"
+    lines = [f"{judged_by}: {_examples(report)}, seed {report.seed}, {report.seconds:.1f} s"]
     lines += _unsupported(report)
     if report.mistrusted:
         return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
@@ -31,7 +33,7 @@ def render_case(name: str, report: CaseReport) -> str:
         return "\n".join(f"MISTRUSTED  {_message(claim)}" for claim in report.mistrusted)
     if report.failures:
         return render_failure(name, report)
-    lines = [f"{name} against {REFERENCE}, case {report.case.descriptor}"]
+    lines = [f"{name}{_judged_by(report)}, case {report.case.descriptor}"]
     for claim in report.claims:
         share = f"{_percent(claim.use)} of the tolerance" if claim.use else ""
         lines.append(f"  {claim.name:<29} {claim.verdict:<13} {claim.reason or share}".rstrip())
@@ -43,7 +45,7 @@ def render_case(name: str, report: CaseReport) -> str:
 def render_failure(name: str, report: CaseReport) -> str:
     """Return why a case failed: the worst entry first, then its context."""
     worst = report.failures[0]
-    lines = [f"{_message(worst)}    [{name} against {REFERENCE}]"]
+    lines = [f"{_message(worst)}    [{name}{_judged_by(report)}]"]
     case = report.case
     lines.append(f"  case      {case.descriptor}")
     lines += [f"  extent    {text}" for text in _extent(report)]
@@ -55,8 +57,16 @@ def render_failure(name: str, report: CaseReport) -> str:
     oracles = _oracles(report)
     if oracles:
         lines.append(f"  oracles   {oracles}")
-    lines.append(f"  rerun     lstm-checks verify {name.split()[0]} --case {case.descriptor}")
+    options = "" if report.reference else " --no-reference"
+    if not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures):
+        options += " --properties all"
+    lines.append(f"  rerun     lstm-checks verify {name.split()[0]} --case {case.descriptor}{options}")
     return "\n".join(lines)
+
+
+def _judged_by(report: Report | CaseReport) -> str:
+    """Return against what the target was judged."""
+    return f" against {REFERENCE}" if report.reference else ", no reference used"
 
 
 def _extent(report: CaseReport) -> list[str]:
@@ -115,15 +125,32 @@ def _summary(report: Report) -> list[str]:
         lines.append(
             f"  tolerance {_percent(claim.use)} used by the worst entry, in {claim.name} of {example.case.descriptor}"
         )
+    lines += _properties(report)
     oracles = [
         report.claim_counts[name][Verdict.PASS] if name in report.claim_counts else 0
         for name in (COMPLEX_STEP, CHECK_GRAD)
     ]
-    lines.append(
-        f"  oracles   {REFERENCE} agrees with the complex step in {oracles[0]} examples; "
-        f"scipy.optimize.check_grad accepts the target in {oracles[1]}"
-    )
+    by_reference = f"{REFERENCE} agrees with the complex step in {oracles[0]} examples; " if report.reference else ""
+    lines.append(f"  oracles   {by_reference}scipy.optimize.check_grad accepts the target in {oracles[1]}")
     return lines
+
+
+def _properties(report: Report) -> list[str]:
+    """Return how often each property was judged and held; without a reference also what nobody has looked at."""
+    asked = {name: counts for name, counts in report.claim_counts.items() if name in PROPERTIES}
+    held = [f"{name} {counts[Verdict.PASS]}" for name, counts in asked.items()]
+    half = (len(held) + 1) // 2
+    lines = ["  holds     " + ", ".join(held[:half]) + ",", "            " + ", ".join(held[half:])] if held else []
+    if report.reference:
+        return lines
+    uses = [claim.use for example in report.examples for claim in example.claims if claim.name in PROPERTIES]
+    lines.append(
+        f"  tolerance {_percent(max(uses, default=0.0))} used by the worst entry; rounding is estimated generously"
+    )
+    not_asked = [name for name in PROPERTIES if name not in asked]
+    if set(not_asked) & set(OF_THE_PLAIN_CELL):
+        lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone; --properties all asks them")
+    return [*lines, "  note      no reference used: an LSTM of other equations whose gradients fit them passes"]
 
 
 def _not_repeatable(report: Report) -> list[str]:
