@@ -128,7 +128,7 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
     worst = int(np.argmax(use))
     if np.all(use <= 1):
         return Claim(name, Verdict.PASS, float(use[worst]))
-    left, right = _differing_digits(float(found[worst]), float(due[worst]))
+    left, right = differing_digits(float(found[worst]), float(due[worst]))
     message = (
         f"{name} along random direction {worst} = {left}, but should be {right} ± {accepted[worst]:.2g}, "
         "though every entry by itself is within what 8 noisy copies can tell"
