@@ -8,6 +8,7 @@ even when it was found under a constraint.
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
@@ -19,6 +20,7 @@ from checks.cases import COTANGENTS, LONG, REGIMES, STRATA, Case
 MAX_DIMS = (9, 60, 9, 9)
 USUAL_STEPS = 12
 SHRINK_SECONDS = 10.0
+ROUNDS = 50
 
 
 @st.composite
@@ -143,12 +145,51 @@ def explore(visit: Callable[[Case], bool], strategy: st.SearchStrategy[Case], ex
         run()
 
 
-def shrink(
-    fails: Callable[[Case], bool], strategy: st.SearchStrategy[Case], examples: int, seed: int, found: Case
-) -> Case:
+@dataclass(frozen=True)
+class Origin:
+    """Where a case came from: the stratum, and the number and the seed of the draws."""
+
+    stratum: str
+    draws: int
+    seed: int
+
+
+def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
+    """Return different cases and where each came from; every reachable stratum has its share of them.
+
+    Parameters
+    ----------
+    examples : int
+        How many. There are fewer where so many different ones do not exist.
+    seed : int
+        Equal seeds and options give equal cases.
+    **options
+        Those of `cases`, but for the stratum.
+    """
+    reachable = reachable_strata(**options)
+    found: dict[Case, Origin] = {}
+    for round_number in range(ROUNDS):
+        for index, stratum in enumerate(reachable):
+            due = examples * (index + 1) // len(reachable) if round_number == 0 else examples
+            if len(found) >= due:
+                continue
+            origin = Origin(stratum, 4 * (due - len(found)) + 8, hash((seed, round_number, index)))
+
+            def visit(case: Case, origin: Origin = origin, due: int = due) -> bool:
+                if case not in found and STRATA[origin.stratum](case):
+                    found[case] = origin
+                return len(found) < due
+
+            explore(visit, cases(**options, stratum=stratum), origin.draws, origin.seed)
+        if len(found) >= examples:
+            break
+    return found
+
+
+def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options: Any) -> Case:
     """Return the simplest failing case that Hypothesis finds from the draws that led to `found`.
 
-    Stops looking for a simpler one after some seconds.
+    Stops looking for a simpler one after some seconds. `options` are those of `draw_cases`.
     """
     known: dict[Case, bool] = {found: True}
     simplest, started = found, False
@@ -157,9 +198,9 @@ def shrink(
     class FoundError(Exception):
         """A failing case."""
 
-    @hypothesis.seed(seed)
-    @_settings(examples, [Phase.generate, Phase.shrink])
-    @hypothesis.given(strategy)
+    @hypothesis.seed(origin.seed)
+    @_settings(origin.draws, [Phase.generate, Phase.shrink])
+    @hypothesis.given(cases(**options, stratum=origin.stratum))
     def run(case: Case) -> None:
         nonlocal simplest, started
         if case not in known:

@@ -410,51 +410,29 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    options: dict[str, Any] = {
-        "max_dims": max_dims,
-        "dtypes": dtypes,
-        "regimes": regimes,
-        "states": STATES not in target.lacks,
-        "cotangents": [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))],
-    }
-    reachable = strategies.reachable_strata(**options)
+    options = options_for(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
-    first_failure: tuple[Case, Any, int, int] | None = None
-    round_number = 0
-    while len(found) < examples and round_number < 50:
-        for index, stratum in enumerate(reachable):
-            due = examples * (index + 1) // len(reachable) if round_number == 0 else examples
-            share = due - len(found)
-            if share <= 0:
-                continue
-            draws, draw_seed = 4 * share + 8, hash((seed, round_number, index))
-            strategy = strategies.cases(**options, stratum=stratum)
-
-            def visit(case: Case, stratum: str = stratum, due: int = due) -> bool:
-                if case not in found and STRATA[stratum](case) and len(found) < due:
-                    found[case] = verify_case(target, case, properties=properties, reference=reference)
-                    progress()
-                return len(found) < due
-
-            before = set(found)
-            strategies.explore(visit, strategy, draws, draw_seed)
-            if first_failure is None:
-                failed = [case for case, report in found.items() if case not in before and report.failures]
-                if failed:
-                    first_failure = (failed[0], strategy, draws, draw_seed)
-        round_number += 1
-    failure = _simplest(target, found, *first_failure) if first_failure else None
+    origins = strategies.draw_cases(examples, seed, **options)
+    for case in origins:
+        found[case] = verify_case(target, case, properties=properties, reference=reference)
+        progress()
+    failed = next((report for report in found.values() if report.failures), None)
+    failure = _simplest(target, failed, origins[failed.case], options) if failed else None
+    reachable = strategies.reachable_strata(**options)
     unreachable = tuple(name for name in STRATA if name not in reachable)
     seconds = time.perf_counter() - start
     return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference)
 
 
-def _simplest(
-    target: Target, found: dict[Case, CaseReport], case: Case, strategy: Any, draws: int, seed: int
-) -> CaseReport:
-    """Return the report on the simplest case that fails as `case` does."""
-    failed = found[case]
-    simplest = strategies.shrink(_fails_alike(target, failed), strategy, draws, seed, case)
+def options_for(target: Target, **options: Any) -> dict[str, Any]:
+    """Return the options for drawing cases, with what the target lacks left out of them."""
+    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+
+
+def _simplest(target: Target, failed: CaseReport, origin: strategies.Origin, options: Mapping[str, Any]) -> CaseReport:
+    """Return the report on the simplest case that fails as one did."""
+    simplest = strategies.shrink(_fails_alike(target, failed), origin, failed.case, **options)
     report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)
     return explain(target, report if report.failures else failed)
 

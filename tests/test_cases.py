@@ -1,11 +1,13 @@
 """Cases: a descriptor and back, arrays from the seed alone, and cotangents that add up exactly."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 
 from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
-from checks.strategies import cases, explore
+from checks.strategies import cases, draw_cases, explore
 
 
 @given(cases(dtypes=("float64", "float32")))
@@ -76,3 +78,12 @@ def test_exploring_ends_when_the_visitor_has_enough():
     seen = []
     explore(lambda case: seen.append(case) or len(seen) < 3, cases(), 100, 0)
     assert len(seen) == 3
+
+
+def test_every_stratum_is_met_in_any_hundred():
+    for seed in range(10):
+        drawn = draw_cases(100, seed)
+        assert len(drawn) == 100
+        counts = Counter(name for case in drawn for name in strata(case))
+        assert min(counts[name] for name in STRATA) >= 4, counts
+        assert list(draw_cases(100, seed)) == list(drawn)

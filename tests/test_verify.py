@@ -12,7 +12,7 @@ from checks.cases import Case
 from checks.compare import Verdict
 from checks.contract import GATES, GRADIENTS, INPUTS, from_function, from_layer
 from checks.report.text import render_case, render_failure, render_report
-from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, CaseReport, verify, verify_case
+from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, verify, verify_case
 
 CASE = Case(2, 3, 4, 5, seed=1)
 
@@ -109,16 +109,6 @@ def test_a_layer_with_the_least_there_is_passes_and_what_it_lacks_is_said():
 def test_a_function_in_the_vjp_form_passes():
     report = verify(from_function(right), examples=30)
     assert report.exit_code == 0, render_report(report)
-
-
-def test_every_stratum_is_met_in_any_hundred(monkeypatch):
-    monkeypatch.setattr("checks.verify.verify_case", lambda target, case: CaseReport(case, ()))
-    for seed in range(10):
-        report = verify(from_function(right), examples=100, seed=seed)
-        assert len({example.case for example in report.examples}) == 100
-        assert min(report.stratum_counts.values()) >= 4, report.stratum_counts
-        again = verify(from_function(right), examples=100, seed=seed)
-        assert [e.case for e in again.examples] == [e.case for e in report.examples]
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
