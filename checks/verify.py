@@ -417,7 +417,7 @@ def verify(
         found[case] = verify_case(target, case, properties=properties, reference=reference)
         progress()
     failed = next((report for report in found.values() if report.failures), None)
-    failure = _simplest(target, failed, origins[failed.case], options) if failed else None
+    failure = explain_simplest(target, failed, origins[failed.case], options) if failed else None
     reachable = strategies.reachable_strata(**options)
     unreachable = tuple(name for name in STRATA if name not in reachable)
     seconds = time.perf_counter() - start
@@ -430,7 +430,9 @@ def options_for(target: Target, **options: Any) -> dict[str, Any]:
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
 
 
-def _simplest(target: Target, failed: CaseReport, origin: strategies.Origin, options: Mapping[str, Any]) -> CaseReport:
+def explain_simplest(
+    target: Target, failed: CaseReport, origin: strategies.Origin, options: Mapping[str, Any]
+) -> CaseReport:
     """Return the report on the simplest case that fails as one did."""
     simplest = strategies.shrink(_fails_alike(target, failed), origin, failed.case, **options)
     report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)

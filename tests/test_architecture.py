@@ -23,6 +23,7 @@ DOORS = {
     "scipy": {"checks.oracles"},
     "rich": {"checks.commands.common"},
     "torch": {"checks.adapters.torch"},
+    "distributed": {"checks.executors"},
 }
 EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
@@ -64,9 +65,12 @@ ORDER = [
     "adapters.torch",
     "targets",
     "verify",
+    "executors",
+    "campaign",
     "faults.search",
     "report.text",
     "report.json",
+    "report.campaign",
     "report.certified",
     "commands.common",
     "commands.verify",

@@ -121,10 +121,10 @@ def say(text: str, options: argparse.Namespace, exit_code: int) -> None:
 
 
 @contextmanager
-def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[[], None]]:
+def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[..., None]]:
     """Yield a function that advances a progress bar; there is a bar only on a terminal."""
     if options.quiet or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda count=1: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -132,7 +132,7 @@ def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Ca
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda count=1: bar.advance(task, count)
 
 
 def positive(text: str) -> int:

@@ -40,11 +40,21 @@ def add(commands: Any) -> None:
         action="store_true",
         help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
     )
+    parser.add_argument(
+        "--executor", metavar="WHERE", help="spread the examples: processes, processes:N or dask://HOST:PORT"
+    )
+    parser.add_argument(
+        "--journal", metavar="FILE", help="with --executor: write down what is done, and go on from it after a stop"
+    )
     common.add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
+    if options.executor is not None:
+        return _verify_on_executor(options)
+    if options.journal is not None:
+        raise UsageError("--journal is for --executor, which is not given")
     target = common.load(options.target)
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
@@ -107,6 +117,45 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
         report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
     common.save_json(options.json, lambda: report_to_json(report))
     common.say(text.render_report(report), options, report.exit_code)
+    return report.exit_code
+
+
+def _verify_on_executor(options: argparse.Namespace) -> int:
+    """Return the exit code of `verify --executor`."""
+    import time
+
+    from checks.campaign import CampaignError, Plan
+    from checks.campaign import run as run_campaign
+    from checks.executors import ExecutorError, parse_executor
+    from checks.report.campaign import render_campaign
+
+    for given, option in (
+        (options.case, "--case"),
+        (options.no_reference, "--no-reference"),
+        (options.properties, "--properties"),
+    ):
+        if given:
+            raise UsageError(f"--executor does not go with {option}")
+    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    if options.regimes is not None:
+        more["regimes"] = common.parse_regimes(options.regimes)
+    plan = Plan(options.target, options.examples, options.seed, dtypes, **more)
+    start = time.perf_counter()
+    try:
+        with (
+            parse_executor(options.executor) as where,
+            common.progress(options, f"verifying {options.target}", options.examples) as advance,
+        ):
+            report = run_campaign(plan, where.start, workers=where.workers, journal=options.journal, progress=advance)
+    except (CampaignError, ExecutorError) as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        if options.journal is None:
+            raise
+        raise UsageError(f"interrupted; the same command goes on from {options.journal}") from None
+    common.save_json(options.json, report.to_json)
+    common.say(render_campaign(report, time.perf_counter() - start), options, report.exit_code)
     return report.exit_code
 
 

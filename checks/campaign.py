@@ -1,0 +1,373 @@
+"""Many examples on many processes: seeded chunks over any executor, merged the same whatever the order.
+
+A chunk is a number of examples with a seed of its own, so that its result depends on the plan and its index alone. What
+is done is written to a journal line by line; a chunk whose worker was lost is judged again, and none counts twice.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from checks import strategies
+from checks.cases import REGIMES, STRATA, Case, strata
+from checks.compare import Verdict
+from checks.contract import Target
+from checks.targets import load_target
+from checks.verify import CaseReport, explain_simplest, options_for, verify_case
+
+CHUNK = 250
+ATTEMPTS = 3
+FORMAT = "lstm-checks/journal/1"
+
+
+class CampaignError(Exception):
+    """The campaign cannot be carried out, or not go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is judged. Equal plans give equal results.
+
+    Parameters
+    ----------
+    target : str
+        As `checks.targets.load_target` takes it; every worker must be able to load it.
+    examples, seed : int
+    dtypes, regimes : tuple of str
+    max_dims : tuple of int
+    chunk : int
+        Number of examples judged at a time.
+    """
+
+    target: str
+    examples: int
+    seed: int = 0
+    dtypes: tuple[str, ...] = ("float64",)
+    regimes: tuple[str, ...] = REGIMES
+    max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS
+    chunk: int = CHUNK
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.examples // self.chunk)
+
+    def cases(self, index: int, target: Target) -> tuple[dict[Case, strategies.Origin], dict[str, Any]]:
+        """Return the cases of a chunk with their origins, and the options they were drawn with."""
+        options = options_for(target, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
+        # Hypothesis begins with the simplest cases every time; with seeds of its own a chunk has none of another's.
+        options["first_seed"] = index * strategies.SEEDS
+        count = min(self.chunk, self.examples - index * self.chunk)
+        return strategies.draw_cases(count, (self.seed << 32) + index, **options), options
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+
+@dataclass
+class Tally:
+    """What is known of some examples: counts, the worst that passed, and the descriptors of those that did not.
+
+    Attributes
+    ----------
+    verdicts, claims, strata : Counter
+        Number of examples by verdict, of claims by "name: verdict", of examples by stratum.
+    failed, mistrusted : list of str
+        Descriptors of failing examples, and of those on which the oracles disagree, in the order of the plan.
+    worst : tuple (float, str, str) or None
+        The largest use of the tolerance that passed, the tensor, and the case.
+    not_repeatable : int
+        Examples in which two calls differ in their last bits.
+    """
+
+    verdicts: Counter[str] = field(default_factory=Counter)
+    claims: Counter[str] = field(default_factory=Counter)
+    strata: Counter[str] = field(default_factory=Counter)
+    failed: list[str] = field(default_factory=list)
+    mistrusted: list[str] = field(default_factory=list)
+    worst: tuple[float, str, str] | None = None
+    not_repeatable: int = 0
+
+    def count(self, report: CaseReport) -> None:
+        """Add the report on one example."""
+        self.verdicts[str(report.verdict)] += 1
+        self.claims.update(f"{claim.name}: {claim.verdict}" for claim in report.claims)
+        self.strata.update(strata(report.case))
+        descriptor = report.case.descriptor
+        self.failed += [descriptor] if report.failures else []
+        self.mistrusted += [descriptor] if report.mistrusted else []
+        self.not_repeatable += bool(report.notes)
+        worst = report.worst
+        if worst is not None and worst.verdict is Verdict.PASS:
+            self._keep_worst((worst.use, worst.name, descriptor))
+
+    def add(self, other: "Tally") -> None:
+        """Add another tally."""
+        self.verdicts.update(other.verdicts)
+        self.claims.update(other.claims)
+        self.strata.update(other.strata)
+        self.failed += other.failed
+        self.mistrusted += other.mistrusted
+        self.not_repeatable += other.not_repeatable
+        if other.worst is not None:
+            self._keep_worst(other.worst)
+
+    def _keep_worst(self, found: tuple[float, str, str]) -> None:
+        """Keep the larger of two uses; of equal ones the first by name, whatever the order."""
+        if self.worst is None or (-found[0], *found[1:]) < (-self.worst[0], *self.worst[1:]):
+            self.worst = found
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return self.verdicts.total()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tally as plain values."""
+        plain = {name: dict(sorted(getattr(self, name).items())) for name in ("verdicts", "claims", "strata")}
+        worst = None if self.worst is None else list(self.worst)
+        lists = {"failed": self.failed, "mistrusted": self.mistrusted}
+        return {**plain, **lists, "worst": worst, "not_repeatable": self.not_repeatable}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Tally":
+        """Return the tally of plain values."""
+        worst = plain["worst"]
+        return cls(
+            verdicts=Counter(plain["verdicts"]),
+            claims=Counter(plain["claims"]),
+            strata=Counter(plain["strata"]),
+            failed=list(plain["failed"]),
+            mistrusted=list(plain["mistrusted"]),
+            worst=None if worst is None else (float(worst[0]), str(worst[1]), str(worst[2])),
+            not_repeatable=int(plain["not_repeatable"]),
+        )
+
+
+@dataclass(frozen=True)
+class CampaignReport:
+    """What is said of a target after a campaign.
+
+    Attributes
+    ----------
+    plan : Plan
+    kind : str
+        What the target turned out to be.
+    tally : Tally
+        Of all chunks, in the order of the plan.
+    failure : CaseReport or None
+        The simplest failing example, from the first that failed.
+    resumed, repeated : int
+        Chunks that the journal knew, and chunks judged again because a worker was lost.
+    """
+
+    plan: Plan
+    kind: str
+    tally: Tally
+    failure: CaseReport | None
+    resumed: int = 0
+    repeated: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 if something was judged and all of it passed; 1 if something failed; 2 if nothing could be judged."""
+        if self.tally.mistrusted:
+            return 2
+        if self.tally.failed:
+            return 1
+        return 0 if self.tally.verdicts["pass"] else 2
+
+    @property
+    def empty_strata(self) -> tuple[str, ...]:
+        """The strata in which there is no example."""
+        return tuple(name for name in STRATA if not self.tally.strata[name])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain values; no time and no count of what went on, so that equal plans agree."""
+        return {
+            "schema": "lstm-checks/campaign/1",
+            "plan": self.plan.to_json(),
+            "kind": self.kind,
+            "exit_code": self.exit_code,
+            "failure": self.failure.case.descriptor if self.failure is not None else None,
+            **self.tally.to_json(),
+        }
+
+
+def judge_chunk(plan: Plan, index: int) -> dict[str, Any]:
+    """Return the tally of one chunk as plain values, or why the target cannot be loaded; runs in a worker."""
+    try:
+        target = load_target(plan.target)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    tally = Tally()
+    for case in plan.cases(index, target)[0]:
+        tally.count(verify_case(target, case))
+    return tally.to_json()
+
+
+def run(
+    plan: Plan,
+    start_executor: Callable[[], Executor],
+    *,
+    workers: int = os.cpu_count() or 1,
+    journal: str | Path | None = None,
+    progress: Callable[[int], None] = lambda examples: None,
+) -> CampaignReport:
+    """Return the report on a target after all chunks of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    start_executor : callable
+        Returns an executor; called again where one broke.
+    workers : int
+        How many chunks are worth having under way; a few more are submitted.
+    journal : path, optional
+        File to which each finished chunk is written, and from which an interrupted campaign goes on.
+    progress : callable
+        Called with the number of examples that were judged.
+
+    Raises
+    ------
+    CampaignError
+        "the target cannot be loaded ..."; "chunk 3 was lost 3 times: ..."; "journal.jsonl is of another campaign:
+        seed is 1 there and 0 here"
+    """
+    try:
+        target = load_target(plan.target)
+    except Exception as error:
+        raise CampaignError(f"the target cannot be loaded: {error}") from error
+    with _open_journal(journal, plan) as (known, write):
+        resumed = len(known)
+        progress(sum(tally.examples for tally in known.values()))
+        repeated = 0
+        for index, tally, lost in _judge(
+            plan, [k for k in range(plan.chunks) if k not in known], start_executor, workers
+        ):
+            repeated += lost
+            known[index] = tally
+            write(index, tally)
+            progress(tally.examples)
+    whole = Tally()
+    for index in sorted(known):
+        whole.add(known[index])
+    failure = _explain(plan, target, whole.failed[0], known) if whole.failed else None
+    return CampaignReport(plan, target.kind, whole, failure, resumed, repeated)
+
+
+def _judge(
+    plan: Plan, wanted: list[int], start_executor: Callable[[], Executor], workers: int
+) -> Iterator[tuple[int, Tally, int]]:
+    """Yield the index and the tally of each chunk as it is done, and how often it was lost before."""
+    lost: Counter[int] = Counter()
+    waiting = wanted[::-1]
+    executor = start_executor()
+    under_way: dict[Future[dict[str, Any]], int] = {}
+    try:
+        while waiting or under_way:
+            while waiting and len(under_way) < 2 * workers:
+                under_way[executor.submit(judge_chunk, plan, waiting[-1])] = waiting[-1]
+                waiting.pop()
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            broken = False
+            for future in done:
+                index = under_way.pop(future)
+                try:
+                    found = future.result()
+                except Exception as error:
+                    lost[index] += 1
+                    if lost[index] >= ATTEMPTS:
+                        why = f"{type(error).__name__}: {error}"
+                        raise CampaignError(f"chunk {index} was lost {ATTEMPTS} times: {why}") from error
+                    waiting.append(index)
+                    broken = True
+                    continue
+                if "error" in found:
+                    raise CampaignError(f"a worker cannot load the target: {found['error']}")
+                yield index, Tally.from_json(found), lost[index]
+            if broken:
+                # A broken pool takes no more work, and what it had under way is lost with it.
+                waiting += sorted(under_way.values(), reverse=True)
+                _stop(executor, under_way)
+                under_way.clear()
+                executor = start_executor()
+    finally:
+        _stop(executor, under_way)
+
+
+def _stop(executor: Executor, under_way: Iterable[Future[Any]]) -> None:
+    """Let go of an executor and of what it has under way."""
+    for future in under_way:
+        future.cancel()
+    executor.shutdown(wait=False)
+
+
+def _explain(plan: Plan, target: Target, descriptor: str, known: Mapping[int, Tally]) -> CaseReport:
+    """Return the report on the simplest example that fails as the first one did."""
+    index = next(k for k in sorted(known) if known[k].failed)
+    case = Case.parse(descriptor)
+    origins, options = plan.cases(index, target)
+    report = verify_case(target, case)
+    # A failure that does not repeat is reported by its descriptor.
+    return explain_simplest(target, report, origins[case], options) if report.failures else report
+
+
+@contextmanager
+def _open_journal(
+    path: str | Path | None, plan: Plan
+) -> Iterator[tuple[dict[int, Tally], Callable[[int, Tally], None]]]:
+    """Yield the chunks that a journal knows, and a function that adds one to it."""
+    if path is None:
+        yield {}, lambda index, tally: None
+        return
+    path = Path(path)
+    known = _read_journal(path, plan) if path.exists() and path.stat().st_size else None
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            if known is None:
+                _append(file, {"format": FORMAT, "plan": plan.to_json()})
+            yield known or {}, lambda index, tally: _append(file, {"chunk": index, "tally": tally.to_json()})
+    except OSError as error:
+        raise CampaignError(f"the journal {path} cannot be written: {error.strerror or error}") from error
+
+
+def _append(file: TextIO, value: Any) -> None:
+    """Write one line that is on the disk when this returns."""
+    file.write(json.dumps(value) + "\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _read_journal(path: Path, plan: Plan) -> dict[int, Tally] | None:
+    """Return the chunks that a journal knows, None where not even its head is whole; a torn last line is cut off."""
+    try:
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            os.truncate(path, len(whole))
+        if not whole:
+            return None
+        lines = [json.loads(line) for line in whole.decode().splitlines()]
+        head = lines[0]
+        if head.get("format") != FORMAT:
+            raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
+        theirs, ours = head["plan"], plan.to_json()
+        differing = [name for name in ours if theirs.get(name) != ours[name]]
+        if differing:
+            name = differing[0]
+            raise CampaignError(
+                f"{path} is of another campaign: {name} is {theirs.get(name)!r} there and {ours[name]!r} here"
+            )
+        return {int(line["chunk"]): Tally.from_json(line["tally"]) for line in lines[1:]}
+    except OSError as error:
+        raise CampaignError(f"the journal {path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CampaignError(f"{path} is no journal of a campaign: {error}; name another file") from error
