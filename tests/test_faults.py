@@ -121,7 +121,7 @@ def test_the_clean_reference_stays_clean_and_is_what_is_patched():
         assert before[name].tobytes() == again[name].tobytes() == unpatched[name].tobytes()
     assert not [name for name in sys.modules if name.startswith("lstm_ref") and "patched" in name]
     assert sys.modules["lstm_ref.backward"].lstm_backward is lstm_ref.lstm_backward
-    report = verify.verify(fault_target(), examples=21)
+    report = verify.verify(fault_target(), examples=7)
     assert report.exit_code == 0
 
 
@@ -153,13 +153,13 @@ def test_no_size_named_can_be_less():
 
 
 def test_no_two_patches_are_the_same_fault():
-    found = {fault.id: [] for fault in PATCHES}
+    alike = list(combinations(PATCHES, 2))
     for case in CASES:
-        expected = expect(case)
-        for fault in PATCHES:
-            found[fault.id].append(np.nan_to_num(errors(fault, case, expected), nan=1e300))
-    for (one, left), (other, right) in combinations(found.items(), 2):
-        assert any(np.max(np.abs(a - b)) > 1 for a, b in zip(left, right, strict=True)), f"{one} is {other}"
+        expected, found = expect(case), {}
+        for fault in {fault.id: fault for pair in alike for fault in pair}.values():
+            found[fault.id] = np.nan_to_num(errors(fault, case, expected), nan=1e300)
+        alike = [pair for pair in alike if np.max(np.abs(found[pair[0].id] - found[pair[1].id])) <= 1]
+    assert not [(one.id, other.id) for one, other in alike]
 
 
 def test_no_two_wrappers_are_the_same_fault():
