@@ -13,6 +13,7 @@ import pytest
 
 import lstm_ref
 from checks import oracles, verify
+from checks.calling import call_target
 from checks.cases import Case
 from checks.compare import Verdict, compare
 from checks.contract import GATES, GRADIENTS, OUTPUTS
@@ -168,6 +169,8 @@ def test_no_two_wrappers_are_the_same_fault():
         for case in (CASES[0], replace(CASES[0], states=False), CASES[2]):
             report = verify.verify_case(fault_target(fault), case)
             claims.append([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims])
+        alone = call_target(fault_target(fault), CASES[0].arrays.copy(), True)
+        claims.append([name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])])
         return repr(claims)
 
     assert len({told(fault) for fault in WRAPPERS}) == len(WRAPPERS)
