@@ -37,6 +37,8 @@ def dims(draw: st.DrawFn, max_dims: tuple[int, int, int, int] = MAX_DIMS, stratu
         low_s = 5
     elif stratum == "s = 1":
         high_s = 1
+    elif stratum == "m = s":
+        low_s, high_s = 2, min(high_s, max_m)
     s = draw(st.integers(low_s, high_s))
     u = draw(st.integers(8 if stratum == "u >= 8" else 1, max_u - 1 if stratum == "e > u" else max_u))
     if stratum == "odd u":
@@ -45,7 +47,7 @@ def dims(draw: st.DrawFn, max_dims: tuple[int, int, int, int] = MAX_DIMS, stratu
         u = min(u, max_e if stratum == "e = u" else max_m)
     low_e, high_e = {"e = u": (u, u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
     e = draw(st.integers(low_e, max(low_e, high_e)))
-    low_m, high_m = {"m = u": (u, u), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
+    low_m, high_m = {"m = u": (u, u), "m = s": (s, s), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
     return draw(st.integers(low_m, high_m)), s, e, u
 
 
@@ -97,6 +99,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "s > 4": max_s > 4,
         "s >= 13": max_s >= LONG,
         "e > u": max_e > 1 and max_u > 1,
+        "m = s": max_m > 1 and max_s > 1,
         "u >= 8": max_u >= 8,
         "m >= 5": max_m >= 5,
         "states": states,
