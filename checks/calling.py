@@ -25,12 +25,15 @@ class Outcome:
         Whether the forward pass or the pullback raised it; empty where it is the form that is wrong.
     aliased : tuple
         The very objects it returned, by name, to see whether a later call writes to them.
+    written : tuple
+        Names of the cotangents that the pullback wrote to.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     stage: str = ""
     aliased: tuple[tuple[str, Any], ...] = ()
+    written: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -56,16 +59,16 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
             if not backward:
                 return Outcome(outputs)
             stage = "pullback"
-            gradients = pullback(
-                dh[:, -1].copy() if np.ndim(h) == 2 and not sequences else dh.copy(),
-                arrays.dCn.copy(),
-                arrays.dhn.copy() if dhn_apart else None,
-            )
+            given: dict[str, Any] = {"dh": dh[:, -1] if np.ndim(h) == 2 and not sequences else dh, "dCn": arrays.dCn}
+            given["dhn"] = arrays.dhn if dhn_apart else None
+            handed = {name: _copy(value) for name, value in given.items()}
+            gradients = pullback(handed["dh"], handed["dCn"], handed["dhn"])
+            written = tuple(k for k, v in given.items() if v is not None and v.tobytes() != handed[k].tobytes())
         if not isinstance(gradients, Mapping):
             raise ContractError(f"the pullback returned a {type(gradients).__name__}, expected gradients by name")
         values = outputs | {str(name): _copy(value) for name, value in gradients.items() if name not in OUTPUTS}
         aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
-        return Outcome(values, aliased=aliased)
+        return Outcome(values, aliased=aliased, written=written)
     except ContractError as error:
         return Outcome(outputs, error=str(error))
     except (Exception, SystemExit) as error:

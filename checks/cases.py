@@ -241,6 +241,7 @@ STRATA: dict[str, Any] = {
     "s >= 13": lambda c: c.s >= LONG,
     "m = 1": lambda c: c.m == 1,
     "m = u": lambda c: c.m == c.u,
+    "m = s": lambda c: c.m == c.s > 1,
     "e = u": lambda c: c.e == c.u,
     "e > u": lambda c: c.e > c.u,
     "odd u": lambda c: c.u % 2 == 1,

@@ -206,7 +206,7 @@ def _verify_case(
         claims = _tensor_claims(target, case, outcome, expected)
     notes: tuple[str, ...] = ()
     if thorough:
-        claims.append(_inputs_kept(arrays, case))
+        claims.append(_inputs_kept(arrays, case, outcome))
         overwritten = _overwritten(earlier)
         more, notes = _after_another_call(target, case, outcome, expected, claims)
         claims += [*more, _outputs_kept(overwritten or _overwritten(outcome))]
@@ -261,10 +261,10 @@ def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracl
     return compare(outcome.values, expected, target, case.dtype)
 
 
-def _inputs_kept(arrays: Arrays, case: Case) -> Claim:
-    """Return the claim that the target left its inputs as they were."""
+def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
+    """Return the claim that the target left its inputs and cotangents as they were."""
     before = case.arrays.inputs
-    changed = [name for name, value in arrays.inputs.items() if not _same(value, before[name])]
+    changed = [name for name, value in arrays.inputs.items() if not _same(value, before[name])] + list(outcome.written)
     if not changed:
         return Claim(INPUTS_KEPT, Verdict.PASS)
     message = f"the target wrote to its input {', '.join(changed)}, expected all inputs left as they were"

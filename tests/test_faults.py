@@ -13,6 +13,7 @@ import pytest
 
 import lstm_ref
 from checks import oracles, verify
+from checks.calling import call_target
 from checks.cases import Case
 from checks.compare import Verdict, compare
 from checks.contract import GATES, GRADIENTS, OUTPUTS
@@ -121,7 +122,7 @@ def test_the_clean_reference_stays_clean_and_is_what_is_patched():
         assert before[name].tobytes() == again[name].tobytes() == unpatched[name].tobytes()
     assert not [name for name in sys.modules if name.startswith("lstm_ref") and "patched" in name]
     assert sys.modules["lstm_ref.backward"].lstm_backward is lstm_ref.lstm_backward
-    report = verify.verify(fault_target(), examples=21)
+    report = verify.verify(fault_target(), examples=7)
     assert report.exit_code == 0
 
 
@@ -153,13 +154,13 @@ def test_no_size_named_can_be_less():
 
 
 def test_no_two_patches_are_the_same_fault():
-    found = {fault.id: [] for fault in PATCHES}
+    alike = list(combinations(PATCHES, 2))
     for case in CASES:
-        expected = expect(case)
-        for fault in PATCHES:
-            found[fault.id].append(np.nan_to_num(errors(fault, case, expected), nan=1e300))
-    for (one, left), (other, right) in combinations(found.items(), 2):
-        assert any(np.max(np.abs(a - b)) > 1 for a, b in zip(left, right, strict=True)), f"{one} is {other}"
+        expected, found = expect(case), {}
+        for fault in {fault.id: fault for pair in alike for fault in pair}.values():
+            found[fault.id] = np.nan_to_num(errors(fault, case, expected), nan=1e300)
+        alike = [pair for pair in alike if np.max(np.abs(found[pair[0].id] - found[pair[1].id])) <= 1]
+    assert not [(one.id, other.id) for one, other in alike]
 
 
 def test_no_two_wrappers_are_the_same_fault():
@@ -168,6 +169,8 @@ def test_no_two_wrappers_are_the_same_fault():
         for case in (CASES[0], replace(CASES[0], states=False), CASES[2]):
             report = verify.verify_case(fault_target(fault), case)
             claims.append([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims])
+        alone = call_target(fault_target(fault), CASES[0].arrays.copy(), True)
+        claims.append([name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])])
         return repr(claims)
 
     assert len({told(fault) for fault in WRAPPERS}) == len(WRAPPERS)

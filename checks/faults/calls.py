@@ -127,6 +127,38 @@ def _write_parameters(target: Target) -> Target:
     return replace(target, call=call)
 
 
+def _write_cotangents(target: Target) -> Target:
+    """Return the target whose pullback leaves what it passes back in the caller's cotangent of Cn."""
+
+    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(p, X, h0, C0, sequences)
+
+        def pull(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
+            gradients = dict(pullback(dh, dCn.copy(), dhn))
+            dCn[...] = gradients["dC0"]
+            return gradients
+
+        return outputs, pull
+
+    return replace(target, call=call)
+
+
+def _write_output(target: Target) -> Target:
+    """Return the target whose pullback leaves its own cotangent in h."""
+
+    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
+
+        def pull(*cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(*cotangents))
+            h[...] = cotangents[0]
+            return gradients
+
+        return (h, Cn), pull
+
+    return replace(target, call=call)
+
+
 def _carry_states(target: Target) -> Target:
     """Return the target that starts from the last call's final states where it is given zero ones."""
     states: dict[Any, Any] = {}
@@ -286,6 +318,18 @@ FAULTS = (
         title="The backward pass takes a step of gradient descent.",
         explanation="No equation is violated; gradient and update are one function, and the caller's parameters move.",
         wrap=_write_parameters,
+    ),
+    _fault(
+        id="cotangent-written",
+        title="The backward pass works in the caller's cotangent of the final memory state.",
+        explanation="No equation is violated; the carry is updated in place, in the caller's array.",
+        wrap=_write_cotangents,
+    ),
+    _fault(
+        id="output-written-by-pullback",
+        title="The backward pass writes to h, which the forward pass has handed out.",
+        explanation="No equation is violated; one buffer serves for h and for its cotangent.",
+        wrap=_write_output,
     ),
     _fault(
         id="states-carried-over",
