@@ -157,14 +157,14 @@ def check_grad_random(curvature: float, noise: float, sd: float) -> float:
     return 2 * curvature + noise + SIGMAS * sd
 
 
-def accepted_between(left: Array, right: Array, dtype: str) -> Array:
+def accepted_between(left: Array, right: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
     """Return the accepted difference of two answers of one target to equivalent problems, by the noise of each.
 
     Their errors are of one size but not the same (another shape takes another path through BLAS, with other sums):
     6 standard deviations of the difference of independent errors, which correlated ones do not exceed; twice the 4
     smallest normal numbers.
     """
-    return SIGMAS * np.hypot(left, right) + 8 * SMALLEST_NORMAL[dtype]
+    return sigmas * np.hypot(left, right) + 8 * SMALLEST_NORMAL[dtype]
 
 
 def accepted_closed_form(sizes: Array, roundings: int, dtype: str) -> Array:

@@ -145,7 +145,7 @@ def _properties(report: Report) -> list[str]:
         return lines
     uses = [claim.use for example in report.examples for claim in example.claims if claim.name in PROPERTIES]
     lines.append(
-        f"  tolerance {_percent(max(uses, default=0.0))} used by the worst entry; rounding is estimated generously"
+        f"  tolerance {_percent(max(uses, default=0.0))} used by the worst entry; it is generous without a reference"
     )
     not_asked = [name for name in PROPERTIES if name not in asked]
     if set(not_asked) & set(OF_THE_PLAIN_CELL):
