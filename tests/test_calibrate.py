@@ -119,5 +119,5 @@ def test_a_false_alarm_and_too_much_that_is_inconclusive_are_not_good(calibrate)
     assert "| x10 | torch | 2 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.00 % |" in text
     assert not calibrate.figures([*rows[:-1], row(23, use=1.01)])[1]
     assert not calibrate.figures([row(0, verdict="inconclusive"), *rows[1:]])[1]
-    x10 = REGIMES.index("x10")
-    assert calibrate.figures([*rows[:x10], row(x10, verdict="inconclusive"), *rows[x10 + 1 :]])[1]
+    x100 = REGIMES.index("x100")
+    assert calibrate.figures([*rows[:x100], row(x100, verdict="inconclusive"), *rows[x100 + 1 :]])[1]
