@@ -50,7 +50,7 @@ lint: $(VENV)/.dev
 # The second line: these skip themselves under `make test`, which does without python-flint.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 

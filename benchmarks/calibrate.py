@@ -42,21 +42,21 @@ from lstm_ref import lstm_backward, lstm_forward
 
 TARGETS = ("lstm_ref:LSTM", "lstm_fast:LSTM", "torch")
 PLANTED_IN = "lstm_fast:LSTM"
-CHAOTIC_REGIMES = ("x10", "x100")
-STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 21, 30)
-LONG_STEPS = (60, 100, 150, 200)
-KINDS = ("gate", "entry", "entry of the largest", "step")
+CHAOTIC_REGIMES = ("x100",)
+STEPS = (1, 1, 2, 2, 3, 4, 5, 6, 8, 13, 21)
+LONG_STEPS = (30, 60, 100, 200)
+KINDS = ("gate", "entry", "entry, of largest", "step")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def draw(k: int, seed: int) -> Case:
-    """Return the k-th case: regimes and dtypes in turn, everything else drawn; one in 40 is long."""
+    """Return the k-th case: regimes and dtypes in turn, everything else drawn; one in 50 is long."""
     rng = np.random.default_rng((seed, k))
     m, e, u = (int(n) for n in rng.integers(1, 10, 3))
     s = int(rng.choice(STEPS))
-    if rng.random() < 1 / 40:
-        s, u = int(rng.choice(LONG_STEPS)), min(u, 5)
-    m = max(1, min(m, 250 // (s * u)))
+    if rng.random() < 1 / 50:
+        s, u = int(rng.choice(LONG_STEPS)), min(u, 4)
+    m = max(1, min(m, 150 // (s * u)))
     cotangents, states = str(rng.choice(COTANGENTS)), bool(rng.random() < 0.75)
     regime, dtype = REGIMES[k % len(REGIMES)], DTYPES[k // len(REGIMES) % len(DTYPES)]
     return Case(m, s, e, u, dtype, regime, cotangents, states, int(rng.integers(2**31)))
@@ -85,8 +85,9 @@ def measure(k: int, seed: int) -> dict[str, Any]:
             "judged": max(claim.use for claim in report.claims),
             "verdict": str(report.verdict),
         }
-        if spec == PLANTED_IN and not expected.chaotic(GRADIENTS):
-            row["caught"] = least_caught(case, outcome.values, expected)
+        if spec == PLANTED_IN:
+            passed = [claim.name for claim in report.claims if claim.verdict == "pass" and claim.name in GRADIENTS]
+            row["caught"] = least_caught(case, outcome.values, expected, passed)
     return row | {"seconds": round(time.process_time() - start, 4)}
 
 
@@ -128,40 +129,46 @@ def use_of_tolerance(
     return worst, tensor
 
 
-def least_caught(case: Case, came: Mapping[str, Any], expected: Expected) -> dict[str, float]:
+def least_caught(case: Case, came: Mapping[str, Any], expected: Expected, passed: Sequence[str]) -> dict[str, float]:
     """Return the least relative error of each kind that this case shows; no key where nothing is at stake.
 
-    gate: the gradients of one gate's parameters times 1 + x. entry: one entry times 1 + x. entry of the largest: one
-    entry plus x times the largest entry of its tensor. step: what one step adds to the gradients of all parameters,
-    times 1 + x.
+    Only tensors that passed are looked at: of the others `verify` says itself that they are inconclusive or vacuous.
+    gate: the gradients of one gate's parameters times 1 + x. entry: one entry times 1 + x. entry, of largest: one
+    entry plus x times the largest entry of its tensor. step: what one step adds to the gradients of the parameters and
+    of its own input, times 1 + x.
     """
-    plain = {name: np.asarray(came[name], np.float64) for name in GRADIENTS}
-    changes = planted(case, plain)
-    found = {kind: least_over_entries(changes[kind], plain, expected) for kind in KINDS}
+    changes = planted(case, came, passed)
+    found = {kind: least_over_entries(change, came, expected) for kind, change in changes.items()}
     return {kind: least for kind, least in found.items() if np.isfinite(least)}
 
 
-def planted(case: Case, came: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def planted(case: Case, came: Mapping[str, Any], passed: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what each kind of error changes in the gradients for each unit of it; gate, entry and step are drawn."""
     rng = np.random.default_rng((case.seed, 3))
     gate, step = GATES[int(rng.integers(4))], int(rng.integers(case.s))
-    name = str(rng.choice([name for name in GRADIENTS if came[name].any()] or ["dUf"]))
+    if not passed:
+        return {}
+    of_gate = {name: np.asarray(came[name], np.float64) for name in (f"dU{gate}", f"dV{gate}", f"db{gate}")}
+    of_step = contributions(case, step)
+    of_step["dX"] = np.zeros(came["dX"].shape)
+    of_step["dX"][:, step] = came["dX"][:, step]
+    name = str(rng.choice(passed))
     value = np.asarray(came[name], np.float64)
     one = np.zeros_like(value)
     one[np.unravel_index(int(rng.integers(value.size)), value.shape)] = 1
-    return {
-        "gate": {name: np.asarray(came[name], np.float64) for name in (f"dU{gate}", f"dV{gate}", f"db{gate}")},
-        "entry": {name: one * value},
-        "entry of the largest": {name: one * np.max(np.abs(value))},
-        "step": contributions(case, step),
-    }
+    found = {"gate": of_gate, "entry": {name: one * value}, "entry, of largest": {name: one * np.max(np.abs(value))}}
+    found["step"] = of_step
+    return {kind: {name: change[name] for name in change if name in passed} for kind, change in found.items()}
 
 
 def least_over_entries(change: Mapping[str, Any], came: Mapping[str, Any], expected: Expected) -> float:
     """Return the least x at which `came` plus x times `change` leaves the tolerance; inf if nothing changes."""
     least = np.inf
     for name, c in change.items():
-        difference, room = came[name] - expected.values[name], accepted(expected.sd[name], expected.dtype)
+        difference, room = (
+            np.asarray(came[name], np.float64) - expected.values[name],
+            accepted(expected.sd[name], expected.dtype),
+        )
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             x = np.where(c != 0, (room - np.sign(c) * difference) / np.abs(c), np.inf)
         least = min(least, float(np.min(x)))
@@ -236,7 +243,9 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     cases = [Case.parse(row["case"]) for row in rows]
     of = {regime: [k for k, case in enumerate(cases) if case.regime == regime] for regime in REGIMES}
     groups = {"all": list(range(len(rows)))} | of
-    groups["s >= 60"] = [k for k, case in enumerate(cases) if case.s >= min(LONG_STEPS)]
+    calm = [k for k, case in enumerate(cases) if case.regime not in CHAOTIC_REGIMES]
+    groups |= {f"all but {', '.join(CHAOTIC_REGIMES)}": calm}
+    groups |= {"of these, s >= 30": [k for k in calm if cases[k].s >= min(LONG_STEPS)]}
     lines, good = [f"{len(rows)} cases, {sum(row['seconds'] for row in rows) / 60:.0f} CPU-minutes.", ""], True
     for dtype in DTYPES:
         lines += [f"### {dtype}: share of the tolerance used", ""]
@@ -251,7 +260,8 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
                 uses = np.array([one["use"] for one in found])
                 judged = max(one["judged"] for one in found)
                 lost = sum(one["verdict"] == "inconclusive" for one in found) / len(found)
-                good &= bool(uses.max() < 1 and judged < 1 and (lost < 0.02 or group in ("all", *CHAOTIC_REGIMES)))
+                good &= bool(uses.max() < 1 and judged < 1)
+                good &= lost < 0.02 or group not in REGIMES or group in CHAOTIC_REGIMES
                 quantiles = [f"{np.quantile(uses, q):.3f}" for q in (0.5, 0.99, 0.999, 1)]
                 lines.append(_line(group, spec, len(found), *quantiles, f"{judged:.3f}", f"{100 * lost:.2f} %"))
         lines.append("")
@@ -263,10 +273,15 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
             cells = []
             for kind in KINDS:
                 found = np.array([one[kind] for one in caught if kind in one])
-                cells += [f"{np.quantile(found, q):.1e}" if found.size else "-" for q in (0.5, 0.99)]
+                cells += [_least(np.quantile(found, q)) if found.size else "-" for q in (0.5, 0.99)]
             lines.append(_line(group, *cells))
         lines.append("")
     return "\n".join(lines).rstrip(), good
+
+
+def _least(x: float) -> str:
+    """Return a relative error; one that is not seen even where it doubles what it is an error of, as that."""
+    return f"{x:.1e}" if x <= 1 else "> 1"
 
 
 def _header(*cells: str) -> list[str]:
@@ -292,9 +307,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     for column, dtype in enumerate(DTYPES):
         above, least = axes[0, column], axes[1, column]
         chosen = [row for row, case in zip(rows, cases, strict=True) if case.dtype == dtype]
+        shares = np.geomspace(1, 1 / len(chosen), 200)
         for spec in TARGETS:
-            uses = np.sort([row["targets"][spec]["use"] for row in chosen])
-            above.plot(uses, 1 - np.arange(uses.size) / uses.size, drawstyle="steps-pre", label=spec)
+            uses = np.quantile([row["targets"][spec]["use"] for row in chosen], 1 - shares, method="higher")
+            above.plot(uses, shares, label=spec)
         above.axvline(1, color="black", linewidth=1)
         above.set(
             yscale="log", xlim=(0, 1.05), xlabel="largest error over its tolerance", ylabel="share of cases above"
@@ -310,9 +326,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ends = np.array([np.quantile(values, (0.5, 0.99)) if values else (np.nan, np.nan) for values in found])
             where = np.arange(len(REGIMES)) + 0.18 * (offset - 1.5)
             least.vlines(where, ends[:, 0], ends[:, 1], color=f"C{offset}", linewidth=4, label=f"one {kind}")
-        least.set(yscale="log", xticks=range(len(REGIMES)), xticklabels=REGIMES, ylabel="relative error")
-        least.set_title(f"{dtype}: least error caught, in half (below) to 99 % (above) of cases")
-        least.legend()
+        low = {"float64": 1e-16, "float32": 1e-8}[dtype]
+        least.set(yscale="log", ylim=(low, 1), xticks=range(len(REGIMES)), xticklabels=REGIMES, ylabel="relative error")
+        least.set_title(f"{dtype}: least error caught, in half to 99 % of cases")
+        least.legend(loc="upper left")
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -396,14 +396,16 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     tensors = []
     for names in (OUTPUTS, GRADIENTS):
         chaotic = expected.chaotic(names)
-        tensors += [_certify_tensor(n, target, certified, expected.sd[n], outcome, chaotic) for n in names]
+        for name in names:
+            room = accepted(expected.sd[name], case.dtype, expected.sigmas)
+            tensors.append(_certify_tensor(name, target, certified, room, outcome, chaotic))
     return Certificate(target.name, case, tuple(tensors), certified.bits, certified.seconds, certified.resolved)
 
 
 def _certify_tensor(
-    name: str, target: Target, certified: CertifiedGradient, sd: Array, outcome: Outcome, chaotic: bool = False
+    name: str, target: Target, certified: CertifiedGradient, room: Array, outcome: Outcome, chaotic: bool = False
 ) -> TensorCertificate:
-    """Return the certificate of one tensor."""
+    """Return the certificate of one tensor; `room` is what rounding excuses in each entry."""
     if name in target.lacks or (name == "Cn" and CN in target.lacks):
         return TensorCertificate(name, UNSUPPORTED, "the target does not give it", verdict=Verdict.UNSUPPORTED)
     came = outcome.values
@@ -412,7 +414,7 @@ def _certify_tensor(
     value, truth = np.asarray(came[name]), certified.values[name]
     exact: Any = certified.enclosures[name]
     if name == "h" and value.ndim == 2 and not certified.case.sequences:
-        exact, truth, sd = exact[:, -1], truth[:, -1], sd[:, -1]
+        exact, truth, room = exact[:, -1], truth[:, -1], room[:, -1]
     if value.shape != truth.shape:
         return TensorCertificate(name, FAILED, f"shape {value.shape}, expected {truth.shape}")
     if value.dtype != certified.case.dtype:
@@ -420,8 +422,8 @@ def _certify_tensor(
     with balls.precision(certified.bits):
         errors = balls.distance(value, exact)
     dtype = certified.case.dtype
-    found = _measure(name, value, truth, errors, sd, dtype)
-    drowned = chaotic or bool(truth.any() and np.all(accepted(sd, dtype) > RESOLUTION[dtype] * np.abs(truth)))
+    found = _measure(name, value, truth, errors, room, dtype)
+    drowned = chaotic or bool(truth.any() and np.all(room > RESOLUTION[dtype] * np.abs(truth)))
     return replace(found, verdict=_verdict(found.use, bool(np.isfinite(value).all()), drowned, certified.resolved))
 
 
@@ -436,15 +438,15 @@ def _verdict(use: float, finite: bool, drowned: bool, resolved: bool) -> Verdict
     return Verdict.FAIL if resolved else Verdict.INCONCLUSIVE
 
 
-def _measure(name: str, value: Array, truth: Array, errors: Array, sd: Array, dtype: str) -> TensorCertificate:
-    """Return the certificate of a tensor whose absolute errors are known."""
+def _measure(name: str, value: Array, truth: Array, errors: Array, room: Array, dtype: str) -> TensorCertificate:
+    """Return the certificate of a tensor whose absolute errors, and those that rounding excuses, are known."""
     with np.errstate(over="ignore", under="ignore"):
         ulps = errors / ulp(truth, dtype)
         ulps_index = _where_largest(ulps)
         index = _where_largest(errors)
         largest = float(np.max(np.abs(truth)))
         error = float(errors[index])
-        use = float(np.max(errors / accepted(sd, dtype)))
+        use = float(np.max(errors / room))
         relative = 0.0 if error == 0 else (error / largest if largest > 0 else np.inf)
     return TensorCertificate(
         name,
