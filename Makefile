@@ -20,11 +20,12 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help verify test lint peers bench clean
+.PHONY: help verify test gate lint peers bench clean
 
 help: ## say what there is
 	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
 	@echo 'make test     run the whole test suite, but for what needs another implementation'
+	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, EpyNN and python-flint, and lstm-checks verify torch'
 	@echo 'make bench    time lstm_fast against PyTorch, e.g. make bench BENCH="--dtype float64 --points 0 1 2"'
@@ -41,6 +42,9 @@ verify: $(VENV)/.test
 
 test: $(VENV)/.test
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer"
+
+gate: $(VENV)/.test
+	$(bin)/lstm-checks gate
 
 lint: $(VENV)/.dev
 	$(bin)/ruff check .

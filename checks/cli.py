@@ -4,14 +4,17 @@ Exit codes: 0, all that could be judged passed; 1, something failed; 2, nothing 
 """
 
 import argparse
+import contextlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
-from checks.commands import certify, vectors, verify
+from checks.commands import certify, gate, vectors, verify
 from checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, certify, vectors)
+COMMANDS = (verify, certify, vectors, gate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +27,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except UsageError as error:
-        print(f"lstm-checks: {error}", file=sys.stderr)
-        return NOTHING_JUDGED
+        return _gave_up(f"lstm-checks: {error}")
     except KeyboardInterrupt:
-        print("lstm-checks: interrupted, nothing was judged", file=sys.stderr)
-        return NOTHING_JUDGED
+        return _gave_up("lstm-checks: interrupted, nothing was judged")
+    except Exception:
+        # Exit code 1, which Python would give, says that the target is wrong.
+        return _gave_up(f"{traceback.format_exc()}lstm-checks: this is a fault of lstm-checks; nothing was judged")
+
+
+def _gave_up(message: str) -> int:
+    """Say why nothing was judged, as far as anybody listens, and return the exit code."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The interpreter flushes once more at its end, and would make the exit code its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return NOTHING_JUDGED
 
 
 def _parser() -> argparse.ArgumentParser:

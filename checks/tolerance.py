@@ -198,3 +198,39 @@ def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd:
     """
     curvature = max(abs(errors[i] - k * errors[0]) / abs(k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if i)
     return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)
+
+
+MAX_UNJUDGED = 0.25
+"""Share of examples that may be neither pass nor fail before a gate says that too little was judged. Of the default
+examples 2 to 4 % are inconclusive, of x100 alone about a tenth."""
+
+ACCURACY_FACTOR = 2.0
+"""Growth of the root mean square of the tolerance used, over the examples, that counts as a loss of accuracy.
+`use_of_tolerance` groups by tensor (some 50 examples) and by regime (some 8, each the worst of many entries). Other
+examples, another order of summation or another machine's BLAS move these by 1.4 at most (benchmarks/gate_power.py)."""
+
+ACCURACY_FLOOR = 0.02
+"""Use of the tolerance, in root mean square, below which none is more accurate than another: 0.12 sd of the rounding
+error that a correct program has. It keeps a target that follows the reference bit by bit (use 0) comparable."""
+
+SPEED_MARGIN = 1.15
+"""Slowdown that is a regression where the confidence bound exceeds it: half way to SPEED_LIMIT. Neighbours on the same
+processor share its caches, and how busy they are shifts the ratio of two programs' times however long one measures:
+lstm_fast over lstm_ref rose by 4 to 14 % from a two-core machine that was idle to one with nine processes at work."""
+
+SPEED_LIMIT = 1.3
+"""Slowdown that must not pass: the confidence bound must exclude it, or more rounds are taken."""
+
+SPEED_ALPHA = 0.01
+"""Chance that either confidence bound of a slowdown is wrong, over all looks and cases together (Bonferroni)."""
+
+SPEED_LOOKS = (6, 10, 15, 20)
+"""Numbers of rounds after which the bounds are looked at. Six against a baseline of twelve: the exact distribution
+then resolves 1 in 18564, enough for SPEED_ALPHA shared among all looks of up to ten cases and two bounds."""
+
+SPEED_BASELINE_ROUNDS = 12
+"""Rounds of a baseline."""
+
+SPEED_ELSEWHERE = 1.5
+"""Factor on margin and limit where the baseline was measured on another machine, or with another NumPy or Python: the
+ratio of two programs is not the same on two processors, and only a coarse slowdown can be told from that."""

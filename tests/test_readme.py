@@ -26,6 +26,8 @@ def test_a_command_runs(command, tmp_path):
         pytest.skip("needs more than this project")
     if "certify" in command:
         pytest.importorskip("flint")
+    if command == "lstm-checks gate":
+        pytest.skip("needs a baseline; test_gate.py runs docs/gate.md in its order")
     (tmp_path / "pkg").mkdir()
     (tmp_path / "path").mkdir()
     (tmp_path / "pkg" / "mod.py").write_text("from lstm_ref import LSTM\n")

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
 LONG_SECONDS = 5.0
@@ -105,7 +105,7 @@ def save_json(path: str | None, make: Callable[[], Any]) -> None:
     from checks.report.json import write_json
 
     if path == "-":
-        print(json.dumps(make(), indent=1))
+        emit(json.dumps(make(), indent=1), sys.stdout)
         return
     try:
         write_json(path, make())
@@ -117,7 +117,17 @@ def say(text: str, options: argparse.Namespace, exit_code: int) -> None:
     """Print a report; to standard error where standard output carries the JSON."""
     if options.quiet and exit_code == OK:
         return
-    print(text, file=sys.stderr if options.json == "-" else sys.stdout)
+    emit(text, sys.stderr if options.json == "-" else sys.stdout)
+
+
+def emit(text: str, stream: TextIO) -> None:
+    """Print a text and see that it has arrived; what the stream's encoding does not have is escaped."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except OSError as error:
+        name = "standard error" if stream is sys.stderr else "standard output"
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

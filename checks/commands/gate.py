@@ -1,0 +1,166 @@
+"""`lstm-checks gate`: judge what the configuration names against the committed baseline, for CI."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from checks.commands import common
+from checks.commands.common import OK, UsageError
+
+EPILOG = """\
+exit code: 0 something was judged and all of it passed; 1 a regression; 2 something could not be judged, whatever the
+reason. $GITHUB_STEP_SUMMARY and GITHUB_ACTIONS are heeded. docs/gate.md has the rest.
+"""
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = common.add_command(
+        commands,
+        "gate",
+        run,
+        help="stop regressions in CI: correctness, accuracy and speed",
+        description="Judge what [tool.lstm-checks] names against the committed baseline.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--config", metavar="FILE", help="default: [tool.lstm-checks] of the nearest pyproject.toml")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--init", action="store_true", help="write a configuration to start from, and judge nothing")
+    what.add_argument(
+        "--update-baseline", action="store_true", help="if all is right, make its figures the baseline, and show them"
+    )
+    parser.add_argument("--junit", metavar="FILE", help="write the report as JUnit XML")
+    parser.add_argument("--markdown", metavar="FILE", help="write the report as Markdown")
+    common.add_output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code of `gate`."""
+    from checks.config import ConfigError
+
+    try:
+        return _initialize(options) if options.init else _judge(options)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+
+
+def _initialize(options: argparse.Namespace) -> int:
+    """Write a first configuration."""
+    from checks.config import initialize
+    from checks.files import replace_file
+
+    path, text = initialize(options.config)
+    with _writing(str(path)):
+        replace_file(path, text)
+    common.emit(
+        f"{path} has [tool.lstm-checks] now; next: name your target there, then lstm-checks gate --update-baseline",
+        sys.stdout,
+    )
+    return OK
+
+
+def _judge(options: argparse.Namespace) -> int:
+    """Judge, report and return the exit code."""
+    from checks import gate
+    from checks.report.gate import annotations, render_gate
+
+    config = gate.read_config(options.config)
+    _write_reports(options, _unfinished(config))
+    with _terminated_as_interrupted():
+        if options.update_baseline:
+            with _writing(str(config.baseline_path)):
+                report = gate.update(config)
+        else:
+            report = gate.run(config)
+    _write_reports(options, report)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        _append_summary(summary, report)
+    if os.environ.get("GITHUB_ACTIONS") == "true" and annotations(report):
+        common.emit(annotations(report), sys.stderr if options.json == "-" else sys.stdout)
+    common.say(render_gate(report), options, report.exit_code)
+    if options.json == "-":
+        _json_to_stdout(report)
+    return report.exit_code
+
+
+def _unfinished(config: Any) -> Any:
+    """Return the report that stands until there is one, should the gate be killed."""
+    from checks.gate import Finding, GateReport, Outcome
+
+    finding = Finding("gate", "", Outcome.UNJUDGED, "the gate did not come to an end")
+    return GateReport((finding,), config.baseline_path, 0.0)
+
+
+def _write_reports(options: argparse.Namespace, report: Any) -> None:
+    """Write the reports that are asked for."""
+    from checks.files import replace_file
+
+    for path, render in _renderings(options):
+        with _writing(path):
+            replace_file(path, render(report))
+
+
+def _renderings(options: argparse.Namespace) -> list[tuple[str, Callable[[Any], str]]]:
+    """Return the files that are asked for, with what makes their text."""
+    import json
+
+    from checks.report.gate import gate_to_json
+    from checks.report.junit import gate_to_junit
+    from checks.report.markdown import gate_to_markdown
+
+    def to_json(report: Any) -> str:
+        return json.dumps(gate_to_json(report), indent=1) + "\n"
+
+    wanted = [
+        (options.json if options.json != "-" else None, to_json),
+        (options.junit, gate_to_junit),
+        (options.markdown, gate_to_markdown),
+    ]
+    return [(path, render) for path, render in wanted if path is not None]
+
+
+def _append_summary(path: str, report: Any) -> None:
+    """Append the report to GitHub's summary of the job."""
+    from checks.files import append
+    from checks.report.markdown import gate_to_markdown
+
+    with _writing(path):
+        append(path, gate_to_markdown(report))
+
+
+def _json_to_stdout(report: Any) -> None:
+    """Print the report as JSON."""
+    import json
+
+    from checks.report.gate import gate_to_json
+
+    common.emit(json.dumps(gate_to_json(report), indent=1), sys.stdout)
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Turn a failure to write into one of usage, with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{Path(path)} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let a request to terminate end the judgements as Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,718 @@
+"""The gate stops what is wrong, slower or less accurate, for that reason; it fails closed; on what is right it passes.
+
+Every exit code is that of a process, as CI sees it.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import checks
+import lstm_fast
+from checks import gate, tolerance
+from checks.baseline import BaselineError, read_baseline, write_baseline
+from checks.bench import looks_alpha, mann_whitney_counts, shift_between
+from checks.config import ConfigError, FaultScore, GateConfig, initialize, read_config
+from checks.gate import Change, Finding, GateReport, Outcome, decide
+from checks.judge import Jobs
+from checks.report.gate import annotations, gate_to_json, render_gate
+from checks.report.junit import gate_to_junit
+from checks.report.markdown import gate_to_markdown
+
+DATA = Path(checks.__file__).parent / "data"
+DOCS = DATA.parent.parent / "docs"
+QUICK = """\
+[tool.lstm-checks]
+targets = ["mine.py:LSTM"]
+examples = 8
+max-dims = [2, 5, 2, 3]
+vectors = false
+time-limit = 100
+"""
+ACCURACY = "[tool.lstm-checks.accuracy]\n"
+RIGHT = "from lstm_fast import LSTM\n"
+WRONG = """
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    def compute_gradients(self):
+        super().compute_gradients()
+        self.g["dVi"] *= 1 + 1e-9
+"""
+
+
+def run(folder, *arguments, expect=None, **environment):
+    """Run `lstm-checks gate` and assert its exit code; nothing of GitHub's environment gets in."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | environment
+    command = [sys.executable, "-W", "error", "-m", "checks", "gate", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200, check=False, env=env)
+    assert expect is None or found.returncode == expect, found.stdout + found.stderr
+    assert "Traceback" not in found.stderr, found.stderr
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A project with a right target and a quick configuration; the checks are found from there."""
+    monkeypatch.setenv("PYTHONPATH", str(DATA.parent.parent))
+    (tmp_path / "pyproject.toml").write_text(QUICK)
+    (tmp_path / "mine.py").write_text(RIGHT)
+    return tmp_path
+
+
+# ---- Configuration
+
+
+def read(tmp_path, text):
+    (tmp_path / "gate.toml").write_text(text)
+    return read_config(tmp_path / "gate.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('targets = ["a:b"]\nexmaples = 3\n', "line 2: key 'exmaples' is unknown, did you mean 'examples'?"),
+        ('targets = ["a:b"]\nzzz = 3\n', "line 2: key 'zzz' is unknown, expected one of targets, dtypes"),
+        ('targets = ["a:b"]\n\nexamples = 0\n', "line 3: key 'examples' is 0, expected a whole number of at least 1"),
+        ('targets = ["a:b"]\nexamples = true\n', "line 2: key 'examples' is true, expected a whole number"),
+        ("targets = []\n", "line 1: key 'targets' is [], expected a list that is not empty"),
+        (
+            'targets = ["a:b", "a:b"]\n',
+            "line 1: key 'targets' is ['a:b', 'a:b'], expected a list that names",
+        ),
+        ('targets = "a:b"\n', "line 1: key 'targets' is 'a:b', expected a list"),
+        ('targets = ["a:b"]\ndtypes = ["flaot64"]\n', "line 2: key 'dtypes' is ['flaot64'], expected in place of "),
+        ('targets = ["a:b"]\ndtypes = ["flaot64"]\n', "did you mean 'float64'?"),
+        ('targets = ["a:b"]\nmax-dims = [1, 2]\n', "line 2: key 'max-dims' is [1, 2], expected a list of 4"),
+        ('targets = ["a:b"]\nmax-unjudged = 2\n', "line 2: key 'max-unjudged' is 2, expected a share from 0 to 1"),
+        ("examples = 3\n", "lacks the key 'targets'"),
+        ('targets = ["a:b"]\nspeed = 3\n', "line 2: key 'speed' is 3, expected a table: [speed]"),
+        ('targets = ["a:b"]\n[sped]\nmargin = 2\n', "line 2: key 'sped' is unknown, did you mean 'speed'?"),
+        ('targets = ["a:b"]\n[speed]\ntarget = "a:b"\n', "[speed] lacks the key 'than'"),
+        (
+            'targets = ["a:b"]\n[accuracy]\nfactor = 3\n[speed]\ntarget = "a"\nthan = "b"\nfactor = 3\n',
+            "line 7: key 'factor' is unknown",
+        ),
+        (
+            'targets = ["a:b"]\n[speed]\ntarget = "a:b"\nthan = "c:d"\nmargin = 1.5\nlimit = 1.4\n',
+            "line 6: key 'limit' is 1.4, expected more than margin, 1.5",
+        ),
+        (
+            'targets = ["a:b"]\nspeed.target = "a:b"\nspeed.than = "c:d"\nspeed.cases = ["m1s1"]\n',
+            "line 4: key 'cases' is ['m1s1'], expected in place of 'm1s1' a case such as",
+        ),
+        ("targets = [\n", "is not TOML"),
+        ("", "does not have anything"),
+    ],
+)
+def test_a_wrong_configuration_names_the_key_the_line_and_what_was_expected(tmp_path, text, words):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    assert words in str(caught.value)
+
+
+KEYS = ("dtypes", "examples", "seeds", "max-dims", "regimes", "claims", "max-unjudged", "vectors", "time-limit")
+
+
+@given(st.sampled_from(KEYS), st.data())
+def test_any_misspelt_key_is_found_in_its_line_and_the_right_one_named(tmp_path_factory, key, data):
+    at = data.draw(st.integers(0, len(key) - 1))
+    letter = data.draw(st.sampled_from("qwxz"))
+    misspelt = data.draw(st.sampled_from([key[:at] + letter + key[at:], key[:at] + letter + key[at + 1 :]]))
+    before = data.draw(st.integers(0, 5))
+    text = '[tool.lstm-checks]\ntargets = ["a:b"]\n' + "# comment\n" * before + f"{misspelt} = 1\n"
+    with pytest.raises(ConfigError, match=f"line {before + 3}: key '{misspelt}' is unknown, did you mean '{key}'"):
+        read(tmp_path_factory.mktemp("config"), text)
+
+
+def test_the_same_key_of_another_tool_is_not_taken_for_ours(tmp_path):
+    text = '[tool.other]\nexamples = 0\n[tool.lstm-checks]\ntargets = ["a:b"]\n"examples" = 0\n'
+    with pytest.raises(ConfigError, match="line 5: key 'examples'"):
+        read(tmp_path, text)
+
+
+def test_init_writes_what_can_be_read_and_never_twice(folder):
+    (folder / "pyproject.toml").write_text("[project]\nname = 'mine'")
+    run(folder, "--init", expect=0)
+    config = read_config(folder / "pyproject.toml")
+    assert config.speed is not None
+    default = GateConfig(targets=("lstm_fast:LSTM",), root=folder.resolve())
+    assert replace(config, speed=None, accuracy=None) == default
+    assert (config.speed.margin, config.speed.limit) == (tolerance.SPEED_MARGIN, tolerance.SPEED_LIMIT)
+    text = (folder / "pyproject.toml").read_text()
+    assert text.startswith("[project]\nname = 'mine'\n\n[tool.lstm-checks]\n")
+    again = run(folder, "--init", expect=2)
+    assert "line 4: there is a [tool.lstm-checks] already; nothing was written" in again.stderr
+    assert (folder / "pyproject.toml").read_text() == text
+
+
+def test_every_line_of_the_first_configuration_that_is_commented_out_is_right(tmp_path):
+    _, text = initialize(tmp_path / "pyproject.toml")
+    whole = text.replace("# [tool", "[tool").replace("# score", "score").replace("# examples", "examples")
+    whole = whole.replace("# max-dims", "max-dims").replace("# regimes", "regimes").replace("# claims", "claims")
+    config = read(tmp_path, whole)
+    assert config.faults is not None
+    assert config.claims == ("h", "dX")
+
+
+# ---- What is right passes, and says so in every form
+
+
+@pytest.fixture(scope="module")
+def first_baseline(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "pyproject.toml").write_text(QUICK + ACCURACY)
+    (folder / "mine.py").write_text(RIGHT)
+    run(folder, "--update-baseline", expect=0, PYTHONPATH=str(DATA.parent.parent))
+    return (folder / "lstm-checks-baseline.json").read_text()
+
+
+@pytest.fixture
+def with_baseline(folder, first_baseline):
+    (folder / "pyproject.toml").write_text(QUICK + ACCURACY)
+    (folder / "lstm-checks-baseline.json").write_text(first_baseline)
+    return folder
+
+
+def test_what_is_right_passes_and_every_report_says_so(with_baseline):
+    summary = with_baseline / "summary.md"
+    summary.write_text("earlier\n")
+    files = ("--json", "r.json", "--junit", "r.xml", "--markdown", "r.md")
+    found = run(with_baseline, *files, expect=0, GITHUB_STEP_SUMMARY=str(summary), GITHUB_ACTIONS="true")
+    assert found.stdout.splitlines()[-1].startswith("PASS  lstm-checks gate: 2 pass, ")
+    assert "::error" not in found.stdout
+    report = json.loads((with_baseline / "r.json").read_text())
+    assert (report["exit_code"], report["outcome"]) == (0, "pass")
+    assert [f["what"] for f in report["findings"]] == ["verify", "accuracy"]
+    root = ElementTree.parse(with_baseline / "r.xml").getroot()
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("2", "0", "0")
+    markdown = (with_baseline / "r.md").read_text()
+    assert summary.read_text() == "earlier\n" + markdown
+    assert markdown.startswith("### ✅ PASS")
+    assert run(with_baseline, "--quiet", expect=0).stdout == ""
+
+
+def test_what_is_wrong_is_a_regression_in_every_report(with_baseline):
+    (with_baseline / "mine.py").write_text(WRONG)
+    found = run(with_baseline, "--json", "-", "--junit", "r.xml", expect=1, GITHUB_ACTIONS="true")
+    report = json.loads(found.stdout)
+    (finding,) = (f for f in report["findings"] if f["outcome"] == "regression")
+    assert finding["message"].startswith("wrong: dVi")
+    assert "rerun     lstm-checks verify mine.py:LSTM --case" in finding["details"]
+    assert "::error file=mine.py,title=regression%3A verify mine.py%3ALSTM float64::wrong%3A" not in found.stderr
+    assert "::error file=mine.py,title=regression%3A verify mine.py%3ALSTM float64::wrong: dVi" in found.stderr
+    root = ElementTree.parse(with_baseline / "r.xml").getroot()
+    assert root.get("failures") == "1"
+    assert "dVi" in root.find(".//failure").get("message")
+
+
+def test_python_says_the_same(with_baseline):
+    config = read_config(with_baseline / "pyproject.toml")
+    assert gate.run(config).exit_code == 0
+    (with_baseline / "mine.py").write_text(WRONG)
+    report = gate.run(config)
+    assert report.exit_code == 1
+    assert "dVi" in report.of(Outcome.REGRESSION)[0].message
+
+
+def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline):
+    path = with_baseline / "lstm-checks-baseline.json"
+    before = path.read_text()
+    (with_baseline / "mine.py").write_text(WRONG)
+    found = run(with_baseline, "--update-baseline", expect=1)
+    assert "is written" not in found.stdout
+    assert path.read_text() == before
+    (with_baseline / "mine.py").write_text(RIGHT)
+    assert "nothing differs" in run(with_baseline, "--update-baseline", expect=0).stdout
+    assert path.read_text() == before
+    text = (with_baseline / "pyproject.toml").read_text()
+    (with_baseline / "pyproject.toml").write_text(text.replace("examples = 8", "examples = 9"))
+    found = run(with_baseline, "--update-baseline", expect=0)
+    row = next(line.split() for line in found.stdout.splitlines() if line.split()[:1] == ["examples"])
+    assert row == ["examples", "8", "9"]
+    assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
+
+
+# ---- It fails closed: exit code 2 for whatever prevents judging
+
+HANGS = "import time, pathlib, os\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(100)\n"
+LACKS_ALL = """
+from checks.contract import GRADIENTS
+from lstm_ref import lstm_forward
+def LSTM(p, X, h0, C0):
+    return (lstm_forward(p, X, h0, C0)["h"], None), lambda dh: {}
+LSTM.unsupported = GRADIENTS
+"""
+
+
+def target(text):
+    return lambda folder: (folder / "mine.py").write_text(text)
+
+
+def config(text):
+    return lambda folder: (folder / "pyproject.toml").write_text(text)
+
+
+def baseline(text):
+    def change(folder):
+        config(QUICK + ACCURACY)(folder)
+        (folder / "lstm-checks-baseline.json").write_text(text)
+
+    return change
+
+
+GOOD_BASELINE = {
+    "schema": "lstm-checks/baseline/1",
+    "settings": {},
+    "targets": {},
+    "faults": {"settings": {}, "caught": None},
+    "speed": {"settings": {}, "machines": {}},
+}
+CANNOT_JUDGE = {
+    "no configuration": (lambda folder: (folder / "pyproject.toml").unlink(), "there is no"),
+    "no section": (config("[project]\nname = 'x'\n"), "does not have [tool.lstm-checks]"),
+    "a misspelt key": (config(QUICK + "exmaples = 3\n"), "line 7: key 'exmaples' is unknown, did you mean 'examples'?"),
+    "zero examples": (config(QUICK.replace("= 8", "= 0")), "line 3: key 'examples' is 0, expected"),
+    "nothing supported": (target(LACKS_ALL), "nothing was judged in 8 examples: 8 unsupported"),
+    "too much inconclusive": (
+        config(QUICK.replace("[2, 5, 2, 3]", "[9, 60, 9, 9]") + 'max-unjudged = 0\nregimes = ["x100"]\n'),
+        "could not be judged, more than max-unjudged, 0%",
+    ),
+    "a claim never judged": (
+        config(QUICK + 'claims = ["dXX"]\n'),
+        "claim 'dXX' was judged in no example; did you mean",
+    ),
+    "no baseline": (config(QUICK + ACCURACY), "there is no baseline"),
+    "no JSON": (baseline("{"), "is not JSON"),
+    "another form": (baseline('{"schema": "lstm-checks/baseline/0"}'), "expected 'lstm-checks/baseline/1'"),
+    "another file": (baseline("[1, 2]"), "is of the form 'list'"),
+    "a damaged one": (baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {}}})), "is damaged (KeyError: 'claims')"),
+    "not a number": (
+        baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"claims": [], "use": {"f": {"g": math.nan}}}}})),
+        "nan for a number",
+    ),
+    "of other settings": (baseline(json.dumps(GOOD_BASELINE)), "was taken with dtypes = None, the configuration says"),
+    "a crash": (target("import os\nos.abort()\n"), "crashed: killed by SIGABRT"),
+    "a silent end": (target("import os\nos._exit(0)\n"), "crashed: exit code 0"),
+    "a hang": (
+        lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 5"))(folder)),
+        "no answer within 5 s",
+    ),
+    "no such target": (target("other = 1\n"), "mine.py has no 'LSTM'"),
+    "a missing extra": (
+        lambda folder: (
+            config(QUICK.replace("mine.py:LSTM", "torch"))(folder),
+            (folder / "torch.py").write_text("raise ModuleNotFoundError('No module', name='torch')\n"),
+        ),
+        "pip install 'lstm-checks[torch]'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CANNOT_JUDGE)
+def test_what_prevents_judging_is_exit_2_with_the_reason(folder, name):
+    change, words = CANNOT_JUDGE[name]
+    change(folder)
+    found = run(folder, "--json", "report.json", expect=2, PYTHONPATH=f"{DATA.parent.parent}{os.pathsep}{folder}")
+    assert words in found.stdout + found.stderr
+    if (folder / "report.json").exists():
+        assert json.loads((folder / "report.json").read_text())["exit_code"] == 2
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", "--markdown"])
+@pytest.mark.parametrize("path", ["/dev/full", "/proc/report", "nowhere/report"])
+def test_a_report_that_cannot_be_written_is_exit_2_before_anything_is_judged(folder, option, path):
+    start = time.perf_counter()
+    found = run(folder, option, path, expect=2)
+    assert f"{path} cannot be written" in found.stderr
+    assert time.perf_counter() - start < 10
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_full_disk_under_the_text_or_the_summary_is_exit_2(folder):
+    command = f"{sys.executable} -m checks gate > /dev/full"
+    found = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    assert (found.returncode, "standard output cannot be written" in found.stderr) == (2, True)
+    assert "/dev/full cannot be written" in run(folder, expect=2, GITHUB_STEP_SUMMARY="/dev/full").stderr
+
+
+def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline):
+    path = with_baseline / "lstm-checks-baseline.json"
+    before = path.read_text()
+    text = (with_baseline / "pyproject.toml").read_text()
+    (with_baseline / "pyproject.toml").write_text(text.replace("examples = 8", "examples = 9"))
+    command = f"ulimit -f 0; {sys.executable} -m checks gate --update-baseline"
+    found = subprocess.run(command, shell=True, cwd=with_baseline, capture_output=True, text=True, check=False)
+    assert found.returncode == 2, found.stdout + found.stderr
+    assert "lstm-checks-baseline.json cannot be written" in found.stderr
+    assert path.read_text() == before
+    assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, number):
+    target(HANGS)(folder)
+    command = [sys.executable, "-m", "checks", "gate", "--junit", "r.xml"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    child = int((folder / "pid").read_text())
+    if number == signal.SIGKILL:  # nothing can be said any more, but the report was there before
+        os.kill(child, signal.SIGKILL)
+        assert process.returncode != 0
+    else:
+        assert process.returncode == 2
+        assert "interrupted, nothing was judged" in err
+        wait_for(
+            lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+        )
+    assert ElementTree.parse(folder / "r.xml").getroot().get("errors") == "1"
+
+
+def is_running(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_an_empty_report_is_no_pass():
+    report = GateReport((), Path("b.json"), 0.0)
+    assert report.exit_code == 2
+    assert ElementTree.fromstring(gate_to_junit(report)).get("errors") == "1"
+
+
+# ---- Reports
+
+TEXTS = st.text(st.characters(), max_size=20)
+CHANGES = st.lists(st.builds(Change, TEXTS, TEXTS, TEXTS), max_size=3).map(tuple)
+FINDINGS = st.builds(Finding, TEXTS, TEXTS, st.sampled_from(Outcome), TEXTS, TEXTS, CHANGES)
+REPORTS = st.builds(
+    GateReport,
+    st.lists(FINDINGS, max_size=4).map(tuple),
+    st.just(Path("b.json")),
+    st.floats(0, 99),
+    st.lists(TEXTS, max_size=2).map(tuple),
+)
+
+
+@given(REPORTS)
+def test_whatever_a_target_says_the_reports_keep_their_form(report):
+    plain = json.loads(json.dumps(gate_to_json(report)))
+    assert plain["exit_code"] == {"pass": 0, "regression": 1, "not judged": 2}[plain["outcome"]]
+    root = ElementTree.fromstring(gate_to_junit(report).encode("utf-8", "replace"))
+    assert len(root.findall(".//testcase")) == max(1, len(report.findings))
+    assert len(root.findall(".//failure")) == len(report.of(Outcome.REGRESSION)) == int(root.get("failures"))
+    assert len(root.findall(".//error")) == int(root.get("errors"))
+    assert (report.exit_code == 0) == (root.get("failures") == root.get("errors") == "0")
+    lines = annotations(report).splitlines()
+    assert sum(line.startswith("::error ") for line in annotations(report).split("\n")) == len(report.findings) - len(
+        report.of(Outcome.PASS)
+    )
+    assert all(line for line in lines)
+    table = [line for line in gate_to_markdown(report).split("\n") if line.startswith(("| ✅", "| ❌", "| ⚠️"))]
+    assert len(table) == len(report.findings)
+    assert render_gate(report).split("\n")[-1].startswith(("PASS", "REGRESSION", "NOT JUDGED"))
+
+
+def test_the_json_is_as_its_schema_says():
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((DATA / "gate.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    finding = Finding("speed", "a over b", Outcome.REGRESSION, "slower", "", (Change("time", "1", "2"),))
+    plain = gate_to_json(GateReport((finding,), Path("b.json"), 1.0, ("note",), True, (Change("a", "b", "c"),)))
+    jsonschema.validate(plain, schema)
+    assert set(schema["required"]) == set(plain)
+    assert set(schema["$defs"]["finding"]["required"]) == set(plain["findings"][0])
+
+
+# ---- Speed, without a clock
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (2, 3), (4, 4)])
+def test_mann_whitney_counts_are_those_of_all_orders(n, m):
+    found = [0] * (n * m + 1)
+    for chosen in itertools.combinations(range(n + m), n):
+        found[sum(k - j for j, k in enumerate(chosen))] += 1
+    assert mann_whitney_counts(n, m) == tuple(found)
+
+
+def test_the_bounds_are_wrong_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    wrong = [0, 0]
+    for _ in range(2000):
+        found = shift_between(rng.standard_t(2, 6) + 0.3, rng.standard_t(2, 8), 0.05)
+        wrong[0] += found.low > math.exp(0.3)
+        wrong[1] += found.high < math.exp(0.3)
+    # 100 expected at most, and not far fewer: Poisson.
+    assert all(50 <= count <= 140 for count in wrong)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_more_rounds_are_taken_until_the_verdict_is_certain(seed):
+    rng = np.random.default_rng(seed)
+    before = {"case": rng.normal(0, 0.03, tolerance.SPEED_BASELINE_ROUNDS)}
+    taken = []
+
+    def measure(count, factor=1.0, noise=0.03):
+        taken.append(count)
+        return {"case": rng.normal(math.log(factor), noise, count)}
+
+    assert decide(measure, before, 1.1, 1.3)[0] is False
+    assert decide(lambda count: measure(count, 1.45), before, 1.1, 1.3)[0] is True
+    taken.clear()
+    slower, shifts = decide(lambda count: measure(count, 1.2, 2.0), before, 1.1, 1.3)
+    assert slower is None or shifts["case"].low > 1.1 or shifts["case"].high <= 1.3
+    if slower is None:
+        assert tuple(taken) == tolerance.SPEED_LOOKS
+
+
+def test_so_few_rounds_that_nothing_is_certain_have_no_bounds():
+    found = shift_between([9.0], [0.0], looks_alpha(1))
+    assert (found.low, found.high) == (0.0, math.inf)
+
+
+def test_a_baseline_comes_back_as_it_was_written(tmp_path):
+    config_, path = GateConfig(targets=("a:b",)), tmp_path / "b.json"
+    standing = gate.Standing(("float64 h",), {"float64": {"h": 0.125}})
+    written = gate.Baseline(
+        gate.settings_of(config_),
+        {"a:b": standing},
+        ("carry",),
+        {"examples": 3},
+        {"than": "c:d"},
+        {"m": {"c": (1.0, 2.0, 3.0)}},
+    )
+    write_baseline(path, written)
+    assert read_baseline(path) == written
+    with pytest.raises(BaselineError, match="there is no baseline"):
+        read_baseline(tmp_path / "other.json")
+
+
+# ---- The fault score
+
+
+def fault_answer(caught, survived, examples=5):
+    return {"caught": caught, "survived": survived, "examples": examples}
+
+
+@pytest.mark.parametrize(
+    ("answer", "before", "outcome", "words"),
+    [
+        (fault_answer(["a", "b"], []), ("a", "b"), Outcome.PASS, "2 of 2 caught in 5 examples"),
+        (fault_answer(["a", "b"], ["c"]), ("a", "b"), Outcome.PASS, "2 of 3 caught"),
+        (fault_answer(["a", "c"], ["b"]), ("a", "b"), Outcome.REGRESSION, "caught in the baseline, and no longer: b"),
+        (fault_answer(["a"], ["b", "c"]), ("a",), Outcome.REGRESSION, "1 of 3 caught in 5 examples, expected 60%"),
+        (fault_answer([], []), (), Outcome.UNJUDGED, "0 faults"),
+        (fault_answer([], ["a"], 0), (), Outcome.UNJUDGED, "0 examples"),
+    ],
+)
+def test_a_lower_fault_score_is_a_regression(answer, before, outcome, words):
+    settings = GateConfig(targets=("a:b",), faults=FaultScore(0.6))
+    finding = gate.judge_faults(settings, answer, gate.Baseline(caught=before))
+    assert (finding.outcome, words in finding.message) == (outcome, True)
+
+
+def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_says_which(tmp_path):
+    pytest.importorskip("checks.faults.catalogue")
+    settings = GateConfig(targets=("lstm_ref:LSTM",), faults=FaultScore(1.0, 6), max_dims=(1, 1, 1, 1), root=tmp_path)
+    (job,) = (job for (what, _, _), job in gate.jobs_of(settings).items() if what == "faults")
+    answer = Jobs(tmp_path, 200).run(job)
+    assert answer["examples"] == 6
+    assert answer["caught"]
+    assert "carry-dropped" in answer["survived"]  # it takes two steps
+    finding = gate.judge_faults(settings, answer, None)
+    assert finding.outcome is Outcome.REGRESSION
+    assert "carry-dropped" in finding.message
+
+
+# ---- docs/gate.md and action.yml are run
+
+
+@pytest.fixture
+def path_with_lstm_checks(folder):
+    """The folder of a command `lstm-checks`, put first in PATH, as an installation would have it."""
+    (folder / "bin").mkdir()
+    command = folder / "bin" / "lstm-checks"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m checks "$@"\n')
+    command.chmod(0o755)
+    (folder / "bin" / "python3").symlink_to(sys.executable)
+    return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+
+
+def shell(script, folder, path, **environment):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | {"PATH": path} | environment
+    return subprocess.run(
+        ["bash", "-euc", script], cwd=folder, env=env, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_lstm_checks):
+    text = (DOCS / "gate.md").read_text()
+    scripts = re.findall(r"```sh\n(.*?)```", text, re.S)
+    assert len(scripts) >= 5
+    (folder / "pyproject.toml").unlink()
+    assert shell("git init -q", folder, path_with_lstm_checks).returncode == 0
+    for script in scripts:
+        found = shell(script, folder, path_with_lstm_checks)
+        assert found.returncode == 0, script + found.stdout + found.stderr
+        if "--init" in script:  # as it is, but quicker
+            config_ = (folder / "pyproject.toml").read_text().replace("examples = 60", "examples = 6")
+            config_ = config_.replace("lstm_fast:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.speed]")[0]
+            (folder / "pyproject.toml").write_text(config_.replace("vectors = true", "vectors = false"))
+    assert json.loads((folder / "gate.json").read_text())["exit_code"] == 0
+    (python,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    found = subprocess.run([sys.executable, "-c", python], cwd=folder, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert found.stdout.startswith("pass verify mine.py:LSTM float64 6 examples: ")
+
+
+def test_every_key_is_in_the_documentation():
+    text = (DOCS / "gate.md").read_text()
+    fields = {field.name.replace("_", "-") for field in dataclasses.fields(GateConfig)} - {"root"}
+    assert all(f"`{name}`" in text or f"[tool.lstm-checks.{name}]" in text for name in fields)
+
+
+def test_the_action_runs_the_gate(folder, path_with_lstm_checks):
+    text = (DOCS.parent / "action.yml").read_text()
+    install, run_gate = (
+        "\n".join(line.strip() for line in block.splitlines())
+        for block in re.findall(r"      run: \|\n((?:        .*\n)+)", text)
+    )
+    assert "pip install" in install
+    named = set(re.findall(r"\$\{\{ inputs\.([\w-]+) \}\}", text))
+    assert named == set(re.findall(r"^  ([\w-]+):\n    description", text, re.M))
+    (folder / "mine.py").write_text(WRONG)
+    for junit, config_ in (("out file.xml", ""), ("", "pyproject.toml")):
+        found = shell(run_gate, folder, path_with_lstm_checks, CONFIG=config_, JUNIT=junit)
+        assert found.returncode == 1, found.stdout + found.stderr
+    assert ElementTree.parse(folder / "out file.xml").getroot().get("failures") == "1"
+
+
+# ---- Ten real regressions of lstm_fast, in a copy
+
+SPEED = """\
+[tool.lstm-checks.speed]
+target = "lstm_fast:LSTM"
+than = "lstm_ref:LSTM"
+cases = ["m8s32e16u32-float64-nostates-seed0"]
+seconds = 0.1
+"""
+DEMONSTRATION = """\
+[tool.lstm-checks]
+targets = ["lstm_fast:LSTM"]
+examples = 40
+max-dims = [3, 13, 4, 5]
+vectors = false
+"""
+"""Few small examples, and those of the kind that they are caught by are still among them."""
+
+BACK, FORTH = "backward.py", "forward.py"
+WRONG_CHANGES = {
+    "carry dropped": (BACK, "            add(dC, dC_part, dC_)\n", "            np.copyto(dC_, dC_part)\n"),
+    "final cotangent ignored": (BACK, "0.0 if dCn is None else dCn[part].T", "0.0"),
+    "initial state ignored": (FORTH, "0.0 if h0 is None else h0[part].T", "0.0"),
+    "stale weights": (FORTH, "    workspace.back_packed = False\n", ""),
+    "C for o in do": (BACK, "np.multiply(out[:, 4], h, out[:, 4])", "np.multiply(out[:, 4], C, out[:, 4])"),
+}
+SLOW_CHANGES = {
+    "forward three times": (
+        FORTH,
+        "        _run_tile(tile, workspace.weights, X[part], A[part])\n",
+        "        for _ in range(3):\n            _run_tile(tile, workspace.weights, X[part], A[part])\n",
+    ),
+    "products one sample at a time": (
+        BACK,
+        "            matmul(weights, dk, blocks)\n",
+        "            for k in range(dk.shape[-1]):\n"
+        "                matmul(weights, dk[..., k : k + 1].copy(), blocks[..., k : k + 1])\n",
+    ),
+    "brackets again at every step": (
+        BACK,
+        "            total = dh if dA is None",
+        "            local_derivatives(tile, first, last, np.empty_like(local[:count]))\n"
+        "            total = dh if dA is None",
+    ),
+}
+INACCURATE_CHANGES = {
+    "tanh by exponentials": (
+        FORTH,
+        "        tanh(linear, gates)\n",
+        "        e = np.exp(-2 * np.abs(linear))\n        gates[...] = np.copysign((1 - e) / (1 + e), linear)\n",
+    ),
+    "gradients in 50 bits": (
+        BACK,
+        "    return dW\n",
+        "    fraction, exponent = np.frexp(dW)\n    return np.ldexp(np.trunc(np.ldexp(fraction, 50)), exponent - 50)\n",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A project with a copy of lstm_fast and its baseline."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(Path(lstm_fast.__file__).parent, folder / "lstm_fast")
+    (folder / "pyproject.toml").write_text(DEMONSTRATION + ACCURACY + SPEED)
+    run(folder, "--update-baseline", expect=0, PYTHONPATH=str(DATA.parent.parent))
+    return folder
+
+
+def changed(clean, folder, change, settings):
+    """Copy the project, make a change to it, and return the findings that are no pass."""
+    shutil.copytree(clean, folder, dirs_exist_ok=True)
+    (folder / "pyproject.toml").write_text(settings)
+    path = folder / "lstm_fast" / change[0]
+    text = path.read_text()
+    assert text.count(change[1]) == 1
+    path.write_text(text.replace(change[1], change[2]))
+    found = run(folder, "--json", "-", expect=1, PYTHONPATH=str(DATA.parent.parent))
+    return [f for f in json.loads(found.stdout)["findings"] if f["outcome"] != "pass"]
+
+
+@pytest.mark.parametrize("name", WRONG_CHANGES)
+def test_the_gate_stops_what_is_wrong(clean, tmp_path, name):
+    (finding,) = changed(clean, tmp_path, WRONG_CHANGES[name], DEMONSTRATION + ACCURACY)
+    assert (finding["what"], finding["outcome"]) == ("verify", "regression")
+    assert finding["message"].startswith("wrong: ")
+    assert "rerun" in finding["details"]
+
+
+@pytest.mark.parametrize("name", INACCURATE_CHANGES)
+def test_the_gate_stops_what_is_less_accurate_inside_the_tolerance(clean, tmp_path, name):
+    (finding,) = changed(clean, tmp_path, INACCURATE_CHANGES[name], DEMONSTRATION + ACCURACY)
+    assert (finding["what"], finding["outcome"]) == ("accuracy", "regression")
+    assert finding["message"].startswith("less accurate, though within the tolerance")
+    assert finding["changes"]
+
+
+@pytest.mark.parametrize("name", SLOW_CHANGES)
+def test_the_gate_stops_what_is_slower(clean, tmp_path, name):
+    (finding,) = changed(clean, tmp_path, SLOW_CHANGES[name], DEMONSTRATION + SPEED)
+    assert (finding["what"], finding["outcome"]) == ("speed", "regression")
+    assert finding["message"].startswith("slower, measured twice: ")
+    (change,) = finding["changes"]
+    assert float(change["new"]) > 1.1 * float(change["old"])
