@@ -182,7 +182,7 @@ def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outco
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
     if outcome.error:
-        found = Discrepancy("h", "error", outcome.sentence)
+        found = Discrepancy("h", TIMEOUT if outcome.timed_out else "error", outcome.sentence)
         return [Claim("h", Verdict.FAIL, np.inf, found)]
     return compare(outcome.values, expected, target, case.dtype)
 
