@@ -16,8 +16,8 @@ import numpy as np
 from checks import oracles, strategies, tolerance
 from checks.calling import Outcome, call_target, can_run
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
-from checks.compare import Claim, Discrepancy, Verdict, compare
-from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
+from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
+from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target, TimeLimitError
 from checks.diagnose import describe_sizes
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
@@ -69,6 +69,11 @@ class CaseReport:
         """The claim about a tensor that used most of its tolerance."""
         judged = [c for c in self.claims if is_tensor(c.name) and c.verdict in (Verdict.PASS, Verdict.FAIL)]
         return max(judged, key=lambda c: c.use, default=None)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the target gave no answer in time."""
+        return any(c.discrepancy is not None and c.discrepancy.kind == TIMEOUT for c in self.claims)
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim of that name, if it was made."""
@@ -272,7 +277,10 @@ def _check_grads(
             judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed)
         except Exception as error:
             message = f"the forward pass raised {type(error).__name__} at inputs next to the case's: {error}"
-            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", "error", message)))
+            kind = TIMEOUT if isinstance(error, TimeLimitError) else "error"
+            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", kind, message)))
+            if kind == TIMEOUT:
+                break
             continue
         found.append(_oracle_claim(name, judged, "scipy.optimize.check_grad rejects the target's gradient"))
     return found
@@ -299,6 +307,12 @@ def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Cla
     return Claim(name, Verdict.FAIL, judged.use, Discrepancy(judged.where, "oracle", message))
 
 
+def draw_options(target: Target, **options: Any) -> dict[str, Any]:
+    """Return the options of `strategies.cases` with what the target lacks left out of the draws."""
+    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+
+
 def verify(
     target: Target,
     *,
@@ -310,6 +324,8 @@ def verify(
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
+
+    Where a target gives no answer in time that is its last example, and no simpler one is looked for.
 
     Parameters
     ----------
@@ -328,31 +344,27 @@ def verify(
         Called after each example.
     """
     start = time.perf_counter()
-    options: dict[str, Any] = {
-        "max_dims": max_dims,
-        "dtypes": dtypes,
-        "regimes": regimes,
-        "states": STATES not in target.lacks,
-        "cotangents": [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))],
-    }
+    options = draw_options(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     reachable = strategies.reachable_strata(**options)
     found: dict[Case, CaseReport] = {}
     first_failure: tuple[Case, Any, int, int] | None = None
-    round_number = 0
-    while len(found) < examples and round_number < 50:
+    round_number, timed_out = 0, False
+    while len(found) < examples and round_number < 50 and not timed_out:
         for index, stratum in enumerate(reachable):
             due = examples * (index + 1) // len(reachable) if round_number == 0 else examples
             share = due - len(found)
-            if share <= 0:
+            if share <= 0 or timed_out:
                 continue
             draws, draw_seed = 4 * share + 8, hash((seed, round_number, index))
             strategy = strategies.cases(**options, stratum=stratum)
 
             def visit(case: Case, stratum: str = stratum, due: int = due) -> bool:
+                nonlocal timed_out
                 if case not in found and STRATA[stratum](case) and len(found) < due:
                     found[case] = verify_case(target, case)
+                    timed_out = found[case].timed_out
                     progress()
-                return len(found) < due
+                return len(found) < due and not timed_out
 
             before = set(found)
             strategies.explore(visit, strategy, draws, draw_seed)
@@ -370,6 +382,8 @@ def _simplest(
     target: Target, found: dict[Case, CaseReport], case: Case, strategy: Any, draws: int, seed: int
 ) -> CaseReport:
     """Return the report on the simplest case that fails as `case` does."""
+    if found[case].timed_out:
+        return found[case]
     thorough = _only_thorough_fails(found[case])
 
     def fails(simpler: Case) -> bool:
@@ -382,7 +396,7 @@ def _simplest(
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
     """Return the report on a failed case with the sizes that matter; a large one is not tried at other sizes."""
-    if report.case.size > tolerance.LARGE:
+    if report.timed_out or report.case.size > tolerance.LARGE:
         return report
     thorough = _only_thorough_fails(report)
     pattern = describe_sizes(lambda other: bool(verify_case(target, other, thorough).failures), report.case)

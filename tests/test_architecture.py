@@ -42,6 +42,7 @@ ORDER = [
     "certify",
     "strategies",
     "vectors",
+    "adapters.program",
     "adapters.torch",
     "targets",
     "verify",

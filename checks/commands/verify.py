@@ -23,18 +23,19 @@ def add(commands: Any) -> None:
         "--examples", type=common.positive, default=100, metavar="N", help="number of examples, default 100"
     )
     parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
-    parser.add_argument("--dtype", choices=["float64", "float32", "both"], default="float64", help="default float64")
+    parser.add_argument("--dtype", choices=["float64", "float32", "both"], help="default float64, if the target has it")
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
     parser.add_argument(
         "--regimes", metavar="R,R", help="value regimes drawn, default all: normal,x1e-3,x10,x100,mixed,zero"
     )
+    common.add_timeout(parser)
     common.add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
-    target = common.load(options.target)
+    target = common.load(options.target, options.timeout)
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
 
@@ -80,7 +81,8 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import report_to_json
     from checks.verify import verify
 
-    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    usual = "float64" if "float64" in target.dtypes else target.dtypes[0]
+    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype or usual,)
     more = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)

@@ -1,5 +1,7 @@
 """A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
 
+import shlex
+
 from checks.compare import Claim, Verdict
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, CaseReport, Report, is_tensor
 
@@ -55,7 +57,8 @@ def render_failure(name: str, report: CaseReport) -> str:
     oracles = _oracles(report)
     if oracles:
         lines.append(f"  oracles   {oracles}")
-    lines.append(f"  rerun     lstm-checks verify {name.split()[0]} --case {case.descriptor}")
+    spec = shlex.quote(name) if name.startswith("exec:") else name.split()[0]
+    lines.append(f"  rerun     lstm-checks verify {spec} --case {case.descriptor}")
     return "\n".join(lines)
 
 
