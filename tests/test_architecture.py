@@ -48,6 +48,8 @@ ORDER = [
     "verify",
     "report.text",
     "report.json",
+    "suite",
+    "plugin",
     "commands.common",
     "commands.verify",
     "cli",
