@@ -139,7 +139,8 @@ def _paragraph(title: str, told: list[dict[str, Any]]) -> list[str]:
     counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
     passed = [found for found in told if found["lstm_outcome"] == "passed"]
     examples = max(found["lstm_examples"] for found in told)
-    lines = [f"{title}: {len(told)} claims: {counted}; up to {examples} examples each"]
+    number = f"{len(told)} claim{'s' if len(told) != 1 else ''}"
+    lines = [f"{title}: {number}: {counted}; up to {examples} examples each"]
     if passed:
         worst = max(passed, key=lambda found: float(found["lstm_worst_use"]))
         lines.append(

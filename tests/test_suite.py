@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -330,3 +331,14 @@ def test_our_own_folder_has_no_tests_of_it(run):
     assert "checks.cases.Case" in done.stdout
     assert "LayerSuite" not in done.stdout
     assert "TestTarget" not in done.stdout
+
+
+def test_the_documentations_python_runs(run, tmp_path):
+    test, profiles, database = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "suite.md").read_text(), re.S)
+    (tmp_path / "mylib.py").write_text("from lstm_ref import LSTM\n")
+    # The shared database is made and then left alone: it would ask the network.
+    (tmp_path / "conftest.py").write_text("from hypothesis import settings\n" + database + profiles)
+    (tmp_path / "test_mine.py").write_text(test)
+    done = run("-k", "test_dUf or test_h")
+    assert done.returncode == 0, done.stdout
+    assert "LSTM in test_mine.py::TestMine: 2 claims: 2 passed; up to 25 examples each" in done.stdout
