@@ -1,14 +1,17 @@
 """Calling a target safely: whatever it does, what comes back is an Outcome and never its exception."""
 
+import signal
+import threading
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from checks.cases import Arrays
-from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target
+from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target, TimeLimitError
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Outcome:
         The very objects it returned, by name, to see whether a later call writes to them.
     written : tuple
         Names of the cotangents that the pullback wrote to.
+    timed_out : bool
+        Whether `error` is that it gave no answer in time.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +39,7 @@ class Outcome:
     stage: str = ""
     aliased: tuple[tuple[str, Any], ...] = ()
     written: tuple[str, ...] = ()
+    timed_out: bool = False
 
     @property
     def sentence(self) -> str:
@@ -70,7 +76,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
         return Outcome(values, aliased=aliased, written=written)
     except ContractError as error:
-        return Outcome(outputs, error=str(error))
+        return Outcome(outputs, error=str(error), timed_out=isinstance(error, TimeLimitError))
     except (Exception, SystemExit) as error:
         return Outcome(outputs, error=f"{type(error).__name__}: {_first_line(error)}", stage=stage)
 
@@ -92,3 +98,48 @@ def can_run(target: Target, arrays: Arrays) -> str:
     if {CN, DCN} & target.lacks and arrays.dCn.any():
         return DCN
     return ""
+
+
+def with_time_limit(target: Target, seconds: float) -> Target:
+    """Return the target with a limit on the time that a forward pass or a pullback may take.
+
+    The limit is an alarm signal: it interrupts Python, and compiled code as soon as that returns to Python. Where there
+    is no such signal, and outside the main thread, there is no limit.
+
+    Parameters
+    ----------
+    target : Target
+    seconds : float
+        Above 0; what takes longer raises TimeLimitError, "no answer within 10 s".
+    """
+
+    def call(*arguments: Any) -> Any:
+        with _alarm(seconds):
+            outputs, pullback = target.call(*arguments)
+
+        def pull(*cotangents: Any) -> Any:
+            with _alarm(seconds):
+                return pullback(*cotangents)
+
+        return outputs, pull
+
+    return replace(target, call=call)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise TimeLimitError after so many seconds, and again after as many, should the target catch it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*ignored: Any) -> None:
+        raise TimeLimitError(f"no answer within {seconds:g} s")
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)

@@ -19,7 +19,7 @@ from checks.cases import REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
 from checks.targets import load_target
-from checks.verify import CaseReport, explain_simplest, options_for, verify_case
+from checks.verify import CaseReport, draw_options, explain_simplest, verify_case
 
 CHUNK = 250
 ATTEMPTS = 3
@@ -60,7 +60,7 @@ class Plan:
 
     def cases(self, index: int, target: Target) -> tuple[dict[Case, strategies.Origin], dict[str, Any]]:
         """Return the cases of a chunk with their origins, and the options they were drawn with."""
-        options = options_for(target, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
+        options = draw_options(target, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
         # Hypothesis begins with the simplest cases every time; with seeds of its own a chunk has none of another's.
         options["first_seed"] = index * strategies.SEEDS
         count = min(self.chunk, self.examples - index * self.chunk)

@@ -17,6 +17,8 @@ from checks.oracles import Expected
 
 Array = NDArray[Any]
 
+TIMEOUT = "timeout"
+
 
 class Verdict(StrEnum):
     """What is said of a claim about a target on a case; only a pass counts as pass."""
@@ -37,7 +39,7 @@ class Discrepancy:
     tensor : str
         Its name.
     kind : str
-        "missing", "extra", "type", "dtype", "shape", "finite", "value" or "direction".
+        "missing", "extra", "type", "dtype", "shape", "finite", "value" or "direction"; of a call "error" or "timeout".
     message : str
         One line: value, expectation, tolerance.
     wrong, size : int

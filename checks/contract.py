@@ -108,6 +108,10 @@ class ContractError(Exception):
     """A target returned something of another form than the contract's; the message is for its author."""
 
 
+class TimeLimitError(ContractError):
+    """A target gave no answer in time."""
+
+
 def _unpack(result: Any) -> Any:
     """Return `(h, Cn), pullback`, or say in what the result differs from that."""
     form = "expected ((h, Cn), pullback)"

@@ -82,16 +82,14 @@ def cases(
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
     m, s, e, u = draw(dims(max_dims, stratum))
-    # Drawn whether the stratum decides it or not, so that an example shrinks out of its stratum draw by draw.
+    # Drawn in every stratum, as the states are, so that an example shrinks into no stratum draw by draw.
     regime = draw(st.sampled_from(list(regimes)))
-    if stratum in regimes:
-        regime = stratum
+    regime = stratum if stratum in regimes else regime
     wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
     kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
     kind = draw(st.sampled_from(kinds))
-    with_states = {"states": True, "no states": False}.get(stratum)
-    if with_states is None:
-        with_states = states and draw(st.integers(0, 3)) < 3
+    with_states = draw(st.integers(0, 3)) < 3 and states
+    with_states = {"states": True, "no states": False}.get(stratum, with_states)
     dtype = draw(st.sampled_from(list(dtypes)))
     return Case(
         m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(first_seed, first_seed + SEEDS - 1))
@@ -117,6 +115,11 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "final C": any("C" in c.split("+") for c in cotangents),
     }
     return tuple(name for name in STRATA if possible.get(name, True))
+
+
+def stratified(**options: Any) -> st.SearchStrategy[Case]:
+    """Return the strategy of cases that draws from every reachable stratum, and from everywhere, alike."""
+    return st.sampled_from(("", *reachable_strata(**options))).flatmap(lambda name: cases(**options, stratum=name))
 
 
 def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:

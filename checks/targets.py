@@ -1,4 +1,4 @@
-"""From what a user types to a Target: "pkg.mod:LSTM", "path/file.py:LSTM", or a framework's name."""
+"""From what a user types to a Target: "pkg.mod:LSTM", "path/file.py:LSTM", "exec:./program", or a framework's name."""
 
 import difflib
 import importlib
@@ -10,37 +10,74 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from checks.calling import with_time_limit
 from checks.contract import Target, from_function, from_layer
 
 FRAMEWORKS = {"torch": "torch.nn.LSTM"}
-FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, or " + ", ".join(FRAMEWORKS)
+FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, or " + ", ".join(FRAMEWORKS)
+EXEC, TIMEOUT_VARIABLE = "exec:", "LSTM_CHECKS_TIMEOUT"
 
 
 class TargetError(Exception):
     """The target cannot be had; the message says why and what to do."""
 
 
-def load_target(spec: str) -> Target:
+def load_target(spec: str, timeout: float | None = None) -> Target:
     """Return the target that `spec` names.
 
     Parameters
     ----------
     spec : str
-        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``, a layer class or a function in the vjp form; or ``torch``.
+        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``, a layer class or a function in the vjp form; ``torch``; or
+        ``exec:./program --flag``, an external program that speaks as docs/exec.md says.
+    timeout : float, optional
+        Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
+        program has 10, and everything else as long as it likes.
 
     Raises
     ------
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
     """
-    if spec in FRAMEWORKS:
-        return _load_framework(spec)
+    seconds = _time_limit(timeout)
+    if spec.startswith(EXEC):
+        return _load_program(spec, seconds)
+    target = _load_framework(spec) if spec in FRAMEWORKS else _load_object(spec)
+    return target if seconds is None else with_time_limit(target, seconds)
+
+
+def _time_limit(timeout: float | None) -> float | None:
+    """Return the seconds that a call may take, as said by the caller or the environment."""
+    said = os.environ.get(TIMEOUT_VARIABLE) if timeout is None else timeout
+    if said is None or said == "":
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise TargetError(f"the time limit is {said!r}, expected a number of seconds above 0")
+    return seconds
+
+
+def _load_program(spec: str, seconds: float | None) -> Target:
+    """Return the target of an external program."""
+    from checks.adapters.program import PROGRAM_SECONDS, ProgramError, program_target
+
+    try:
+        return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds)
+    except ProgramError as error:
+        raise TargetError(f"target {spec!r}: {error}") from error
+
+
+def _load_object(spec: str) -> Target:
+    """Return the target of something in a module or a file."""
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         near = difflib.get_close_matches(spec, FRAMEWORKS, n=1)
         raise TargetError(f"target {spec!r} names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else ""))
     module = _import_file(place) if place.endswith(".py") else _import_module(place)
-    return _to_target(_find(module, place, name), spec)
+    return to_target(_find(module, place, name), spec)
 
 
 def _load_framework(name: str) -> Target:
@@ -124,7 +161,7 @@ def _find(module: ModuleType, place: str, name: str) -> Any:
     return found
 
 
-def _to_target(found: Any, spec: str) -> Target:
+def to_target(found: Any, spec: str) -> Target:
     """Return the target of whatever was found: an adapter's object, a layer class or a function."""
     if isinstance(found, Target):
         return found

@@ -235,7 +235,7 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
             radius = balls.distance(value, certified.enclosures[name])
         accepted = tolerance.accepted(expected.sd[name], case.dtype)
         columns = (value, _up_to_bits(radius, 1), _up_to_bits(accepted, 8))
-        answers[name] = dict(zip(TENSOR_KEYS, map(_hex_list, columns), strict=True))
+        answers[name] = dict(zip(TENSOR_KEYS, map(hex_list, columns), strict=True))
     vector = {
         "id": case.descriptor,
         "dtype": case.dtype,
@@ -243,8 +243,8 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
         "sequences": case.sequences,
         "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
         "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
-        "inputs": {name: _hex_list(case.arrays.inputs[name]) for name in INPUTS},
-        "cotangents": {name: _hex_list(case.arrays.cotangents[name]) for name in COTANGENT_NAMES},
+        "inputs": {name: hex_list(case.arrays.inputs[name]) for name in INPUTS},
+        "cotangents": {name: hex_list(case.arrays.cotangents[name]) for name in COTANGENT_NAMES},
         "outputs": {name: answers[name] for name in OUTPUTS},
         "gradients": {name: answers[name] for name in GRADIENTS},
     }
@@ -273,7 +273,7 @@ def _up_to_bits(values: Array, bits: int) -> Array:
     return np.ldexp(np.ceil(np.ldexp(mantissa, bits)), exponent - bits)
 
 
-def _hex_list(values: Array) -> list[str]:
+def hex_list(values: Array) -> list[str]:
     """Return the entries as hexadecimal floats, the shortest that say all bits."""
     return [_hex(x) for x in np.asarray(values, np.float64).ravel().tolist()]
 

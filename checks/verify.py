@@ -17,8 +17,8 @@ import numpy as np
 from checks import oracles, strategies, tolerance
 from checks.calling import Outcome, call_target, can_run
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
-from checks.compare import Claim, Discrepancy, Verdict, compare
-from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
+from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
+from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target, TimeLimitError
 from checks.diagnose import describe_sizes
 from checks.properties import claims as properties_of
 from checks.properties.noise import BrokenAnswerError, OwnExpected, checked, own_expected
@@ -81,6 +81,11 @@ class CaseReport:
         """The claim about a tensor that used most of its tolerance."""
         judged = [c for c in self.claims if is_tensor(c.name) and c.verdict in (Verdict.PASS, Verdict.FAIL)]
         return max(judged, key=lambda c: c.use, default=None)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the target gave no answer in time."""
+        return any(c.discrepancy is not None and c.discrepancy.kind == TIMEOUT for c in self.claims)
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim of that name, if it was made."""
@@ -261,7 +266,7 @@ def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outco
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
     if outcome.error:
-        found = Discrepancy("h", "error", outcome.sentence)
+        found = Discrepancy("h", TIMEOUT if outcome.timed_out else "error", outcome.sentence)
         return [Claim("h", Verdict.FAIL, np.inf, found)]
     return compare(outcome.values, expected, target, case.dtype)
 
@@ -353,7 +358,10 @@ def _check_grads(
             judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed)
         except Exception as error:
             message = f"the forward pass raised {type(error).__name__} at inputs next to the case's: {error}"
-            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", "error", message)))
+            kind = TIMEOUT if isinstance(error, TimeLimitError) else "error"
+            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", kind, message)))
+            if kind == TIMEOUT:
+                break
             continue
         found.append(_oracle_claim(name, judged, "scipy.optimize.check_grad rejects the target's gradient"))
     return found
@@ -380,6 +388,12 @@ def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Cla
     return Claim(name, Verdict.FAIL, judged.use, Discrepancy(judged.where, "oracle", message))
 
 
+def draw_options(target: Target, **options: Any) -> dict[str, Any]:
+    """Return the options of `strategies.cases` with what the target lacks left out of the draws."""
+    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+
+
 def verify(
     target: Target,
     *,
@@ -393,6 +407,8 @@ def verify(
     progress: Callable[[], None] = lambda: None,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
+
+    Where a target gives no answer in time that is its last example, and no simpler one is looked for.
 
     Parameters
     ----------
@@ -415,12 +431,14 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    options = options_for(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
+    options = draw_options(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)
     for case in origins:
         found[case] = verify_case(target, case, properties=properties, reference=reference)
         progress()
+        if found[case].timed_out:
+            break
     failed = next((report for report in found.values() if report.failures), None)
     failure = explain_simplest(target, failed, origins[failed.case], options) if failed else None
     reachable = strategies.reachable_strata(**options)
@@ -429,16 +447,12 @@ def verify(
     return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference)
 
 
-def options_for(target: Target, **options: Any) -> dict[str, Any]:
-    """Return the options for drawing cases, with what the target lacks left out of them."""
-    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
-    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
-
-
 def explain_simplest(
     target: Target, failed: CaseReport, origin: strategies.Origin, options: Mapping[str, Any]
 ) -> CaseReport:
     """Return the report on the simplest case that fails as one did."""
+    if failed.timed_out:
+        return failed
     simplest = strategies.shrink(_fails_alike(target, failed), origin, failed.case, **options)
     report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)
     return explain(target, report if report.failures else failed)
@@ -446,7 +460,7 @@ def explain_simplest(
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
     """Return the report on a failed case with the sizes that matter; a large one is not tried at other sizes."""
-    if report.case.size > tolerance.LARGE:
+    if report.timed_out or report.case.size > tolerance.LARGE:
         return report
     return replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
 

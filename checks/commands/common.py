@@ -15,6 +15,7 @@ A TARGET is one of
   pkg.mod:LSTM      a layer class in EpyNN's form, or a function in the vjp form:
   path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn)
   torch             PyTorch's own nn.LSTM
+  exec:./program    an external program in any language; docs/exec.md says how it speaks
 
 exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged
 """
@@ -42,12 +43,22 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
 
 
-def load(spec: str) -> Any:
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add the option on how long a target may take."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="time limit of one call; default LSTM_CHECKS_TIMEOUT, or 10 for a program and none for anything else",
+    )
+
+
+def load(spec: str, timeout: float | None = None) -> Any:
     """Return the target of a spec."""
     from checks.targets import TargetError, load_target
 
     try:
-        return load_target(spec)
+        return load_target(spec, timeout)
     except TargetError as error:
         raise UsageError(str(error)) from error
 
@@ -158,6 +169,17 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
 
 
 def dims(text: str) -> tuple[int, ...]:

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         "--examples", type=common.positive, default=100, metavar="N", help="number of examples, default 100"
     )
     parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
-    parser.add_argument("--dtype", choices=["float64", "float32", "both"], default="float64", help="default float64")
+    parser.add_argument("--dtype", choices=["float64", "float32", "both"], help="default float64, if the target has it")
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
     parser.add_argument(
@@ -46,6 +46,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--journal", metavar="FILE", help="with --executor: write down what is done, and go on from it after a stop"
     )
+    common.add_timeout(parser)
     common.add_output(parser)
 
 
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
-    target = common.load(options.target)
+    target = common.load(options.target, options.timeout)
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
 
@@ -106,7 +107,8 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import report_to_json
     from checks.verify import verify
 
-    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    usual = "float64" if "float64" in target.dtypes else target.dtypes[0]
+    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype or usual,)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     more |= {"properties": _parse_properties(options.properties), "reference": not options.no_reference}
     if options.regimes is not None:

@@ -1,5 +1,7 @@
 """A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
 
+import shlex
+
 from checks.compare import Claim, Verdict
 from checks.properties.claims import OF_THE_PLAIN_CELL
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
@@ -60,7 +62,8 @@ def render_failure(name: str, report: CaseReport) -> str:
     options = "" if report.reference else " --no-reference"
     if not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures):
         options += " --properties all"
-    lines.append(f"  rerun     lstm-checks verify {name.split()[0]} --case {case.descriptor}{options}")
+    spec = shlex.quote(name) if name.startswith("exec:") else name.split()[0]
+    lines.append(f"  rerun     lstm-checks verify {spec} --case {case.descriptor}{options}")
     return "\n".join(lines)
 
 
