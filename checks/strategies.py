@@ -15,12 +15,13 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 
-from checks.cases import COTANGENTS, LONG, REGIMES, STRATA, Case
+from checks.cases import COTANGENTS, LONG, REGIMES, SIZES, STRATA, Case
 
 MAX_DIMS = (9, 60, 9, 9)
 USUAL_STEPS = 12
 SHRINK_SECONDS = 10.0
 ROUNDS = 50
+COMPILED_STEPS = 16
 
 
 @st.composite
@@ -59,6 +60,7 @@ def cases(
     cotangents: Sequence[str] = COTANGENTS,
     regimes: Sequence[str] = REGIMES,
     stratum: str = "",
+    shapes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Case:
     """Draw a case.
 
@@ -72,10 +74,13 @@ def cases(
         Whether initial states may be drawn.
     stratum : str
         Name of the stratum, a key of `checks.cases.STRATA`, from which to draw mostly.
+    shapes : sequence of (m, s, e, u)
+        If given, the sizes are drawn from these; see `few_shapes`.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
-    m, s, e, u = draw(dims(max_dims, stratum))
+    fitting = [d for d in shapes if stratum not in SIZES or STRATA[stratum](Case(*d))]
+    m, s, e, u = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum))
     regime = draw(st.sampled_from([stratum] if stratum in regimes else list(regimes)))
     wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
     kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
@@ -85,6 +90,26 @@ def cases(
         with_states = states and draw(st.integers(0, 3)) < 3
     dtype = draw(st.sampled_from(list(dtypes)))
     return Case(m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(0, 2**20 - 1)))
+
+
+def few_shapes(max_dims: tuple[int, int, int, int], seed: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return a dozen sizes (m, s, e, u), the smallest first, some in every stratum of sizes within the maxima.
+
+    For targets that compile for each shape. Two are the simplest there are, the others hang on the seed; none has more
+    than `COMPILED_STEPS` steps, for a loop may be unrolled.
+    """
+    max_dims = (max_dims[0], min(max_dims[1], COMPILED_STEPS), *max_dims[2:])
+    found = {(1, 1, 1, 1), (min(2, max_dims[0]), min(2, max_dims[1]), 1, min(3, max_dims[3]))}
+    for stratum in SIZES:
+
+        def visit(drawn: Any, stratum: str = stratum) -> bool:
+            if not STRATA[stratum](Case(*drawn)) or drawn in found:
+                return True
+            found.add(drawn)
+            return False
+
+        explore(visit, dims(max_dims, stratum), 20, hash((seed, SIZES.index(stratum))))
+    return tuple(sorted(found, key=lambda d: (d[0] * d[1] * d[2] * d[3], d)))
 
 
 def reachable_strata(**options: Any) -> tuple[str, ...]:
@@ -104,6 +129,8 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "last": any("last" in c for c in cotangents),
         "final C": any("C" in c.split("+") for c in cotangents),
     }
+    shapes = options.get("shapes", ())
+    possible |= {name: any(STRATA[name](Case(*d)) for d in shapes) for name in SIZES if shapes}
     return tuple(name for name in STRATA if possible.get(name, True))
 
 
@@ -122,7 +149,7 @@ def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:
     )
 
 
-def explore(visit: Callable[[Case], bool], strategy: st.SearchStrategy[Case], examples: int, seed: int) -> None:
+def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], examples: int, seed: int) -> None:
     """Draw up to `examples` cases and visit each, until `visit` returns False.
 
     `visit` must not raise; the draws depend on `strategy`, `examples` and `seed` alone.

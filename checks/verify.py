@@ -67,10 +67,13 @@ class CaseReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if anything failed; pass if a gradient passed (a property, without a reference); else what they were."""
+        """Fail if anything failed; pass if a gradient passed (an output, if it has none; a property, without a reference)."""
         if self.failures:
             return Verdict.FAIL
-        found = Counter(c.verdict for c in self.claims if c.name in (GRADIENTS if self.reference else PROPERTIES))
+        gradients = {c.name for c in self.claims if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED}
+        # Of a target that goes forward only, its outputs are all there is to judge.
+        judged = (gradients or OUTPUTS) if self.reference else PROPERTIES
+        found = Counter(c.verdict for c in self.claims if c.name in judged)
         for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
             if found[verdict]:
                 return verdict
@@ -410,7 +413,7 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    options = options_for(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
+    options = options_for(target, seed=seed, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)
     for case in origins:
@@ -424,8 +427,10 @@ def verify(
     return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference)
 
 
-def options_for(target: Target, **options: Any) -> dict[str, Any]:
-    """Return the options for drawing cases, with what the target lacks left out of them."""
+def options_for(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
+    if target.compiles:
+        options["shapes"] = strategies.few_shapes(options.get("max_dims", strategies.MAX_DIMS), seed)
     cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
 

@@ -37,6 +37,10 @@ class Library(Protocol):
         """Return a function of named NumPy arrays that gives the outputs, and a pullback (dh, dCn) to all of them."""
         ...
 
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the outputs, or what has their shape and dtype where that is quicker."""
+        ...
+
 
 @dataclass(frozen=True)
 class Form:
@@ -126,18 +130,27 @@ def target_of(
     raise AdapterError(f"{name} is a {kind}, but cannot be called as one: {reasons[0] if reasons else 'no form'}")
 
 
-def _call(form: Form, layout: Layout, prefix: str, library: Library) -> Callable[..., Any]:
-    """Return the `call` of a target."""
+def _run(form: Form) -> Run:
+    """Return a form as a function of all its arrays by name."""
 
     def run(arrays: Mapping[str, Any]) -> tuple[Any, Any]:
         weights = {name: array for name, array in arrays.items() if name not in STATE_INPUTS}
         return outputs(form.apply(weights, *(arrays[name] for name in STATE_INPUTS)))
 
-    evaluate = library.evaluator(run)
+    return run
+
+
+def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], layout: Layout, prefix: str) -> dict[str, Any]:
+    """Return all arrays by the framework's names."""
+    return {prefix + name: array for name, array in to_framework(p, layout).items()} | dict(inputs)
+
+
+def _call(form: Form, layout: Layout, prefix: str, library: Library) -> Callable[..., Any]:
+    """Return the `call` of a target."""
+    evaluate = library.evaluator(_run(form))
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        arrays = {prefix + name: array for name, array in to_framework(p, layout).items()}
-        found, pull = evaluate(arrays | {"X": X, "h0": h0, "C0": C0})
+        found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, layout, prefix))
 
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
             gradients = pull(dh, dCn)
@@ -154,11 +167,11 @@ def _try(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[Lay
     """Return the layout, with the order of its gates found where nobody knows it, in words, and what is lacking."""
     m, s, _, u = PROBE
     p, inputs = probe_arrays()
-    h, Cn = _call(form, layout, prefix, library)(p, **inputs)[0]
-    if np.shape(h) != (m, s, u):
-        raise ValueError(f"h of shape {np.shape(h)} came, expected (m, s, u) = {(m, s, u)}")
-    if Cn is not None and np.shape(Cn) != (m, u):
-        raise ValueError(f"Cn of shape {np.shape(Cn)} came, expected (m, u) = {(m, u)}")
+    h, Cn = library.look(_run(form), _arrays(p, inputs, layout, prefix))
+    if h.shape != (m, s, u):
+        raise ValueError(f"h of shape {tuple(h.shape)} came, expected (m, s, u) = {(m, s, u)}")
+    if Cn is not None and Cn.shape != (m, u):
+        raise ValueError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
         _check_time_axis(_call(form, layout, prefix, library), p, inputs, h)
     lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
@@ -205,10 +218,10 @@ def _dtypes(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[
     for dtype in ("float64", "float32"):
         p, inputs = probe_arrays(dtype)
         try:
-            (h, _), _ = _call(form, layout, prefix, library)(p, **inputs)
+            h, _ = library.look(_run(form), _arrays(p, inputs, layout, prefix))
         except (Exception, SystemExit):
             continue
-        if np.asarray(h).dtype == dtype:
+        if h.dtype == dtype:
             found.append(dtype)
     return tuple(found) or ("float32",)
 

@@ -55,6 +55,15 @@ class VJP:
 
         return evaluate
 
+    @staticmethod
+    @with_x64
+    def look(run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the shapes and dtypes of the outputs; the outputs where only running tells."""
+        try:
+            return jax.eval_shape(run, dict(arrays))
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            return run(arrays)
+
 
 class _Compiled:
     """A function compiled for each shape; run as it is, operation by operation, where it cannot be."""

@@ -41,6 +41,10 @@ class Autograd:
 
         return evaluate
 
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the outputs."""
+        return self.evaluator(run)(arrays)[0]
+
 
 def _numpy(tensor: Any) -> Any:
     """Return a tensor, wherever it is, as an array of its own."""
