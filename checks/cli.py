@@ -7,11 +7,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from checks.commands import certify, vectors, verify
+from checks.commands import certify, convert, vectors, verify
 from checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, certify, vectors)
+COMMANDS = (verify, certify, convert, vectors)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -50,6 +50,7 @@ def load_target(spec: str) -> Target:
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
     """
+    _choose_keras_backend()
     if spec in FRAMEWORKS:
         return _load_framework(spec)
     if spec.endswith(".onnx"):
@@ -68,6 +69,13 @@ def _load_framework(name: str) -> Target:
     """Return a framework's own LSTM."""
     target: Target = _adapter(name, "framework_target")()
     return target
+
+
+def _choose_keras_backend() -> None:
+    """Let Keras, should anybody import it, run on what is here: it would ask for TensorFlow, which is not supported."""
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or importlib.util.find_spec("keras") is None:
+        return
+    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") is not None else "jax"
 
 
 def _adapter(name: str, function: str) -> Any:
