@@ -4,6 +4,7 @@ An adapter says which forms a call may take; here the one that works is found by
 A `Library` (PyTorch's autograd, JAX's vjp) evaluates and differentiates such a function.
 """
 
+import contextlib
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +95,13 @@ def layout_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[Layout,
 
 
 def target_of(
-    name: str, kind: str, weights: tuple[Layout, str], forms: Sequence[Form], library: Library, named: bool = False
+    name: str,
+    kind: str,
+    weights: tuple[Layout, str],
+    forms: Sequence[Form],
+    library: Library,
+    named: bool = False,
+    demotes: bool = False,
 ) -> Target:
     """Return the target of the first form that works.
 
@@ -108,6 +115,9 @@ def target_of(
     library : Library
     named : bool
         Whether it takes the twelve parameters by name, so that there is no layout to speak of.
+    demotes : bool
+        Whether the framework is known to compute in float32 what comes and goes in float64. In any other, that would be
+        a fault, and so it is not looked for.
 
     Raises
     ------
@@ -123,6 +133,8 @@ def target_of(
             reasons.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
             continue
         dtypes = _dtypes(form, layout, prefix, library)
+        if demotes and "float64" in dtypes and not _keeps_float64(_call(form, layout, prefix, library)):
+            dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         kind = kind if named else f"{kind}, {told}"
         call = _call(form, layout, prefix, library)
         lacks |= form.lacks | {DHN, LAST}
@@ -226,12 +238,23 @@ def _dtypes(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[
     return tuple(found) or ("float32",)
 
 
+def _keeps_float64(call: Callable[..., Any]) -> bool:
+    """Return whether a change of the input far below float32's resolution shows, at its own size."""
+    p, inputs = probe_arrays("float64")
+    (before, _), _ = call(p, **inputs)
+    (after, _), _ = call(p, **(inputs | {"X": inputs["X"] * (1 + 2.0**-34)}))
+    change = float(np.max(np.abs(np.asarray(after) - np.asarray(before))))
+    # Rounded to float32 somewhere, it vanishes or comes out at 2^-24 of something.
+    return 0 < change < 2.0**-28
+
+
 def keywords_of(function: Callable[..., Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the wanted keywords that a function or a class takes by name."""
-    try:
-        names = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return {}
+    names: set[str] = set()
+    # A metaclass may hide what the class's own constructor takes.
+    for callable_ in (function, function.__init__) if isinstance(function, type) else (function,):
+        with contextlib.suppress(TypeError, ValueError):
+            names |= set(inspect.signature(callable_).parameters)
     return {name: value for name, value in wanted.items() if name in names}
 
 

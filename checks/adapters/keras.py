@@ -1,4 +1,7 @@
-"""Keras 3 as a target: its own `keras.layers.LSTM`, and anybody's layer or cell, on PyTorch or on JAX."""
+"""Keras 3 as a target: its own `keras.layers.LSTM`, and anybody's layer or cell, on PyTorch or on JAX.
+
+Many of `keras.ops` compute in float32 whatever comes (keras-team/keras#23704): layers of them are judged in float32.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -41,12 +44,14 @@ def recognize(found: Any, name: str) -> Target | None:
     def make(e: int, u: int) -> Any:
         layer = found(u, **keywords)
         # A cell takes one step; Keras's own loop makes a layer of it.
-        return keras.layers.RNN(layer, **_WHOLE) if hasattr(layer, "state_size") and not own else layer
+        is_cell = hasattr(layer, "state_size") and not isinstance(layer, keras.layers.RNN)
+        return keras.layers.RNN(layer, **_WHOLE) if is_cell else layer
 
     layer = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
     if not isinstance(layer, keras.layers.Layer):
         return None
-    inner = layer.cell if isinstance(layer, keras.layers.RNN) and not own else layer
+    # The loop itself is Keras's, unless the user has one of his own.
+    inner = layer.cell if type(layer) is keras.layers.RNN else layer
     return _from_layer(make, name, f"Keras {'layer' if inner is layer else 'cell'} {type(inner).__name__}")
 
 
@@ -112,4 +117,4 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1]), NO_STATES),
     ]
     weights = common.layout_of(shapes, name)
-    return common.target_of(name, f"{kind} on {keras.backend.backend()}", weights, forms, library)
+    return common.target_of(name, f"{kind} on {keras.backend.backend()}", weights, forms, library, demotes=True)
