@@ -99,8 +99,9 @@ def few_shapes(max_dims: tuple[int, int, int, int], seed: int) -> tuple[tuple[in
     than `COMPILED_STEPS` steps, for a loop may be unrolled.
     """
     max_dims = (max_dims[0], min(max_dims[1], COMPILED_STEPS), *max_dims[2:])
-    found = {(1, 1, 1, 1), (min(2, max_dims[0]), min(2, max_dims[1]), 1, min(3, max_dims[3]))}
-    for stratum in SIZES:
+    second = (2, 2, 1, 3)
+    found = {(1, 1, 1, 1), *([second] if all(d <= most for d, most in zip(second, max_dims, strict=True)) else [])}
+    for stratum in (name for name in reachable_strata(max_dims=max_dims) if name in SIZES):
 
         def visit(drawn: Any, stratum: str = stratum) -> bool:
             if not STRATA[stratum](Case(*drawn)) or drawn in found:
