@@ -194,7 +194,6 @@ def _stacked(gates: str, form: str, U: str, V: str, b: str = "", b2: str = "", l
     return (*blocks, *([Block(b2, (SECOND,), gates, bias, lead)] if b2 else []))
 
 
-_TORCH_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _LINEN = (
     *(Block(f"i{gate}.kernel", ("U",), gate, COLUMNS) for gate in "ifgo"),
     *(Block(f"h{gate}.kernel", ("V",), gate, COLUMNS) for gate in "ifgo"),
@@ -215,12 +214,18 @@ LAYOUTS: dict[str, Layout] = {
         Layout(
             "torch",
             "torch.nn.LSTM; one layer and direction",
-            _stacked("ifgo", ROWS, *(f"{name}_l0" for name in _TORCH_NAMES)),
+            _stacked("ifgo", ROWS, "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"),
             "h, C: each (layers * directions, m, u), even with batch_first",
             PROVEN,
             refused={"weight_hr_l0": "a projection (proj_size)"},
         ),
-        Layout("torch-cell", "torch.nn.LSTMCell", _stacked("ifgo", ROWS, *_TORCH_NAMES), "h (m, u), C (m, u)", PROVEN),
+        Layout(
+            "torch-cell",
+            "torch.nn.LSTMCell",
+            _stacked("ifgo", ROWS, "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+            "h (m, u), C (m, u)",
+            PROVEN,
+        ),
         Layout(
             "keras",
             "keras.layers.LSTM, LSTMCell (Keras 3)",
@@ -274,7 +279,11 @@ LAYOUTS: dict[str, Layout] = {
             DOCUMENTED,
         ),
         Layout(
-            "tinygrad", "tinygrad.nn.LSTMCell", _stacked("ifgo", ROWS, *_TORCH_NAMES), "h (m, u), C (m, u)", DOCUMENTED
+            "tinygrad",
+            "tinygrad.nn.LSTMCell",
+            _stacked("ifgo", ROWS, "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+            "h (m, u), C (m, u)",
+            DOCUMENTED,
         ),
         Layout(
             "cudnn",
@@ -523,8 +532,10 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
     Either all gates are in each array, in the order `gates`; or each gate has its own, told by the letter in which the
     names differ (f; i; g, c or j; o). `e`, `u`, 4 e and 4 u should all differ.
     """
+    stacked: dict[tuple[int, ...], tuple[str, str]]
     stacked = {(4 * u, e): ("U", ROWS), (e, 4 * u): ("U", COLUMNS), (4 * u, u): ("V", ROWS), (u, 4 * u): ("V", COLUMNS)}
     stacked |= {(4 * u,): ("b", VECTOR), (1, 4 * u): ("b", COLUMNS)}
+    single: dict[tuple[int, ...], tuple[str, str]]
     single = {(u, e): ("U", ROWS), (e, u): ("U", COLUMNS), (u,): ("b", VECTOR), (1, u): ("b", COLUMNS)}
     blocks: list[Block] = []
     groups: dict[tuple[int, ...], list[str]] = {}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from checks import oracles, strategies, tolerance
-from checks.calling import Outcome, call_target, can_run
+from checks.calling import Outcome, call_target, can_run, to_numpy
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
 from checks.compare import Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target
@@ -67,7 +67,10 @@ class CaseReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if anything failed; pass if a gradient passed (an output, if it has none; a property, without a reference)."""
+        """Fail if anything failed; pass if a gradient passed; else what they were.
+
+        An output, where no gradient is supported; a property, where there is no reference.
+        """
         if self.failures:
             return Verdict.FAIL
         gradients = {c.name for c in self.claims if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED}
@@ -338,7 +341,7 @@ def _check_grads(
         p = {name: inputs[name] for name in PARAMETERS}
         with np.errstate(all="ignore"):
             (h, Cn), _ = target.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences or LAST in target.lacks)
-        return np.array(h), (np.zeros_like(case.arrays.dCn) if Cn is None else np.array(Cn))
+        return to_numpy(h), (np.zeros_like(case.arrays.dCn) if Cn is None else to_numpy(Cn))
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
     passes = forward if case.dtype == "float64" else oracles.reference_forward

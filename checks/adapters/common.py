@@ -127,16 +127,18 @@ def target_of(
     layout, prefix = weights
     reasons = []
     for form in forms:
+        # One for all that is tried, as it may compile.
+        evaluate = library.evaluator(_run(form))
         try:
-            layout, told, lacks = _try(form, layout, prefix, library)
+            layout, told, lacks = _try(form, layout, prefix, library, evaluate)
         except (Exception, SystemExit) as error:
             reasons.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
             continue
         dtypes = _dtypes(form, layout, prefix, library)
-        if demotes and "float64" in dtypes and not _keeps_float64(_call(form, layout, prefix, library)):
+        if demotes and "float64" in dtypes and not _keeps_float64(_call(form, layout, prefix, evaluate)):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         kind = kind if named else f"{kind}, {told}"
-        call = _call(form, layout, prefix, library)
+        call = _call(form, layout, prefix, evaluate)
         lacks |= form.lacks | {DHN, LAST}
         return Target(name, kind, call, lacks, dtypes, layout.twins, compiles=library.compiles)
     raise AdapterError(f"{name} is a {kind}, but cannot be called as one: {reasons[0] if reasons else 'no form'}")
@@ -157,9 +159,8 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], layout: Layout, pre
     return {prefix + name: array for name, array in to_framework(p, layout).items()} | dict(inputs)
 
 
-def _call(form: Form, layout: Layout, prefix: str, library: Library) -> Callable[..., Any]:
+def _call(form: Form, layout: Layout, prefix: str, evaluate: Evaluate) -> Callable[..., Any]:
     """Return the `call` of a target."""
-    evaluate = library.evaluator(_run(form))
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
         found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, layout, prefix))
@@ -175,7 +176,9 @@ def _call(form: Form, layout: Layout, prefix: str, library: Library) -> Callable
     return call
 
 
-def _try(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[Layout, str, frozenset[str]]:
+def _try(
+    form: Form, layout: Layout, prefix: str, library: Library, evaluate: Evaluate
+) -> tuple[Layout, str, frozenset[str]]:
     """Return the layout, with the order of its gates found where nobody knows it, in words, and what is lacking."""
     m, s, _, u = PROBE
     p, inputs = probe_arrays()
@@ -185,11 +188,11 @@ def _try(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[Lay
     if Cn is not None and Cn.shape != (m, u):
         raise ValueError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
-        _check_time_axis(_call(form, layout, prefix, library), p, inputs, h)
+        _check_time_axis(_call(form, layout, prefix, evaluate), p, inputs, h)
     lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
     if layout.of != "told by shapes":
         return layout, f"weights as in layout {layout.name}", lacks
-    return *_with_gate_order(form, layout, prefix, library), lacks
+    return *_with_gate_order(form, layout, prefix, evaluate), lacks
 
 
 def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any], h: Any) -> None:
@@ -204,7 +207,7 @@ def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Map
             raise ValueError("its outputs do not follow its inputs step by step")
 
 
-def _with_gate_order(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[Layout, str]:
+def _with_gate_order(form: Form, layout: Layout, prefix: str, evaluate: Evaluate) -> tuple[Layout, str]:
     """Return a layout told by shapes with the order of gates in which the forward pass is an LSTM's."""
     if layout.gates == "by name":
         return layout, "weights told by their shapes and the gates' letters"
@@ -214,7 +217,7 @@ def _with_gate_order(form: Form, layout: Layout, prefix: str, library: Library) 
     best, smallest = layout, np.inf
     for order in itertools.permutations(GATES):
         tried = replace(layout, blocks=tuple(replace(block, gates="".join(order)) for block in layout.blocks))
-        (h, _), _ = _call(form, tried, prefix, library)(p, **zeros)
+        (h, _), _ = _call(form, tried, prefix, evaluate)(p, **zeros)
         difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
         if difference < smallest:
             best, smallest = tried, difference
@@ -252,9 +255,9 @@ def keywords_of(function: Callable[..., Any], wanted: Mapping[str, Any]) -> dict
     """Return those of the wanted keywords that a function or a class takes by name."""
     names: set[str] = set()
     # A metaclass may hide what the class's own constructor takes.
-    for callable_ in (function, function.__init__) if isinstance(function, type) else (function,):
+    for taken in (function, getattr(function, "__init__", None) if isinstance(function, type) else None):
         with contextlib.suppress(TypeError, ValueError):
-            names |= set(inspect.signature(callable_).parameters)
+            names |= set(inspect.signature(taken).parameters) if taken is not None else set()
     return {name: value for name, value in wanted.items() if name in names}
 
 

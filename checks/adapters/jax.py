@@ -70,7 +70,7 @@ class _Compiled:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.compiled = jax.jit(function, compiler_options=COMPILER_OPTIONS)
+        self.compiled: Callable[..., Any] = jax.jit(function, compiler_options=COMPILER_OPTIONS)
 
     def __call__(self, *arguments: Any) -> Any:
         try:
