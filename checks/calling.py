@@ -61,18 +61,18 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
-            outputs = {"h": _copy(h), "Cn": _copy(Cn)}
+            outputs = {"h": to_numpy(h), "Cn": to_numpy(Cn)}
             if not backward:
                 return Outcome(outputs)
             stage = "pullback"
             given: dict[str, Any] = {"dh": dh[:, -1] if np.ndim(h) == 2 and not sequences else dh, "dCn": arrays.dCn}
             given["dhn"] = arrays.dhn if dhn_apart else None
-            handed = {name: _copy(value) for name, value in given.items()}
+            handed = {name: None if value is None else value.copy() for name, value in given.items()}
             gradients = pullback(handed["dh"], handed["dCn"], handed["dhn"])
             written = tuple(k for k, v in given.items() if v is not None and v.tobytes() != handed[k].tobytes())
         if not isinstance(gradients, Mapping):
             raise ContractError(f"the pullback returned a {type(gradients).__name__}, expected gradients by name")
-        values = outputs | {str(name): _copy(value) for name, value in gradients.items() if name not in OUTPUTS}
+        values = outputs | {str(name): to_numpy(value) for name, value in gradients.items() if name not in OUTPUTS}
         aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
         return Outcome(values, aliased=aliased, written=written)
     except ContractError as error:
@@ -81,9 +81,17 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         return Outcome(outputs, error=f"{type(error).__name__}: {_first_line(error)}", stage=stage)
 
 
-def _copy(value: Any) -> Any:
-    """Return a copy of an array, or the value itself where it is none."""
-    return value.copy() if isinstance(value, np.ndarray) else value
+def to_numpy(value: Any) -> Any:
+    """Return a copy of an array, wherever it is, as NumPy's; the value itself where it is none."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, np.generic):
+        return value
+    # PyTorch's tensors, on whatever device; CuPy's arrays; and all that NumPy can read, such as JAX's.
+    for method in ("detach", "cpu", "get"):
+        if hasattr(value, "shape") and callable(getattr(value, method, None)):
+            value = getattr(value, method)()
+    return np.array(value) if hasattr(value, "__array__") and hasattr(value, "shape") else value
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,7 @@ class Plan:
 
     def cases(self, index: int, target: Target) -> tuple[dict[Case, strategies.Origin], dict[str, Any]]:
         """Return the cases of a chunk with their origins, and the options they were drawn with."""
-        options = draw_options(target, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
+        options = draw_options(target, seed=self.seed, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
         # Hypothesis begins with the simplest cases every time; with seeds of its own a chunk has none of another's.
         options["first_seed"] = index * strategies.SEEDS
         count = min(self.chunk, self.examples - index * self.chunk)

@@ -260,6 +260,9 @@ STRATA: dict[str, Any] = {
     "final C": lambda c: "C" in c.cotangents.split("+"),
 }
 
+SIZES = ("s = 1", "s > 4", "s >= 13", "m = 1", "m = u", "e = u", "e > u", "odd u", "u >= 8", "m >= 5")
+"""The strata that sizes alone decide."""
+
 
 def strata(case: Case) -> tuple[str, ...]:
     """Return the names of the strata the case falls in."""

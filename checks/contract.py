@@ -52,6 +52,8 @@ class Target:
     twins : mapping
         Further gradients it returns and the one of the contract each must equal: a framework with two biases returns
         two gradients, and both are judged.
+    compiles : bool
+        Whether every new shape costs it a compilation, so that it should be asked for few of them.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Target:
     lacks: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = ("float64", "float32")
     twins: Mapping[str, str] = field(default_factory=dict)
+    compiles: bool = False
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -172,6 +175,16 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
     except (Exception, SystemExit):
         return set()
+
+
+def returns_pullback(function: Callable[..., Any]) -> bool:
+    """Return whether a function is seen to be in the vjp form, by one tiny call."""
+    arguments = _tiny_inputs()
+    try:
+        _unpack(function(*arguments) if _accepts(function, 4) else function(*arguments[:2]))
+    except (Exception, SystemExit):
+        return False
+    return True
 
 
 def _probe_layer(call: Callable[..., Any]) -> set[str]:

@@ -15,13 +15,14 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 
-from checks.cases import COTANGENTS, LONG, REGIMES, STRATA, Case
+from checks.cases import COTANGENTS, LONG, REGIMES, SIZES, STRATA, Case
 
 MAX_DIMS = (9, 60, 9, 9)
 USUAL_STEPS = 12
 SHRINK_SECONDS = 10.0
 ROUNDS = 50
 SEEDS = 2**20
+COMPILED_STEPS = 16
 
 
 @st.composite
@@ -63,6 +64,7 @@ def cases(
     regimes: Sequence[str] = REGIMES,
     stratum: str = "",
     first_seed: int = 0,
+    shapes: Sequence[tuple[int, int, int, int]] = (),
 ) -> Case:
     """Draw a case.
 
@@ -78,10 +80,13 @@ def cases(
         Name of the stratum, a key of `checks.cases.STRATA`, from which to draw mostly.
     first_seed : int
         The least seed of a case's values; the others are up to `SEEDS` above it.
+    shapes : sequence of (m, s, e, u)
+        If given, the sizes are drawn from these; see `few_shapes`.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
-    m, s, e, u = draw(dims(max_dims, stratum))
+    fitting = [d for d in shapes if stratum not in SIZES or STRATA[stratum](Case(*d))]
+    m, s, e, u = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum))
     # Drawn in every stratum, as the states are, so that an example shrinks into no stratum draw by draw.
     regime = draw(st.sampled_from(list(regimes)))
     regime = stratum if stratum in regimes else regime
@@ -94,6 +99,27 @@ def cases(
     return Case(
         m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(first_seed, first_seed + SEEDS - 1))
     )
+
+
+def few_shapes(max_dims: tuple[int, int, int, int], seed: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return a dozen sizes (m, s, e, u), the smallest first, some in every stratum of sizes within the maxima.
+
+    For targets that compile for each shape. Two are the simplest there are, the others hang on the seed; none has more
+    than `COMPILED_STEPS` steps, for a loop may be unrolled.
+    """
+    max_dims = (max_dims[0], min(max_dims[1], COMPILED_STEPS), *max_dims[2:])
+    second = (2, 2, 1, 3)
+    found = {(1, 1, 1, 1), *([second] if all(d <= most for d, most in zip(second, max_dims, strict=True)) else [])}
+    for stratum in (name for name in reachable_strata(max_dims=max_dims) if name in SIZES):
+
+        def visit(drawn: Any, stratum: str = stratum) -> bool:
+            if not STRATA[stratum](Case(*drawn)) or drawn in found:
+                return True
+            found.add(drawn)
+            return False
+
+        explore(visit, dims(max_dims, stratum), 20, hash((seed, SIZES.index(stratum))))
+    return tuple(sorted(found, key=lambda d: (d[0] * d[1] * d[2] * d[3], d)))
 
 
 def reachable_strata(**options: Any) -> tuple[str, ...]:
@@ -114,6 +140,8 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "last": any("last" in c for c in cotangents),
         "final C": any("C" in c.split("+") for c in cotangents),
     }
+    shapes = options.get("shapes", ())
+    possible |= {name: any(STRATA[name](Case(*d)) for d in shapes) for name in SIZES if shapes}
     return tuple(name for name in STRATA if possible.get(name, True))
 
 
@@ -137,7 +165,7 @@ def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:
     )
 
 
-def explore(visit: Callable[[Case], bool], strategy: st.SearchStrategy[Case], examples: int, seed: int) -> None:
+def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], examples: int, seed: int) -> None:
     """Draw up to `examples` cases and visit each, until `visit` returns False.
 
     `visit` must not raise; the draws depend on `strategy`, `examples` and `seed` alone.

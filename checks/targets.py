@@ -1,4 +1,8 @@
-"""From what a user types to a Target: "pkg.mod:LSTM", "path/file.py:LSTM", "exec:./program", or a framework's name."""
+"""From what a user types to a Target: "pkg.mod:LSTM", "file.py:LSTM", "exec:./program", "model.onnx", or a framework.
+
+What a name stands for is found out: the adapter of each framework that the user's own module has imported is asked, and
+no framework is imported for it.
+"""
 
 import difflib
 import importlib
@@ -10,11 +14,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from checks.adapters.common import AdapterError
 from checks.calling import with_time_limit
-from checks.contract import Target, from_function, from_layer
+from checks.contract import STATES, Target, from_function, from_layer, returns_pullback
 
-FRAMEWORKS = {"torch": "torch.nn.LSTM"}
-FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, or " + ", ".join(FRAMEWORKS)
+FRAMEWORKS = {
+    "torch": "torch.nn.LSTM",
+    "flax": "flax.nnx.OptimizedLSTMCell",
+    "equinox": "equinox.nn.LSTMCell",
+    "keras": "keras.layers.LSTM",
+    "onnx": "ONNX Runtime's LSTM, forward only",
+}
+EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
+FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
+
+# Whose objects and functions are recognized; Keras first, whose layers may be modules of PyTorch, too.
+_OBJECTS = ("keras", "flax", "equinox", "torch")
+_FUNCTIONS = ("jax", "torch")
 EXEC, TIMEOUT_VARIABLE = "exec:", "LSTM_CHECKS_TIMEOUT"
 
 
@@ -28,8 +44,9 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     Parameters
     ----------
     spec : str
-        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``, a layer class or a function in the vjp form; ``torch``; or
-        ``exec:./program --flag``, an external program that speaks as docs/exec.md says.
+        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``: a layer class, a function in the vjp form, or a framework's module,
+        layer, cell or function; ``path/model.onnx``; ``exec:./program --flag``, an external program that speaks as
+        docs/exec.md says; or one of `FRAMEWORKS`.
     timeout : float, optional
         Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
         program has 10, and everything else as long as it likes.
@@ -42,7 +59,8 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     seconds = _time_limit(timeout)
     if spec.startswith(EXEC):
         return _load_program(spec, seconds)
-    target = _load_framework(spec) if spec in FRAMEWORKS else _load_object(spec)
+    _choose_keras_backend()
+    target = _load_named(spec)
     return target if seconds is None else with_time_limit(target, seconds)
 
 
@@ -70,8 +88,14 @@ def _load_program(spec: str, seconds: float | None) -> Target:
         raise TargetError(f"target {spec!r}: {error}") from error
 
 
-def _load_object(spec: str) -> Target:
-    """Return the target of something in a module or a file."""
+def _load_named(spec: str) -> Target:
+    """Return the target of a framework's name, a model's file, or something in a module or a file."""
+    if spec in FRAMEWORKS:
+        return _load_framework(spec)
+    if spec.endswith(".onnx"):
+        if not Path(spec).is_file():
+            raise TargetError(f"there is no file {spec}")
+        return _adapter("onnx", "file_target")(spec)
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         near = difflib.get_close_matches(spec, FRAMEWORKS, n=1)
@@ -82,16 +106,36 @@ def _load_object(spec: str) -> Target:
 
 def _load_framework(name: str) -> Target:
     """Return a framework's own LSTM."""
+    target: Target = _adapter(name, "framework_target")()
+    return target
+
+
+def _choose_keras_backend() -> None:
+    """Let Keras, should anybody import it, run on what is here: it would ask for TensorFlow, which is not supported."""
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or importlib.util.find_spec("keras") is None:
+        return
+    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") is not None else "jax"
+
+
+def _adapter(name: str, function: str) -> Any:
+    """Return a function of an adapter, whose reasons come as a TargetError."""
     try:
         adapter = importlib.import_module(f"checks.adapters.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != name:
+        if error.name is None or error.name.partition(".")[0] == "checks":
             raise
+        missing = error.name.partition(".")[0]
         raise TargetError(
-            f"target {name!r} needs {name}, which is not here: pip install 'lstm-checks[{name}]'"
+            f"target {name!r} needs {missing}, which is not here: pip install 'lstm-checks[{name}]'"
         ) from None
-    target: Target = adapter.framework_target()
-    return target
+
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return getattr(adapter, function)(*arguments)
+        except AdapterError as error:
+            raise TargetError(str(error)) from error
+
+    return guarded
 
 
 def _import_file(place: str) -> ModuleType:
@@ -162,23 +206,56 @@ def _find(module: ModuleType, place: str, name: str) -> Any:
 
 
 def to_target(found: Any, spec: str) -> Target:
-    """Return the target of whatever was found: an adapter's object, a layer class or a function."""
+    """Return the target of whatever was found."""
     if isinstance(found, Target):
         return found
     if inspect.isclass(found):
-        needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
-        lacking = [method for method in needed if not callable(getattr(found, method, None))]
-        if lacking:
-            raise TargetError(
-                f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
-                "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0)"
-            )
-        return from_layer(found, spec)
+        return _of_a_framework(_OBJECTS, "recognize", found, spec) or _from_class(found, spec)
     if not callable(found):
-        raise TargetError(f"{spec} is a {type(found).__name__}, expected a layer class or a function in the vjp form")
+        raise TargetError(f"{spec} is a {type(found).__name__}, expected {EXPECTED}")
+    if not inspect.isroutine(found) and (made := _of_a_framework(_OBJECTS, "recognize", found, spec)) is not None:
+        return made
     if hasattr(found, "forward") and hasattr(found, "backward"):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
+    return _from_callable(found, spec)
+
+
+def _from_class(found: type[Any], spec: str) -> Target:
+    """Return the target of a layer class in EpyNN's form."""
+    needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
+    lacking = [method for method in needed if not callable(getattr(found, method, None))]
+    if lacking:
+        raise TargetError(
+            f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
+            "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0); or a framework's module or cell"
+        )
+    return from_layer(found, spec)
+
+
+def _from_callable(found: Any, spec: str) -> Target:
+    """Return the target of a function: in the vjp form, of a framework's arrays, or one that makes modules."""
     try:
-        return from_function(found, spec)
+        target = from_function(found, spec)
     except TypeError as error:
-        raise TargetError(str(error)) from error
+        made = _of_a_framework(_OBJECTS, "recognize", found, spec)
+        if made is None:
+            raise TargetError(str(error)) from error
+        return made
+    if returns_pullback(found):
+        return target
+    states = STATES not in target.lacks
+    return (
+        _of_a_framework(_FUNCTIONS, "function_target", found, spec, states)
+        or _of_a_framework(_OBJECTS, "recognize", found, spec)
+        or target
+    )
+
+
+def _of_a_framework(names: tuple[str, ...], function: str, *arguments: Any) -> Target | None:
+    """Return the target that the first of the adapters recognizes, of those whose framework is in use."""
+    for name in names:
+        if name in sys.modules:
+            target: Target | None = _adapter(name, function)(*arguments)
+            if target is not None:
+                return target
+    return None

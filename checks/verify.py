@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from checks import oracles, strategies, tolerance
-from checks.calling import Outcome, call_target, can_run
+from checks.calling import Outcome, call_target, can_run, to_numpy
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
 from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target, TimeLimitError
@@ -67,10 +67,16 @@ class CaseReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Fail if anything failed; pass if a gradient passed (a property, without a reference); else what they were."""
+        """Fail if anything failed; pass if a gradient passed; else what they were.
+
+        An output, where no gradient is supported; a property, where there is no reference.
+        """
         if self.failures:
             return Verdict.FAIL
-        found = Counter(c.verdict for c in self.claims if c.name in (GRADIENTS if self.reference else PROPERTIES))
+        gradients = {c.name for c in self.claims if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED}
+        # Of a target that goes forward only, its outputs are all there is to judge.
+        judged = (gradients or OUTPUTS) if self.reference else PROPERTIES
+        found = Counter(c.verdict for c in self.claims if c.name in judged)
         for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
             if found[verdict]:
                 return verdict
@@ -345,7 +351,7 @@ def _check_grads(
         p = {name: inputs[name] for name in PARAMETERS}
         with np.errstate(all="ignore"):
             (h, Cn), _ = target.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences or LAST in target.lacks)
-        return np.array(h), (np.zeros_like(case.arrays.dCn) if Cn is None else np.array(Cn))
+        return to_numpy(h), (np.zeros_like(case.arrays.dCn) if Cn is None else to_numpy(Cn))
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
     passes = forward if case.dtype == "float64" else oracles.reference_forward
@@ -388,8 +394,10 @@ def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Cla
     return Claim(name, Verdict.FAIL, judged.use, Discrepancy(judged.where, "oracle", message))
 
 
-def draw_options(target: Target, **options: Any) -> dict[str, Any]:
-    """Return the options of `strategies.cases` with what the target lacks left out of the draws."""
+def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
+    if target.compiles:
+        options["shapes"] = strategies.few_shapes(options.get("max_dims", strategies.MAX_DIMS), seed)
     cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
 
@@ -431,7 +439,7 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    options = draw_options(target, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
+    options = draw_options(target, seed=seed, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)
     for case in origins:

@@ -1,57 +1,160 @@
-"""PyTorch's own `torch.nn.LSTM` as a target: parameters in by name, gradients out by `torch.autograd`."""
+"""PyTorch as a target: its own `torch.nn.LSTM`, anybody's module, and functions of tensors.
 
-from collections.abc import Mapping
+Parameters go in through `checks.layouts`, gradients come out by `torch.autograd`, whatever backward pass is in it.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from checks.contract import DHN, LAST, Target
+from checks.adapters import common
+from checks.adapters.common import NO_STATES, Form, Run
+from checks.contract import Target
+from checks.layouts import LAYOUTS
 
-# torch stacks the gates as rows of one matrix in this order (torch.nn.LSTM, "weight_ih_l[k]").
-GATE_ORDER = ("i", "f", "g", "o")
+
+class Autograd:
+    """`torch.autograd`, as a `checks.adapters.common.Library`."""
+
+    compiles = False
+
+    def evaluator(self, run: Run) -> common.Evaluate:
+        """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
+
+        def evaluate(arrays: Mapping[str, Any]) -> Any:
+            tensors = {k: torch.from_numpy(np.array(v)).requires_grad_() for k, v in arrays.items()}
+            found = run(tensors)
+            present = [output for output in found if output is not None]
+
+            def pullback(*cotangents: Any) -> dict[str, Any]:
+                given = [torch.from_numpy(c.copy()).to(o.device) for c, o in zip(cotangents, present, strict=False)]
+                gradients = torch.autograd.grad(
+                    present, list(tensors.values()), given, retain_graph=True, allow_unused=True
+                )
+                # The gradient of an input that no output hangs on is zero.
+                pairs = zip(tensors, gradients, strict=True)
+                return {k: np.zeros_like(arrays[k]) if g is None else _numpy(g) for k, g in pairs}
+
+            return tuple(None if output is None else _numpy(output) for output in found), pullback
+
+        return evaluate
+
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the outputs."""
+        return self.evaluator(run)(arrays)[0]
+
+
+def _numpy(tensor: Any) -> Any:
+    """Return a tensor, wherever it is, as an array of its own."""
+    return tensor.detach().cpu().numpy().copy()
 
 
 def framework_target() -> Target:
     """Return the target of a one-layer, batch-first `torch.nn.LSTM` on the CPU."""
-    twins = {f"db{gate} of bias_hh": f"db{gate}" for gate in GATE_ORDER}
-    name = f"torch {torch.__version__}"
-    return Target(name, "torch.nn.LSTM", _call, frozenset({DHN, LAST}), twins=twins)
+    return _from_module(
+        lambda e, u: torch.nn.LSTM(e, u, batch_first=True), f"torch {torch.__version__}", "torch.nn.LSTM"
+    )
 
 
-def _call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-    """Return the outputs and the pullback of `torch.nn.LSTM` with the given parameters."""
-    e, u = p["Uf"].shape
-    module = torch.nn.LSTM(e, u, batch_first=True, dtype=torch.from_numpy(X.copy()).dtype)
-    # The two biases are only ever added: all of it in one, so that the sum is exact; each has a gradient of its own.
-    values = {
-        "weight_ih_l0": np.concatenate([p[f"U{k}"].T for k in GATE_ORDER]),
-        "weight_hh_l0": np.concatenate([p[f"V{k}"].T for k in GATE_ORDER]),
-        "bias_ih_l0": np.concatenate([p[f"b{k}"][0] for k in GATE_ORDER]),
-        "bias_hh_l0": np.zeros(4 * u, X.dtype),
-    }
-    with torch.no_grad():
-        for name, value in values.items():
-            getattr(module, name).copy_(torch.from_numpy(value))
-    inputs = [torch.from_numpy(array.copy()).requires_grad_() for array in (X, h0[np.newaxis], C0[np.newaxis])]
-    h, (_, Cn) = module(inputs[0], (inputs[1], inputs[2]))
-    weights = [getattr(module, name) for name in values]
+def recognize(found: Any, name: str) -> Target | None:
+    """Return the target of a module's class, or of a function that makes modules; None for anything else.
 
-    def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-        found = torch.autograd.grad(
-            (h, Cn),
-            [*weights, *inputs],
-            (torch.from_numpy(dh), torch.from_numpy(dCn[np.newaxis])),
-            retain_graph=True,
+    Raises
+    ------
+    AdapterError
+        When it is a module that cannot be judged.
+    """
+    if isinstance(found, torch.nn.Module):
+        raise common.AdapterError(
+            f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
+            "(input_size, hidden_size) that makes one"
         )
-        dih, dhh, dbih, dbhh, dX, dh0, dC0 = (gradient.numpy().copy() for gradient in found)
-        gradients = {"dX": dX, "dh0": dh0[0], "dC0": dC0[0]}
-        for k, gate in enumerate(GATE_ORDER):
-            rows = slice(k * u, (k + 1) * u)
-            gradients[f"dU{gate}"] = np.ascontiguousarray(dih[rows].T)
-            gradients[f"dV{gate}"] = np.ascontiguousarray(dhh[rows].T)
-            gradients[f"db{gate}"] = dbih[np.newaxis, rows].copy()
-            gradients[f"db{gate} of bias_hh"] = dbhh[np.newaxis, rows].copy()
-        return gradients
+    is_class = isinstance(found, type)
+    if is_class and not issubclass(found, torch.nn.Module):
+        return None
+    keywords = common.keywords_of(found, {"batch_first": True})
+    if is_class and issubclass(found, torch.nn.LSTM):
+        keywords = {"batch_first": True}
 
-    return (h.detach().numpy().copy(), Cn[0].detach().numpy().copy()), pullback
+    def make(e: int, u: int) -> Any:
+        return found(e, u, **keywords)
+
+    module = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
+    if not isinstance(module, torch.nn.Module):
+        return None
+    return _from_module(make, name, f"torch.nn.Module {type(module).__name__}")
+
+
+def function_target(function: Callable[..., Any], name: str, states: bool) -> Target | None:
+    """Return the target of a function of tensors, (p, X, h0, C0) or (p, X) to h and Cn; None if it is none."""
+    p, inputs = common.probe_arrays()
+    tensors = {key: torch.from_numpy(value) for key, value in (p | inputs).items()}
+    weights = {key: tensors[key] for key in p}
+    arguments = [tensors[key] for key in inputs] if states else [tensors["X"]]
+    h, _ = common.outputs(common.attempt(function, weights, *arguments))
+    if not isinstance(h, torch.Tensor):
+        return None
+    form = Form(function) if states else Form(lambda weights, X, h0, C0: function(weights, X), NO_STATES)
+    return common.target_of(name, "function of torch tensors", (LAYOUTS["named"], ""), [form], Autograd(), named=True)
+
+
+def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
+    """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
+    first = common.make_module(make, name)
+    weights = common.layout_of({key: tuple(value.shape) for key, value in first.named_parameters()}, name)
+    modules: dict[Any, Any] = {}
+
+    def call(given: Mapping[str, Any], X: Any, u: int, *states: Any) -> Any:
+        e = X.shape[-1]
+        key = (e, u, X.dtype)
+        if key not in modules:
+            modules[key] = make(e, u).to(X.dtype)
+        device = next(modules[key].parameters()).device
+        return torch.func.functional_call(modules[key], *_moved((dict(given), (X, *states)), device))
+
+    return common.target_of(name, kind, weights, _forms(call), Autograd())
+
+
+def _moved(value: Any, device: Any) -> Any:
+    """Return tensors, in whatever they are nested, on a device."""
+    if isinstance(value, dict):
+        return {name: _moved(item, device) for name, item in value.items()}
+    return tuple(_moved(item, device) for item in value) if isinstance(value, tuple) else value.to(device)
+
+
+def _forms(call: Callable[..., Any]) -> list[Form]:
+    """Return the forms in which a module may be called, batch-first ones first, then time-major ones, then cells."""
+
+    def steps(given: Mapping[str, Any], X: Any, h: Any, C: Any, join: Callable[..., Any]) -> Any:
+        every = []
+        for t in range(X.shape[1]):
+            h, C = call(given, X[:, t], h.shape[-1], *join(h, C))
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    def apart(h: Any, C: Any) -> tuple[Any, ...]:
+        return h, C
+
+    def pair(h: Any, C: Any) -> tuple[Any, ...]:
+        return ((h, C),)
+
+    def layered(h: Any, C: Any) -> tuple[Any, ...]:
+        return ((h[None], C[None]),)
+
+    def none(h: Any, C: Any) -> tuple[Any, ...]:
+        return ()
+
+    def whole(join: Callable[..., Any], time_major: bool) -> Callable[..., Any]:
+        def apply(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
+            X = X.transpose(0, 1) if time_major else X
+            h, Cn = common.outputs(call(given, X, h0.shape[-1], *join(h0, C0)))
+            return h.transpose(0, 1) if time_major else h, Cn
+
+        return apply
+
+    forms = [Form(whole(join, major)) for join in (layered, pair, apart) for major in (False, True)]
+    for join in (pair, apart):
+        forms.append(Form(lambda given, X, h, C, join=join: steps(given, X, h, C, join)))  # type: ignore[misc]
+    return [*forms, *(Form(whole(none, major), NO_STATES) for major in (False, True))]

@@ -23,7 +23,11 @@ def add(commands: Any) -> None:
         "--examples", type=common.positive, default=100, metavar="N", help="number of examples, default 100"
     )
     parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
-    parser.add_argument("--dtype", choices=["float64", "float32", "both"], help="default float64, if the target has it")
+    parser.add_argument(
+        "--dtype",
+        choices=["float64", "float32", "both"],
+        help="default float64, or what the target computes in if it cannot",
+    )
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
     parser.add_argument(
@@ -107,8 +111,7 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import report_to_json
     from checks.verify import verify
 
-    usual = "float64" if "float64" in target.dtypes else target.dtypes[0]
-    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype or usual,)
+    dtypes = {None: target.dtypes[:1], "both": ("float64", "float32")}.get(options.dtype, (options.dtype,))
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     more |= {"properties": _parse_properties(options.properties), "reference": not options.no_reference}
     if options.regimes is not None:

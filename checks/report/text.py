@@ -3,6 +3,7 @@
 import shlex
 
 from checks.compare import Claim, Verdict
+from checks.contract import GRADIENTS
 from checks.properties.claims import OF_THE_PLAIN_CELL
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
 
@@ -115,6 +116,9 @@ def _summary(report: Report) -> list[str]:
     empty = [name for name, count in report.stratum_counts.items() if not count]
     if empty:
         lines.append(f"  none in   {', '.join(empty)}")
+    if report.target.compiles:
+        count = len({example.case.dims for example in report.examples})
+        lines.append(f"  shapes    {count}, few because each is compiled; --seed draws others")
     checked = sum(len(example.claims) for example in report.examples)
     counts = {v: sum(c[v] for c in report.claim_counts.values()) for v in Verdict}
     told = [
@@ -165,6 +169,11 @@ def _not_repeatable(report: Report) -> list[str]:
 def _unsupported(report: Report) -> list[str]:
     """Return a line on what the target lacks."""
     names = report.target.unsupported
+    if set(GRADIENTS) <= set(names):
+        names = (
+            *(name for name in names if name not in GRADIENTS),
+            "all gradients, so only the forward pass is judged",
+        )
     return [f"  unsupported: {', '.join(names)}"] if names else []
 
 

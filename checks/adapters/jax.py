@@ -1,0 +1,110 @@
+"""JAX as a target: functions of its arrays, differentiated by `jax.vjp`, whatever rule of its own is in them.
+
+XLA compiles anew for each shape, which takes a second where running takes a millisecond. So the compiler is told to
+spend little on it, each pass is compiled once a shape, and `Target.compiles` asks the harness for few shapes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from checks.adapters import common
+from checks.adapters.common import NO_STATES, Form, Run
+from checks.contract import Target
+from checks.layouts import LAYOUTS
+
+# Compiling a small LSTM and its gradient took 2.4 s without these, 0.7 s with them.
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
+def with_x64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function run with 64-bit numbers allowed; JAX's own setting is left as it is."""
+
+    def run(*arguments: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(*arguments)
+
+    return run
+
+
+class VJP:
+    """`jax.vjp`, as a `checks.adapters.common.Library`."""
+
+    compiles = True
+
+    def evaluator(self, run: Run) -> common.Evaluate:
+        """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
+        forward = _Compiled(run)
+        backward = _Compiled(lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0])
+
+        @with_x64
+        def evaluate(arrays: Mapping[str, Any]) -> Any:
+            kept = {name: np.array(value) for name, value in arrays.items()}
+            found = forward(kept)
+
+            @with_x64
+            def pullback(dh: Any, dCn: Any) -> dict[str, Any]:
+                cotangents = (dh, None if found[1] is None else dCn)
+                # What the pullback of another dtype gets is JAX's to refuse.
+                gradients = backward(kept, cotangents)
+                return {name: np.array(gradient) for name, gradient in gradients.items()}
+
+            return tuple(None if output is None else np.array(output) for output in found), pullback
+
+        return evaluate
+
+    @staticmethod
+    @with_x64
+    def look(run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the shapes and dtypes of the outputs; the outputs where only running tells."""
+        try:
+            return jax.eval_shape(run, dict(arrays))
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            return run(arrays)
+
+
+class _Compiled:
+    """A function compiled for each shape; run as it is, operation by operation, where it cannot be."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.compiled: Callable[..., Any] = jax.jit(function, compiler_options=COMPILER_OPTIONS)
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            return self.compiled(*arguments)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            self.compiled = self.function
+            return self.function(*arguments)
+
+
+def function_target(function: Callable[..., Any], name: str, states: bool) -> Target | None:
+    """Return the target of a JAX function, (p, X, h0, C0) or (p, X) to h and Cn; None if it is none."""
+    p, inputs = common.probe_arrays()
+    values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
+    found = common.attempt(lambda: jax.eval_shape(function, *values[: 4 if states else 2]))
+    if found is None:
+        found = common.attempt(function, *values[: 4 if states else 2])
+    h, _ = common.outputs(found)
+    if not isinstance(h, jax.Array | jax.ShapeDtypeStruct):
+        return None
+    form = Form(function) if states else Form(lambda weights, X, h0, C0: function(weights, X), NO_STATES)
+    return common.target_of(name, "JAX function", (LAYOUTS["named"], ""), [form], VJP(), named=True)
+
+
+def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
+    """Return h and Cn of `step(x, h, C)`, which returns (h, C), over all steps."""
+
+    def body(carry: Any, x: Any) -> Any:
+        h, C = step(x, *carry)
+        return (h, C), h
+
+    (_, Cn), h = jax.lax.scan(body, (h0, C0), X.swapaxes(0, 1))
+    return h.swapaxes(0, 1), Cn
+
+
+def name_of(path: Any) -> str:
+    """Return the place of a leaf in a tree, as a name with dots."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

@@ -1,0 +1,69 @@
+"""`lstm-checks convert`: carry an LSTM's weights from one framework's layout to another's."""
+
+import argparse
+from typing import Any
+
+from checks.commands import common
+from checks.commands.common import OK, UsageError
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = common.add_command(
+        commands,
+        "convert",
+        run,
+        help="carry weights from one framework's layout to another's",
+        description="Carry the weights of the LSTMs in a file from one framework's layout to another's.",
+        epilog="exit code: 0 converted; 2 nothing was written",
+    )
+    parser.add_argument("--layouts", action=_Layouts, nargs=0, help="list the layouts, and stop")
+    parser.add_argument("source", metavar="IN", help="a file .npz or .safetensors")
+    parser.add_argument("destination", metavar="OUT", help="a file .npz or .safetensors, replaced in one step")
+    parser.add_argument("--from", dest="from_layout", required=True, metavar="LAYOUT", help="the layout it is in")
+    parser.add_argument("--to", dest="to_layout", required=True, metavar="LAYOUT", help="the layout wanted")
+    parser.add_argument("--module", metavar="NAME", help="convert this module alone, e.g. encoder.lstm")
+    parser.add_argument("--no-bias", action="store_true", help="take biases that are missing as zero")
+    parser.add_argument("--units", type=common.positive, metavar="U", help="units, where the layout does not tell")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code of `convert`."""
+    from checks.layouts import LayoutError, find_layout
+    from checks.weights import WeightsError, convert, read_arrays, write_arrays
+
+    try:
+        source, target = find_layout(options.from_layout), find_layout(options.to_layout)
+        arrays, told = convert(
+            read_arrays(options.source),
+            source,
+            target,
+            module=options.module,
+            bias=not options.no_bias,
+            units=options.units,
+        )
+        write_arrays(options.destination, arrays)
+    except (LayoutError, WeightsError) as error:
+        raise UsageError(str(error)) from error
+    if not options.quiet:
+        print("\n".join(told))
+        print("\n".join(f"  {name} {array.shape}" for name, array in arrays.items()))
+        print(f"{source.name} ({source.evidence}) -> {target.name} ({target.evidence}): {options.destination}")
+    return OK
+
+
+class _Layouts(argparse.Action):
+    """Prints what layouts there are."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *ignored: object) -> None:
+        from checks.layouts import LAYOUTS
+
+        for layout in LAYOUTS.values():
+            print(f"{layout.name} ({layout.evidence}): {layout.of}")
+            for block in layout.blocks if layout.gates != "by name" else layout.blocks[:0]:
+                print(f"    {block.name} {block.formula}")
+            added = f"; {layout.forget_bias:g} is added to f at run time" if layout.forget_bias else ""
+            print(f"    gates {' '.join(layout.gates) if layout.gates != 'by name' else 'by name'}{added}")
+            print(f"    biases {layout.biases}; {layout.activations}; state {layout.state}")
+        parser.exit(0)

@@ -1,0 +1,258 @@
+"""Weight layouts: there and back for every one, and files converted or refused with the reason."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checks.cases import Case
+from checks.contract import GATES, GRADIENTS, PARAMETERS
+from checks.layouts import (
+    LAYOUTS,
+    LayoutError,
+    find_layout,
+    from_framework,
+    from_shapes,
+    gradients_from_framework,
+    recognize,
+    to_framework,
+)
+from checks.weights import WeightsError, convert, read_arrays, write_arrays
+
+every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
+sizes = {"e": st.integers(1, 6), "u": st.integers(1, 6), "seed": st.integers(0, 2**16)}
+
+
+def parameters(e, u, seed=0, dtype="float64"):
+    return {name: array.copy() for name, array in Case(1, 1, e, u, dtype, seed=seed).arrays.p.items()}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(**sizes)
+def test_there_and_back(layout, e, u, seed):
+    p = parameters(e, u, seed)
+    arrays = to_framework(p, layout)
+    assert {name: array.shape for name, array in arrays.items()} == LAYOUTS[layout].shapes(e, u)
+    back = from_framework(arrays, layout, units=u)
+    for name in PARAMETERS:
+        # What is taken off the forget gate's bias and added again may round, once each way.
+        slack = 2**-52 * (1 + np.abs(p[name])) if LAYOUTS[layout].forget_bias and name == "bf" else 0
+        assert np.all(np.abs(back[name] - p[name]) <= slack), name
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@given(**sizes)
+def test_back_and_there(layout, e, u, seed):
+    """What a framework holds comes back as it was, but for what only sums tell: two biases."""
+    rng = np.random.default_rng(seed)
+    layout = LAYOUTS[layout]
+    arrays = {name: rng.standard_normal(shape) for name, shape in layout.shapes(e, u).items()}
+    back = to_framework(from_framework(arrays, layout, units=u), layout)
+    if layout.biases == "two":
+        again = to_framework(from_framework(back, layout, units=u), layout)
+        assert all(np.array_equal(again[name], back[name]) for name in arrays)
+        kept = [name for name in arrays if name not in ("weights", "B") and "bias" not in name]
+    else:
+        kept = [name for name in arrays if not (layout.forget_bias and name in ("b", "bias"))]
+    assert all(np.array_equal(back[name], arrays[name]) for name in kept)
+
+
+@pytest.mark.parametrize("layout", [name for name, layout in LAYOUTS.items() if layout.biases == "two"])
+@given(**sizes)
+def test_two_biases_are_summed_and_each_has_the_gradient_of_the_sum(layout, e, u, seed):
+    layout = LAYOUTS[layout]
+    first = to_framework(parameters(e, u, seed), layout)
+    both = gradients_from_framework(first, layout, units=u)
+    assert sorted(set(both) - set(GRADIENTS)) == sorted(layout.twins)
+    assert all(not both[twin].any() for twin in layout.twins)
+    rng = np.random.default_rng(seed)
+    arrays = {name: rng.standard_normal(array.shape) for name, array in first.items()}
+    gradients = gradients_from_framework(arrays, layout, units=u)
+    summed = from_framework(arrays, layout, units=u)
+    for twin, name in layout.twins.items():
+        assert np.array_equal(gradients[name] + gradients[twin], summed[name.removeprefix("d")])
+        assert not np.array_equal(gradients[name], gradients[twin])
+
+
+@every_layout
+def test_a_layouts_gate_order_is_where_its_gates_are(layout):
+    """One marked gate shows up in the u entries that the order says."""
+    e, u = 2, 3
+    for gate in GATES:
+        p = {name: np.full_like(value, float(name.endswith(gate))) for name, value in parameters(e, u).items()}
+        p["bf"] = p["bf"] + layout.forget_bias
+        arrays = to_framework(p, layout)
+        if layout.gates == "by name" or layout.flat:
+            continue
+        block = layout.blocks[0]
+        weights = arrays[block.name].reshape(block.shape(e, u)[block.lead :])
+        axis = {"gates along rows": 0, "gates along columns": 1, "gates on an axis of their own": 1}[block.form]
+        lines = np.moveaxis(weights, axis, 0).reshape(4, -1)
+        assert [bool(line.all()) for line in lines] == [gate == g for g in layout.gates]
+
+
+@every_layout
+@given(e=st.integers(2, 6), u=st.integers(2, 6))
+def test_a_layout_is_recognized_by_names_and_shapes(layout, e, u):
+    shapes = layout.shapes(e, u)
+    found, prefix = recognize({f"encoder.lstm.{name}": shape for name, shape in shapes.items()}, e, u)
+    assert prefix == "encoder.lstm."
+    # Some frameworks share all names and shapes; then it is the one that comes first.
+    assert found.shapes(e, u) == shapes
+    assert found.gates == layout.gates
+    assert recognize({**shapes, "more.weight": (e, u)}, e, u) is None
+
+
+def test_unknown_names_are_told_by_shapes():
+    e, u = 5, 7
+    assert from_shapes({"i2h": (4 * u, e), "h2h": (4 * u, u), "c": (4 * u,)}, e, u, "figo").gates == "figo"
+    apart = {f"{kind}_{gate}": shape for gate in "ifco" for kind, shape in (("W", (u, e)), ("R", (u, u)), ("b", (u,)))}
+    layout = from_shapes(apart, e, u)
+    assert {block.name: block.kinds[0] + block.gates for block in layout.blocks}["R_c"] == "Vg"
+    assert {block.form for block in layout.blocks if block.name[0] in "WR"} == {"gates along rows"}
+    assert from_shapes({"a": (4 * u, e), "b": (4 * u, u)}, e, u) is None
+    assert from_shapes({"a": (4 * u, e), "b": (4 * u, u), "c": (3, 3)}, e, u) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.pop("weight_hh_l0"), "weight_hh_l0 is missing, expected (4u, u) = (12, 3)"),
+        (
+            lambda a: a.update(weight_hh_l0=np.ones((12, 4))),
+            "weight_hh_l0 has shape (12, 4), expected (4u, u) = (12, 3)",
+        ),
+        (lambda a: a.update(bias_ih_l0=np.ones((1, 12))), "bias_ih_l0 has shape (1, 12), expected (4u,) = (12,)"),
+        (lambda a: a.update(more=np.ones(2)), "more is none of layout torch's arrays, weight_ih_l0"),
+        (
+            lambda a: a.update(weight_ih_l0=np.ones((12, 2), int)),
+            "weight_ih_l0 has dtype int64, expected floating point",
+        ),
+        (lambda a: a.update(weight_ih_l0=np.ones((12, 2), "f")), "arrays of one dtype expected"),
+        (lambda a: a.update(weight_hr_l0=np.ones((1, 3))), "weight_hr_l0 holds a projection (proj_size)"),
+        (lambda a: a.update(weight_ih_l0=np.ones(24)), "weight_ih_l0 has shape (24,), expected (4u, e)"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_what_is_expected(change, words):
+    arrays = to_framework(parameters(2, 3), "torch")
+    change(arrays)
+    with pytest.raises(LayoutError) as raised:
+        from_framework(arrays, "torch")
+    assert words in str(raised.value)
+
+
+def test_an_unknown_layout_and_a_flat_one_without_units():
+    with pytest.raises(LayoutError, match=r"there is no layout 'troch'.*did you mean 'torch'"):
+        find_layout("troch")
+    flat = to_framework(parameters(2, 3), "cudnn")
+    with pytest.raises(LayoutError, match="does not tell u"):
+        from_framework(flat, "cudnn")
+    with pytest.raises(LayoutError, match="weights has shape"):
+        from_framework({"weights": flat["weights"][1:]}, "cudnn", units=3)
+
+
+def stack(prefix="", layers=2, e=2, u=3):
+    """Return the arrays of a bidirectional torch.nn.LSTM of some layers."""
+    arrays = {}
+    for layer in range(layers):
+        for k, suffix in enumerate(("", "_reverse")):
+            one = to_framework(parameters(e if layer == 0 else 2 * u, u, seed=2 * layer + k), "torch")
+            arrays |= {f"{prefix}{n.removesuffix('_l0')}_l{layer}{suffix}": a for n, a in one.items()}
+    return arrays
+
+
+@pytest.mark.parametrize("prefix", ["", "encoder.lstm."])
+@pytest.mark.parametrize("target", ["onnx", "keras", "flax", "torch", "openvino", "named"])
+def test_layers_and_directions_are_converted_there_and_back(prefix, target):
+    arrays = stack(prefix)
+    there, told = convert(arrays, LAYOUTS["torch"], LAYOUTS[target])
+    assert len(told) == 4
+    back, _ = convert(there, LAYOUTS[target], LAYOUTS["torch"])
+    assert sorted(back) == sorted(arrays)
+    assert all(np.array_equal(back[name], arrays[name]) for name in arrays)
+    if target == "onnx":
+        assert there[f"{prefix}W"].shape == (2, 12, 2)
+        assert there[f"{prefix}l1.W"].shape == (2, 12, 6)
+
+
+def test_one_module_of_a_model_is_converted_and_strangers_are_refused():
+    model = stack("encoder.lstm.", 1) | {"embedding.weight": np.ones((4, 2)), "head.bias": np.ones(3)}
+    with pytest.raises(WeightsError, match=r"no LSTM in layout torch: embedding.weight, head.bias; .*--module encoder"):
+        convert(model, LAYOUTS["torch"], LAYOUTS["onnx"])
+    arrays, _ = convert(model, LAYOUTS["torch"], LAYOUTS["onnx"], module="encoder.lstm")
+    assert sorted(arrays) == ["encoder.lstm.B", "encoder.lstm.R", "encoder.lstm.W"]
+    with pytest.raises(WeightsError, match=r"begins with decoder\., expected one of embedding, encoder.lstm, head"):
+        convert(model, LAYOUTS["torch"], LAYOUTS["onnx"], module="decoder")
+    with pytest.raises(WeightsError, match="no LSTM in layout keras here, expected arrays named kernel"):
+        convert(stack(), LAYOUTS["keras"], LAYOUTS["onnx"])
+
+
+def test_missing_biases_are_zero_only_where_that_is_said():
+    arrays = {name: a for name, a in to_framework(parameters(2, 3), "torch").items() if "bias" not in name}
+    with pytest.raises(WeightsError, match=r"bias_ih_l0 is missing, expected \(4u,\) = \(12,\).*--no-bias"):
+        convert(arrays, LAYOUTS["torch"], LAYOUTS["onnx"])
+    found, _ = convert(arrays, LAYOUTS["torch"], LAYOUTS["onnx"], bias=False)
+    assert not found["B"].any()
+    with pytest.raises(WeightsError, match="weight_hh_l0 is missing"):
+        convert({"weight_ih_l0": arrays["weight_ih_l0"]}, LAYOUTS["torch"], LAYOUTS["onnx"], bias=False)
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-W", "error", "-m", "checks", "convert", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+
+
+def test_the_command_converts_a_file(tmp_path):
+    p = parameters(2, 3, dtype="float32")
+    write_arrays(tmp_path / "weights.npz", to_framework(p, "torch"))
+    found = run("--from", "torch", "--to", "onnx", "weights.npz", "out.npz", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "LSTM layer 0: input size 2, 3 units, float32\n  W (1, 12, 2)" in found.stdout
+    back = from_framework(read_arrays(tmp_path / "out.npz"), "onnx")
+    assert all(np.array_equal(back[name], p[name]) and back[name].dtype == "float32" for name in PARAMETERS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npz", "weights.npz"]
+    assert "haiku (from documentation)" in run("--layouts", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--from", "troch", "--to", "onnx", "w.npz", "o.npz"), "there is no layout 'troch'"),
+        (("--from", "keras", "--to", "onnx", "w.npz", "o.npz"), "there is no LSTM in layout keras here"),
+        (("--from", "torch", "--to", "onnx", "no.npz", "o.npz"), "there is no file no.npz"),
+        (("--from", "torch", "--to", "onnx", "w.npz", "o.txt"), "o.txt ends in '.txt', expected .npz or .safetensors"),
+        (("--from", "torch", "--to", "onnx", "w.npz", "no/o.npz"), "cannot be written: No such file or directory"),
+        (("--from", "torch", "--to", "onnx", "broken.npz", "o.npz"), "broken.npz is no npz file"),
+        (("--from", "torch", "--to", "onnx", "cut.npz", "o.npz"), "cut.npz cannot be read as npz"),
+        (("--from", "torch", "--to", "onnx", "pickled.npz", "o.npz"), "pickled.npz cannot be read as npz: ValueError"),
+    ],
+)
+def test_what_cannot_be_converted_is_exit_2_and_leaves_all_as_it_was(tmp_path, arguments, words):
+    write_arrays(tmp_path / "w.npz", to_framework(parameters(2, 3), "torch"))
+    whole = (tmp_path / "w.npz").read_bytes()
+    (tmp_path / "broken.npz").write_bytes(b"nothing")
+    (tmp_path / "cut.npz").write_bytes(whole[:100] + b"\xff" * 60 + whole[160:])
+    np.savez(tmp_path / "pickled.npz", weight_ih_l0=np.array([print], dtype=object))
+    (tmp_path / "o.npz").write_bytes(b"before")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    found = run(*arguments, cwd=tmp_path)
+    assert found.returncode == 2
+    assert words in found.stderr
+    assert "Traceback" not in found.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_safetensors_there_and_back(tmp_path):
+    pytest.importorskip("safetensors")
+    p = parameters(2, 3)
+    write_arrays(tmp_path / "w.safetensors", to_framework(p, "keras"))
+    assert run("--from", "keras", "--to", "torch", "w.safetensors", "o.safetensors", cwd=tmp_path).returncode == 0
+    back = from_framework(read_arrays(tmp_path / "o.safetensors"), "torch")
+    assert all(np.array_equal(back[name], p[name]) for name in PARAMETERS)
+    (tmp_path / "w.safetensors").write_bytes(b"nothing at all")
+    found = run("--from", "keras", "--to", "torch", "w.safetensors", "o.safetensors", cwd=tmp_path)
+    assert found.returncode == 2
+    assert "w.safetensors cannot be read as safetensors" in found.stderr
