@@ -66,10 +66,10 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
                 return Outcome(outputs)
             stage = "pullback"
             given: dict[str, Any] = {"dh": dh[:, -1] if np.ndim(h) == 2 and not sequences else dh, "dCn": arrays.dCn}
-            given["dhn"] = arrays.dhn if dhn_apart else None
-            handed = {name: None if value is None else value.copy() for name, value in given.items()}
-            gradients = pullback(handed["dh"], handed["dCn"], handed["dhn"])
-            written = tuple(k for k, v in given.items() if v is not None and v.tobytes() != handed[k].tobytes())
+            given |= {"dhn": arrays.dhn} if dhn_apart else {}
+            handed = {name: value.copy() for name, value in given.items()}
+            gradients = pullback(handed["dh"], handed["dCn"], handed.get("dhn"))
+            written = tuple(name for name, value in given.items() if value.tobytes() != handed[name].tobytes())
         if not isinstance(gradients, Mapping):
             raise ContractError(f"the pullback returned a {type(gradients).__name__}, expected gradients by name")
         values = outputs | {str(name): to_numpy(value) for name, value in gradients.items() if name not in OUTPUTS}

@@ -79,7 +79,10 @@ def test_a_wrong_layer_fails_names_the_tensor_and_its_rerun_fails_too(folder):
         ("things.py:Other", "is a class without compute_shapes"),
         ("things.py:layer", "is a LSTM, expected a layer class or a function"),
         ("things.py:number", "is a int, expected a layer class or a function"),
-        ("nothing", "names nothing, expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, or torch"),
+        (
+            "nothing",
+            "names nothing, expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or torch, flax",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_had_is_exit_2_with_the_reason(folder, target, words):
