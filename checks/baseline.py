@@ -32,12 +32,8 @@ class BaselineError(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What a target did: the claims it passed at least once, and its use of the tolerance by dtype and group."""
-
-    claims: tuple[str, ...] = ()
-    use: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+Uses = Mapping[str, Mapping[str, float]]
+"""Of one target: for each dtype and each group ("dUf", "regime x10") the use of the tolerance, in root mean square."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Baseline:
     settings : dict
         What the examples were drawn from, by the keys of the configuration.
     targets : dict
-        A Standing for each target.
+        Its uses of the tolerance for each target.
     caught : tuple of str or None
         Ids of the catalogued faults that were caught; None where that was not judged.
     fault_settings : dict
@@ -61,7 +57,7 @@ class Baseline:
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    targets: Mapping[str, Standing] = field(default_factory=dict)
+    targets: Mapping[str, Uses] = field(default_factory=dict)
     caught: tuple[str, ...] | None = None
     fault_settings: Mapping[str, Any] = field(default_factory=dict)
     speed_settings: Mapping[str, Any] = field(default_factory=dict)
@@ -148,13 +144,9 @@ def _from_json(content: dict[str, Any]) -> Baseline:
     if set(content) != {"schema", "settings", "targets", "faults", "speed"}:
         raise ValueError(f"keys {', '.join(sorted(content))}")
     targets = {
-        name: Standing(
-            tuple(_text(claim) for claim in value["claims"]),
-            {
-                dtype: {group: _number(use, 0) for group, use in groups.items()}
-                for dtype, groups in value["use"].items()
-            },
-        )
+        name: {
+            dtype: {group: _number(use, 0) for group, use in groups.items()} for dtype, groups in value["use"].items()
+        }
         for name, value in content["targets"].items()
     }
     faults, speed = content["faults"], content["speed"]
@@ -201,13 +193,12 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         "settings": dict(baseline.settings),
         "targets": {
             name: {
-                "claims": list(standing.claims),
                 "use": {
                     dtype: {group: float(f"{use:.4g}") for group, use in groups.items()}
-                    for dtype, groups in standing.use.items()
-                },
+                    for dtype, groups in uses.items()
+                }
             }
-            for name, standing in sorted(baseline.targets.items())
+            for name, uses in sorted(baseline.targets.items())
         },
         "faults": {
             "settings": dict(baseline.fault_settings),

@@ -374,8 +374,8 @@ baseline = "{baseline}"
 [tool.lstm-checks.accuracy]     # use of the tolerance, against the baseline; this table away: not judged
 factor = {factor:g}
 
-# [tool.lstm-checks.faults]     # share of the catalogued faults that examples like these catch
-# score = 1.0
+[tool.lstm-checks.faults]       # share of the catalogued LSTM bugs that examples like these catch
+score = 1.0
 # examples = 60
 
 [tool.lstm-checks.speed]        # time of a target as a multiple of another's, against the baseline

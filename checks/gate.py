@@ -22,7 +22,7 @@ from checks.baseline import (
     UPDATE,
     Baseline,
     BaselineError,
-    Standing,
+    Uses,
     expect_same,
     fault_settings_of,
     read_baseline,
@@ -34,7 +34,7 @@ from checks.baseline import (
 )
 from checks.bench import Shift, looks_alpha, shift_between
 from checks.config import GateConfig, Speed, read_config
-from checks.judge import JobError, Jobs
+from checks.judge import REGIME, JobError, Jobs
 
 NONE = "(none)"
 RETAKE_AFTER = 2.0  # seconds, for a passing disturbance to pass
@@ -241,7 +241,7 @@ def _judge_answers(
     findings: list[Finding] = []
     notes: list[str] = []
     new = Baseline(settings=settings_of(config))
-    standings: dict[str, Standing] = {}
+    standings: dict[str, dict[str, Any]] = {}
     for (what, target, dtype), future in answers.items():
         subject = f"{target} {dtype}".strip()
         try:
@@ -260,13 +260,10 @@ def _judge_answers(
             if answer["unsupported"]:
                 notes.append(f"{subject} does not support {', '.join(answer['unsupported'])}")
             if finding.outcome is Outcome.PASS:
-                passed = [name for name, counts in answer["claims"].items() if counts.get("pass")]
-                known = standings.get(target, Standing())
-                claims = tuple(sorted({*known.claims, *(f"{dtype} {name}" for name in passed)}))
-                standings[target] = Standing(claims, {**known.use, dtype: answer["use"]})
+                standings.setdefault(target, {})[dtype] = answer["use"]
                 if old is not None and config.accuracy is not None:
                     was = old.targets[target]
-                    findings.append(_judge_accuracy(subject, dtype, standings[target], was, config.accuracy.factor))
+                    findings.append(_judge_accuracy(subject, dtype, answer["use"], was, config.accuracy.factor))
     return findings, replace(new, targets=standings), notes
 
 
@@ -310,15 +307,15 @@ def _judge_vectors(subject: str, answer: Mapping[str, Any]) -> Finding:
     return Finding("vectors", subject, outcome, summary or "no vectors")
 
 
-def _judge_accuracy(subject: str, dtype: str, now: Standing, was: Standing, factor: float) -> Finding:
-    """Return what is said of a target's use of its tolerance, and of what it no longer passes, against the baseline."""
-    lost = [c for c in was.claims if c.startswith(f"{dtype} ") and c not in now.claims]
-    if lost:
-        message = f"judged in the baseline, and now in no example: {', '.join(lost)}"
-        changes = tuple(Change(claim, "passed", "not judged") for claim in lost)
-        return Finding("accuracy", subject, Outcome.REGRESSION, message, changes=changes)
-    uses, earlier = now.use[dtype], was.use.get(dtype, {})
+def _judge_accuracy(subject: str, dtype: str, uses: Mapping[str, float], was: Uses, factor: float) -> Finding:
+    """Return what is said of a target's use of its tolerance, and of what it no longer gives, against the baseline."""
+    earlier = was.get(dtype, {})
     gone = sorted(set(earlier) - set(uses))
+    lost = [group for group in gone if not group.startswith(REGIME)]
+    if lost:
+        message = f"right in the baseline, and now judged in no example: {', '.join(lost)}"
+        changes = tuple(Change(group, "judged", "not judged") for group in lost)
+        return Finding("accuracy", subject, Outcome.REGRESSION, message, changes=changes)
     if gone or not earlier:
         what = ", ".join(gone) if gone else f"{dtype}: the baseline has no figures of it"
         return Finding("accuracy", subject, Outcome.UNJUDGED, f"nothing to compare in {what}")
@@ -492,9 +489,8 @@ def _flat(baseline: Baseline | None) -> dict[str, str]:
     if baseline is None:
         return {}
     found = {key: str(value) for key, value in baseline.settings.items()}
-    for target, standing in baseline.targets.items():
-        found |= {f"{target} {claim}": "passed" for claim in standing.claims}
-        for dtype, groups in standing.use.items():
+    for target, uses in baseline.targets.items():
+        for dtype, groups in uses.items():
             found |= {f"{target} {dtype} {g}, use of the tolerance": _percent(use) for g, use in groups.items()}
     found |= {f"fault {fault}": "caught" for fault in baseline.caught or ()}
     for machine, cases in baseline.machines.items():

@@ -20,6 +20,9 @@ from checks.cases import Case
 from checks.contract import GRADIENTS, OUTPUTS
 from checks.targets import TargetError, load_target
 
+REGIME = "regime "
+"""What the name of a group of examples begins with; those of tensors do not."""
+
 
 class JobError(Exception):
     """A judgement that could not be made: the message says why."""
@@ -167,7 +170,7 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
                     uses.setdefault(claim.name, []).append(claim.use)
             worst = example.worst
             if worst is not None and worst.verdict is Verdict.PASS:
-                uses.setdefault(f"regime {example.case.regime}", []).append(worst.use)
+                uses.setdefault(REGIME + example.case.regime, []).append(worst.use)
     found["failed"] = [n for n, counts in found["claims"].items() if counts.get("fail") and n not in OF_HARNESS]
     found["use"] = {group: (sum(u * u for u in values) / len(values)) ** 0.5 for group, values in uses.items()}
     return found

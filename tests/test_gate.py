@@ -132,7 +132,7 @@ KEYS = ("dtypes", "examples", "seeds", "max-dims", "regimes", "claims", "max-unj
 @given(st.sampled_from(KEYS), st.data())
 def test_any_misspelt_key_is_found_in_its_line_and_the_right_one_named(tmp_path_factory, key, data):
     at = data.draw(st.integers(0, len(key) - 1))
-    letter = data.draw(st.sampled_from("qwxz"))
+    letter = data.draw(st.sampled_from("qwz"))
     misspelt = data.draw(st.sampled_from([key[:at] + letter + key[at:], key[:at] + letter + key[at + 1 :]]))
     before = data.draw(st.integers(0, 5))
     text = '[tool.lstm-checks]\ntargets = ["a:b"]\n' + "# comment\n" * before + f"{misspelt} = 1\n"
@@ -152,7 +152,7 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
     config = read_config(folder / "pyproject.toml")
     assert config.speed is not None
     default = GateConfig(targets=("lstm_fast:LSTM",), root=folder.resolve())
-    assert replace(config, speed=None, accuracy=None) == default
+    assert replace(config, speed=None, accuracy=None, faults=None) == default
     assert (config.speed.margin, config.speed.limit) == (tolerance.SPEED_MARGIN, tolerance.SPEED_LIMIT)
     text = (folder / "pyproject.toml").read_text()
     assert text.startswith("[project]\nname = 'mine'\n\n[tool.lstm-checks]\n")
@@ -163,10 +163,14 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
 
 def test_every_line_of_the_first_configuration_that_is_commented_out_is_right(tmp_path):
     _, text = initialize(tmp_path / "pyproject.toml")
-    whole = text.replace("# [tool", "[tool").replace("# score", "score").replace("# examples", "examples")
-    whole = whole.replace("# max-dims", "max-dims").replace("# regimes", "regimes").replace("# claims", "claims")
+    whole = (
+        text.replace("# examples", "examples")
+        .replace("# max-dims", "max-dims")
+        .replace("# regimes", "regimes")
+        .replace("# claims", "claims")
+    )
     config = read(tmp_path, whole)
-    assert config.faults is not None
+    assert config.faults == FaultScore(1.0, 60)
     assert config.claims == ("h", "dX")
 
 
@@ -301,9 +305,9 @@ CANNOT_JUDGE = {
     "no JSON": (baseline("{"), "is not JSON"),
     "another form": (baseline('{"schema": "lstm-checks/baseline/0"}'), "expected 'lstm-checks/baseline/1'"),
     "another file": (baseline("[1, 2]"), "is of the form 'list'"),
-    "a damaged one": (baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {}}})), "is damaged (KeyError: 'claims')"),
+    "a damaged one": (baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {}}})), "is damaged (KeyError: 'use')"),
     "not a number": (
-        baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"claims": [], "use": {"f": {"g": math.nan}}}}})),
+        baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": math.nan}}}}})),
         "nan for a number",
     ),
     "of other settings": (baseline(json.dumps(GOOD_BASELINE)), "was taken with dtypes = None, the configuration says"),
@@ -490,6 +494,21 @@ def test_more_rounds_are_taken_until_the_verdict_is_certain(seed):
         assert tuple(taken) == tolerance.SPEED_LOOKS
 
 
+LACKS = """
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    def forward(self, X):
+        return super().forward(X)
+"""
+
+
+def test_a_target_that_no_longer_gives_something_is_a_regression(with_baseline):
+    (with_baseline / "mine.py").write_text(LACKS)
+    found = run(with_baseline, expect=1)
+    assert "right in the baseline, and now judged in no example: dC0, dh0" in found.stdout
+    assert "note: mine.py:LSTM float64 does not support initial states, dh0, dC0" in found.stdout
+
+
 def test_so_few_rounds_that_nothing_is_certain_have_no_bounds():
     found = shift_between([9.0], [0.0], looks_alpha(1))
     assert (found.low, found.high) == (0.0, math.inf)
@@ -497,10 +516,9 @@ def test_so_few_rounds_that_nothing_is_certain_have_no_bounds():
 
 def test_a_baseline_comes_back_as_it_was_written(tmp_path):
     config_, path = GateConfig(targets=("a:b",)), tmp_path / "b.json"
-    standing = gate.Standing(("float64 h",), {"float64": {"h": 0.125}})
     written = gate.Baseline(
         gate.settings_of(config_),
-        {"a:b": standing},
+        {"a:b": {"float64": {"h": 0.125}}},
         ("carry",),
         {"examples": 3},
         {"than": "c:d"},
@@ -537,7 +555,6 @@ def test_a_lower_fault_score_is_a_regression(answer, before, outcome, words):
 
 
 def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_says_which(tmp_path):
-    pytest.importorskip("checks.faults.catalogue")
     settings = GateConfig(targets=("lstm_ref:LSTM",), faults=FaultScore(1.0, 6), max_dims=(1, 1, 1, 1), root=tmp_path)
     (job,) = (job for (what, _, _), job in gate.jobs_of(settings).items() if what == "faults")
     answer = Jobs(tmp_path, 200).run(job)
@@ -581,7 +598,7 @@ def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_
         assert found.returncode == 0, script + found.stdout + found.stderr
         if "--init" in script:  # as it is, but quicker
             config_ = (folder / "pyproject.toml").read_text().replace("examples = 60", "examples = 6")
-            config_ = config_.replace("lstm_fast:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.speed]")[0]
+            config_ = config_.replace("lstm_fast:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.faults]")[0]
             (folder / "pyproject.toml").write_text(config_.replace("vectors = true", "vectors = false"))
     assert json.loads((folder / "gate.json").read_text())["exit_code"] == 0
     (python,) = re.findall(r"```python\n(.*?)```", text, re.S)
