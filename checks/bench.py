@@ -59,13 +59,13 @@ def time_round(target: Target, than: Target, case: Case, seconds: float) -> floa
     while len(ratios) < LEAST_PAIRS or time.perf_counter() < end:
         # Each goes first every other time, so that what a call leaves in the caches favours neither.
         first, second = calls if len(ratios) % 2 else calls[::-1]
-        times = _taken(first), _taken(second)
+        times = taken(first), taken(second)
         mine, theirs = times if len(ratios) % 2 else times[::-1]
         ratios.append(math.log(mine / theirs))
     return float(np.median(ratios))
 
 
-def _taken(call: Callable[[], None]) -> float:
+def taken(call: Callable[[], None]) -> float:
     """Return the seconds that a call takes: of the processor, or on the wall if it waits."""
     waits, wall, used = _voluntary_waits(), time.perf_counter(), time.process_time()
     call()

@@ -199,8 +199,9 @@ def _judge(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, ...
         answers = {name: pool.submit(jobs.run, job) for name, job in jobs_of(config).items()}
         findings, new, notes = _judge_answers(config, old, answers)
         if config.speed is not None:
+            timed = tuple(f"{target} " for target in (config.speed.target, config.speed.than))
             failed = [f for f in findings if f.what == "verify" and f.outcome is not Outcome.PASS]
-            wrong = [f for f in failed if f.subject.split()[0] in (config.speed.target, config.speed.than)]
+            wrong = [f for f in failed if f.subject.startswith(timed)]
             finding, rounds, more = judge_speed(config.speed, jobs, old, bool(wrong))
             findings.append(finding)
             notes += more
@@ -366,7 +367,7 @@ def judge_speed(
             rounds.extend_to(tolerance.SPEED_BASELINE_ROUNDS)
             shown = ", ".join(f"{_ratio(values)} on {case}" for case, values in rounds.found.items())
             return Finding("speed", subject, Outcome.PASS, f"time ratio {shown}"), rounds.result(), []
-        before, slack, notes = _times_before(old)
+        before, slack, notes = times_before(old)
         return (*_compare_speed(subject, speed, rounds, before, slack, lambda: Rounds(speed, jobs)), notes)
     except JobError as error:
         return Finding("speed", subject, Outcome.UNJUDGED, str(error)), {}, []
@@ -394,7 +395,7 @@ class Rounds:
         return {case: tuple(values) for case, values in self.found.items()}
 
 
-def _times_before(old: Baseline) -> tuple[Mapping[str, Sequence[float]], float, list[str]]:
+def times_before(old: Baseline) -> tuple[Mapping[str, Sequence[float]], float, list[str]]:
     """Return the baseline's rounds for this machine with the factor 1, or those of another with a larger one."""
     here = this_machine()
     if here in old.machines:

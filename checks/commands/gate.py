@@ -69,8 +69,8 @@ def _judge(options: argparse.Namespace) -> int:
     from checks import gate
     from checks.report.gate import annotations, render_gate
 
+    _write_reports(options, _unfinished())
     config = gate.read_config(options.config)
-    _write_reports(options, _unfinished(config))
     with _terminated_as_interrupted():
         if options.update_baseline:
             with _writing(str(config.baseline_path)):
@@ -89,12 +89,12 @@ def _judge(options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def _unfinished(config: Any) -> Any:
+def _unfinished() -> Any:
     """Return the report that stands until there is one, should the gate be killed."""
     from checks.gate import Finding, GateReport, Outcome
 
     finding = Finding("gate", "", Outcome.UNJUDGED, "the gate did not come to an end")
-    return GateReport((finding,), config.baseline_path, 0.0)
+    return GateReport((finding,), Path(), 0.0)
 
 
 def _write_reports(options: argparse.Namespace, report: Any) -> None:
