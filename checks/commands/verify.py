@@ -40,6 +40,9 @@ def add(commands: Any) -> None:
         action="store_true",
         help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
     )
+    parser.add_argument(
+        "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
+    )
     common.add_output(parser)
 
 
@@ -66,7 +69,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
         found = explain(target, found)
     exit_code = _case_exit_code(found)
     common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
-    common.say(text.render_case(options.target, found), options, exit_code)
+    common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
     return exit_code
 
 
@@ -106,7 +109,10 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
     common.save_json(options.json, lambda: report_to_json(report))
-    common.say(text.render_report(report), options, report.exit_code)
+    shown = text.render_report(report)
+    if options.diff and report.failure is not None:
+        shown += text.render_diff(report.failure)
+    common.say(shown, options, report.exit_code)
     return report.exit_code
 
 
