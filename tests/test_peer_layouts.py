@@ -21,7 +21,7 @@ BY_TARGET = {"torch", "keras", "onnx", "flax", "equinox"}
 
 
 def assert_passes(target, dtype="float64"):
-    report = verify_case(target, Case(*CASE.dims, dtype=dtype, seed=3), properties=())
+    report = verify_case(target, Case(*CASE.dims, dtype=dtype, seed=3), thorough=False)
     assert report.verdict is Verdict.PASS, [claim.discrepancy for claim in report.failures]
     for name in ("h", "Cn", "dUf", "dVi", "dbg", "dbo", "dX", "dh0", "dC0"):
         assert report.claim(name).verdict is Verdict.PASS, name
