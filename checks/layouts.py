@@ -194,11 +194,15 @@ def _stacked(gates: str, form: str, U: str, V: str, b: str = "", b2: str = "", l
     return (*blocks, *([Block(b2, (SECOND,), gates, bias, lead)] if b2 else []))
 
 
-_LINEN = (
-    *(Block(f"i{gate}.kernel", ("U",), gate, COLUMNS) for gate in "ifgo"),
-    *(Block(f"h{gate}.kernel", ("V",), gate, COLUMNS) for gate in "ifgo"),
-    *(Block(f"h{gate}.bias", ("b",), gate, VECTOR) for gate in "ifgo"),
-)
+def _apart(forget: str) -> tuple[Block, ...]:
+    """Return the blocks of Flax's cells that keep each gate apart; in one of them `if` may not be a name."""
+    return (
+        *(Block(f"{forget if gate == 'f' else 'i' + gate}.kernel", ("U",), gate, COLUMNS) for gate in "ifgo"),
+        *(Block(f"h{gate}.kernel", ("V",), gate, COLUMNS) for gate in "ifgo"),
+        *(Block(f"h{gate}.bias", ("b",), gate, VECTOR) for gate in "ifgo"),
+    )
+
+
 _PEEPHOLES = {"P": "peephole weights (order i o f)"}
 
 LAYOUTS: dict[str, Layout] = {
@@ -248,7 +252,8 @@ LAYOUTS: dict[str, Layout] = {
             refused=_PEEPHOLES,
             directions=True,
         ),
-        Layout("flax-linen", "flax.linen.LSTMCell, OptimizedLSTMCell; flax.nnx.LSTMCell", _LINEN, "C, h", PROVEN),
+        Layout("flax-linen", "flax.linen.LSTMCell, OptimizedLSTMCell", _apart("if"), "C (m, u), h (m, u)", PROVEN),
+        Layout("flax-cell", "flax.nnx.LSTMCell", _apart("if_"), "C (m, u), h (m, u)", PROVEN),
         Layout(
             "flax",
             "flax.nnx.OptimizedLSTMCell",
@@ -268,7 +273,7 @@ LAYOUTS: dict[str, Layout] = {
             "haiku.LSTM",
             (Block("w", ("U", "V"), "igfo", COLUMNS), Block("b", ("b",), "igfo", VECTOR)),
             "h (m, u), C (m, u)",
-            DOCUMENTED,
+            PROVEN,
             forget_bias=1.0,
         ),
         Layout(
@@ -283,7 +288,7 @@ LAYOUTS: dict[str, Layout] = {
             "tinygrad.nn.LSTMCell",
             _stacked("ifgo", ROWS, "weight_ih", "weight_hh", "bias_ih", "bias_hh"),
             "h (m, u), C (m, u)",
-            DOCUMENTED,
+            PROVEN,
         ),
         Layout(
             "cudnn",

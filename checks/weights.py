@@ -4,9 +4,7 @@ A file may hold several LSTMs: the modules of a model, a module's layers and dir
 names and converted by itself; an array that belongs to none is refused, unless one module is asked for.
 """
 
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from checks.files import replacing
 from checks.layouts import Layout, LayoutError, from_framework, to_framework
 
 SUFFIXES = (".npz", ".safetensors")
@@ -77,27 +76,18 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save = _safetensors("save_file") if _suffix(path) == ".safetensors" else None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with replacing(path) as temporary:
+            if save is not None:
+                save(contiguous, temporary)
+            else:
+                _save_npz(temporary, contiguous)
     except OSError as error:
         raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if save is None:
-                # As a mapping: a keyword would clash with an array named `file`.
-                _save_npz(file, contiguous)
-        if save is not None:
-            save(contiguous, temporary)
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
-def _save_npz(file: Any, arrays: Mapping[str, Any]) -> None:
+def _save_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write an npz file; by hand, as `np.savez` takes the names as keywords and so not every one."""
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)

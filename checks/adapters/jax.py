@@ -36,8 +36,10 @@ class VJP:
 
     def evaluator(self, run: Run) -> common.Evaluate:
         """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
-        forward = _Compiled(run)
-        backward = _Compiled(lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0])
+        forward = jax.jit(run, compiler_options=COMPILER_OPTIONS)
+        backward = jax.jit(
+            lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0], compiler_options=COMPILER_OPTIONS
+        )
 
         @with_x64
         def evaluate(arrays: Mapping[str, Any]) -> Any:
@@ -47,7 +49,6 @@ class VJP:
             @with_x64
             def pullback(dh: Any, dCn: Any) -> dict[str, Any]:
                 cotangents = (dh, None if found[1] is None else dCn)
-                # What the pullback of another dtype gets is JAX's to refuse.
                 gradients = backward(kept, cotangents)
                 return {name: np.array(gradient) for name, gradient in gradients.items()}
 
@@ -58,37 +59,16 @@ class VJP:
     @staticmethod
     @with_x64
     def look(run: Run, arrays: Mapping[str, Any]) -> Any:
-        """Return the shapes and dtypes of the outputs; the outputs where only running tells."""
-        try:
-            return jax.eval_shape(run, dict(arrays))
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
-            return run(arrays)
-
-
-class _Compiled:
-    """A function compiled for each shape; run as it is, operation by operation, where it cannot be."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.compiled: Callable[..., Any] = jax.jit(function, compiler_options=COMPILER_OPTIONS)
-
-    def __call__(self, *arguments: Any) -> Any:
-        try:
-            return self.compiled(*arguments)
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
-            self.compiled = self.function
-            return self.function(*arguments)
+        """Return the shapes and dtypes of the outputs."""
+        return jax.eval_shape(run, dict(arrays))
 
 
 def function_target(function: Callable[..., Any], name: str, states: bool) -> Target | None:
     """Return the target of a JAX function, (p, X, h0, C0) or (p, X) to h and Cn; None if it is none."""
     p, inputs = common.probe_arrays()
     values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
-    found = common.attempt(lambda: jax.eval_shape(function, *values[: 4 if states else 2]))
-    if found is None:
-        found = common.attempt(function, *values[: 4 if states else 2])
-    h, _ = common.outputs(found)
-    if not isinstance(h, jax.Array | jax.ShapeDtypeStruct):
+    found = common.attempt(function, *values[: 4 if states else 2])
+    if not isinstance(common.outputs(found)[0], jax.Array):
         return None
     form = Form(function) if states else Form(lambda weights, X, h0, C0: function(weights, X), NO_STATES)
     return common.target_of(name, "JAX function", (LAYOUTS["named"], ""), [form], VJP(), named=True)

@@ -11,7 +11,7 @@ from checks import tolerance
 from checks.calling import Outcome
 from checks.cases import REGIMES, Case
 from checks.compare import Claim, Discrepancy, Verdict, differing_digits
-from checks.contract import CN, DCN, STATES, Target
+from checks.contract import CN, DCN, GRADIENTS, STATES, Target
 from checks.oracles import Expected
 from checks.properties import relations
 from checks.properties.noise import EVERY, BrokenAnswerError, OwnExpected, checked
@@ -42,6 +42,8 @@ class Property:
         The property passes where one entry at least is compared to this share of itself.
     plain_cell : bool
         Whether it holds of the plain LSTM cell alone, and not of variants.
+    of_gradients : bool
+        Whether it is about gradients alone, so that a target without any cannot be asked.
     """
 
     relation: Callable[[Example], list[Compared]]
@@ -49,19 +51,20 @@ class Property:
     needs: tuple[str, ...] = ()
     resolution: float = tolerance.PROPERTY_RESOLUTION
     plain_cell: bool = False
+    of_gradients: bool = False
 
 
 ALL: dict[str, Property] = {
     "batch permutation": Property(relations.batch_permutation, lambda c: c.m > 1),
     "batch split": Property(relations.batch_split, lambda c: c.m > 1),
     "unit permutation": Property(relations.unit_permutation, lambda c: c.u > 1),
-    "linearity": Property(relations.linearity),
+    "linearity": Property(relations.linearity, of_gradients=True),
     "causality": Property(relations.causality, lambda c: c.s > 1 and c.sequences),
     "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0")),
     "sign symmetry": Property(relations.sign_symmetry, plain_cell=True),
     "zero weights": Property(relations.zero_weights, plain_cell=True),
-    "zero cotangent": Property(relations.zero_cotangent),
-    "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE),
+    "zero cotangent": Property(relations.zero_cotangent, of_gradients=True),
+    "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True),
 }
 NAMES = tuple(ALL)
 """All properties. Those in `GENERAL` hold of any recurrent layer whose samples and whose units are alike: one with
@@ -108,6 +111,8 @@ def _claim(name: str, example: Example) -> Claim:
     lacking = [need for need in found.needs if need in example.target.lacks]
     if lacking:
         return Claim(name, Verdict.UNSUPPORTED, reason=f"the target lacks {', '.join(lacking)}")
+    if found.of_gradients and set(GRADIENTS) <= example.target.lacks:
+        return Claim(name, Verdict.UNSUPPORTED, reason="the target has no gradients")
     if not found.at_stake(example.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:
