@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_fast.compiled import Kernels, kernels_for
 from lstm_fast.workspace import Tile, Workspace
 
 __all__ = ["local_derivatives", "run_backward"]
@@ -86,32 +87,74 @@ def run_backward(
 
 def _run_tile(tile: Tile, dX: np.ndarray) -> None:
     """Run one tile from the last step to the first, a chunk at a time; dX (w, s, e)."""
-    matmul, multiply, add, copyto = np.matmul, np.multiply, np.add, np.copyto
-    local = tile.local
-    assert local is not None
-    dh_, dC_, dC_carried = tile.scratch
-    # Where only the last step's h was returned, the others have no cotangent of their own.
-    dA_steps: list[np.ndarray | None] = [None] * (tile.steps - len(tile.dA))
-    dA_steps.extend(tile.dA)
-    for last in range(tile.steps, 0, -len(local)):
-        first = max(0, last - len(local))
-        count = last - first
-        local_derivatives(tile, first, last, local[:count])
-        # From the later chunk: tile.dh is overwritten at this chunk's first step; dC was set aside.
-        dh, dC = tile.dh, dC_carried
-        for dA, (do_dC, dC_part, brackets, dC_next), (dk, into, left, right, blocks, dh_next) in zip(
-            reversed(dA_steps[first:last]),
-            reversed(tile.local_steps[:count]),
-            reversed(tile.product_steps(first, last)),
-            strict=True,
-        ):
-            total = dh if dA is None else add(dA, dh, dh_)
-            multiply(do_dC, total, do_dC)
-            add(dC, dC_part, dC_)
-            multiply(brackets, dC_, brackets)
-            if into is not None:
-                copyto(into, dk)
-            matmul(left, right, blocks)
-            dh, dC = dh_next, dC_next
-        dC_carried[...] = dC
+    assert tile.local is not None
+    kernels = kernels_for(tile.C.dtype)
+    chunk = len(tile.local)
+    for last in range(tile.steps, 0, -chunk):
+        first = max(0, last - chunk)
+        if kernels is None:
+            _run_chunk(tile, first, last)
+        else:
+            _run_chunk_compiled(tile, first, last, kernels)
         tile.finish_chunk(first, last, dX)
+
+
+def _cotangents(tile: Tile, first: int, last: int) -> list[np.ndarray | None]:
+    """Return dA of steps `first` to `last` - 1; None where A has no such step."""
+    if len(tile.dA) == tile.steps:
+        return list(tile.dA[first:last])
+    last_only = tile.dA[0] if last == tile.steps else None
+    return [None] * (last - first - 1) + [last_only]
+
+
+def _run_chunk(tile: Tile, first: int, last: int) -> None:
+    """Run the steps from `last` - 1 to `first`."""
+    matmul, multiply, add, copyto = np.matmul, np.multiply, np.add, np.copyto
+    dh_, dC_, dC_carried = tile.scratch
+    count = last - first
+    assert tile.local is not None
+    local_derivatives(tile, first, last, tile.local[:count])
+    # From the later chunk: tile.dh is overwritten at this chunk's first step; dC was set aside.
+    dh, dC = tile.dh, dC_carried
+    for dA, (do_dC, dC_part, brackets, dC_next), (dk, into, left, right, blocks, dh_next) in zip(
+        reversed(_cotangents(tile, first, last)),
+        reversed(tile.local_steps[:count]),
+        reversed(tile.product_steps(first, last)),
+        strict=True,
+    ):
+        total = dh if dA is None else add(dA, dh, dh_)
+        multiply(do_dC, total, do_dC)
+        add(dC, dC_part, dC_)
+        multiply(brackets, dC_, brackets)
+        if into is not None:
+            copyto(into, dk)
+        matmul(left, right, blocks)
+        dh, dC = dh_next, dC_next
+    dC_carried[...] = dC
+
+
+def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
+    """Do the same with one compiled call between the products."""
+    matmul, copyto, step_back = np.matmul, np.copyto, kernels.backward
+    assert tile.local is not None
+    dks = tile.local[:, 1:5]
+    nothing, _, dC = tile.scratch.reshape(3, -1)
+    nothing.fill(0.0)
+    slots, dh = tile.slots.reshape(-1), tile.dh
+    cotangents, products = _cotangents(tile, first, last), tile.product_steps(first, last)
+    for k in reversed(range(last - first)):
+        dA, t = cotangents[k], first + k
+        dk, into, left, right, blocks, dh_next = products[k]
+        step_back(
+            slots,
+            tile.C[t].reshape(-1),
+            nothing if dA is None else dA.reshape(-1),
+            dh.reshape(-1),
+            dC,
+            dks[k].reshape(-1),
+            t,
+        )
+        if into is not None:
+            copyto(into, dk)
+        matmul(left, right, blocks)
+        dh = dh_next

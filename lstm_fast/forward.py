@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_fast.compiled import kernels_for
 from lstm_fast.workspace import CHUNK, Tile, Workspace
 
 __all__ = ["run_forward"]
@@ -76,6 +77,17 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
     half = np.array(0.5, tile.slots.dtype)
     products, linear = tile.products, tile.linear
     kept, written = products
+    kernels = kernels_for(tile.slots.dtype)
+    if kernels is not None:
+        finish, slots, unit = kernels.forward, tile.slots.reshape(-1), tile.C[0].reshape(-1)
+        for t in range(first, last):
+            left, right, blocks, gates, *_, memory, o, C, h = tile.forward_steps[t]
+            matmul(left, right, blocks)
+            tanh(linear, gates)
+            finish(slots, unit, t)
+            tanh(memory, C)
+            multiply(o, C, h)
+        return
     for left, right, blocks, gates, sigmoids, fi, Cg, memory, o, C, h in tile.forward_steps[first:last]:
         matmul(left, right, blocks)
         tanh(linear, gates)
