@@ -135,26 +135,20 @@ def _run_chunk(tile: Tile, first: int, last: int) -> None:
 
 def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
     """Do the same with one compiled call between the products."""
-    matmul, copyto, step_back = np.matmul, np.copyto, kernels.backward
+    matmul, step_back = np.matmul, kernels.step_back
     assert tile.local is not None
-    dks = tile.local[:, 1:5]
     nothing, _, dC = tile.scratch.reshape(3, -1)
     nothing.fill(0.0)
-    slots, dh = tile.slots.reshape(-1), tile.dh
+    slots, dh = tile.slots.reshape(-1), tile.dh.reshape(-1)
     cotangents, products = _cotangents(tile, first, last), tile.product_steps(first, last)
     for k in reversed(range(last - first)):
-        dA, t = cotangents[k], first + k
+        dA, C = cotangents[k], tile.C[first + k].reshape(-1)
         dk, into, left, right, blocks, dh_next = products[k]
-        step_back(
-            slots,
-            tile.C[t].reshape(-1),
-            nothing if dA is None else dA.reshape(-1),
-            dh.reshape(-1),
-            dC,
-            dks[k].reshape(-1),
-            t,
-        )
-        if into is not None:
-            copyto(into, dk)
+        flat = dk.reshape(-1)
+        if into is None:
+            step_back(slots, C, nothing if dA is None else dA.reshape(-1), dh, dC, flat, flat, first + k, 0, 0, 0)
+        else:  # `left` has the rows that `into` is a view of
+            rows = left.reshape(-1)
+            step_back(slots, C, nothing if dA is None else dA.reshape(-1), dh, dC, flat, rows, first + k, *tile.unit)
         matmul(left, right, blocks)
-        dh = dh_next
+        dh = dh_next.reshape(-1)

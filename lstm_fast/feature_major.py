@@ -44,7 +44,7 @@ def block_rows(rows: int, inner: int, columns: int) -> int:
 class FeatureTile(Tile):
     """A tile whose units are (u, w); see this module's heading."""
 
-    _views = Tile._views | {"weights", "weights_back", "linear_blocks", "dK", "local_dK", "back_steps"}
+    _views = Tile._views | {"weights", "states", "weights_back", "linear_blocks", "dK", "local_dK", "back_steps"}
 
     def __init__(self, first: int, last: int, steps: int, e: int, u: int, dtype: np.dtype) -> None:
         w = last - first
@@ -52,13 +52,14 @@ class FeatureTile(Tile):
         self.columns = aligned_empty((steps + 1, u + e + 1, w), dtype)
         self.columns.fill(0.0)
         self.columns[:, -1] = 1.0
+        self.state_rows = 1, 1, u * w, self.columns[0].size
 
     def fold(self, array: np.ndarray) -> np.ndarray:
         return np.moveaxis(array, 0, -1)
 
     def cut(self, weights: np.ndarray) -> None:
         u, columns = self.u, self.columns
-        self.weights = weights
+        self.weights, self.states = weights, columns
         self.x = columns[:-1, u:-1].transpose(2, 0, 1)
         self.hp, self.h = columns[:-1, :u], columns[1:, :u]
         # The product's last block may be padded.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lstm_fast.compiled import kernels_for
+from lstm_fast.compiled import Kernels, kernels_for
 from lstm_fast.workspace import CHUNK, Tile, Workspace
 
 __all__ = ["run_forward"]
@@ -55,6 +55,7 @@ def run_forward(
 def _run_tile(tile: Tile, X: np.ndarray, A: np.ndarray) -> None:
     """Run the steps of one tile, a chunk at a time; X (w, s, e), A (w, s, u) or (w, u)."""
     s = X.shape[1]
+    kernels = kernels_for(tile.slots.dtype)
     chunk = min(tile.steps, max(1, CHUNK // (tile.u * len(X))))
     for start in range(0, s, chunk):
         count = min(chunk, s - start)
@@ -63,7 +64,10 @@ def _run_tile(tile: Tile, X: np.ndarray, A: np.ndarray) -> None:
             tile.hp[0] = tile.h[chunk - 1]
             tile.slots[0] = tile.memory[chunk - 1]
         tile.x[:, here : here + count] = X[:, start : start + count]
-        _run_steps(tile, here, here + count)
+        if kernels is None:
+            _run_steps(tile, here, here + count)
+        else:
+            _run_steps_compiled(tile, here, here + count, kernels)
         if A.ndim == 3:
             tile.fold(A[:, start : start + count])[...] = tile.h[here : here + count]
     if A.ndim == 2:
@@ -77,17 +81,6 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
     half = np.array(0.5, tile.slots.dtype)
     products, linear = tile.products, tile.linear
     kept, written = products
-    kernels = kernels_for(tile.slots.dtype)
-    if kernels is not None:
-        finish, slots, unit = kernels.forward, tile.slots.reshape(-1), tile.C[0].reshape(-1)
-        for t in range(first, last):
-            left, right, blocks, gates, *_, memory, o, C, h = tile.forward_steps[t]
-            matmul(left, right, blocks)
-            tanh(linear, gates)
-            finish(slots, unit, t)
-            tanh(memory, C)
-            multiply(o, C, h)
-        return
     for left, right, blocks, gates, sigmoids, fi, Cg, memory, o, C, h in tile.forward_steps[first:last]:
         matmul(left, right, blocks)
         tanh(linear, gates)
@@ -97,3 +90,18 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
         add(kept, written, memory)
         tanh(memory, C)
         multiply(o, C, h)
+
+
+def _run_steps_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
+    """Do the same with two compiled calls instead of five of NumPy's."""
+    matmul, tanh, linear = np.matmul, np.tanh, tile.linear
+    finish_gates, emit_state, _ = kernels
+    slots, C_flat, states = (array.reshape(-1) for array in (tile.slots, tile.C, tile.states))
+    size, where = tile.C[0].size, tile.state_rows
+    for t in range(first, last):
+        left, right, blocks, gates, *_, memory, _, C, _ = tile.forward_steps[t]
+        matmul(left, right, blocks)
+        tanh(linear, gates)
+        finish_gates(slots, t, size)
+        tanh(memory, C)
+        emit_state(slots, C_flat, states, t, *where)

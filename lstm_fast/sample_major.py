@@ -44,7 +44,7 @@ def block_columns(columns: int, inner: int, samples: int) -> int | None:
 class SampleTile(Tile):
     """A tile whose units are (n, w, r); see this module's heading."""
 
-    _views = Tile._views | {"weights", "Vt", "Ut", "back_steps"}
+    _views = Tile._views | {"weights", "states", "Vt", "Ut", "back_steps"}
 
     def __init__(self, first: int, last: int, steps: int, e: int, u: int, block: int, dtype: np.dtype) -> None:
         w = last - first
@@ -52,6 +52,7 @@ class SampleTile(Tile):
         self.rows = aligned_empty((steps + 1, w, u + e + 1), dtype)
         self.rows.fill(0.0)
         self.rows[:, :, -1] = 1.0
+        self.state_rows = (*self.unit, u + e + 1)
 
     def fold(self, array: np.ndarray) -> np.ndarray:
         n, _, r = self.unit
@@ -59,7 +60,7 @@ class SampleTile(Tile):
 
     def cut(self, weights: np.ndarray) -> None:
         u, rows = self.u, self.rows
-        self.weights = weights
+        self.weights, self.states = weights, rows
         self.x = rows[:-1, :, u:-1].transpose(1, 0, 2)
         states = self.fold(rows[:, :, :u].transpose(1, 0, 2))
         self.hp, self.h = states[:-1], states[1:]

@@ -93,6 +93,11 @@ class Tile(ABC):
         (steps, *unit): h before and after each step, the memory after it.
     step_slots : numpy.ndarray
         (steps, 5, *unit): C_{t-1}, g, f, i, o.
+    states : numpy.ndarray
+        (steps + 1, ...): where h, x and 1 of each step are kept.
+    state_rows : tuple of int
+        n, w, r and the length of a row: h is n r numbers at the beginning of each of w rows, and a
+        unit is (n, w, r).
     linear : numpy.ndarray
         (4, *unit): where a step's product lands, in cache; tanh moves it to the slots.
     dh : numpy.ndarray
@@ -110,6 +115,8 @@ class Tile(ABC):
     hp: np.ndarray
     h: np.ndarray
     linear: np.ndarray
+    states: np.ndarray
+    state_rows: tuple[int, int, int, int]
     dh: np.ndarray
 
     def __init__(
