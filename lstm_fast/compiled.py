@@ -22,7 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Kernels", "kernels_for"]
+__all__ = ["SWITCH", "Kernels", "kernels_for"]
+
+#: The environment variable that, set to 0, switches these loops off.
+SWITCH = "LSTM_FAST_COMPILED"
 
 
 class Kernels(NamedTuple):
@@ -35,7 +38,7 @@ class Kernels(NamedTuple):
 
 def kernels_for(dtype: np.dtype) -> Kernels | None:
     """Return the compiled functions; None if there is no Numba or it is switched off."""
-    if os.environ.get("LSTM_FAST_COMPILED", "") == "0":
+    if os.environ.get(SWITCH) == "0":
         return None
     return _compile(dtype.char)
 

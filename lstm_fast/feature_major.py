@@ -150,6 +150,7 @@ class FeatureMajor(Workspace):
                 tile.cut_backward(self.weights_back, part.reshape(4 * u, s, -1))
 
     def pack_weights(self, W: np.ndarray) -> None:
+        """Copy W (K, 4u) into the forward product's blocks, with the columns of f, i, o halved."""
         scaled, packed = self.scaled, self._weights
         np.multiply(W, self.scale, out=scaled[:, : W.shape[1]])
         # Moved as pieces of r numbers: a few times faster than number by number.
@@ -158,6 +159,7 @@ class FeatureMajor(Workspace):
         self.back_packed = False
 
     def pack_weights_back(self) -> None:
+        """Fill the backward product's blocks from the weights that the forward pass used."""
         back, scaled = self._weights_back, self.scaled
         if self.back_packed:
             return
@@ -194,6 +196,7 @@ class FeatureMajor(Workspace):
         return segments
 
     def sum_gradients(self) -> np.ndarray:
+        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
         dK = self.dK
         assert dK is not None
         dW = np.empty((self.gathered.shape[0], dK.shape[0]), self.dtype)

@@ -134,12 +134,14 @@ class SampleMajor(Workspace):
                 tile.cut_backward((self.Vt, self.Ut))
 
     def pack_weights(self, W: np.ndarray) -> None:
+        """Copy W (K, 4u) into the forward product's blocks, with the columns of f, i, o halved."""
         blocks, K, r = self.weights.shape
         by_block = W.reshape(K, blocks, r).transpose(1, 0, 2)
         np.multiply(by_block, self.scale.reshape(blocks, 1, r), out=self.weights)
         self.back_packed = False
 
     def pack_weights_back(self) -> None:
+        """Fill the backward product's blocks from the weights that the forward pass used."""
         if self.back_packed:
             return
         blocks, K, r = self.weights.shape
@@ -163,6 +165,7 @@ class SampleMajor(Workspace):
             tile.allocate_backward(sequences)
 
     def sum_gradients(self) -> np.ndarray:
+        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
         dW = np.empty((self.weights.shape[1], 4 * self.shape[3]), self.dtype)
         for k, tile in enumerate(self.tiles):
             rows = tile.rows[:-1].reshape(-1, dW.shape[0])
