@@ -102,9 +102,8 @@ def _run_tile(tile: Tile, dX: np.ndarray) -> None:
 def _cotangents(tile: Tile, first: int, last: int) -> list[np.ndarray | None]:
     """Return dA of steps `first` to `last` - 1; None where A has no such step."""
     if len(tile.dA) == tile.steps:
-        return list(tile.dA[first:last])
-    last_only = tile.dA[0] if last == tile.steps else None
-    return [None] * (last - first - 1) + [last_only]
+        return [*tile.dA[first:last]]
+    return [*[None] * (last - first - 1), tile.dA[0] if last == tile.steps else None]
 
 
 def _run_chunk(tile: Tile, first: int, last: int) -> None:

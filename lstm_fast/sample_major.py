@@ -52,7 +52,7 @@ class SampleTile(Tile):
         self.rows = aligned_empty((steps + 1, w, u + e + 1), dtype)
         self.rows.fill(0.0)
         self.rows[:, :, -1] = 1.0
-        self.state_rows = (*self.unit, u + e + 1)
+        self.state_rows = u // block, w, block, u + e + 1
 
     def fold(self, array: np.ndarray) -> np.ndarray:
         n, _, r = self.unit
