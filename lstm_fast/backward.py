@@ -133,21 +133,21 @@ def _run_chunk(tile: Tile, first: int, last: int) -> None:
 
 
 def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
-    """Do the same with one compiled call between the products."""
+    """Do the same with one compiled call between the products; its arrays are flat."""
     matmul, step_back = np.matmul, kernels.step_back
     assert tile.local is not None
+    slots, size = tile.slots.reshape(-1), tile.C[0].size
+    C, dA = tile.C.reshape(-1, size), tile.dA.reshape(-1, size)
+    dk = tile.local.reshape(len(tile.local), -1)[:, size : 5 * size]
+    rows, passed, shape = tile.flat_steps(first, last)
+    products = tile.product_steps(first, last)
     nothing, _, dC = tile.scratch.reshape(3, -1)
     nothing.fill(0.0)
-    slots, dh = tile.slots.reshape(-1), tile.dh.reshape(-1)
-    cotangents, products = _cotangents(tile, first, last), tile.product_steps(first, last)
+    without = tile.steps - len(dA)  # the steps whose h was not returned
+    dh = tile.dh.reshape(-1)
     for k in reversed(range(last - first)):
-        dA, C = cotangents[k], tile.C[first + k].reshape(-1)
-        dk, into, left, right, blocks, dh_next = products[k]
-        flat = dk.reshape(-1)
-        if into is None:
-            step_back(slots, C, nothing if dA is None else dA.reshape(-1), dh, dC, flat, flat, first + k, 0, 0, 0)
-        else:  # `left` has the rows that `into` is a view of
-            rows = left.reshape(-1)
-            step_back(slots, C, nothing if dA is None else dA.reshape(-1), dh, dC, flat, rows, first + k, *tile.unit)
+        t = first + k
+        step_back(slots, C[t], dA[t - without] if t >= without else nothing, dh, dC, dk[k], rows[k], t, *shape)
+        _, _, left, right, blocks, _ = products[k]
         matmul(left, right, blocks)
-        dh = dh_next.reshape(-1)
+        dh = passed[k]

@@ -90,6 +90,10 @@ class FeatureTile(Tile):
     def product_steps(self, first: int, last: int) -> Sequence[tuple[Any, ...]]:
         return self.back_steps[: last - first]
 
+    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
+        passed = [*self.back.reshape(len(self.back), -1)[:, : self.C[0].size]]
+        return passed, passed, (0, 0, 0)
+
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         count, u = last - first, self.u
         self.dK[:, first:last] = self.local_dK[:count].transpose(1, 0, 2)

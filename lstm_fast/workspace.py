@@ -188,6 +188,13 @@ class Tile(ABC):
         """
 
     @abstractmethod
+    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
+        """Return what :func:`lstm_fast.compiled.step_back` needs to know of steps `first` to `last` - 1.
+
+        Each step's `rows` and the dh that its product makes, flat; and n, w, r, zeros if rows are not written.
+        """
+
+    @abstractmethod
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         """Store dk of steps `first` to `last` - 1 in dK if it is not there; fill their dX (w, s, e)."""
 
