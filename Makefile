@@ -28,7 +28,8 @@ help: ## say what there is
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, EpyNN and python-flint, and lstm-checks verify torch'
-	@echo 'make bench    time lstm_fast against PyTorch, e.g. make bench BENCH="--dtype float64 --points 0 1 2"'
+	@echo 'make bench    time lstm_fast against the others and write docs/benchmarks.md (10 minutes);'
+	@echo '              less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
 	@echo 'make clean    remove $(VENV) and all caches'
 	@echo
 	@echo 'Each installs what it needs into $(VENV) first. Variables:'
@@ -58,8 +59,8 @@ peers: $(VENV)/.peers
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 
-bench: $(VENV)/.torch
-	$(bin)/python benchmarks/bench_layers.py $(BENCH)
+bench: $(VENV)/.bench
+	$(bin)/python -m benchmarks.bench_layers $(BENCH)
 
 # Each file says that something has been installed, since pyproject.toml last changed.
 $(VENV)/.test: pyproject.toml
@@ -90,6 +91,11 @@ $(VENV)/.peers: $(VENV)/.torch
 	@echo 'Installing $(EPYNN) and $(FLINT) into $(VENV) ...'
 	@$(pip) --no-deps '$(EPYNN)'
 	@$(pip) '$(FLINT)'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.peers
+	@echo 'Installing Numba and matplotlib into $(VENV) ...'
+	@$(pip) -e '.[bench]'
 	@touch $@
 
 clean:

@@ -1,8 +1,9 @@
 """A fused LSTM in NumPy: two products a step, everything else in bulk; gradients by hand.
 
 Import ``LSTM`` for the layer. The four ``lstm_*`` functions work on any layer with EpyNN's dicts.
-How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.workspace` (buffers),
-:mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations).
+How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.workspace` (buffers) with
+:mod:`lstm_fast.feature_major` and :mod:`lstm_fast.sample_major` (products),
+:mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations), :mod:`lstm_fast.compiled` (optional).
 """
 
 from lstm_fast.initialization import orthogonal, xavier

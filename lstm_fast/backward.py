@@ -21,22 +21,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_fast.compiled import Kernels, kernels_for
 from lstm_fast.workspace import Tile, Workspace
 
-__all__ = ["local_derivatives", "pack_weights_back", "run_backward", "sum_gradients"]
-
-
-def pack_weights_back(workspace: Workspace) -> None:
-    """Fill the row blocks of [V; U] from the weights that the forward pass used."""
-    back, scaled = workspace._weights_back, workspace.scaled
-    if workspace.back_packed:
-        return
-    assert back is not None
-    columns, rows = back.shape[1:]  # 4u, r
-    for j in range(rows):  # row j of every block
-        source = scaled[j:-1:rows, :columns]
-        np.divide(source, workspace.scale, out=back[: len(source), :, j])
-    workspace.back_packed = True
+__all__ = ["local_derivatives", "run_backward"]
 
 
 def local_derivatives(tile: Tile, first: int, last: int, out: np.ndarray) -> None:
@@ -87,63 +75,79 @@ def run_backward(
     def run(tile: Tile) -> None:
         """Load the cotangents and run the steps."""
         part = slice(tile.first, tile.last)
-        if dA.ndim == 3:
-            tile.dA[...] = dA[part].transpose(1, 2, 0)
-        else:
-            tile.dA[0] = dA[part].T
-        tile.back[0, : tile.u] = 0.0 if dhn is None else dhn[part].T
-        tile.scratch[2] = 0.0 if dCn is None else dCn[part].T
-        _run_tile(tile, workspace.weights_back, dX[part])
-        dh0[part] = tile.back[0, : tile.u].T
-        dC0[part] = tile.scratch[2].T
+        tile.dA[...] = tile.fold(dA[part])
+        tile.dh[...] = 0.0 if dhn is None else tile.fold(dhn[part])
+        tile.scratch[2] = 0.0 if dCn is None else tile.fold(dCn[part])
+        _run_tile(tile, dX[part])
+        tile.fold(dh0[part])[...] = tile.dh
+        tile.fold(dC0[part])[...] = tile.scratch[2]
 
     workspace.for_each_tile(run)
 
 
-def _run_tile(tile: Tile, weights: np.ndarray, dX: np.ndarray) -> None:
+def _run_tile(tile: Tile, dX: np.ndarray) -> None:
     """Run one tile from the last step to the first, a chunk at a time; dX (w, s, e)."""
-    matmul, multiply, add = np.matmul, np.multiply, np.add
-    local, u = tile.local, tile.u
-    assert local is not None
-    dh_, dC_, dC_carried = tile.scratch
-    # Where only the last step's h was returned, the others have no cotangent of their own.
-    dA_steps: list[np.ndarray | None] = [None] * (tile.steps - len(tile.dA))
-    dA_steps.extend(tile.dA)
-    for last in range(tile.steps, 0, -len(local)):
-        first = max(0, last - len(local))
-        count = last - first
-        local_derivatives(tile, first, last, local[:count])
-        # From the later chunk: back[0] is free until this chunk's first step; dC was set aside.
-        dh, dC = tile.back[0, :u], dC_carried
-        for dA, (do_dC, dC_part, brackets, dk, blocks, dh_next, dC_next) in zip(
-            reversed(dA_steps[first:last]), reversed(tile.backward_steps[:count]), strict=True
-        ):
-            total = dh if dA is None else add(dA, dh, dh_)
-            multiply(do_dC, total, do_dC)
-            add(dC, dC_part, dC_)
-            multiply(brackets, dC_, brackets)
-            matmul(weights, dk, blocks)
-            dh, dC = dh_next, dC_next
-        dC_carried[...] = dC
-        tile.dK[:, first:last] = tile.local_dK[:count].transpose(1, 0, 2)
-        dX[:, first:last] = tile.back[:count, u : u + tile.e].transpose(2, 0, 1)
-
-
-def sum_gradients(workspace: Workspace) -> np.ndarray:
-    """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
-    dK = workspace.dK
-    assert dK is not None
-    dW = np.empty((workspace.gathered.shape[0], dK.shape[0]), workspace.dtype)
-    done = 0
-    for tile, first, last, count in workspace.gradient_segments():
-        # The columns c_t side by side, (K, steps w), as dK has them.
-        gathered = workspace.gathered[:, :count]
-        columns = tile.columns[first:last].transpose(1, 0, 2)
-        gathered.reshape(columns.shape)[...] = columns
-        dK_part = dK[:, done : done + count].T
-        if done == 0:
-            np.matmul(gathered, dK_part, out=dW)
+    assert tile.local is not None
+    kernels = kernels_for(tile.C.dtype)
+    chunk = len(tile.local)
+    for last in range(tile.steps, 0, -chunk):
+        first = max(0, last - chunk)
+        if kernels is None:
+            _run_chunk(tile, first, last)
         else:
-            dW += np.matmul(gathered, dK_part, out=workspace.partial)
-        done += count
-    return dW
+            _run_chunk_compiled(tile, first, last, kernels)
+        tile.finish_chunk(first, last, dX)
+
+
+def _cotangents(tile: Tile, first: int, last: int) -> list[np.ndarray | None]:
+    """Return dA of steps `first` to `last` - 1; None where A has no such step."""
+    if len(tile.dA) == tile.steps:
+        return [*tile.dA[first:last]]
+    return [*[None] * (last - first - 1), tile.dA[0] if last == tile.steps else None]
+
+
+def _run_chunk(tile: Tile, first: int, last: int) -> None:
+    """Run the steps from `last` - 1 to `first`."""
+    matmul, multiply, add, copyto = np.matmul, np.multiply, np.add, np.copyto
+    dh_, dC_, dC_carried = tile.scratch
+    count = last - first
+    assert tile.local is not None
+    local_derivatives(tile, first, last, tile.local[:count])
+    # From the later chunk: tile.dh is overwritten at this chunk's first step; dC was set aside.
+    dh, dC = tile.dh, dC_carried
+    for dA, (do_dC, dC_part, brackets, dC_next), (dk, into, left, right, blocks, dh_next) in zip(
+        reversed(_cotangents(tile, first, last)),
+        reversed(tile.local_steps[:count]),
+        reversed(tile.product_steps(first, last)),
+        strict=True,
+    ):
+        total = dh if dA is None else add(dA, dh, dh_)
+        multiply(do_dC, total, do_dC)
+        add(dC, dC_part, dC_)
+        multiply(brackets, dC_, brackets)
+        if into is not None:
+            copyto(into, dk)
+        matmul(left, right, blocks)
+        dh, dC = dh_next, dC_next
+    dC_carried[...] = dC
+
+
+def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
+    """Do the same with one compiled call between the products; its arrays are flat."""
+    matmul, step_back = np.matmul, kernels.step_back
+    assert tile.local is not None
+    slots, size = tile.slots.reshape(-1), tile.C[0].size
+    C, dA = tile.C.reshape(-1, size), tile.dA.reshape(-1, size)
+    dk = tile.local.reshape(len(tile.local), -1)[:, size : 5 * size]
+    rows, passed, shape = tile.flat_steps(first, last)
+    products = tile.product_steps(first, last)
+    nothing, _, dC = tile.scratch.reshape(3, -1)
+    nothing.fill(0.0)
+    without = tile.steps - len(dA)  # the steps whose h was not returned
+    dh = tile.dh.reshape(-1)
+    for k in reversed(range(last - first)):
+        t = first + k
+        step_back(slots, C[t], dA[t - without] if t >= without else nothing, dh, dC, dk[k], rows[k], t, *shape)
+        _, _, left, right, blocks, _ = products[k]
+        matmul(left, right, blocks)
+        dh = passed[k]

@@ -86,21 +86,17 @@ class Cache(MutableMapping):
 
 
 def _gather(workspace: Workspace, pick: Callable[[Tile], np.ndarray]) -> np.ndarray:
-    """Return (m, s, n) from each tile's feature-major (s, n, w)."""
-    m, s = workspace.shape[:2]
-    parts = [pick(tile) for tile in workspace.tiles]
-    out = np.empty((m, s, parts[0].shape[1]), workspace.dtype)
-    for tile, part in zip(workspace.tiles, parts, strict=True):
-        out[tile.first : tile.last] = part.transpose(2, 0, 1)
+    """Return (m, s, u) from each tile's units (s, *unit)."""
+    m, s, _, u = workspace.shape
+    out = np.empty((m, s, u), workspace.dtype)
+    for tile in workspace.tiles:
+        tile.fold(out[tile.first : tile.last])[...] = pick(tile)
     return out
 
 
-def _linear(workspace: Workspace, tile: Tile, gate: int) -> np.ndarray:
-    """Return a gate's linear activation (s, u, w), by the products that the forward pass made."""
-    u = tile.u
-    k = np.matmul(workspace.weights, tile.columns[:-1, None])  # (s, blocks, r, w)
-    k = k.reshape(len(k), -1, k.shape[-1])[:, gate * u : (gate + 1) * u]
-    return k / workspace.scale[gate * u]
+def _gather_inputs(workspace: Workspace, pick: Callable[[Tile], np.ndarray]) -> np.ndarray:
+    """Return (m, s, e) from each tile's (w, s, e)."""
+    return np.concatenate([pick(tile) for tile in workspace.tiles])
 
 
 class ForwardCache(Cache):
@@ -124,14 +120,16 @@ class ForwardCache(Cache):
             return self[source][:, 0 if key.endswith("0") else -1].copy()
         if key.endswith("_") and key[0] in GATES:
             gate = GATES.index(key[0])
-            return _gather(workspace, lambda tile: _linear(workspace, tile, gate))
+            scale = workspace.scale[gate * workspace.shape[3]]
+            return _gather(workspace, lambda tile: tile.linear_activations(gate) / scale)
         if key in GATES:
             slot = 1 + GATES.index(key)
             return _gather(workspace, lambda tile: tile.step_slots[:, slot])
         if key == "Cp_":
             return _gather(workspace, lambda tile: tile.step_slots[:, 0])
-        attribute = {"X": "x", "C_": "memory"}.get(key, key)
-        return _gather(workspace, lambda tile: getattr(tile, attribute))
+        if key == "X":
+            return _gather_inputs(workspace, lambda tile: tile.x)
+        return _gather(workspace, lambda tile: getattr(tile, "memory" if key == "C_" else key))
 
 
 class BackwardCache(Cache):
@@ -152,22 +150,21 @@ class BackwardCache(Cache):
         self._workspace, self._sequences = workspace, sequences
 
     def _compute(self, key: str) -> np.ndarray:
-        workspace, u = self._workspace, self._workspace.shape[3]
+        workspace = self._workspace
         if key[1] in GATES:  # df_ and its sisters
-            rows = slice(GATES.index(key[1]) * u, (GATES.index(key[1]) + 1) * u)
-            return _gather(workspace, lambda tile: tile.dK[rows].transpose(1, 0, 2))
+            return _gather(workspace, lambda tile: tile.gate_cotangents(GATES.index(key[1])))
         if key == "dA":
             if self._sequences:
                 return _gather(workspace, lambda tile: tile.dA)
             m, s, _, u = workspace.shape
             dA = np.zeros((m, s, u), workspace.dtype)
             for tile in workspace.tiles:
-                dA[tile.first : tile.last, -1] = tile.dA[0].T
+                tile.fold(dA[tile.first : tile.last, -1])[...] = tile.dA[0]
             return dA
         if key == "dX":
-            return _gather(workspace, lambda tile: self._back(tile)[:, u : u + tile.e])
+            return _gather_inputs(workspace, lambda tile: tile.passed_back()[1])
         if key == "dh":
-            return _gather(workspace, lambda tile: self._back(tile)[:, :u])
+            return _gather(workspace, lambda tile: tile.passed_back()[0])
         if key in ("dhn", "dCn"):
             passed = self["dh" if key == "dhn" else "dC"]
             arriving = np.zeros_like(passed)
@@ -182,24 +179,18 @@ class BackwardCache(Cache):
             return self._memory_cotangents()
         return self["dC_"] * _gather(workspace, lambda tile: tile.step_slots[:, 2])  # dC
 
-    def _back(self, tile: Tile) -> np.ndarray:
-        """Return [V; U] dk of every step, (s, R, w), by the products of the backward pass."""
-        dk = np.ascontiguousarray(tile.dK.transpose(1, 0, 2))[:, None]
-        back = np.matmul(self._workspace.weights_back, dk)
-        return back.reshape(tile.steps, tile.padded, -1)
-
     def _memory_cotangents(self) -> np.ndarray:
         """Return dC_: its recursion once more, given dh_."""
         dh_ = self["dh_"]
         dC_ = np.empty_like(dh_)
         for tile in self._workspace.tiles:
             part = slice(tile.first, tile.last)
-            local = np.empty((tile.steps, 6, *tile.C.shape[1:]), dh_.dtype)
+            arriving, out = tile.fold(dh_[part]), tile.fold(dC_[part])
+            local = np.empty((tile.steps, 6, *tile.unit), dh_.dtype)
             local_derivatives(tile, 0, tile.steps, local)
             final = self._final["dCn"]
-            dC = np.zeros_like(tile.C[0]) if final is None else final[part].T
+            dC = np.zeros_like(tile.C[0]) if final is None else tile.fold(final[part])
             for t in reversed(range(tile.steps)):
-                total = dC + dh_[part, t].T * local[t, 5]
-                dC_[part, t] = total.T
-                dC = total * local[t, 0]
+                out[t] = dC + arriving[t] * local[t, 5]
+                dC = out[t] * local[t, 0]
         return dC_

@@ -15,19 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from lstm_fast.compiled import Kernels, kernels_for
 from lstm_fast.workspace import CHUNK, Tile, Workspace
 
-__all__ = ["pack_weights", "run_forward"]
-
-
-def pack_weights(workspace: Workspace, W: np.ndarray) -> None:
-    """Copy W (K, 4u) into the workspace's row blocks, with the columns of f, i, o halved."""
-    scaled, packed = workspace.scaled, workspace._weights  # (K, blocks r), (blocks, K, r)
-    np.multiply(W, workspace.scale, out=scaled[:, : W.shape[1]])
-    # Moved as pieces of r numbers: a few times faster than number by number.
-    piece = np.dtype((np.void, packed.shape[2] * packed.itemsize))
-    packed.view(piece)[..., 0] = scaled.view(piece).T
-    workspace.back_packed = False
+__all__ = ["run_forward"]
 
 
 def run_forward(
@@ -54,16 +45,17 @@ def run_forward(
     def run(tile: Tile) -> None:
         """Load the initial states and run the steps."""
         part = slice(tile.first, tile.last)
-        tile.hp[0] = 0.0 if h0 is None else h0[part].T
-        tile.slots[0] = 0.0 if C0 is None else C0[part].T
-        _run_tile(tile, workspace.weights, X[part], A[part])
+        tile.hp[0] = 0.0 if h0 is None else tile.fold(h0[part])
+        tile.slots[0] = 0.0 if C0 is None else tile.fold(C0[part])
+        _run_tile(tile, X[part], A[part])
 
     workspace.for_each_tile(run)
 
 
-def _run_tile(tile: Tile, weights: np.ndarray, X: np.ndarray, A: np.ndarray) -> None:
+def _run_tile(tile: Tile, X: np.ndarray, A: np.ndarray) -> None:
     """Run the steps of one tile, a chunk at a time; X (w, s, e), A (w, s, u) or (w, u)."""
     s = X.shape[1]
+    kernels = kernels_for(tile.slots.dtype)
     chunk = min(tile.steps, max(1, CHUNK // (tile.u * len(X))))
     for start in range(0, s, chunk):
         count = min(chunk, s - start)
@@ -71,23 +63,26 @@ def _run_tile(tile: Tile, weights: np.ndarray, X: np.ndarray, A: np.ndarray) -> 
         if here < start:  # they hold one chunk only: carry the state to their beginning
             tile.hp[0] = tile.h[chunk - 1]
             tile.slots[0] = tile.memory[chunk - 1]
-        tile.x[here : here + count] = X[:, start : start + count].transpose(1, 2, 0)
-        _run_steps(tile, weights, here, here + count)
+        tile.x[:, here : here + count] = X[:, start : start + count]
+        if kernels is None:
+            _run_steps(tile, here, here + count)
+        else:
+            _run_steps_compiled(tile, here, here + count, kernels)
         if A.ndim == 3:
-            A[:, start : start + count] = tile.h[here : here + count].transpose(2, 0, 1)
+            tile.fold(A[:, start : start + count])[...] = tile.h[here : here + count]
     if A.ndim == 2:
-        A[...] = tile.h[here + count - 1].T
+        tile.fold(A)[...] = tile.h[here + count - 1]
 
 
-def _run_steps(tile: Tile, weights: np.ndarray, first: int, last: int) -> None:
+def _run_steps(tile: Tile, first: int, last: int) -> None:
     """Run steps `first` to `last` - 1 of the tile's buffers."""
     matmul, tanh, multiply, add = np.matmul, np.tanh, np.multiply, np.add
     # A 0-d array spares each call the conversion of a Python float.
     half = np.array(0.5, tile.slots.dtype)
-    products, linear, blocks = tile.products, tile.linear, tile.linear_blocks
+    products, linear = tile.products, tile.linear
     kept, written = products
-    for column, gates, sigmoids, fi, Cg, memory, o, C, h in tile.forward_steps[first:last]:
-        matmul(weights, column, blocks)
+    for left, right, blocks, gates, sigmoids, fi, Cg, memory, o, C, h in tile.forward_steps[first:last]:
+        matmul(left, right, blocks)
         tanh(linear, gates)
         multiply(sigmoids, half, sigmoids)
         add(sigmoids, half, sigmoids)
@@ -95,3 +90,18 @@ def _run_steps(tile: Tile, weights: np.ndarray, first: int, last: int) -> None:
         add(kept, written, memory)
         tanh(memory, C)
         multiply(o, C, h)
+
+
+def _run_steps_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
+    """Do the same with two compiled calls instead of five of NumPy's."""
+    matmul, tanh, linear = np.matmul, np.tanh, tile.linear
+    finish_gates, emit_state, _ = kernels
+    slots, C_flat, states = (array.reshape(-1) for array in (tile.slots, tile.C, tile.states))
+    size, where = tile.C[0].size, tile.state_rows
+    for t in range(first, last):
+        left, right, blocks, gates, *_, memory, _, C, _ = tile.forward_steps[t]
+        matmul(left, right, blocks)
+        tanh(linear, gates)
+        finish_gates(slots, t, size)
+        tanh(memory, C)
+        emit_state(slots, C_flat, states, t, *where)

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from lstm_fast import parameters
-from lstm_fast.backward import pack_weights_back, run_backward, sum_gradients
+from lstm_fast.backward import run_backward
 from lstm_fast.cache import BackwardCache, Cache, ForwardCache
-from lstm_fast.forward import pack_weights, run_forward
+from lstm_fast.forward import run_forward
 from lstm_fast.initialization import orthogonal
+from lstm_fast.layouts import make_workspace
 from lstm_fast.packing import NoParameters, Parameters, named_views, split
 from lstm_fast.validation import (
     as_input,
@@ -297,7 +298,7 @@ class LSTM:
         A = np.empty((m, s, u) if sequences else (m, u), dtype)
         workspace = self._workspace if keep else self._lean
         if workspace is None or workspace.shape != (m, s, e, u):
-            workspace = Workspace(m, s, e, u, dtype, keep)
+            workspace = make_workspace(m, s, e, u, dtype, keep)
 
         # From here on the state changes.
         workspace.expire_readers()
@@ -307,7 +308,7 @@ class LSTM:
             self._workspace = workspace
         else:
             self._lean = workspace
-        pack_weights(workspace, store.W)
+        workspace.pack_weights(store.W)
         run_forward(workspace, X, h0, C0, A)
         if self.d.get("m") != m or self.d.get("s") != s or self.d.get("e") != e:
             self.d.update(m=m, s=s, e=e)
@@ -362,7 +363,7 @@ class LSTM:
             if self._backward is not None:
                 self._backward.expire()
             self.bc, self._backward = Cache("bc"), None
-            pack_weights_back(workspace)
+            workspace.pack_weights_back()
             run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
             ready = {"dh0": dh0, "dC0": dC0, "dhn": dhn, "dCn": dCn}
             self.bc = self._backward = BackwardCache(workspace, sequences, ready)
@@ -387,7 +388,7 @@ class LSTM:
             return False
         limit = check_clip(self.clip_gradients)
         if self.fc is forward and self.bc is backward and not (forward.edited or backward.edited):
-            dW = sum_gradients(backward._workspace)
+            dW = backward._workspace.sum_gradients()
         else:  # someone has put other arrays into fc or bc, and those count
             dW = np.empty_like(self._store.W)
             views = named_views(dW, "d")

@@ -1,53 +1,48 @@
 """Allocate and cut up the buffers of one problem shape; they are reused while the shape stays.
 
-The batch is processed in tiles of at most 64 samples. All arrays of a tile are feature-major: the
-w samples of the tile run fastest, then the features, then the steps. With K = u + e + 1::
+The batch is processed in tiles of w samples, at most 64. What a step computes for one tile, say one
+gate, is u w numbers: a *unit*. It is stored in one of two orders, each with its own products, in
+:mod:`lstm_fast.feature_major` (for wide tiles) and :mod:`lstm_fast.sample_major` (for narrow ones).
+Both stack their units in the same way::
 
-    columns  (s + 1, K, w)     columns[t] = [h_{t-1}; x_t; 1], the right-hand side of step t
-    slots    (5 s + 1, u, w)   step t owns slots 5t .. 5t + 4:
+    slots    (5 s + 1, unit)   step t owns slots 5t .. 5t + 4:
 
                                C_{t-1} | g_t | f_t | i_t | o_t || C_t | g_{t+1} ...
 
-    C        (s, u, w)         C = tanh(C_), where C_ is the memory in the slots
+    C        (s, unit)         C = tanh(C_), where C_ is the memory in the slots
 
-In the slots every gate is one contiguous block, the memory of a step is written where the next
-step wants it, and three groups of neighbours can each be handled by one NumPy call: the four gates
-(tanh), the three sigmoids (scaling), and (f, i) against (C_{t-1}, g) in C_t = f C_{t-1} + i g.
+Every gate is one contiguous block, the memory of a step is written where the next step wants it,
+and three groups of neighbours can each be handled by one NumPy call: the four gates (tanh), the
+three sigmoids (scaling), and (f, i) against (C_{t-1}, g) in C_t = f C_{t-1} + i g.
 
 The backward pass adds, for a chunk of c steps at a time::
 
-    local    (c, 6, u, w)      f | dg/dC | df/dC | di/dC | do/dh | dC/dh   local derivatives,
+    local    (c, 6, unit)      f | dg/dC | df/dC | di/dC | do/dh | dC/dh   local derivatives,
                                multiplied in place by the cotangents: then
                                dC to t-1 | dg_ | df_ | di_ | do_ | (part of dC_)
-    back     (c, R, w)         [V; U] dk_t: cotangents of h_{t-1} (u rows) and x_t (e rows), padded
 
-and, for all steps, ``dA (s, u, w)`` and ``dK (4u, s m)``, the cotangents of the linear activations,
-laid out for the one product that gives all parameter gradients; a tile owns adjacent columns of it.
+and, for all steps, ``dA (s, unit)`` and dK, the cotangents of the linear activations. Where a
+step's column c_t = [h_{t-1}; x_t; 1] and dK are kept, and in which order, is the layout's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
-from lstm_fast.threads import run_together, workers_for
+from lstm_fast.threads import run_together
 
-__all__ = ["Tile", "Workspace", "aligned_empty"]
-
-#: Samples per tile: the columns of one product. More would not fit the fast path of `block_rows`.
-TILE = 64
+__all__ = ["CHUNK", "SMALL_PRODUCT", "Tile", "Workspace", "aligned_empty", "small_products_pay"]
 
 #: OpenBLAS multiplies without packing its operands while rows * inner * columns is at most this.
 SMALL_PRODUCT = 1_000_000
 
-#: Elements of one feature-major (u, w) array times steps in a chunk: keeps a chunk in L2 cache.
+#: Elements of one unit times steps in a chunk: keeps a chunk in L2 cache.
 CHUNK = 16384
-
-#: Columns of dK, that is samples times steps, per product in the parameters' gradients.
-GRADIENT_COLUMNS = 1024
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -75,46 +70,10 @@ def small_products_pay() -> bool:
     return ("AVX512" in features or "X86_V4" in features) and "openblas" in blas
 
 
-def block_rows(rows: int, inner: int, columns: int) -> int:
-    """Return how many output rows each block of a stacked product should have.
-
-    A product (rows, inner) @ (inner, columns) runs as a stack of small ones, each below
-    `SMALL_PRODUCT`, where OpenBLAS skips the packing that would cost as much as the arithmetic.
-    Its AVX-512 kernel computes 6 rows at a time where there are many columns, and does narrow ones
-    best by 8; hence the preferred sizes. Where even 4 rows are too many, or there is no such path,
-    the whole product in one call is best. The answer need not divide `rows`: blocks are padded.
-    """
-    if columns == 1 or not small_products_pay():
-        return rows
-    limit = SMALL_PRODUCT // (inner * columns)
-    sizes = (12, 6, 4) if columns >= 24 else (8, 6, 4) if columns >= 12 else (32, 16, 8, 4)
-    return next((min(size, rows) for size in sizes if size <= limit), rows)
-
-
-def tile_bounds(m: int, u: int, inner: int) -> tuple[list[tuple[int, int]], int]:
-    """Return the (first, last + 1) samples of each tile, and how many threads should share them.
-
-    Tiles have equal widths, multiples of 16 if there are several. The longer the product's inner
-    dimension, the narrower they are, so that blocks of 6 rows still fit the fast path; beyond its
-    reach there is one tile of all samples, and without it they are wider.
-    """
-    fitting = [w for w in (TILE, 32, 16) if 6 * inner * w <= SMALL_PRODUCT]
-    if fitting and small_products_pay():
-        width, workers = fitting[0], workers_for(m, u)
-    else:  # whole products, to which the BLAS brings its own threads
-        width, workers = (2 * TILE if fitting else m), 1
-    count = -(-m // width)
-    if workers > 1:
-        count = -(-count // workers) * workers
-    width = -(-m // count)
-    if count > 1:
-        width = -(-width // 16) * 16
-    bounds = [(j, min(j + width, m)) for j in range(0, m, width)]
-    return bounds, min(workers, len(bounds))
-
-
-class Tile:
+class Tile(ABC):
     """The buffers of samples `first` to `last` - 1 and the views that each step works on.
+
+    A layout says what a unit is and how it is multiplied by the weights.
 
     Parameters
     ----------
@@ -122,33 +81,71 @@ class Tile:
     steps : int
         How many steps the buffers hold: s, or fewer when nothing is kept for a backward pass.
     e, u : int
-    rows : int
-        Rows of a block in the forward product.
+    unit : tuple of int
+        The shape in which the u w numbers of one gate are stored.
     dtype : numpy.dtype
+
+    Attributes
+    ----------
+    x : numpy.ndarray
+        (w, steps, e): the inputs, seen as the caller passes them.
+    hp, h, memory : numpy.ndarray
+        (steps, *unit): h before and after each step, the memory after it.
+    step_slots : numpy.ndarray
+        (steps, 5, *unit): C_{t-1}, g, f, i, o.
+    states : numpy.ndarray
+        (steps + 1, ...): where h, x and 1 of each step are kept.
+    state_rows : tuple of int
+        n, w, r and the length of a row: h is n r numbers at the beginning of each of w rows, and a
+        unit is (n, w, r).
+    linear : numpy.ndarray
+        (4, *unit): where a step's product lands, in cache; tanh moves it to the slots.
+    dh : numpy.ndarray
+        (*unit): the cotangent of h that enters the last step and, at the end, leaves the first.
+    scratch : numpy.ndarray
+        (3, *unit): dh_, dC_, and dC from chunk to chunk.
     """
 
-    def __init__(self, first: int, last: int, steps: int, e: int, u: int, rows: int, dtype: np.dtype) -> None:
-        w = last - first
-        self.first, self.last, self.steps = first, last, steps
-        self.e, self.u, self.rows = e, u, rows
-        self.columns = aligned_empty((steps + 1, u + e + 1, w), dtype)
-        self.columns.fill(0.0)
-        self.columns[:, -1] = 1.0
-        self.slots = aligned_empty((5 * steps + 1, u, w), dtype)
-        self.C = aligned_empty((steps, u, w), dtype)
-        self.local: np.ndarray | None = None
-        self._cut_forward()
+    #: What `cut` and `cut_backward` make: views do not survive copying and pickling as views.
+    _views: frozenset[str] = frozenset(
+        ["x", "hp", "h", "memory", "step_slots", "linear", "products", "forward_steps", "dh", "local_steps"]
+    )
 
-    def _cut_forward(self) -> None:
-        """Cut the views once, so that the loop over steps does no slicing."""
-        u, w, columns, slots = self.u, self.last - self.first, self.columns, self.slots
-        # Every step's product lands in one small buffer that stays in cache, padding included.
-        self.linear_blocks = aligned_empty((-(-4 * u // self.rows), self.rows, w), slots.dtype)
-        self.linear = self.linear_blocks.reshape(-1, w)[: 4 * u].reshape(4, u, w)
-        self.products = aligned_empty((2, u, w), slots.dtype)  # f C_{t-1} and i g
+    x: np.ndarray
+    hp: np.ndarray
+    h: np.ndarray
+    linear: np.ndarray
+    states: np.ndarray
+    state_rows: tuple[int, int, int, int]
+    dh: np.ndarray
+
+    def __init__(
+        self, first: int, last: int, steps: int, e: int, u: int, unit: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        self.first, self.last, self.steps = first, last, steps
+        self.e, self.u, self.unit = e, u, unit
+        self.slots = aligned_empty((5 * steps + 1, *unit), dtype)
+        self.C = aligned_empty((steps, *unit), dtype)
+        self.local: np.ndarray | None = None
+
+    @abstractmethod
+    def fold(self, array: np.ndarray) -> np.ndarray:
+        """Return a caller's array (w, ..., u) seen as units, (..., *unit); writing goes through."""
+
+    @abstractmethod
+    def cut(self, weights: np.ndarray) -> None:
+        """Cut the forward pass's views once, so that the loop over steps does no slicing."""
+
+    def _cut_steps(self, products: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+        """Cut the forward steps; `products` has each step's left and right factor and its target."""
+        slots = self.slots
+        # (s, 5, unit): C_{t-1}, g, f, i, o; and the memory after each step
+        self.step_slots = slots[:-1].reshape(self.steps, 5, *self.unit)
+        self.memory = slots[5::5]
+        self.products = aligned_empty((2, *self.unit), slots.dtype)  # f C_{t-1} and i g
         self.forward_steps = [
             (
-                columns[t],
+                *products[t],
                 slots[k + 1 : k + 5],  # g, f, i, o
                 slots[k + 2 : k + 5],  # f, i, o
                 slots[k + 2 : k + 4],  # f, i
@@ -156,69 +153,67 @@ class Tile:
                 slots[k + 5],  # C_t
                 slots[k + 4],  # o
                 self.C[t],
-                columns[t + 1, :u],  # h_t
+                self.h[t],
             )
             for t, k in ((t, 5 * t) for t in range(self.steps))
         ]
-        self.x = columns[:-1, u:-1]  # (s, e, w)
-        self.hp = columns[:-1, :u]  # (s, u, w)
-        self.h = columns[1:, :u]  # (s, u, w)
-        # (s, 5, u, w): C_{t-1}, g, f, i, o; and the memory after each step
-        self.step_slots = slots[:-1].reshape(self.steps, 5, u, w)
-        self.memory = slots[5::5]
 
-    def allocate_backward(self, dK: np.ndarray, padded: int, rows: int, sequences: bool) -> None:
-        """Add the backward pass's buffers; dK is this tile's part, (4u, steps, w)."""
-        u, w, dtype = self.u, self.last - self.first, self.C.dtype
-        self.back_rows, self.padded = rows, padded
-        chunk = max(1, min(self.steps, CHUNK // (u * w)))
-        self.dA = aligned_empty((self.steps if sequences else 1, u, w), dtype)
-        self.back = aligned_empty((chunk, padded, w), dtype)
-        self.scratch = aligned_empty((3, u, w), dtype)  # dh_, dC_, dC across chunks
-        self.dK = dK
-        self.local = aligned_empty((chunk, 6, u, w), dtype)
-        self._cut_backward()
+    def allocate_backward(self, sequences: bool) -> None:
+        """Add the backward pass's buffers; a layout adds its own."""
+        dtype = self.C.dtype
+        chunk = max(1, min(self.steps, CHUNK // self.C[0].size))
+        self.dA = aligned_empty((self.steps if sequences else 1, *self.unit), dtype)
+        self.scratch = aligned_empty((3, *self.unit), dtype)
+        self.local = aligned_empty((chunk, 6, *self.unit), dtype)
 
-    def _cut_backward(self) -> None:
-        """Cut the backward pass's views."""
+    def cut_backward(self, weights: Any) -> None:
+        """Cut the backward pass's views; a layout adds its own."""
         assert self.local is not None
-        u, w = self.u, self.last - self.first
-        chunk = self.local.shape[0]
-        self.local_dK = self.local.reshape(chunk, 6 * u, w)[:, u : 5 * u]  # (c, 4u, w)
-        self.backward_steps = [
+        self.local_steps = [
             (
-                self.local[k, 4:6],  # do/dh, dC/dh
-                self.local[k, 5],
-                self.local[k, 0:4],  # f, dg/dC, df/dC, di/dC
-                self.local_dK[k],  # dk, (4u, w)
-                self.back[k].reshape(-1, self.back_rows, w),  # the product's blocks
-                self.back[k, :u],  # cotangent of h_{t-1}
-                self.local[k, 0],  # cotangent of C_{t-1}
+                local[4:6],  # do/dh, dC/dh
+                local[5],
+                local[0:4],  # f, dg/dC, df/dC, di/dC
+                local[0],  # cotangent of C_{t-1}
             )
-            for k in range(chunk)
+            for local in self.local
         ]
 
-    #: What __setstate__ makes anew.
-    _cut_names = frozenset(
-        [
-            "linear",
-            "linear_blocks",
-            "products",
-            "forward_steps",
-            "x",
-            "hp",
-            "h",
-            "step_slots",
-            "memory",
-            "dK",
-            "local_dK",
-            "backward_steps",
-        ]
-    )
+    @abstractmethod
+    def product_steps(self, first: int, last: int) -> Sequence[tuple[Any, ...]]:
+        """Return what turns the dk of steps `first` to `last` - 1 into dh.
+
+        Each step has: dk, where to copy it first (or None), the product's left and right factor
+        and target, and the part of the target that is dh, a unit.
+        """
+
+    @abstractmethod
+    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
+        """Return what :func:`lstm_fast.compiled.step_back` needs to know of steps `first` to `last` - 1.
+
+        Each step's `rows` and the dh that its product makes, flat; and n, w, r, zeros if rows are not written.
+        """
+
+    @abstractmethod
+    def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
+        """Store dk of steps `first` to `last` - 1 in dK if it is not there; fill their dX (w, s, e)."""
+
+    # For the caches, which recompute by the same products what the passes did not keep.
+
+    @abstractmethod
+    def linear_activations(self, gate: int) -> np.ndarray:
+        """Return a gate's product of every step, (steps, *unit); f, i, o come halved."""
+
+    @abstractmethod
+    def gate_cotangents(self, gate: int) -> np.ndarray:
+        """Return a gate's part of dK, (steps, *unit)."""
+
+    @abstractmethod
+    def passed_back(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cotangents of h_{t-1}, (steps, *unit), and x_t, (w, steps, e), of every step."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Views do not survive pickling as views: leave them out and cut them again.
-        return {k: v for k, v in self.__dict__.items() if k not in self._cut_names}
+        return {k: v for k, v in self.__dict__.items() if k not in self._views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -227,13 +222,10 @@ class Tile:
                 copy = aligned_empty(value.shape, value.dtype)
                 copy[...] = value
                 setattr(self, name, copy)
-        self._cut_forward()
-        if self.local is not None:
-            self._cut_backward()
 
 
-class Workspace:
-    """All buffers for one (m, s, e, u), and the packed weights.
+class Workspace(ABC):
+    """All buffers for one (m, s, e, u), and the packed weights; a layout fills in the rest.
 
     Parameters
     ----------
@@ -241,71 +233,67 @@ class Workspace:
     dtype : numpy.dtype
     keep : bool
         Whether every step is kept for a backward pass; if not, the buffers hold a chunk of steps.
+    bounds : list of tuple
+        The first sample of each tile, and the last + 1.
+    workers : int
+        How many threads share the tiles.
 
     Attributes
     ----------
     tiles : list of Tile
-    workers : int
-        How many threads share the tiles.
-    weights : numpy.ndarray
-        (blocks, r, K): W^T with the columns of f, i, o halved, refreshed by every forward pass;
-        see :func:`lstm_fast.forward.pack_weights`.
-    scaled : numpy.ndarray
-        (K, 4u, padded to whole blocks): the same in W's own order.
-    weights_back : numpy.ndarray
-        (blocks, r, 4u): the rows of [V; U], padded with zeros.
+    scale : numpy.ndarray
+        (4u,): 1 for the columns of g, 0.5 for those of f, i, o; see :mod:`lstm_fast.forward`.
     """
 
-    def __init__(self, m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) -> None:
-        self.shape = (m, s, e, u)
-        self.dtype, self.keep = dtype, keep
-        K = u + e + 1
-        bounds, self.workers = tile_bounds(m, u, max(K, 4 * u))
-        widest = max(last - first for first, last in bounds)
-        steps = s if keep else max(1, min(s, CHUNK // (u * widest)))
-        rows = block_rows(4 * u, K, widest)
-        self.tiles = [Tile(first, last, steps, e, u, rows, dtype) for first, last in bounds]
+    tiles: Sequence[Tile]
+    _views: frozenset[str]
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        dtype: np.dtype,
+        keep: bool,
+        bounds: list[tuple[int, int]],
+        workers: int,
+    ) -> None:
+        _, s, _, u = self.shape = shape
+        self.dtype, self.keep, self.workers = dtype, keep, workers
+        self.widest = max(last - first for first, last in bounds)
+        self.steps = s if keep else max(1, min(s, CHUNK // (u * self.widest)))
         self.scale = np.full(4 * u, 0.5, dtype)  # f, i, o
         self.scale[:u] = 1.0  # g
-        # Stored (blocks, K, r): OpenBLAS reads a transposed left operand in order.
-        blocks = -(-4 * u // rows)
-        self.scaled = aligned_empty((K, blocks * rows), dtype)
-        self.scaled.fill(0.0)
-        self._weights = aligned_empty((blocks, K, rows), dtype)
-        self._weights_back: np.ndarray | None = None
-        self.dK: np.ndarray | None = None
+        self.sequences: bool | None = None  # of the backward buffers; None: there are none
         self.back_packed = False  # whether the backward weights are those of the forward pass
         self.readers: dict[str, Any] = {}  # the caches, fc and bc, that unpack these buffers
-        self._transpose()
 
-    def _transpose(self) -> None:
-        self.weights = self._weights.transpose(0, 2, 1)
-        if self._weights_back is not None:
-            self.weights_back = self._weights_back.transpose(0, 2, 1)
+    @abstractmethod
+    def pack_weights(self, W: np.ndarray) -> None:
+        """Copy W (K, 4u) into the forward product's blocks, with the columns of f, i, o halved."""
+
+    @abstractmethod
+    def pack_weights_back(self) -> None:
+        """Fill the backward product's blocks from the weights that the forward pass used."""
+
+    @abstractmethod
+    def sum_gradients(self) -> np.ndarray:
+        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
+
+    @abstractmethod
+    def _allocate_backward(self, sequences: bool) -> None:
+        """Add the backward pass's buffers."""
+
+    @abstractmethod
+    def _cut(self) -> None:
+        """Cut all views that do not survive copying."""
 
     def allocate_backward(self, sequences: bool) -> None:
         """Add the backward pass's buffers, if this is the first backward pass of the shape."""
-        m, s, e, u = self.shape
-        K = u + e + 1
-        if self.dK is not None and len(self.tiles[0].dA) == (s if sequences else 1):
-            return
-        widest = max(tile.last - tile.first for tile in self.tiles)
-        rows = block_rows(u + e, 4 * u, widest)
-        padded = -(-(u + e) // rows) * rows
-        self._weights_back = aligned_empty((padded // rows, 4 * u, rows), self.dtype)
-        self._weights_back.fill(0.0)
-        # Rows a power of two apart would fall into the same few cache sets: pad them.
-        self.dK = aligned_empty((4 * u, s * m + 16), self.dtype)[:, : s * m]
-        segments = self.gradient_segments()
-        self.gathered = aligned_empty((K, max(n for *_, n in segments)), self.dtype)
-        self.partial = aligned_empty((K, 4 * u), self.dtype) if len(segments) > 1 else None
-        try:
-            for tile, part in zip(self.tiles, self._dK_parts(), strict=True):
-                tile.allocate_backward(part, padded, rows, sequences)
-        except BaseException:
-            self.dK = None  # as if nothing had been added
-            raise
-        self._transpose()
+        if self.sequences is not sequences:
+            self.sequences = None  # as long as they are not complete
+            self.back_packed = False
+            self._allocate_backward(sequences)
+            self.sequences = sequences
+            self._cut()
 
     def expire_readers(self) -> None:
         """Tell the caches that read these buffers that a new forward pass begins."""
@@ -333,33 +321,13 @@ class Workspace:
         hn, Cn = np.empty((2, m, u), self.dtype)
         for tile in self.tiles:
             last = (s - 1) % tile.steps
-            hn[tile.first : tile.last] = tile.h[last].T
-            Cn[tile.first : tile.last] = tile.memory[last].T
+            tile.fold(hn[tile.first : tile.last])[...] = tile.h[last]
+            tile.fold(Cn[tile.first : tile.last])[...] = tile.memory[last]
         return hn, Cn
 
-    def gradient_segments(self) -> list[tuple[Tile, int, int, int]]:
-        """Return the (tile, first step, last + 1, columns) of each product that makes up dW."""
-        segments = []
-        for tile in self.tiles:
-            w = tile.last - tile.first
-            chunk = max(1, GRADIENT_COLUMNS // w)
-            for first in range(0, tile.steps, chunk):
-                last = min(first + chunk, tile.steps)
-                segments.append((tile, first, last, (last - first) * w))
-        return segments
-
-    def _dK_parts(self) -> list[np.ndarray]:
-        """Return each tile's columns of dK as (4u, s, w)."""
-        _, s, _, u = self.shape
-        assert self.dK is not None
-        return [self.dK[:, s * tile.first : s * tile.last].reshape(4 * u, s, -1) for tile in self.tiles]
-
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("weights", "weights_back")}
+        return {k: v for k, v in self.__dict__.items() if k not in self._views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.dK is not None:
-            for tile, part in zip(self.tiles, self._dK_parts(), strict=True):
-                tile.dK = part
-        self._transpose()
+        self._cut()

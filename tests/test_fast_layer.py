@@ -1,8 +1,15 @@
-"""What is particular to `lstm_fast`: views, reused buffers, tiles of the batch, lazy caches, copies and threads."""
+"""What is particular to `lstm_fast`: views, reused buffers, tiles of the batch, lazy caches, copies and threads.
+
+Every test runs with and without the compiled loops (where Numba is installed), and with the layouts as they are chosen
+for a shape and with sample-major tiles wherever they are possible.
+"""
 
 import copy
 import pickle
+import subprocess
+import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,8 +19,10 @@ from hypothesis import strategies as st
 
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
-from lstm_fast import LSTM
+from lstm_fast import LSTM, layouts
+from lstm_fast.compiled import SWITCH, kernels_for
 from lstm_fast.packing import GATES
+from lstm_fast.sample_major import SampleMajor
 
 cases = st.builds(
     Case,
@@ -24,6 +33,27 @@ cases = st.builds(
     states=st.booleans(),
     seed=st.integers(0, 2**16),
 )
+
+
+@pytest.fixture(scope="module", params=["NumPy", "compiled"])
+def path(request):
+    """Switch the compiled loops on or off."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "0" if request.param == "NumPy" else "1")
+        if request.param == "compiled" and kernels_for(np.dtype(float)) is None:
+            pytest.skip("Numba is not installed")
+        yield request.param
+
+
+@pytest.fixture(scope="module", params=["usual", "sample-major"], autouse=True)
+def layout(request, path):
+    """Use sample-major tiles for every shape that can have them, or where they pay."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "sample-major":
+            patch.setattr(layouts, "NARROW", layouts.TILE)
+            patch.setattr(layouts, "SMALLEST", 1)
+            patch.setattr(layouts, "small_products_pay", lambda: True)
+        yield request.param
 
 
 def make_layer(case, **options):
@@ -89,6 +119,65 @@ def test_it_agrees_where_steps_and_rows_are_cut_into_chunks(dims):
     """The last is large enough for its tiles to be spread over threads."""
     case = Case(*dims, regime="x1e-3")
     assert_as_expected(run(make_layer(case), case), case)
+
+
+def test_both_layouts_are_tested(layout):
+    layer = make_layer(Case(3, 2, 2, 4))
+    layer.forward(np.zeros((3, 2, 2)))
+    assert isinstance(layer._workspace, SampleMajor) == (layout == "sample-major")
+
+
+@given(case=cases)
+@settings(max_examples=30)
+def test_the_compiled_loops_change_no_bit(path, case):
+    if path == "NumPy":
+        return
+    found = run(make_layer(case), case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "0")
+        assert_equal(found, run(make_layer(case), case))
+
+
+def test_numba_is_neither_imported_with_the_package_nor_needed():
+    code = """if True:
+        import sys
+        import lstm_fast, numpy as np
+        assert "numba" not in sys.modules
+        sys.modules["numba"] = None  # an import fails
+        layer = lstm_fast.LSTM(2, rng=0)
+        layer.compute_shapes(np.zeros((1, 1, 2)))
+        layer.initialize_parameters()
+        layer.forward(np.zeros((1, 1, 2)))
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("dims", [(16, 40, 24, 64), (64, 40, 24, 64), (40, 60, 5, 48)])
+@pytest.mark.parametrize("sequences", [True, False])
+def test_a_pass_allocates_what_it_returns_and_little_else(dims, sequences):
+    m, s, e, u = dims
+    case = Case(m, s, e, u, regime="x1e-3", cotangents="every" if sequences else "last")
+    layer, a = make_layer(case), case.arrays
+    dA = a.dh if sequences else a.dh[:, -1]
+
+    def passes():
+        layer.forward(a.X)
+        layer.backward(dA)
+        layer.compute_gradients()
+
+    passes()
+    passes()
+    results = dA.nbytes + a.X.nbytes + layer._dW.nbytes + 4 * layer.bc["dh0"].nbytes
+    tracemalloc.start()
+    try:
+        held = tracemalloc.get_traced_memory()[0]
+        passes()
+        allocated = tracemalloc.get_traced_memory()[1] - held
+    finally:
+        tracemalloc.stop()
+    # Python's own objects are views and lists: some kilobytes a step of a chunk. One array of all steps would be
+    # m s u numbers.
+    assert allocated <= results + 2**16 + 1000 * s
 
 
 # Views

@@ -1,0 +1,67 @@
+"""The floor: the matrix products that lstm_fast makes, on the same buffers, with the same BLAS, and nothing else.
+
+They are recorded while lstm_fast runs, by standing in for np.matmul, and then played back by as many threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import lstm_fast
+from benchmarks.peers import Peer, Problem
+
+Product = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def record(run: Callable[[], Any]) -> list[list[Product]]:
+    """Return the products that `run` makes, one list for each thread that makes any."""
+    real, calls = np.matmul, {}
+
+    def spy(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> np.ndarray:
+        calls.setdefault(threading.get_ident(), []).append((left, right, out))
+        return real(left, right, out=out)
+
+    np.matmul = spy
+    try:
+        run()
+    finally:
+        np.matmul = real
+    return list(calls.values())
+
+
+def play(parts: list[list[Product]]) -> None:
+    """Make the recorded products again."""
+
+    def part(products: list[Product]) -> None:
+        matmul = np.matmul
+        for left, right, out in products:
+            matmul(left, right, out)
+
+    threads = [threading.Thread(target=part, args=(products,)) for products in parts[1:]]
+    for thread in threads:
+        thread.start()
+    part(parts[0])
+    for thread in threads:
+        thread.join()
+
+
+def floor(problem: Problem) -> Peer:
+    """Return the products alone of a forward pass, and of a forward and backward pass."""
+    layer = lstm_fast.LSTM(problem.u, sequences=True, dtype=problem.dtype)
+    layer.compute_shapes(problem.X)
+    layer.p = problem.p
+    phases = [
+        record(lambda: layer.forward(problem.X)),
+        record(lambda: layer.backward(problem.dA)),
+        record(layer.compute_gradients),
+    ]
+
+    def both() -> None:
+        for phase in phases:
+            play(phase)
+
+    return Peer("floor", lambda: play(phases[0]), both, dict)
