@@ -115,7 +115,7 @@ def use_of_tolerance(
     to some 2^-50 of itself, and an upper bound but for that.
     """
     worst, tensor = 0.0, ""
-    for names in (OUTPUTS, GRADIENTS):
+    for names in (*((name,) for name in OUTPUTS), GRADIENTS):
         if expected.chaotic(names):
             continue
         for name in names:
@@ -246,7 +246,8 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     calm = [k for k, case in enumerate(cases) if case.regime not in CHAOTIC_REGIMES]
     groups |= {f"all but {', '.join(CHAOTIC_REGIMES)}": calm}
     groups |= {"of these, s >= 30": [k for k in calm if cases[k].s >= min(LONG_STEPS)]}
-    lines, good = [f"{len(rows)} cases, {sum(row['seconds'] for row in rows) / 60:.0f} CPU-minutes.", ""], True
+    minutes = sum(row["seconds"] for row in rows) / 60
+    lines, good = [f"{len(rows)} cases (`--cases {len(rows)}`), {minutes:.0f} CPU-minutes.", ""], True
     for dtype in DTYPES:
         lines += [f"### {dtype}: share of the tolerance used", ""]
         lines += _header(
