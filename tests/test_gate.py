@@ -126,7 +126,8 @@ def test_a_wrong_configuration_names_the_key_the_line_and_what_was_expected(tmp_
     assert words in str(caught.value)
 
 
-KEYS = ("dtypes", "examples", "seeds", "max-dims", "regimes", "claims", "max-unjudged", "vectors", "time-limit")
+# Not "seeds": "seedq" is as near to "speed".
+KEYS = ("dtypes", "examples", "max-dims", "regimes", "claims", "max-unjudged", "vectors", "time-limit")
 
 
 @given(st.sampled_from(KEYS), st.data())
@@ -297,7 +298,7 @@ CANNOT_JUDGE = {
     "no section": (config("[project]\nname = 'x'\n"), "does not have [tool.lstm-checks]"),
     "a misspelt key": (config(QUICK + "exmaples = 3\n"), "line 7: key 'exmaples' is unknown, did you mean 'examples'?"),
     "zero examples": (config(QUICK.replace("= 8", "= 0")), "line 3: key 'examples' is 0, expected"),
-    "nothing supported": (target(LACKS_ALL), "nothing was judged in 8 examples: 8 unsupported"),
+    "nothing supported": (target(LACKS_ALL), "no gradient was judged"),
     "too much inconclusive": (
         config(QUICK.replace("[2, 5, 2, 3]", "[9, 60, 9, 9]") + 'max-unjudged = 0\nregimes = ["x100"]\n'),
         "could not be judged, more than max-unjudged, 0%",
@@ -440,11 +441,10 @@ def test_whatever_a_target_says_the_reports_keep_their_form(report):
     assert len(root.findall(".//failure")) == len(report.of(Outcome.REGRESSION)) == int(root.get("failures"))
     assert len(root.findall(".//error")) == int(root.get("errors"))
     assert (report.exit_code == 0) == (root.get("failures") == root.get("errors") == "0")
-    lines = annotations(report).splitlines()
-    assert sum(line.startswith("::error ") for line in annotations(report).split("\n")) == len(report.findings) - len(
-        report.of(Outcome.PASS)
-    )
-    assert all(line for line in lines)
+    lines = annotations(report).split("\n")
+    wrong = len(report.findings) - len(report.of(Outcome.PASS))
+    assert sum(line.startswith("::error ") for line in lines) == wrong
+    assert len(lines) == max(1, wrong + len(report.notes))
     table = [line for line in gate_to_markdown(report).split("\n") if line.startswith(("| ✅", "| ❌", "| ⚠️"))]
     assert len(table) == len(report.findings)
     assert render_gate(report).split("\n")[-1].startswith(("PASS", "REGRESSION", "NOT JUDGED"))
