@@ -123,18 +123,24 @@ def judge_again_and_again(speed: Speed, slowed: str, null: int, slow: int, jobs:
     slowed_speed = replace(speed, target=slowed)
     # In turn, so that both meet the same hours of the machine.
     came: dict[str, Counter[str]] = {"unchanged": Counter(), "slowed": Counter()}
+    slower: dict[str, list[float]] = {}
     longest = 0.0
     for k in range(max(null, slow)):
         for kind, judged, count in (("unchanged", speed, null), ("slowed", slowed_speed, slow)):
             if k < count:
                 start = time.perf_counter()
-                finding, _, _ = judge_speed(judged, jobs, old, False)
+                finding, taken, _ = judge_speed(judged, jobs, old, False)
                 longest = max(longest, time.perf_counter() - start)
                 came[kind][str(finding.outcome)] += 1
+                if kind == "slowed":
+                    for case, values in taken.items():
+                        slower.setdefault(case, []).extend(values)
                 if (kind == "slowed") is (finding.outcome == "pass") or finding.outcome == "not judged":
                     print(f"  {kind}, run {k}: {finding.outcome}: {finding.message}", flush=True)
     for kind, counts in came.items():
         print(f"{kind}: " + ", ".join(f"{n} {what}" for what, n in counts.items()))
+    for case, values in slower.items():
+        print(f"  slowed by {math.exp(np.median(values) - np.median(rounds.found[case])):.3f} on {case}")
     print(f"longest run {longest:.1f} s")
     good = came["unchanged"]["pass"] == null and came["slowed"]["regression"] >= 0.95 * slow
     return good and longest <= 60

@@ -34,6 +34,7 @@ from checks.baseline import (
 )
 from checks.bench import Shift, looks_alpha, shift_between
 from checks.config import GateConfig, Speed, read_config
+from checks.contract import GRADIENTS
 from checks.judge import REGIME, JobError, Jobs
 
 NONE = "(none)"
@@ -167,7 +168,7 @@ def update(config: GateConfig) -> GateReport:
         return report
     new = with_other_machines(new, old)
     write_baseline(config.baseline_path, new)
-    return replace(report, updated=True, accepted=_differences(old, new))
+    return replace(report, updated=True, accepted=_differences(old, read_baseline(config.baseline_path)))
 
 
 def _comparable(config: GateConfig) -> Baseline:
@@ -282,6 +283,9 @@ def _judge_verify(subject: str, answer: Mapping[str, Any], config: GateConfig) -
     judged = counts.get("pass", 0) + counts.get("fail", 0)
     if not judged:
         return Finding("verify", subject, Outcome.UNJUDGED, f"nothing was judged in {summary}")
+    if not config.claims and not any(answer["claims"].get(name, {}).get("pass") for name in GRADIENTS):
+        message = f"no gradient was judged, and no claims that would do without; {summary}"
+        return Finding("verify", subject, Outcome.UNJUDGED, message)
     if examples - judged > config.max_unjudged * examples:
         share = (examples - judged) / examples
         message = f"{share:.0%} could not be judged, more than max-unjudged, {config.max_unjudged:.0%}; {summary}"

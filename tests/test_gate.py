@@ -59,6 +59,7 @@ class LSTM(Fast):
 def run(folder, *arguments, expect=None, **environment):
     """Run `lstm-checks gate` and assert its exit code; nothing of GitHub's environment gets in."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | environment
+    env["LSTM_FAST_COMPILED"] = "0"  # what is changed below is the code without Numba
     command = [sys.executable, "-W", "error", "-m", "checks", "gate", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200, check=False, env=env)
     assert expect is None or found.returncode == expect, found.stdout + found.stderr
@@ -126,7 +127,8 @@ def test_a_wrong_configuration_names_the_key_the_line_and_what_was_expected(tmp_
     assert words in str(caught.value)
 
 
-KEYS = ("dtypes", "examples", "seeds", "max-dims", "regimes", "claims", "max-unjudged", "vectors", "time-limit")
+# Not "seeds": "seedq" is as near to "speed".
+KEYS = ("dtypes", "examples", "max-dims", "regimes", "claims", "max-unjudged", "vectors", "time-limit")
 
 
 @given(st.sampled_from(KEYS), st.data())
@@ -297,7 +299,7 @@ CANNOT_JUDGE = {
     "no section": (config("[project]\nname = 'x'\n"), "does not have [tool.lstm-checks]"),
     "a misspelt key": (config(QUICK + "exmaples = 3\n"), "line 7: key 'exmaples' is unknown, did you mean 'examples'?"),
     "zero examples": (config(QUICK.replace("= 8", "= 0")), "line 3: key 'examples' is 0, expected"),
-    "nothing supported": (target(LACKS_ALL), "nothing was judged in 8 examples: 8 unsupported"),
+    "nothing supported": (target(LACKS_ALL), "no gradient was judged"),
     "too much inconclusive": (
         config(QUICK.replace("[2, 5, 2, 3]", "[9, 60, 9, 9]") + 'max-unjudged = 0\nregimes = ["x100"]\n'),
         "could not be judged, more than max-unjudged, 0%",
@@ -440,11 +442,10 @@ def test_whatever_a_target_says_the_reports_keep_their_form(report):
     assert len(root.findall(".//failure")) == len(report.of(Outcome.REGRESSION)) == int(root.get("failures"))
     assert len(root.findall(".//error")) == int(root.get("errors"))
     assert (report.exit_code == 0) == (root.get("failures") == root.get("errors") == "0")
-    lines = annotations(report).splitlines()
-    assert sum(line.startswith("::error ") for line in annotations(report).split("\n")) == len(report.findings) - len(
-        report.of(Outcome.PASS)
-    )
-    assert all(line for line in lines)
+    lines = annotations(report).split("\n")
+    wrong = len(report.findings) - len(report.of(Outcome.PASS))
+    assert sum(line.startswith("::error ") for line in lines) == wrong
+    assert len(lines) == max(1, wrong + len(report.notes))
     table = [line for line in gate_to_markdown(report).split("\n") if line.startswith(("| ✅", "| ❌", "| ⚠️"))]
     assert len(table) == len(report.findings)
     assert render_gate(report).split("\n")[-1].startswith(("PASS", "REGRESSION", "NOT JUDGED"))
@@ -582,10 +583,10 @@ def test_a_lower_fault_score_is_a_regression(answer, before, outcome, words):
 
 
 def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_says_which(tmp_path):
-    settings = GateConfig(targets=("lstm_ref:LSTM",), faults=FaultScore(1.0, 6), max_dims=(1, 1, 1, 1), root=tmp_path)
+    settings = GateConfig(targets=("lstm_ref:LSTM",), faults=FaultScore(1.0, 2), max_dims=(1, 1, 1, 1), root=tmp_path)
     (job,) = (job for (what, _, _), job in gate.jobs_of(settings).items() if what == "faults")
     answer = Jobs(tmp_path, 200).run(job)
-    assert answer["examples"] == 6
+    assert answer["examples"] == 2
     assert answer["caught"]
     assert "carry-dropped" in answer["survived"]  # it takes two steps
     finding = gate.judge_faults(settings, answer, None)
@@ -675,42 +676,43 @@ vectors = false
 """Few small examples, and those of the kind that they are caught by are still among them."""
 
 BACK, FORTH = "backward.py", "forward.py"
+TANH = "        tanh(linear, gates)\n        multiply(sigmoids, half, sigmoids)\n"
 WRONG_CHANGES = {
-    "carry dropped": (BACK, "            add(dC, dC_part, dC_)\n", "            np.copyto(dC_, dC_part)\n"),
-    "final cotangent ignored": (BACK, "0.0 if dCn is None else dCn[part].T", "0.0"),
-    "initial state ignored": (FORTH, "0.0 if h0 is None else h0[part].T", "0.0"),
-    "stale weights": (FORTH, "    workspace.back_packed = False\n", ""),
+    "carry dropped": (BACK, "        add(dC, dC_part, dC_)\n", "        copyto(dC_, dC_part)\n"),
+    "final cotangent ignored": (BACK, "0.0 if dCn is None else tile.fold(dCn[part])", "0.0"),
+    "initial state ignored": (FORTH, "0.0 if h0 is None else tile.fold(h0[part])", "0.0"),
+    "stale weights": ("feature_major.py", "        self.back_packed = False\n", ""),
     "C for o in do": (BACK, "np.multiply(out[:, 4], h, out[:, 4])", "np.multiply(out[:, 4], C, out[:, 4])"),
 }
 SLOW_CHANGES = {
     "forward three times": (
         FORTH,
-        "        _run_tile(tile, workspace.weights, X[part], A[part])\n",
-        "        for _ in range(3):\n            _run_tile(tile, workspace.weights, X[part], A[part])\n",
+        "        _run_tile(tile, X[part], A[part])\n",
+        "        for _ in range(3):\n            _run_tile(tile, X[part], A[part])\n",
     ),
-    "products one sample at a time": (
-        BACK,
-        "            matmul(weights, dk, blocks)\n",
-        "            for k in range(dk.shape[-1]):\n"
-        "                matmul(weights, dk[..., k : k + 1].copy(), blocks[..., k : k + 1])\n",
+    "tanh in extended precision": (
+        FORTH,
+        TANH,
+        TANH.replace("tanh(linear, gates)", "gates[...] = tanh(linear.astype(np.longdouble))"),
     ),
     "brackets again at every step": (
         BACK,
-        "            total = dh if dA is None",
-        "            local_derivatives(tile, first, last, np.empty_like(local[:count]))\n"
-        "            total = dh if dA is None",
+        "        total = dh if dA is None",
+        "        local_derivatives(tile, first, last, np.empty_like(tile.local[:count]))\n"
+        "        total = dh if dA is None",
     ),
 }
 INACCURATE_CHANGES = {
     "gates through an offset": (
         FORTH,
-        "        tanh(linear, gates)\n",
-        "        tanh(linear, gates)\n        gates += 3\n        gates -= 3\n",
+        TANH,
+        TANH.replace("gates)\n", "gates)\n        gates += 3\n        gates -= 3\n"),
     ),
     "gradients in 50 bits": (
-        BACK,
-        "    return dW\n",
-        "    fraction, exponent = np.frexp(dW)\n    return np.ldexp(np.trunc(np.ldexp(fraction, 50)), exponent - 50)\n",
+        "layer.py",
+        "        self._dW = dW\n",
+        "        fraction, exponent = np.frexp(dW)\n"
+        "        dW = np.ldexp(np.trunc(np.ldexp(fraction, 50)), exponent - 50)\n        self._dW = dW\n",
     ),
 }
 
