@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from checks.cases import Arrays
+from checks.cases import Arrays, Case
 from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target, TimeLimitError
 
 
@@ -151,3 +151,35 @@ def _alarm(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
+
+
+def other_values(arrays: Arrays) -> None:
+    """Write other values into the arrays of a case's inputs, made from those they hold."""
+    for value in arrays.inputs.values():
+        value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
+
+
+def call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
+    """Return what the target gives for other values in the very arrays, which then get the case's back."""
+    other_values(arrays)
+    outcome = call_target(target, arrays, case.sequences)
+    for name, value in (arrays.inputs | arrays.cotangents).items():
+        value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
+    return outcome
+
+
+def another_shape(case: Case) -> Case:
+    """Return a case of another shape and other values, to be called in between."""
+    return replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
+
+
+def overwritten(outcome: Outcome) -> list[str]:
+    """Return the names of what a call returned and a later one has written to."""
+    return [name for name, value in outcome.aliased if not same_bits(value, outcome.values[name])]
+
+
+def same_bits(left: Any, right: Any) -> bool:
+    """Return whether two arrays are one to the bit."""
+    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
+        return left is right
+    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()

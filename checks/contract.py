@@ -54,6 +54,8 @@ class Target:
         two gradients, and both are judged.
     compiles : bool
         Whether every new shape costs it a compilation, so that it should be asked for few of them.
+    caches : callable or None
+        ``caches()`` returns what the target keeps of its last call: a layer's dicts `fc` and `bc` in one.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Target:
     dtypes: tuple[str, ...] = ("float64", "float32")
     twins: Mapping[str, str] = field(default_factory=dict)
     compiles: bool = False
+    caches: Callable[[], Mapping[str, Any] | None] | None = None
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -221,6 +224,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     if "sequences" not in constructor:
         lacks.add(LAST)
     layers: dict[tuple[int, str, bool], Any] = {}
+    last: list[Any] = []
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
         u, dtype = p["Vf"].shape[-1], X.dtype
@@ -231,6 +235,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
             layers[key] = layer_class(*positional, **{k: v for k, v in options.items() if k in constructor})
             _lend_epynn_needs(layers[key])
         layer = layers[key]
+        last[:] = [layer]
         layer.compute_shapes(X)
         _write_parameters(layer, p)
         A = layer.forward(X) if STATES in lacks else layer.forward(X, h0=h0, C0=C0)
@@ -249,8 +254,11 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
 
         return (A, Cn), pullback
 
+    def caches() -> dict[str, Any]:
+        return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
+
     lacks |= _probe_layer(call)
-    return Target(name, "layer class", call, frozenset(lacks))
+    return Target(name, "layer class", call, frozenset(lacks), caches=caches)
 
 
 def _parameters(layer_class: Any, method: str) -> set[str]:

@@ -86,8 +86,22 @@ _KEPT, _CAME = ("X", "hp"), ("df_", "di_", "dg_", "do_")
 """What the parameters' gradients are made of: of the forward pass, and of the backward pass."""
 
 
-def expect(case: Case, progress: Callable[[], None] = lambda: None) -> Expected:
-    """Return the values due for a case, from the reference under Monte Carlo arithmetic."""
+def expect(
+    case: Case,
+    progress: Callable[[], None] = lambda: None,
+    evaluate: Callable[[Arrays], dict[str, Any]] = evaluate_reference,
+) -> Expected:
+    """Return the values due for a case, from the reference under Monte Carlo arithmetic.
+
+    Parameters
+    ----------
+    case : Case
+    progress : callable
+        Called after each round of copies of a large case.
+    evaluate : callable
+        What takes the reference's place: a function of the arrays that returns h, Cn and the 15 gradients. Not for
+        large cases.
+    """
     if case.size > tolerance.LARGE:
         return _expect_large(case, progress)
     dtype = case.dtype
@@ -95,7 +109,7 @@ def expect(case: Case, progress: Callable[[], None] = lambda: None) -> Expected:
     arrays = case.arrays.astype(np.float64)
     noisy = {k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()}
     with np.errstate(all="ignore"):
-        results = {name: spread(value) for name, value in evaluate_reference(from_named(noisy)).items()}
+        results = {name: spread(value) for name, value in evaluate(from_named(noisy)).items()}
     values = {name: value for name, (value, _) in results.items()}
     return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, not case.sequences)
 

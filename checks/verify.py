@@ -15,11 +15,20 @@ from typing import Any
 import numpy as np
 
 from checks import oracles, strategies, tolerance
-from checks.calling import Outcome, call_target, can_run, to_numpy
+from checks.calling import (
+    Outcome,
+    another_shape,
+    call_over_other_values,
+    call_target,
+    can_run,
+    overwritten,
+    same_bits,
+    to_numpy,
+)
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
 from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
 from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target, TimeLimitError
-from checks.diagnose import describe_sizes
+from checks.diagnose import Diagnosis, describe_sizes, diagnose
 from checks.properties import claims as properties_of
 from checks.properties.noise import BrokenAnswerError, OwnExpected, checked, own_expected
 
@@ -45,7 +54,8 @@ def is_tensor(name: str) -> bool:
 class CaseReport:
     """What is said of a target on one case.
 
-    `pattern` says which sizes a failure takes, where that was looked into; `reference` is whether one was used.
+    `pattern` says which sizes a failure takes and `diagnosis` what is wrong, where that was looked into; `reference` is
+    whether one was used.
     """
 
     case: Case
@@ -53,6 +63,7 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     pattern: str = ""
     reference: bool = True
+    diagnosis: Diagnosis | None = None
 
     @property
     def failures(self) -> tuple[Claim, ...]:
@@ -212,7 +223,7 @@ def _verify_case(
     if reference and expected is None:
         expected = oracles.expect(case, progress)
     arrays = case.arrays.copy()
-    earlier = _call_over_other_values(target, arrays, case) if thorough else Outcome()
+    earlier = call_over_other_values(target, arrays, case) if thorough else Outcome()
     outcome = call_target(target, arrays, case.sequences)
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
@@ -223,9 +234,9 @@ def _verify_case(
     notes: tuple[str, ...] = ()
     if thorough:
         claims.append(_inputs_kept(arrays, case, outcome))
-        overwritten = _overwritten(earlier)
+        written_to = overwritten(earlier)
         more, notes = _after_another_call(target, case, outcome, expected, claims)
-        claims += [*more, _outputs_kept(overwritten or _overwritten(outcome))]
+        claims += [*more, _outputs_kept(written_to or overwritten(outcome))]
         wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
         claims += [*_check_grads(target, case, outcome, expected, claims)]
         claims += _oracle_claims(case, expected) if reference else []
@@ -259,16 +270,6 @@ def _unsupported(case: Case, reason: str) -> CaseReport:
     return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in TENSORS))
 
 
-def _call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
-    """Return what the target gives for other values in the very arrays, which then get the case's back."""
-    for value in arrays.inputs.values():
-        value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
-    outcome = call_target(target, arrays, case.sequences)
-    for name, value in (arrays.inputs | arrays.cotangents).items():
-        value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
-    return outcome
-
-
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
     if outcome.error:
@@ -280,7 +281,7 @@ def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracl
 def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
     """Return the claim that the target left its inputs and cotangents as they were."""
     before = case.arrays.inputs
-    changed = [name for name, value in arrays.inputs.items() if not _same(value, before[name])] + list(outcome.written)
+    changed = [k for k, value in arrays.inputs.items() if not same_bits(value, before[k])] + list(outcome.written)
     if not changed:
         return Claim(INPUTS_KEPT, Verdict.PASS)
     message = f"the target wrote to its input {', '.join(changed)}, expected all inputs left as they were"
@@ -293,32 +294,19 @@ def _after_another_call(
     """Return the claims that a second call gives the same, with a call of another shape in between."""
     if first.error:
         return [], ()
-    other = replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
-    call_target(target, other.arrays.copy(), case.sequences)
+    call_target(target, another_shape(case).arrays.copy(), case.sequences)
     second = call_target(target, case.arrays.copy(), case.sequences)
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
-    same = all(_same(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
+    same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
     return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
 
 
-def _overwritten(outcome: Outcome) -> list[str]:
-    """Return the names of what a call returned and a later one has written to."""
-    return [name for name, value in outcome.aliased if not _same(value, outcome.values[name])]
-
-
-def _outputs_kept(overwritten: list[str]) -> Claim:
+def _outputs_kept(written_to: list[str]) -> Claim:
     """Return the claim that no later call writes to what an earlier one returned."""
-    if not overwritten:
+    if not written_to:
         return Claim(OUTPUTS_KEPT, Verdict.PASS)
-    message = f"a later call wrote to {', '.join(overwritten)} returned by an earlier one, expected a fresh array"
-    return Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(overwritten[0], "outputs", message))
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Return whether two arrays are one to the bit."""
-    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
-        return left is right
-    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()
+    message = f"a later call wrote to {', '.join(written_to)} returned by an earlier one, expected a fresh array"
+    return Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(written_to[0], "outputs", message))
 
 
 def _repeats(again: list[Claim], before: list[Claim]) -> Claim:
@@ -467,10 +455,11 @@ def explain_simplest(
 
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
-    """Return the report on a failed case with the sizes that matter; a large one is not tried at other sizes."""
+    """Return the report on a failed case with the sizes that matter and what is wrong; a large one is left as it is."""
     if report.timed_out or report.case.size > tolerance.LARGE:
         return report
-    return replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
+    report = replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
+    return replace(report, diagnosis=diagnose(target, report.case)) if report.reference else report
 
 
 def _fails_alike(target: Target, report: CaseReport) -> Callable[[Case], bool]:

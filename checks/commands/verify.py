@@ -50,6 +50,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--journal", metavar="FILE", help="with --executor: write down what is done, and go on from it after a stop"
     )
+    parser.add_argument(
+        "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
+    )
     common.add_timeout(parser)
     common.add_output(parser)
 
@@ -81,7 +84,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
         found = explain(target, found)
     exit_code = _case_exit_code(found)
     common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
-    common.say(text.render_case(options.target, found), options, exit_code)
+    common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
     return exit_code
 
 
@@ -121,7 +124,10 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
     common.save_json(options.json, lambda: report_to_json(report))
-    common.say(text.render_report(report), options, report.exit_code)
+    shown = text.render_report(report)
+    if options.diff and report.failure is not None:
+        shown += text.render_diff(report.failure)
+    common.say(shown, options, report.exit_code)
     return report.exit_code
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "worst": None if worst is None else {"tensor": worst.name, "use": _finite(worst.use)},
         "notes": list(report.notes),
         "pattern": report.pattern,
+        "diagnosis": None if report.diagnosis is None else asdict(report.diagnosis),
         "claims": [_claim_to_json(claim) for claim in claims],
     }
 

@@ -4,6 +4,7 @@ import shlex
 
 from checks.compare import Claim, Verdict
 from checks.contract import GRADIENTS
+from checks.diagnose import Diagnosis
 from checks.properties.claims import OF_THE_PLAIN_CELL
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
 
@@ -60,6 +61,8 @@ def render_failure(name: str, report: CaseReport) -> str:
     oracles = _oracles(report)
     if oracles:
         lines.append(f"  oracles   {oracles}")
+    if report.diagnosis is not None:
+        lines += _diagnosis(report, report.diagnosis)
     options = "" if report.reference else " --no-reference"
     if not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures):
         options += " --properties all"
@@ -71,6 +74,29 @@ def render_failure(name: str, report: CaseReport) -> str:
 def _judged_by(report: Report | CaseReport) -> str:
     """Return against what the target was judged."""
     return f" against {REFERENCE}" if report.reference else ", no reference used"
+
+
+def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
+    """Return what is wrong, as far as it was found out: a catalogued fault, a relation, a reading, a place."""
+    lines = []
+    kinds = {c.discrepancy.kind for c in report.failures if is_tensor(c.name) and c.discrepancy is not None}
+    if found.suspects:
+        words = [f"{named.fault}: {named.title}    ({named.sure})" for named in found.suspects]
+        lines += [f"  suspect   {words[0]}", *(f"            or {other}" for other in words[1:])]
+    elif kinds & {"value", "finite"}:
+        lines.append("  suspect   no catalogued fault fits")
+    certain = any(named.certain for named in found.suspects)
+    lines += [f"  relation  {text}" for text in found.relations[: 2 if certain else 3]]
+    lines += [f"  layout    {found.layout}"] if found.layout else []
+    return lines + [f"  where     {text}" for text in found.where[:4]]
+
+
+def render_diff(report: CaseReport) -> str:
+    """Return the diff of the first suspect against the reference, where one reproduces what came; else nothing."""
+    if report.diagnosis is None or not report.diagnosis.suspects or not report.diagnosis.suspects[0].certain:
+        return ""
+    named = report.diagnosis.suspects[0]
+    return f"\n\n{named.fault}, as a change of {REFERENCE}:\n{named.diff}".rstrip()
 
 
 def _extent(report: CaseReport) -> list[str]:

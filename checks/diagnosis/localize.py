@@ -1,0 +1,380 @@
+"""Where a target goes wrong, with no catalogued fault that fits: tensors, gates, samples and steps, by experiment.
+
+Nothing here is guessed. Each line says what came of calls that were made: with one output step's or one sample's
+cotangents alone, with an input zero, with all gates but one held open or shut. And since dU is the sum of X^T dk_ over
+samples and steps, where there are more elements than samples times steps it can be solved for dk_: what the target
+took for the cotangents of its gates, step by step, though it never shows them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from checks import tolerance
+from checks.calling import call_target
+from checks.cases import Arrays, Case, from_named
+from checks.contract import DCN, DHN, GATES, OUTPUTS, STATES, Target
+from checks.diagnosis.observe import Array, due_on, suited, wrong_entries
+from lstm_ref import lstm_backward, lstm_forward
+
+PLACES = (
+    Case(4, 5, 3, 3, seed=131),
+    Case(2, 5, 5, 3, seed=132),
+    Case(3, 6, 2, 4, seed=133),
+    Case(2, 9, 3, 2, seed=134),
+)
+"""Cases on which cotangents are given one at a time."""
+
+SOLVABLE = (Case(2, 4, 14, 3, seed=135), Case(1, 6, 12, 4, seed=136), Case(3, 3, 16, 2, seed=137))
+"""Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
+
+HELD = 40.0
+"""A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
+
+DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
+
+Wrong = Mapping[str, Array]
+
+
+def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str]:
+    """Return what is found out about where the target goes wrong, a line each.
+
+    Parameters
+    ----------
+    target : Target
+    failing : Case
+        A case that fails.
+    spare : callable
+        Whether there is still time.
+    """
+    lines: list[str] = []
+    case, wrong = _failing_case(target, (*PLACES, failing))
+    if case is None:
+        return lines
+    forward = bool(set(wrong) & set(OUTPUTS))
+    searches = [_of_tensors, _of_inputs]
+    searches += [_of_forward_steps, _of_single_gates] if forward else [_of_steps, _of_samples]
+    for search in searches:
+        if spare():
+            lines += search(target, case)
+    if not forward and spare():
+        lines += _of_gate_cotangents(target)
+    return lines
+
+
+def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
+    """Return the first of some cases that the target fails, fitted to what it can do, and what is wrong there."""
+    for case in cases:
+        asked = suited(target, case)
+        wrong = wrong_entries(target, asked) if asked is not None else None
+        if asked is not None and wrong:
+            return asked, wrong
+    return None, {}
+
+
+def _with(case: Case, **changed: Any) -> Arrays:
+    """Return a case's arrays with some replaced by name."""
+    return from_named(case.arrays.inputs | case.arrays.cotangents | changed)
+
+
+def _of_tensors(target: Target, case: Case) -> Iterator[str]:
+    """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
+    asked = [c for c in (suited(target, case) for case in PLACES) if c is not None]
+    found = [wrong_entries(target, c) for c in asked]
+    ever = set().union(*(wrong for wrong in found if wrong))
+    count = sum(wrong is not None for wrong in found)
+    gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in GATES}
+    parameters = {name for name in ever if name[1:2] in ("U", "V", "b")}
+    tried = f"in {count} cases of other shapes"
+    if len(ever) <= 3:
+        gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
+        yield (
+            f"only {_and(sorted(ever))}{gate} is ever wrong {tried}"
+            if len(ever) == 1
+            else (f"only {_and(sorted(ever))}{gate} are ever wrong {tried}")
+        )
+    elif parameters == ever and len(gates) < 4:
+        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {_and(sorted(gates))} are ever wrong {tried}"
+    elif parameters == ever:
+        yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
+
+
+def _of_inputs(target: Target, case: Case) -> Iterator[str]:
+    """Yield which inputs or cotangents need only be zero for the target to be right."""
+    right = []
+    arrays = case.arrays.inputs | case.arrays.cotangents
+    groups: dict[str, tuple[str, ...]] = {
+        "h0": ("h0",),
+        "C0": ("C0",),
+        "dhn": ("dhn",),
+        "dCn": ("dCn",),
+        "dh": ("dh",),
+        "X": ("X",),
+    }
+    groups |= {"all V": tuple(f"V{k}" for k in GATES), "all b": tuple(f"b{k}" for k in GATES)}
+    groups |= {f"{kind}{gate}": (f"{kind}{gate}",) for kind in "UVb" for gate in GATES}
+    for words, names in groups.items():
+        if not any(arrays[name].any() for name in names):
+            continue
+        if wrong_entries(target, case, _with(case, **{n: np.zeros_like(arrays[n]) for n in names})) == {}:
+            right.append(words)
+    single = [words for words in right if not words.startswith("all")]
+    said = [w for w in right if not w.startswith("all") or not any(one.startswith(w[-1]) for one in single)]
+    if 0 < len(said) <= 4:
+        yield f"right where {_or(said)} {'is' if not said[0].startswith('all') else 'are'} zero"
+
+
+def _of_steps(target: Target, case: Case) -> Iterator[str]:
+    """Yield for which output step's cotangents, given alone, the target is wrong, and at which input steps."""
+    s, marks, outputs = case.s, [], []
+    for t in range(s):
+        alone = np.zeros_like(case.arrays.dh)
+        alone[:, t] = case.arrays.dh[:, t] if case.arrays.dh[:, t].any() else 1
+        wrong = wrong_entries(target, case, _with(case, dh=alone, **_no_final(case)))
+        if wrong is None:
+            return
+        outputs += [t] if wrong else []
+        marks.append(_wrong_steps(wrong.get("dX"), s))
+    if outputs and len(outputs) < s:
+        yield f"wrong for cotangents of output step{_steps(outputs, s)} alone, right for those of the others"
+    elif not outputs:
+        yield from _of_final_states(target, case)
+        return
+    inputs = sorted(set().union(*marks))
+    if not inputs:
+        return
+    lags = {t - j for t in range(s) for j in marks[t]}
+    everywhere = all((t - j in lags) == (j in marks[t]) for t in range(s) for j in range(t + 1))
+    if any(j > t for t in range(s) for j in marks[t]):
+        yield f"dX is not zero at steps after the output whose cotangent is given: {_map(marks)}"
+    elif everywhere and lags != set(range(s)) and lags:
+        lost = sorted(lags)
+        from_on = lost == list(range(lost[0], s))
+        yield (
+            f"credit goes wrong {lost[0]} step{'s' if lost[0] > 1 else ''} back{' and further' if from_on else ''}: "
+            if from_on or len(lost) == 1
+            else "credit goes wrong " + _and([str(k) for k in lost]) + " steps back: "
+        ) + _map(marks)
+    elif len(inputs) < s:
+        yield f"dX goes wrong at input step{_steps(inputs, s)}: {_map(marks)}"
+    elif any(len(mark) < t + 1 for t, mark in enumerate(marks)):
+        yield f"where credit goes wrong: {_map(marks)}"
+
+
+def _no_final(case: Case) -> dict[str, Array]:
+    """Return the final states' cotangents as zero."""
+    return {"dhn": np.zeros_like(case.arrays.dhn), "dCn": np.zeros_like(case.arrays.dCn)}
+
+
+def _of_final_states(target: Target, case: Case) -> Iterator[str]:
+    """Yield that it takes a final state's cotangent to go wrong."""
+    nothing = {name: np.zeros_like(value) for name, value in case.arrays.cotangents.items()}
+    found = []
+    for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
+        if lack in target.lacks:
+            continue
+        alone = nothing | {name: np.ones_like(nothing[name])}
+        if wrong_entries(target, case, _with(case, **alone)):
+            found.append(words)
+    if found:
+        yield f"right for cotangents of the outputs alone, wrong for the final {_and(found)} state's"
+
+
+def _wrong_steps(wrong: Array | None, s: int) -> list[int]:
+    """Return at which steps a tensor over steps is wrong."""
+    return [] if wrong is None else [j for j in range(s) if wrong[:, j].any()]
+
+
+def _map(marks: Sequence[Sequence[int]]) -> str:
+    """Return the map of output steps and input steps: a word an output step, a letter an input step."""
+    words = ["".join("x" if j in mark else "." for j in range(t + 1)) for t, mark in enumerate(marks)]
+    return " ".join(words) + " (a word an output step, a letter an input step of dX, x wrong)"
+
+
+def _of_samples(target: Target, case: Case) -> Iterator[str]:
+    """Yield for which sample's cotangents, given alone, the target is wrong."""
+    found = []
+    for n in range(case.m):
+        alone = {}
+        for name, value in case.arrays.cotangents.items():
+            alone[name] = np.zeros_like(value)
+            alone[name][n] = value[n]
+        if wrong_entries(target, case, _with(case, **alone)):
+            found.append(n)
+    if found and len(found) < case.m:
+        yield f"wrong for cotangents of sample{_steps(found, case.m)} alone, right for those of the others"
+    elif not found:
+        yield "right for the cotangents of any one sample alone, wrong for all together"
+
+
+def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
+    """Yield at which steps, samples and units h is wrong."""
+    wrong = wrong_entries(target, case) or {}
+    if "h" not in wrong:
+        yield "h is right, the final memory state Cn is not"
+        return
+    if wrong["h"].ndim < 3:
+        return
+    said = []
+    for axis, words, count in ((1, "step", case.s), (0, "sample", case.m), (2, "unit", case.u)):
+        hit = np.flatnonzero(wrong["h"].any(axis=tuple(k for k in range(3) if k != axis)))
+        if len(hit) < count:
+            onwards = axis == 1 and len(hit) > 1 and list(hit) == list(range(hit[0], count))
+            said.append(f"from step {hit[0] + 1} on" if onwards else f"at {words}{_steps(list(hit), count)}")
+    if said:
+        yield f"h is wrong {', '.join(said)} (case {case.descriptor})"
+
+
+def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
+    """Yield which gate is wrong by itself at a single step, the others held open or shut by their biases."""
+    if STATES in target.lacks:
+        return
+    single = replace(case, s=1)
+    # What is looked at is all but the gate itself: C_ = g; C_ = f C0; C_ = i; h = o * 0.76.
+    held = {
+        "g": ({"f": -HELD, "i": HELD}, "Cn"),
+        "f": ({"i": -HELD}, "Cn"),
+        "i": ({"f": -HELD, "g": HELD}, "Cn"),
+        "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
+    }
+    wrong_gates: list[str] = []
+    right_gates: list[str] = []
+    for gate, (biases, output) in held.items():
+        inputs = {}
+        for other, bias in biases.items():
+            inputs[f"b{other}"] = np.full_like(single.arrays.p[f"b{other}"], bias)
+            inputs[f"U{other}"] = np.zeros_like(single.arrays.p[f"U{other}"])
+            inputs[f"V{other}"] = np.zeros_like(single.arrays.p[f"V{other}"])
+        wrong = wrong_entries(target, single, _with(single, **inputs))
+        if wrong is None or output in target.lacks:
+            return
+        (wrong_gates if output in wrong else right_gates).append(gate)
+    if wrong_gates == ["o"]:
+        yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
+    elif wrong_gates and right_gates:
+        yield f"gate {_and(wrong_gates)} is wrong by itself at a single step, {_and(right_gates)} right"
+    elif not wrong_gates:
+        yield "each gate by itself is right at a single step"
+
+
+def _of_gate_cotangents(target: Target) -> Iterator[str]:
+    """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
+    for case in SOLVABLE:
+        asked = suited(target, case)
+        if asked is None:
+            continue
+        wrong = wrong_entries(target, asked)
+        if not wrong or any(f"dU{gate}" in target.lacks for gate in GATES):
+            continue
+        if not any(f"dU{gate}" in wrong for gate in GATES):
+            others = sorted(wrong)
+            yield (
+                f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
+                f"{_and(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+            )
+            return
+        made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
+        alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
+        if alone:
+            # df_ cannot be at fault where dbf, its plain sum, is right: then X^T df_ is.
+            verb = "is" if len(alone) == 1 else "are"
+            yield f"{_and(alone)} {verb} wrong where dV or db, made from the same, is right"
+            return
+        departing = _departing(target, asked)
+        if departing is not None:
+            yield from _first_departing(departing, asked.s)
+            return
+
+
+def _departing(target: Target, case: Case) -> dict[str, Array] | None:
+    """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
+    X = case.arrays.X.reshape(-1, case.e).astype(np.float64)
+    inverse = np.linalg.pinv(X.T)
+    answer, expected = call_target(target, case.arrays.copy(), case.sequences), due_on(case)
+    found = {}
+    for gate in GATES:
+        came, sd = answer.values[f"dU{gate}"].astype(np.float64), expected.sd[f"dU{gate}"]
+        solved = inverse @ came
+        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + 1e-14 * np.max(np.abs(came))
+        if not np.all(np.abs(X.T @ solved - came) <= rounding):
+            return None
+        due = inverse @ expected.values[f"dU{gate}"]
+        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + 1e-14 * np.max(np.abs(due))
+        found[gate] = ~(np.abs(solved - due) <= accepted).reshape(case.m, case.s, case.u)
+    return found
+
+
+def _first_departing(departing: Mapping[str, Array], s: int) -> Iterator[str]:
+    """Yield the gates and steps that depart, or where they depart first going back in time."""
+    steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in departing.items()}
+    gates = [gate for gate in GATES if steps[gate]]
+    if not gates:
+        return
+    everywhere = {tuple(steps[gate]) for gate in gates}
+    alone = len(everywhere) == 1 and len(steps[gates[0]]) < s and (len(gates) < 4 or len(steps[gates[0]]) == 1)
+    # Where nothing is passed on, all that departs is looked at; else the first place, before it spreads.
+    last = max(t for gate in gates for t in steps[gate])
+    there = gates if alone else [gate for gate in GATES if last in steps[gate]]
+    wrong = np.any([departing[gate] if alone else departing[gate][:, [last]] for gate in there], axis=0)
+    names, verb = _and([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
+    only = ""
+    for axis, words in ((0, "sample"), (2, "unit")):
+        hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
+        only += f", {words}{_steps([int(k) for k in hit], wrong.shape[axis])}" if len(hit) < wrong.shape[axis] else ""
+    if alone:
+        yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
+        return
+    right = [DELTAS[gate] for gate in GATES if gate not in there]
+    beside = f", {_and(right)} right there" if right else ""
+    yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
+
+
+def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = None) -> Iterator[str]:
+    """Yield the first intermediate that departs, of those that a layer keeps in `fc` and `bc` under EpyNN's names.
+
+    Parameters
+    ----------
+    caches : mapping
+        What the layer keeps, by name, of its last call.
+    case : Case
+        Of that call.
+    arrays : Arrays, optional
+        The values of that call, if not the case's own.
+    """
+    arrays = (arrays or case.arrays).astype(np.float64)
+    with np.errstate(all="ignore"):
+        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
+        bc = lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+    share = 1e-6 if case.dtype == "float64" else 1e-3
+    orders = (
+        (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
+        (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
+    )
+    for due, steps, names in orders:
+        for t in steps:
+            for name in names:
+                kept = caches.get(name)
+                if not isinstance(kept, np.ndarray) or kept.shape != due[name].shape:
+                    continue
+                came, wanted = kept[:, t].astype(np.float64), due[name][:, t]
+                if not np.all(np.abs(came - wanted) <= share * np.max(np.abs(wanted)) + 1e-300):
+                    which = "fc" if due is fc else "bc"
+                    yield f"first to depart among what the layer keeps: {which}['{name}'] at step {t + 1} of {case.s}"
+                    return
+
+
+def _steps(found: Sequence[int], count: int) -> str:
+    """Return numbers counted from 1, as they follow "step" or "sample": "s 1 and 3 of 4"."""
+    return f"{'s' if len(found) > 1 else ''} {_and([str(k + 1) for k in found])} of {count}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """Return words as a list in English."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _or(words: Sequence[str]) -> str:
+    """Return words as a list of alternatives."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,0 +1,202 @@
+"""What a target does on a case, in the order in which `verify` calls it, and whether a prediction of it holds.
+
+Every idea of the diagnosis compares what came with some prediction, entry by entry and to rounding. This is the one
+place where that is done.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from checks import oracles, tolerance
+from checks.calling import (
+    Outcome,
+    another_shape,
+    call_over_other_values,
+    call_target,
+    can_run,
+    overwritten,
+    same_bits,
+)
+from checks.cases import Arrays, Case
+from checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
+from checks.oracles import Expected
+
+Array = NDArray[Any]
+Values = Mapping[str, Array]
+
+TENSORS = (*OUTPUTS, *GRADIENTS)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a target gave on a case.
+
+    Attributes
+    ----------
+    case : Case
+    expected : Expected
+        What was due.
+    answer, again : Outcome
+        The call that counts, and the same once more after a call of another shape.
+    written : tuple of str
+        The inputs and cotangents that the target wrote to.
+    overwritten : tuple of str
+        What it returned and wrote to later; by its own pullback where it says so.
+    lacks : frozenset of str
+        What the target cannot do.
+    """
+
+    case: Case
+    expected: Expected
+    answer: Outcome
+    again: Outcome
+    written: tuple[str, ...]
+    overwritten: tuple[str, ...]
+    lacks: frozenset[str]
+
+    @cached_property
+    def came(self) -> dict[str, Array]:
+        """The tensors of the answer that have the right form, in float64."""
+        return self._formed(self.answer)
+
+    @cached_property
+    def came_again(self) -> dict[str, Array]:
+        """The same of the second answer."""
+        return self._formed(self.again)
+
+    @cached_property
+    def wrong(self) -> dict[str, Array]:
+        """Which entries are out of tolerance, for each tensor that has any."""
+        found = {name: departs(came, *self.due(name), self.case.dtype) for name, came in self.came.items()}
+        return {name: entries for name, entries in found.items() if entries.any()}
+
+    @property
+    def wrong_entries(self) -> int:
+        """How many entries are out of tolerance."""
+        return sum(int(entries.sum()) for entries in self.wrong.values())
+
+    @property
+    def formal(self) -> tuple[str, ...]:
+        """The tensors that are not of the form that was asked for."""
+        return tuple(name for name in TENSORS if name not in self.lacks and name not in self.came)
+
+    @property
+    def fails(self) -> bool:
+        """Whether anything is wrong at all."""
+        return bool(self.wrong or self.formal or self.written or self.overwritten or self.wrong_again)
+
+    @cached_property
+    def wrong_again(self) -> tuple[str, ...]:
+        """The tensors that are wrong in the second answer."""
+        return tuple(n for n, came in self.came_again.items() if departs(came, *self.due(n), self.case.dtype).any())
+
+    def due(self, name: str, expected: Expected | None = None) -> tuple[Array, Array]:
+        """Return the value of a tensor and its standard deviation, in the shape in which the target returns it."""
+        expected = expected or self.expected
+        value, sd = expected.values[name], expected.sd[name]
+        if name == "h" and np.ndim(self.answer.values.get("h", 0)) == 2:
+            return value[:, -1], sd[:, -1]
+        return value, sd
+
+    def _formed(self, outcome: Outcome) -> dict[str, Array]:
+        """Return the tensors of the right shape."""
+        found = {}
+        for name in TENSORS:
+            came = outcome.values.get(name)
+            if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+                continue
+            if came.shape == self.due(name)[0].shape:
+                found[name] = came.astype(np.float64)
+        return found
+
+
+def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:
+    """Return which entries are further from what is due than rounding explains; not a number matches its like."""
+    with np.errstate(all="ignore"):
+        near = np.abs(came - due) <= tolerance.accepted(sd, dtype)
+    finite = np.isfinite(due)
+    return ~np.where(finite, near, np.isfinite(came) == finite)
+
+
+@lru_cache(maxsize=256)
+def due_on(case: Case) -> Expected:
+    """Return what is due on a case; the same few cases are asked about again and again."""
+    return oracles.expect(case)
+
+
+def observe_once(target: Target, case: Case) -> Observation:
+    """Return what a single call of the target gives on a case; nothing of what it keeps between calls."""
+    answer = call_target(target, case.arrays.copy(), case.sequences)
+    return Observation(case, due_on(case), answer, answer, (), (), target.lacks)
+
+
+def observe(target: Target, case: Case, expected: Expected | None = None) -> Observation:
+    """Return what the target gives on a case, called as `verify` calls it."""
+    arrays = case.arrays.copy()
+    earlier = call_over_other_values(target, arrays, case)
+    answer = call_target(target, arrays, case.sequences)
+    before = case.arrays.inputs
+    changed = tuple(name for name, value in arrays.inputs.items() if not same_bits(value, before[name]))
+    kept = tuple(name + " at once" for name in overwritten(answer)) or tuple(overwritten(earlier))
+    call_target(target, another_shape(case).arrays.copy(), case.sequences)
+    again = call_target(target, case.arrays.copy(), case.sequences)
+    kept = kept or tuple(overwritten(answer))
+    return Observation(case, expected or due_on(case), answer, again, changed + answer.written, kept, target.lacks)
+
+
+def repeatable(observation: Observation) -> bool:
+    """Return whether both calls with the same inputs gave the same, to rounding."""
+    return not any(
+        departs(again, observation.came[name], observation.due(name)[1], observation.case.dtype).any()
+        for name, again in observation.came_again.items()
+        if name in observation.came
+    )
+
+
+def slack(values: Mapping[str, Any], expected: Expected) -> dict[str, Array]:
+    """Return a standard deviation for values whose own is not known: what a case has, and 16 rho of the largest."""
+    rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
+    return {n: expected.sd[n] + np.max(expected.sd[n]) + 16 * rho * np.max(np.abs(v)) for n, v in values.items()}
+
+
+def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> dict[str, Array] | None:
+    """Return which entries of one call's answer are wrong, for each tensor that has any.
+
+    Parameters
+    ----------
+    target : Target
+    case : Case
+    arrays : Arrays, optional
+        Values in place of the case's own.
+
+    Returns
+    -------
+    dict or None
+        None where the call raised, or where rounding drowns the gradients.
+    """
+    arrays = arrays or case.arrays
+    answer = call_target(target, arrays.copy(), case.sequences)
+    expected = due_on(case)
+    if arrays is not case.arrays:
+        with np.errstate(all="ignore"):
+            values = oracles.evaluate_reference(arrays.astype(np.float64))
+        expected = replace(expected, values=values, sd=slack(values, expected))
+    if answer.error or expected.chaotic(GRADIENTS):
+        return None
+    return Observation(case, expected, answer, answer, (), (), target.lacks).wrong
+
+
+def suited(target: Target, case: Case) -> Case | None:
+    """Return the case with what the target lacks left out; None where it cannot be asked at all."""
+    if case.dtype not in target.dtypes:
+        case = replace(case, dtype=target.dtypes[0])
+    if STATES in target.lacks and case.states:
+        case = replace(case, states=False)
+    if {CN, DCN} & target.lacks and "C" in case.cotangents.split("+"):
+        case = replace(case, cotangents="last" if "last" in case.cotangents else "every+h")
+    return None if can_run(target, case.arrays) else case

@@ -1,0 +1,324 @@
+"""Simple relations between what came and what was due, entry by entry: a factor, a transpose, another tensor's value.
+
+A relation is said of a tensor only where it holds in every entry to rounding and could not hold by chance: a factor
+that is no round number needs a second entry to agree on it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, permutations
+
+import numpy as np
+
+from checks import oracles, tolerance
+from checks.calling import other_values
+from checks.contract import GATES
+from checks.diagnosis.observe import Array, Observation, Values, departs
+
+AXES = {
+    "X": ("samples", "steps", "elements"),
+    "h": ("samples", "steps", "units"),
+    "U": ("elements", "units"),
+    "V": ("rows", "units"),
+    "b": ("", "units"),
+    "state": ("samples", "units"),
+}
+OF_FLOAT32_SIZE = "is off by as much as float32 would be"
+
+LONGEST_PERMUTED = 12
+"""Permutations are read off where an axis is at most this long; any length would do, none longer was needed."""
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One wrong tensor: what came, what was due, and the dtype's rounding."""
+
+    name: str
+    came: Array
+    due: Array
+    sd: Array
+    dtype: str
+
+    def is_(self, value: Array, sd: Array | None = None) -> bool:
+        """Return whether what came is some value, to rounding."""
+        if value.shape != self.came.shape:
+            return False
+        return not departs(self.came, value, self.sd if sd is None else sd, self.dtype).any()
+
+    @property
+    def alike(self) -> int:
+        """How many entries are large enough to say anything."""
+        return int(np.sum(np.abs(self.due) > tolerance.accepted(self.sd, self.dtype)))
+
+
+def find_relations(observation: Observation) -> list[str]:
+    """Return a sentence for each simple relation that explains wrong tensors whole, those of most tensors first."""
+    found: dict[str, list[str]] = {}
+    before = _values_before(observation)
+    for name in observation.wrong:
+        tensor = _Tensor(name, observation.came[name], *observation.due(name), observation.case.dtype)
+        said = next(_relations(tensor, observation, before), "")
+        if said:
+            found.setdefault(said, []).append(name)
+    whole = _same_factor(observation, found)
+    sentences = [_of_swapped_gates(observation), *([whole] if whole else [])]
+    ranked = sorted(found, key=lambda said: -len(found[said]))
+    sentences += [f"{_listed(found[said])} {said}" for said in ranked]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _listed(names: list[str]) -> str:
+    """Return names in words, such that "is" or "has" can follow."""
+    if len(names) > 4:
+        return f"each of {len(names)} tensors, {', '.join(names[:3])} and others,"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} each"
+
+
+def _values_before(observation: Observation) -> Values:
+    """Return what was due in the call before, over other values in the same arrays."""
+    arrays = observation.case.arrays.copy()
+    other_values(arrays)
+    with np.errstate(all="ignore"):
+        return oracles.evaluate_reference(arrays.astype(np.float64))
+
+
+def _relations(tensor: _Tensor, observation: Observation, before: Values) -> Iterator[str]:
+    """Yield what a tensor is, the plainest first."""
+    if not np.all(np.isfinite(tensor.came)):
+        return
+    if not tensor.came.any():
+        yield "is zero throughout"
+        return
+    yield from _of_other_tensors(tensor, observation)
+    yield from _factor(tensor, observation)
+    yield from _rounded(tensor)
+    yield from _moved(tensor)
+    yield from _added(tensor, observation, before)
+    yield from _clipped(tensor)
+    yield from _of_float32_size(tensor)
+
+
+def _of_other_tensors(tensor: _Tensor, observation: Observation) -> Iterator[str]:
+    """Yield whose value it is, if it is another tensor's, as it is or transposed."""
+    for name in observation.came:
+        due, sd = observation.due(name)
+        if name == tensor.name or not due.any():
+            continue
+        if tensor.is_(due, np.maximum(sd, tensor.sd) if sd.shape == tensor.sd.shape else sd):
+            yield f"holds the value of {name}"
+        elif due.ndim == 2 and due.shape[0] > 1 and tensor.is_(due.T, sd.T):
+            yield f"holds the value of {name}, transposed"
+
+
+def _factor(tensor: _Tensor, observation: Observation) -> Iterator[str]:
+    """Yield by which number it is multiplied."""
+    case = observation.case
+    weight = tensor.due / tolerance.accepted(tensor.sd, tensor.dtype)
+    total = float(np.sum(weight * weight))
+    if not total:
+        return
+    estimate = float(np.sum(weight * weight * (tensor.came / np.where(tensor.due == 0, 1, tensor.due)))) / total
+    numbers = _round_numbers(case.m, case.s, case.u)
+    words = [name for number, name in numbers if abs(estimate - number) < 1e-6 * abs(number)]
+    if words:
+        estimate = next(number for number, name in _round_numbers(case.m, case.s, case.u) if name == words[0])
+        if tensor.is_(estimate * tensor.due, _scaled(tensor, estimate)):
+            yield f"is {' = '.join(words)} times what is due"
+            return
+    if tensor.alike >= 2 and tensor.is_(estimate * tensor.due, _scaled(tensor, estimate)):
+        yield f"is {_number(estimate)} times what is due"
+
+
+def _scaled(tensor: _Tensor, factor: float) -> Array:
+    """Return the standard deviation of a multiple, as it comes and as its factor is estimated."""
+    return tensor.sd * np.hypot(1, factor)
+
+
+def _number(value: float) -> str:
+    """Return a number in as few digits as tell it from 1."""
+    for digits in range(4, 17):
+        text = f"{value:.{digits}g}"
+        if float(text) != 1:
+            off = value - 1
+            return f"{1 + float(f'{off:.3g}'):.{max(digits, 4)}g}" if abs(off) < 1e-2 else f"{value:.4g}"
+    return "1"
+
+
+def _round_numbers(m: int, s: int, u: int) -> Iterator[tuple[float, str]]:
+    """Yield the factors that slips of the pen make, with their words; a size of 1 makes none."""
+    yield from ((-1.0, "-1"), (2.0, "2"), (0.5, "1/2"), (-2.0, "-2"), (3.0, "3"), (4.0, "4"), (0.25, "1/4"))
+    for name, size in {"m": m, "s": s, "m s": m * s, "u": u}.items():
+        plain = size in (2, 3, 4)
+        if size > 1:
+            yield float(size), name if plain else f"{name} = {size}"
+            short = f"1/{name}" if " " not in name else f"1/({name})"
+            yield 1 / size, short if size in (2, 4) else f"{short} = 1/{size}"
+
+
+def _rounded(tensor: _Tensor) -> Iterator[str]:
+    """Yield to which shorter format it was rounded."""
+    if tensor.dtype != "float64" or tensor.alike < 1:
+        return
+    for words, bits, held in (
+        ("float32", 24, lambda x: x.astype(np.float32).astype(np.float64)),
+        ("float16", 11, lambda x: x.astype(np.float16).astype(np.float64)),
+        ("bfloat16", 8, _bfloat16),
+    ):
+        with np.errstate(all="ignore"):
+            representable = np.array_equal(held(tensor.came), tensor.came)
+            near = np.abs(tensor.came - tensor.due) <= 2.0 ** (1 - bits) * 1.001 * np.abs(tensor.due) + 2.0**-24 * (
+                bits == 11
+            )
+        if representable and np.all(near | (np.abs(tensor.due) < 1e-37)):
+            yield f"is right but for being in {words} only"
+            return
+
+
+def _bfloat16(x: Array) -> Array:
+    """Return what is left of a number in eight bits of significand, cut off."""
+    bits = x.astype(np.float32).view(np.uint32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
+
+
+def _axes(name: str, ndim: int) -> tuple[str, ...]:
+    """Return what the axes of a tensor run over."""
+    kind = {"dX": "X", "h": "h" if ndim == 3 else "state"}.get(
+        name, name[1] if name[1:2] in ("U", "V", "b") else "state"
+    )
+    return AXES[kind]
+
+
+def _moved(tensor: _Tensor) -> Iterator[str]:
+    """Yield how its entries are moved: transposed, or an axis reversed, shifted or permuted."""
+    due, sd = tensor.due, tensor.sd
+    if due.ndim == 2 and due.shape[0] == due.shape[1] > 1 and tensor.is_(due.T, sd.T):
+        yield "is transposed"
+        return
+    if due.ndim == 2 and due.shape[0] == due.shape[1] > 1 and tensor.is_(-due.T, sd.T):
+        yield "is transposed, with its sign reversed"
+        return
+    if due.ndim == 2 and min(due.shape) > 1 and tensor.is_(due.T.reshape(due.shape), sd.T.reshape(due.shape)):
+        yield "has its entries in the order of the transpose"
+        return
+    for axis, words in enumerate(_axes(tensor.name, due.ndim)):
+        length = due.shape[axis]
+        if length < 2 or not words:
+            continue
+        if tensor.is_(np.flip(due, axis), np.flip(sd, axis)):
+            yield f"has its {words} in reverse order"
+            return
+        for by, where in ((1, "one place late"), (-1, "one place early")):
+            kept = np.roll(due, by, axis)
+            if length > 2 and tensor.is_(kept, np.roll(sd, by, axis)):
+                yield f"has its {words} {where}, the one at the end moved to the other end"
+                return
+            edge = [slice(None)] * due.ndim
+            edge[axis] = slice(0, 1) if by > 0 else slice(-1, None)
+            kept[tuple(edge)] = 0
+            if length > 2 and tensor.is_(kept, np.roll(sd, by, axis)):
+                yield f"has its {words} {where}, with zero at the end"
+                return
+        order = _permutation(tensor, axis)
+        if order is not None:
+            places = ", ".join(str(k + 1) for k in order)
+            yield f"has its {words} in the order {places}"
+            return
+
+
+def _permutation(tensor: _Tensor, axis: int) -> list[int] | None:
+    """Return in which order the slices along an axis came, if each is exactly one of those that were due."""
+    length = tensor.due.shape[axis]
+    if length > LONGEST_PERMUTED or (tensor.due.size < 2 * length and tensor.due.size != length):
+        return None
+    came, due, sd = (np.moveaxis(a, axis, 0) for a in (tensor.came, tensor.due, tensor.sd))
+    order = []
+    for slice_ in came:
+        fitting = [k for k in range(length) if not departs(slice_, due[k], sd[k], tensor.dtype).any()]
+        if len(fitting) != 1:
+            return None
+        order += fitting
+    return order if sorted(order) == list(range(length)) else None
+
+
+def _added(tensor: _Tensor, observation: Observation, before: Values) -> Iterator[str]:
+    """Yield what was added to it: the call before, another tensor, or one number."""
+    early = before[tensor.name]
+    if early.shape == tensor.came.shape:
+        for words, value in (
+            ("is what was due in the call before", early),
+            ("is what is due plus what was due in the call before", tensor.due + early),
+        ):
+            if tensor.is_(value, tensor.sd + 4 * _rho(tensor) * np.max(np.abs(early))):
+                yield words
+                return
+    extra = tensor.came - tensor.due
+    for name in observation.came:
+        due, sd = observation.due(name)
+        if name == tensor.name or due.shape != tensor.due.shape or not due.any():
+            continue
+        for sign, words in ((1, "plus"), (-1, "minus")):
+            if tensor.is_(tensor.due + sign * due, np.hypot(tensor.sd, sd)):
+                yield f"is what is due {words} {name}"
+                return
+    if tensor.came.size >= 2:
+        constant = float(np.median(extra))
+        if tensor.is_(tensor.due + constant, tensor.sd + 2 * np.max(tensor.sd)):
+            yield f"is what is due {'plus' if constant > 0 else 'minus'} {abs(constant):.4g} in every entry"
+
+
+def _rho(tensor: _Tensor) -> float:
+    """Return the unit roundoff of a tensor's dtype."""
+    return tolerance.UNIT_ROUNDOFF[tensor.dtype]
+
+
+def _clipped(tensor: _Tensor) -> Iterator[str]:
+    """Yield at which limit its entries are cut off."""
+    limit = float(np.max(np.abs(tensor.came)))
+    cut = np.abs(tensor.came) >= limit * (1 - 1e-6)
+    shorter = np.abs(tensor.came) < np.abs(tensor.due)
+    enough = cut.sum() > 1 or float(f"{limit:.2g}") == limit
+    if enough and np.all(shorter[cut]) and tensor.is_(np.clip(tensor.due, -limit, limit)):
+        yield f"is cut off at ±{limit:.4g}"
+
+
+def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
+    """Yield that its errors are those of float32, where they are."""
+    if tensor.dtype != "float64":
+        return
+    share = np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")
+    if np.all(share <= 1) and np.max(share) > 0.005 and np.max(np.abs(tensor.came)) > 1e-30:
+        yield OF_FLOAT32_SIZE
+
+
+def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
+    """Return that all parameters' gradients are one multiple, where their norm is a round number then."""
+    names = [name for name in observation.came if name[1:2] in ("U", "V", "b")]
+    factors = [said for said in found if said.endswith("times what is due")]
+    if len(names) < 12 or len(factors) != 1 or set(found[factors[0]]) < set(names):
+        return ""
+    norm = float(np.sqrt(sum(np.sum(np.square(observation.came[name])) for name in names)))
+    short = float(f"{norm:.2g}")
+    if abs(norm - short) > 1e-9 * norm:
+        return ""
+    return f"the norm of all parameters' gradients together is {short:g}: clipped"
+
+
+def _of_swapped_gates(observation: Observation) -> str:
+    """Return which gates' gradients come in whose place, where all three tensors of a gate say so."""
+    kinds = [kind for kind in "UVb" if all(f"d{kind}{gate}" in observation.came for gate in GATES)]
+    if not kinds or not any(f"d{kind}{gate}" in observation.wrong for kind in kinds for gate in GATES):
+        return ""
+    for order in islice(permutations(GATES), 1, None):
+        if all(
+            _holds(observation, f"d{k}{gate}", f"d{k}{other}")
+            for k in kinds
+            for gate, other in zip(GATES, order, strict=True)
+        ):
+            return f"the gradients come in the order {', '.join(order)} where {', '.join(GATES)} was due"
+    return ""
+
+
+def _holds(observation: Observation, name: str, other: str) -> bool:
+    """Return whether a tensor holds what is due for another of its shape."""
+    due, sd = observation.due(other)
+    return not departs(observation.came[name], due, sd, observation.case.dtype).any()
