@@ -15,15 +15,15 @@ from checks.cases import Case
 from checks.contract import OUTPUTS, Target
 from checks.diagnosis.fingerprint import Suspect, find_suspects
 from checks.diagnosis.layout import find_reading
-from checks.diagnosis.localize import locate, of_caches
-from checks.diagnosis.observe import observe, repeatable
+from checks.diagnosis.localize import PLACES, locate, of_caches
+from checks.diagnosis.observe import Observation, observe, repeatable, suited
 from checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
 from checks.faults.model import diff
 
 SECONDS = 2.0
 """How long a diagnosis may take, of processor time; what has not been looked at by then is left out."""
 
-SECONDS_WAITING = 10.0
+SECONDS_WAITING = 20.0
 """How long it may take on the clock, where the target or the machine keeps it waiting."""
 
 SHOWN = 3
@@ -51,7 +51,7 @@ class Diagnosis:
     where: tuple[str, ...] = ()
 
 
-def diagnose(target: Target, case: Case, seconds: float = SECONDS) -> Diagnosis:
+def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagnosis:
     """Return what is wrong with a target that fails a case.
 
     Parameters
@@ -60,12 +60,13 @@ def diagnose(target: Target, case: Case, seconds: float = SECONDS) -> Diagnosis:
     case : Case
         One that it fails; the smaller, the quicker.
     seconds : float
-        How much processor time it may take.
+        How much processor time it may take; `SECONDS` where None.
     """
     start, start_of_waiting = time.thread_time(), time.monotonic()
+    allowed = SECONDS if seconds is None else seconds
 
     def spare(share: float = 1.0) -> Callable[[], bool]:
-        end, waited = start + share * seconds, start_of_waiting + share * SECONDS_WAITING
+        end, waited = start + share * allowed, start_of_waiting + share * SECONDS_WAITING
         return lambda: time.thread_time() < end and time.monotonic() < waited
 
     with np.errstate(all="ignore"):
@@ -73,7 +74,7 @@ def diagnose(target: Target, case: Case, seconds: float = SECONDS) -> Diagnosis:
         if observation.answer.error:
             return Diagnosis()
         suspects = find_suspects(target, observation, spare(0.6))
-        relations = tuple(find_relations(observation))
+        relations = tuple(find_relations(_larger(target, observation)))
         certain = any(suspect.certain for suspect in suspects)
         # Of an error that is named, its size is no news.
         relations = tuple(said for said in relations if not (certain and said.endswith(OF_FLOAT32_SIZE)))
@@ -85,6 +86,18 @@ def diagnose(target: Target, case: Case, seconds: float = SECONDS) -> Diagnosis:
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (*locate(target, case, spare()), *_kept(target, case))
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
+
+
+def _larger(target: Target, observation: Observation) -> Observation:
+    """Return what the target gives on a larger case that it fails, where one is at hand: there chance explains less."""
+    if not observation.wrong:
+        return observation
+    for case in PLACES:
+        asked = suited(target, case)
+        larger = observe(target, asked) if asked is not None else None
+        if larger is not None and larger.wrong and set(larger.wrong) >= set(observation.wrong):
+            return larger
+    return observation
 
 
 def _named(suspect: Suspect) -> Named:

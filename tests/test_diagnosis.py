@@ -32,17 +32,24 @@ from planted_faults import (
 )
 
 import lstm_ref
-from checks import strategies
 from checks.cases import Case
 from checks.contract import CN, DCN, LAST, STATES, Target, from_layer
 from checks.diagnose import Diagnosis, diagnose
 from checks.faults.catalogue import FAULTS
 from checks.report.json import case_to_json
 from checks.report.text import render_diff, render_failure
+from checks.strategies import draw_cases, shrink
 from checks.verify import explain, verify, verify_case
 
 CASE = Case(3, 4, 3, 3, seed=3)
 SECONDS = 2.0
+
+
+@pytest.fixture(autouse=True)
+def _on_a_slow_machine(monkeypatch):
+    """What is found must not depend on how busy the machine is; how long it takes is a test of its own."""
+    monkeypatch.setattr("checks.diagnose.SECONDS", 60.0)
+    monkeypatch.setattr("checks.diagnose.SECONDS_WAITING", 600.0)
 
 
 def plant(id):
@@ -272,8 +279,8 @@ def test_a_fault_in_no_catalogue_is_placed(name):
     [
         ("-g['dVg'].T", "dVg is transposed, with its sign reversed"),
         ("g['dVg'] * 2", "dVg is 2 times what is due"),
-        ("g['dVg'] / m", "dVg is 1/m = 1/3 = 1/u = 1/3 times what is due"),
-        ("g['dVg'] * s", "dVg is 4 = s times what is due"),
+        ("g['dVg'] / m", "dVg is 1/4 = 1/m times what is due"),
+        ("g['dVg'] * s", "dVg is s = 5 times what is due"),
         ("g['dVg'] * 0", "dVg is zero throughout"),
         ("g['dVg'][::-1] + 0", "dVg has its rows in reverse order"),
         ("g['dVg'][:, [1, 0, 2]] + 0", "dVg has its units in the order 2, 1, 3"),
@@ -340,19 +347,13 @@ SHRINKS = [
 
 @pytest.mark.parametrize("id", SHRINKS)
 def test_shrinking_reaches_the_sizes_that_the_fault_needs(id):
-    target, found = plant(id), []
+    target, options = plant(id), {"max_dims": (6, 12, 6, 6), "regimes": ("normal",)}
 
     def fails(case):
         return bool(verify_case(target, case, thorough=False).failures)
 
-    def visit(case):
-        found.extend([case] if fails(case) else [])
-        return not found
-
-    strategy = strategies.cases(max_dims=(6, 12, 6, 6), regimes=("normal",))
-    strategies.explore(visit, strategy, 60, 1)
-    assert found
-    assert strategies.shrink(fails, strategy, 60, 1, found[0]).dims == FAULTS[id].dims
+    case, origin = next((case, origin) for case, origin in draw_cases(60, 1, **options).items() if fails(case))
+    assert shrink(fails, origin, case, **options).dims == FAULTS[id].dims
 
 
 def rounded(text):

@@ -123,8 +123,8 @@ def _confirm(target: Target, first: Observation, left: list[Faults], spare: Call
         if not still:
             return [Suspect(f, f"{_extent(first)}, but not {case.descriptor}", False) for f in left]
         left, seen = still, seen + 1
-    more = f", and those of {seen} more cases" if seen else ""
-    return [Suspect(faults, _extent(first) + more, True) for faults in _simplest_first(left)]
+    more = f", and those of {seen} more cases" if seen else "; not looked at elsewhere"
+    return [Suspect(faults, _extent(first) + more, bool(seen)) for faults in _simplest_first(left)]
 
 
 def _simplest_first(found: list[Faults]) -> list[Faults]:
@@ -210,11 +210,12 @@ def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
 
 def _agrees(observation: Observation, expected: Expected) -> bool:
     """Return whether both answers are what is expected, to rounding in every tensor."""
-    return not any(
-        departs(value, *observation.due(name, expected), observation.case.dtype).any()
-        for came in (observation.came, observation.came_again)
-        for name, value in came.items()
-    )
+    for came in (observation.came, observation.came_again):
+        for name, value in came.items():
+            due, sd = observation.due(name, expected)
+            if departs(value, due, tolerance.FINGERPRINT * sd, observation.case.dtype).any():
+                return False
+    return True
 
 
 def _is_near(observation: Observation, name: str, value: Array) -> bool:

@@ -144,10 +144,12 @@ def _all_fitting(case: Case, came: Mapping[str, Any], target: Target) -> list[Re
         for bias, forget, rest in product(BIASES, FORGET, functions)
         if set(rest) != {AS_GIVEN}
     ]
+    first_step = {name: value[:, :1] for name, value in came.items() if name == "h"}
     for fields in usual + activations:
-        h, Cn = _forward(case, ORDERS, *fields)
-        near = _near(h, came.get("h"), case.dtype) & _near(Cn, came.get("Cn"), case.dtype)
-        found += [Reading(ORDERS[int(k)], *fields) for k in np.flatnonzero(near)]
+        h, _ = _forward(case, ORDERS, *fields, steps=1)
+        for k in np.flatnonzero(_near(h, first_step.get("h"), case.dtype)):
+            reading = Reading(ORDERS[int(k)], *fields)
+            found += [reading] if _fits(reading, case, came) else []
     return found
 
 
@@ -179,21 +181,20 @@ def _forward(
     logistic: str,
     candidate: str,
     output: str,
+    steps: int | None = None,
 ) -> tuple[Array, Array]:
     """Return h (orders, m, s, u) and Cn (orders, m, u) of equations (1) to (8) under one reading in several orders."""
     arrays = case.arrays.astype(np.float64)
-    changed = {"U": INPUT_WEIGHTS[U], "V": WEIGHTS[V], "b": lambda b: BIASES[bias] * b}
-    W = {
-        kind + slot: np.stack([change(arrays.p[kind + order[k]]) for order in orders])
-        for kind, change in changed.items()
-        for k, slot in enumerate(GATES)
-    }
+    given = {kind: np.stack([arrays.p[kind + gate] for gate in GATES]) for kind in "UVb"}
+    given = {"U": INPUT_WEIGHTS[U](given["U"]), "V": WEIGHTS[V](given["V"]), "b": BIASES[bias] * given["b"]}
+    places = np.array([[GATES.index(gate) for gate in order] for order in orders])
+    W = {kind + slot: given[kind][places[:, k]] for kind in "UVb" for k, slot in enumerate(GATES)}
     W["bf"] = W["bf"] + FORGET[forget]
     act, act_g, act_C = LOGISTIC[logistic], TANH[candidate], TANH[output]
     h, C_ = STATE[state](arrays.h0, arrays.C0)
     trace = []
     with np.errstate(all="ignore"):
-        for t in range(case.s):
+        for t in range(steps or case.s):
             f_, i_, g_, o_ = (arrays.X[:, t] @ W["U" + k] + h @ W["V" + k] + W["b" + k] for k in GATES)
             C_ = act(f_) * C_ + act(i_) * act_g(g_)
             h = act(o_) * act_C(C_)
