@@ -30,7 +30,7 @@ FILE = """
 import torch
 
 def single(p, X, h0, C0):
-    return torch.zeros(X.shape[0], X.shape[1], h0.shape[1]), C0.float()
+    return (X.float() @ p["Uf"].float()).cumsum(1), C0.float()
 
 class NoBias(torch.nn.LSTM):
     def __init__(self, e, u, batch_first=True):
