@@ -7,6 +7,8 @@ WORKERS ?= 2
 TORCH ?= torch==2.13.0
 EPYNN ?= epynn==1.2.13
 FLINT ?= python-flint>=0.7
+JAX ?= jax==0.10.2 flax==0.12.8 equinox==0.13.8 dm-haiku==0.0.17
+FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0
 BENCH ?=
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
@@ -27,7 +29,7 @@ help: ## say what there is
 	@echo 'make test     run the whole test suite, but for what needs another implementation'
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
-	@echo 'make peers    the tests with real PyTorch, EpyNN and python-flint, and lstm-checks verify torch'
+	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN and python-flint'
 	@echo 'make bench    time lstm_fast against the others and write docs/benchmarks.md (10 minutes);'
 	@echo '              less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
 	@echo 'make clean    remove $(VENV) and all caches'
@@ -37,6 +39,7 @@ help: ## say what there is
 	@echo '  VENV=DIRECTORY      where to install (default: .venv)'
 	@echo '  WORKERS=N           processes for make test (default: 2)'
 	@echo '  TORCH=...           what make peers and make bench install (default: $(TORCH))'
+	@echo '  FRAMEWORKS=...      what else make peers installs; the tests of what is not there are skipped'
 
 verify: $(VENV)/.test
 	$(bin)/lstm-checks verify
@@ -55,8 +58,8 @@ lint: $(VENV)/.dev
 
 # The second line: these skip themselves under `make test`, which does without python-flint.
 peers: $(VENV)/.peers
-	$(bin)/python -m pytest -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py
+	$(bin)/python -m pytest -n $(WORKERS) -m peer
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py tests/test_layouts.py
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 
@@ -89,9 +92,9 @@ $(VENV)/.torch: $(VENV)/.test
 
 # EpyNN without what it depends on: its layer needs NumPy alone.
 $(VENV)/.peers: $(VENV)/.torch
-	@echo 'Installing $(EPYNN) and $(FLINT) into $(VENV) ...'
+	@echo 'Installing $(EPYNN), $(FLINT) and $(FRAMEWORKS) into $(VENV) ...'
 	@$(pip) --no-deps '$(EPYNN)'
-	@$(pip) '$(FLINT)'
+	@$(pip) '$(FLINT)' $(FRAMEWORKS)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers

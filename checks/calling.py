@@ -91,7 +91,8 @@ def to_numpy(value: Any) -> Any:
     for method in ("detach", "cpu", "get"):
         if hasattr(value, "shape") and callable(getattr(value, method, None)):
             value = getattr(value, method)()
-    return np.array(value) if hasattr(value, "__array__") and hasattr(value, "shape") else value
+    # Not np.array(value): it asks for a copy in a way that some libraries do not know yet.
+    return np.asarray(value).copy() if hasattr(value, "__array__") and hasattr(value, "shape") else value
 
 
 def _first_line(error: BaseException) -> str:

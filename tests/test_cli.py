@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from checks.targets import TargetError, load_target
+
 RIGHT = "from lstm_ref import LSTM\n"
 WRONG = """
 from lstm_fast import LSTM as Fast
@@ -161,3 +163,13 @@ def test_only_the_regimes_named_are_drawn():
 def test_help_and_version():
     assert "exit code" in run("--help").stdout
     assert run("--version").stdout.startswith("lstm-checks ")
+
+
+@pytest.mark.parametrize("name", ["torch", "flax", "equinox", "keras", "onnx"])
+def test_a_framework_that_is_not_here_says_what_to_install(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"checks.adapters.{name}", raising=False)
+    with pytest.raises(
+        TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install 'lstm-checks\[{name}\]'"
+    ):
+        load_target(name)

@@ -214,7 +214,7 @@ def test_the_command_converts_a_file(tmp_path):
     back = from_framework(read_arrays(tmp_path / "out.npz"), "onnx")
     assert all(np.array_equal(back[name], p[name]) and back[name].dtype == "float32" for name in PARAMETERS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npz", "weights.npz"]
-    assert "haiku (from documentation)" in run("--layouts", cwd=tmp_path).stdout
+    assert "cudnn (from documentation)" in run("--layouts", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import lstm_ref
 from checks import oracles
 from checks.cases import Case
 from checks.compare import Verdict
-from checks.contract import GATES, GRADIENTS, INPUTS, from_function, from_layer
+from checks.contract import DHN, GATES, GRADIENTS, INPUTS, LAST, Target, from_function, from_layer
 from checks.report.text import render_case, render_failure, render_report
 from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, verify, verify_case
 
@@ -372,3 +372,54 @@ def test_inputs_of_the_contract_are_fifteen():
 def test_a_dtype_the_target_has_not_is_unsupported():
     only64 = replace(from_function(right), dtypes=("float64",))
     assert verify_case(only64, replace(CASE, dtype="float32")).verdict is Verdict.UNSUPPORTED
+
+
+def forward_only(spoil=0.0):
+    """A target without any gradient."""
+
+    def call(p, X, h0, C0, sequences=True):
+        (h, Cn), _ = right(p, X, h0, C0)
+        return (h + spoil, Cn), lambda dh, dCn, dhn=None: {}
+
+    return Target("forward", "forward pass", call, frozenset({DHN, LAST, *GRADIENTS}))
+
+
+def test_of_a_target_without_gradients_the_forward_pass_is_judged():
+    report = verify(forward_only(), examples=30)
+    text = render_report(report)
+    assert report.exit_code == 0, text
+    assert "unsupported: all gradients, so only the forward pass is judged" in text
+    assert "check_grad" not in text
+    assert set(report.claim_counts["linearity"]) <= {Verdict.UNSUPPORTED}
+    assert verify(forward_only(1e-9), examples=5).exit_code == 1
+
+
+def test_a_target_that_compiles_is_asked_for_few_shapes_in_every_stratum():
+    compiled = replace(from_function(right), compiles=True)
+    report = verify(compiled, examples=60)
+    assert report.exit_code == 0
+    assert len({example.case.dims for example in report.examples}) <= 12
+    assert all(report.stratum_counts.values()), report.stratum_counts
+    assert "few because each is compiled" in render_report(report)
+    assert verify(compiled, examples=4, max_dims=(1, 1, 1, 1)).exit_code == 0
+
+
+class Elsewhere:
+    """An array on a device, as PyTorch has it."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.ndim = array, array.shape, array.ndim
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self.array
+
+
+def test_arrays_of_other_libraries_and_devices_are_read():
+    def target(p, X, h0, C0):
+        (h, Cn), pullback = right(p, X, h0, C0)
+        return (Elsewhere(h), Elsewhere(Cn)), lambda dh, dCn: {k: Elsewhere(v) for k, v in pullback(dh, dCn).items()}
+
+    assert verify_case(from_function(target), CASE).verdict is Verdict.PASS

@@ -12,9 +12,14 @@ DEFAULT_TARGET = "lstm_fast:LSTM"
 
 TARGETS = """\
 A TARGET is one of
-  pkg.mod:LSTM      a layer class in EpyNN's form, or a function in the vjp form:
-  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn)
-  torch             PyTorch's own nn.LSTM
+  pkg.mod:LSTM      a layer class in EpyNN's form; a function in the vjp form,
+  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
+                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors;
+                        a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
+                        or a function of the sizes that makes one. What it is is found out.
+  path/model.onnx   the one LSTM node of a model, forward only; gradients are unsupported
+  torch, flax, equinox, keras, onnx
+                    the framework's own LSTM; each needs pip install 'lstm-checks[NAME]'
   exec:./program    an external program in any language; docs/exec.md says how it speaks
 
 exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged
