@@ -30,6 +30,7 @@ DOORS = {
     "keras": {"checks.adapters.keras"},
     "onnx": {"checks.adapters.onnx"},
     "onnxruntime": {"checks.adapters.onnx"},
+    "matplotlib": {"checks.report.kill_matrix"},
     "safetensors": {"checks.weights"},
 }
 EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
@@ -84,8 +85,11 @@ ORDER = [
     "executors",
     "campaign",
     "faults.search",
+    "kill_matrix",
     "report.text",
     "report.json",
+    "report.faults",
+    "report.kill_matrix",
     "report.campaign",
     "report.certified",
     "bench",
@@ -104,6 +108,7 @@ ORDER = [
     "commands.certify",
     "commands.vectors",
     "commands.gate",
+    "commands.faults",
     "cli",
     "__main__",
 ]
