@@ -1,7 +1,7 @@
 """The kill matrix: which way of checking a gradient sees which catalogued fault, and in how many examples.
 
-Each method is given what it asks for. All but `allclose` and `verify` know nothing of the reference: they ask whether the
-gradient is that of the layer's own forward pass. A method kills a fault on an example where it rejects the fault and
+Each method is given what it asks for. All but `allclose` and `verify` know nothing of the reference: they ask whether
+the gradient is that of the layer's own forward pass. A method kills a fault on an example where it rejects the fault and
 accepts the clean reference; where it rejects the reference, too, that is a false alarm and tells nothing.
 """
 
@@ -87,7 +87,7 @@ class Differences:
 
 @dataclass(frozen=True)
 class Judged:
-    """A layer's answer on a case: h, Cn and the gradients, the gradients in a row, and its forward pass's derivatives."""
+    """A layer's answer on a case: its values by name, its gradients in a row, and its forward pass's derivatives."""
 
     fault: Fault | None
     values: dict[str, Array]
@@ -106,7 +106,7 @@ def differentiate(fault: Fault | None, arrays: Arrays) -> Differences:
     x0 = _row(arrays.inputs)
     n, eps = x0.size, tolerance.CHECK_GRAD_STEP
     unit = np.eye(n)
-    along = np.random.RandomState(JAX_SEED).standard_normal(n)  # noqa: NPY002  (jax's own direction)
+    along = np.random.RandomState(JAX_SEED).standard_normal(n)
     shifts = [np.zeros((1, n)), eps * unit, 2 * eps * unit, TORCH_STEP * unit, -TORCH_STEP * unit]
     shifts += [JAX_STEP * along[np.newaxis], -JAX_STEP * along[np.newaxis]]
     f = partial(_objective_of_rows, fault, arrays)
@@ -187,7 +187,7 @@ def torch_tolerances(judged: Judged, problem: Problem) -> bool:
 
 def jax_tolerances(judged: Judged, problem: Problem) -> bool:
     """Return whether a central difference along jax's direction agrees within jax's tolerances."""
-    along = np.random.RandomState(JAX_SEED).standard_normal(judged.gradient.size)  # noqa: NPY002
+    along = np.random.RandomState(JAX_SEED).standard_normal(judged.gradient.size)
     found = judged.differences.directional
     return bool(abs(judged.gradient @ along - found) <= JAX_TOLERANCE + JAX_TOLERANCE * abs(found))
 
@@ -339,7 +339,7 @@ def kill_matrix(
     """
     cases = tuple(draw_cases(examples, seed, max_dims=MAX_DIMS))
     chosen = tuple(range(0, len(cases), -(-len(cases) // torch_examples))) if torch_examples else ()
-    jobs = [partial(judge, case, tuple(faults)) for case in cases]
+    jobs: list[Callable[[], Any]] = [partial(judge, case, tuple(faults)) for case in cases]
     jobs += [partial(judge_by_torch, cases[k], tuple(faults)) for k in chosen]
     found = []
     for result in _results(jobs, processes):

@@ -118,8 +118,8 @@ def _real(matrix: Matrix) -> list[str]:
         return []
     real, ours = matrix.real.kills, matrix.kills[:, list(METHODS).index(TORCH)][:, list(matrix.real.examples)]
     return [
-        f"PyTorch's own gradcheck on {real.shape[1]} of the examples kills {100 * np.mean(real):.0f} %, its tolerances as "
-        f"applied here {100 * np.mean(ours):.0f} %, with one verdict in {100 * np.mean(real == ours):.0f} % of all"
+        f"PyTorch's own gradcheck on {real.shape[1]} of the examples kills {100 * np.mean(real):.0f} %, its tolerances "
+        f"as applied here {100 * np.mean(ours):.0f} %, with one verdict in {100 * np.mean(real == ours):.0f} % of all"
     ]
 
 
@@ -193,4 +193,3 @@ def draw_matrix(matrix: Matrix) -> str:
     figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
     return file.getvalue()
-
