@@ -10,11 +10,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from checks.commands import certify, convert, gate, vectors, verify
+from checks.commands import certify, convert, faults, gate, vectors, verify
 from checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, certify, convert, vectors, gate)
+COMMANDS = (verify, certify, convert, vectors, gate, faults)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -222,6 +222,13 @@ def complex_step_disagreement(case: Case, expected: Expected) -> Disagreement:
     return Disagreement(float(use[worst]), directions.label(worst))
 
 
+def complex_step_noise(case: Case) -> Array:
+    """Return the standard deviation of the complex step's own rounding error, every entry of all gradients in a row."""
+    directions = _Directions(case, case.arrays.astype(np.float64), every_entry=True)
+    chunks = (np.arange(k, min(k + complex_step.CHUNK, case.size)) for k in range(0, case.size, complex_step.CHUNK))
+    return np.concatenate([directions.rounding_noise(chunk) for chunk in chunks])
+
+
 def _use(difference: Array, accepted: Array) -> Array:
     """Return the share of what is accepted; infinite where it is not a number."""
     use = difference / accepted
@@ -231,9 +238,9 @@ def _use(difference: Array, accepted: Array) -> Array:
 class _Directions:
     """The directions in which the forward pass of a case is differentiated: every entry's, or a few random ones."""
 
-    def __init__(self, case: Case, arrays: Arrays) -> None:
+    def __init__(self, case: Case, arrays: Arrays, every_entry: bool | None = None) -> None:
         self.case, self.arrays = case, arrays
-        self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL
+        self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL if every_entry is None else every_entry
         rng = np.random.default_rng((case.seed, 1))
         count = tolerance.COMPLEX_STEP_DIRECTIONS if case.size <= tolerance.LARGE else 1
         self.random = {name: rng.standard_normal((count, *value.shape)) for name, value in arrays.inputs.items()}
@@ -354,7 +361,7 @@ def check_grad(
 
     value = f(x0)
     h, Cn = forward(arrays.inputs)
-    terms = _terms(np.asarray(h), np.asarray(Cn), arrays, expected)
+    terms = objective_terms(np.asarray(h), np.asarray(Cn), arrays, expected)
     noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
     eps = tolerance.CHECK_GRAD_STEP
     seed = case.seed
@@ -379,7 +386,7 @@ def _objective_of(forward: Forward, inputs: Mapping[str, Array], arrays: Arrays)
     return float(objective(h, Cn, arrays))
 
 
-def _terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
+def objective_terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
     """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
     dh, sd = arrays.dh_total, expected.sd["h"] / rho

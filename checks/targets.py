@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,7 +32,7 @@ FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.on
 # Whose objects and functions are recognized; Keras first, whose layers may be modules of PyTorch, too.
 _OBJECTS = ("keras", "flax", "equinox", "torch")
 _FUNCTIONS = ("jax", "torch")
-EXEC, TIMEOUT_VARIABLE = "exec:", "LSTM_CHECKS_TIMEOUT"
+EXEC, FAULT, TIMEOUT_VARIABLE = "exec:", "fault:", "LSTM_CHECKS_TIMEOUT"
 
 
 class TargetError(Exception):
@@ -46,7 +47,7 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     spec : str
         ``pkg.mod:LSTM`` or ``path/file.py:LSTM``: a layer class, a function in the vjp form, or a framework's module,
         layer, cell or function; ``path/model.onnx``; ``exec:./program --flag``, an external program that speaks as
-        docs/exec.md says; or one of `FRAMEWORKS`.
+        docs/exec.md says; ``fault:carry-dropped``, the reference with a catalogued fault; or one of `FRAMEWORKS`.
     timeout : float, optional
         Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
         program has 10, and everything else as long as it likes.
@@ -59,6 +60,8 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     seconds = _time_limit(timeout)
     if spec.startswith(EXEC):
         return _load_program(spec, seconds)
+    if spec.startswith(FAULT):
+        return _load_fault(spec)
     _choose_keras_backend()
     target = _load_named(spec)
     return target if seconds is None else with_time_limit(target, seconds)
@@ -86,6 +89,17 @@ def _load_program(spec: str, seconds: float | None) -> Target:
         return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds)
     except ProgramError as error:
         raise TargetError(f"target {spec!r}: {error}") from error
+
+
+def _load_fault(spec: str) -> Target:
+    """Return the reference with a fault of the catalogue planted in it."""
+    from checks.faults.catalogue import find
+    from checks.faults.model import fault_target
+
+    try:
+        return replace(fault_target(find(spec.removeprefix(FAULT))), name=spec)
+    except ValueError as error:
+        raise TargetError(str(error)) from error
 
 
 def _load_named(spec: str) -> Target:

@@ -30,6 +30,7 @@ DOORS = {
     "keras": {"checks.adapters.keras"},
     "onnx": {"checks.adapters.onnx"},
     "onnxruntime": {"checks.adapters.onnx"},
+    "matplotlib": {"checks.report.kill_matrix"},
     "safetensors": {"checks.weights"},
     "numba": {"lstm_fast.compiled"},
 }
@@ -90,8 +91,11 @@ ORDER = [
     "executors",
     "campaign",
     "faults.search",
+    "kill_matrix",
     "report.text",
     "report.json",
+    "report.faults",
+    "report.kill_matrix",
     "report.campaign",
     "report.certified",
     "bench",
@@ -110,6 +114,7 @@ ORDER = [
     "commands.certify",
     "commands.vectors",
     "commands.gate",
+    "commands.faults",
     "cli",
     "__main__",
 ]

@@ -11,7 +11,8 @@ import torch
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, Form, Run
-from checks.contract import Target
+from checks.cases import Arrays
+from checks.contract import INPUTS, PARAMETERS, Target
 from checks.layouts import LAYOUTS
 
 
@@ -158,3 +159,31 @@ def _forms(call: Callable[..., Any]) -> list[Form]:
     for join in (pair, apart):
         forms.append(Form(lambda given, X, h, C, join=join: steps(given, X, h, C, join)))  # type: ignore[misc]
     return [*forms, *(Form(whole(none, major), NO_STATES) for major in (False, True))]
+
+
+def gradcheck(target: Target, arrays: Arrays) -> bool:
+    """Return whether `torch.autograd.gradcheck`, with all its defaults, accepts a target's gradients.
+
+    Every output is differentiated, whatever cotangents belong to the arrays. The target must not need PyTorch.
+    """
+
+    class Layer(torch.autograd.Function):
+        """The target as an operation of PyTorch."""
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            """Return (h, Cn)."""
+            given = dict(zip(INPUTS, (_numpy(value) for value in inputs), strict=True))
+            p = {name: given[name] for name in PARAMETERS}
+            (h, Cn), ctx.pullback = target.call(p, given["X"], given["h0"], given["C0"], True)
+            return torch.from_numpy(h.copy()), torch.from_numpy(Cn.copy())
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Any) -> Any:
+            """Return the gradients in the order of the inputs."""
+            found = ctx.pullback(*(_numpy(value) for value in cotangents))
+            return tuple(torch.from_numpy(np.array(found["d" + name])) for name in INPUTS)
+
+    inputs = tuple(torch.from_numpy(value.copy()).requires_grad_() for value in arrays.inputs.values())
+    with np.errstate(all="ignore"):
+        return bool(torch.autograd.gradcheck(Layer.apply, inputs, raise_exception=False))

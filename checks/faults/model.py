@@ -171,6 +171,11 @@ def diff(fault: Fault) -> str:
     return "".join(found)
 
 
+def patched_source(fault: Fault | None, file: str) -> str:
+    """Return the text of a file of the reference with a fault in it, or as it stands."""
+    return _patched(tuple((fault.id, patch) for patch in fault.patches) if fault else ())[file]
+
+
 @cache
 def _source(file: str) -> str:
     """Return the text of a file of the reference."""

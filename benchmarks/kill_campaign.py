@@ -1,0 +1,113 @@
+"""Require of `verify` at its default examples that every fault is killed, with every seed, and no right layer is blamed.
+
+Run ``python benchmarks/kill_campaign.py --seeds 20 --processes 2``; it takes some minutes. For each seed the examples are
+those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as soon as an
+example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref` and `lstm_fast`
+are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault survives or a right layer
+is blamed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
+
+from checks.compare import Verdict, compare
+from checks.executors import parse_executor
+from checks.faults.catalogue import FAULTS
+from checks.faults.model import Fault, evaluate, fault_target
+from checks.oracles import Expected, expect
+from checks.strategies import draw_cases
+from checks.targets import load_target
+from checks.verify import verify_case
+
+RIGHT = ("lstm_ref:LSTM", "lstm_fast:LSTM")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one seed.
+
+    `needed` is how many of the examples, in the order in which `verify` takes them, each killed fault needed.
+    """
+
+    seed: int
+    examples: int
+    needed: dict[str, int]
+    survivors: tuple[str, ...]
+    alarms: tuple[str, ...]
+    passes: int
+    seconds: float
+
+
+def run_seed(seed: int, examples: int, right: Sequence[str] = RIGHT, faults: Sequence[Fault] = ()) -> Result:
+    """Return what came of one seed, over all faults of the catalogue or some."""
+    start = time.process_time()
+    alive = list(faults or FAULTS.values())
+    targets = [load_target(spec) for spec in right]
+    needed: dict[str, int] = {}
+    alarms, passes = [], 0
+    cases = draw_cases(examples, seed)
+    for count, case in enumerate(cases, 1):
+        expected = expect(case)
+        killed = [fault for fault in alive if kills(fault, case, expected)]
+        needed |= {fault.id: count for fault in killed}
+        alive = [fault for fault in alive if fault not in killed]
+        for target in targets:
+            report = verify_case(target, case, expected=expected)
+            passes += report.verdict is Verdict.PASS
+            if report.failures or report.mistrusted:
+                alarms.append(f"{target.name} on {case.descriptor}")
+        if not alive and not targets:
+            break
+    seconds = time.process_time() - start
+    return Result(seed, len(cases), needed, tuple(f.id for f in alive), tuple(alarms), passes, seconds)
+
+
+def kills(fault: Fault, case, expected: Expected) -> bool:
+    """Return whether a case kills a fault."""
+    if fault.wrap:
+        return bool(verify_case(fault_target(fault), case, expected=expected).failures)
+    claims = compare(evaluate(fault, case.arrays), expected, fault_target(), case.dtype)
+    return any(claim.verdict is Verdict.FAIL for claim in claims)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--faults-only", action="store_true", help="do not judge the right layers")
+    options = parser.parse_args()
+    right = () if options.faults_only else RIGHT
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    bad = False
+    print(f"{len(FAULTS)} faults, {options.examples} examples a seed")
+    print("seed  killed  survivors  most examples needed              right layers: pass  blamed  CPU s")
+    with parse_executor(f"processes:{options.processes}") as executors, executors.start() as pool:
+        for result in pool.map(partial(run_seed, examples=options.examples, right=right), seeds):
+            slowest = max(result.needed, key=lambda id: result.needed[id])
+            print(
+                f"{result.seed:>4}  {len(result.needed):>6}  {len(result.survivors):>9}  "
+                f"{result.needed[slowest]:>3} {slowest:<30}{result.passes:>7}/{len(right) * result.examples}"
+                f"{len(result.alarms):>8}{result.seconds:>7.0f}",
+                flush=True,
+            )
+            for text in (*(f"  survivor: {id}" for id in result.survivors), *(f"  blamed: {a}" for a in result.alarms)):
+                print(text, flush=True)
+            bad |= bool(result.survivors or result.alarms)
+    print("FAIL" if bad else "PASS", flush=True)
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

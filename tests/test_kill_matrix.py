@@ -1,0 +1,214 @@
+"""The kill matrix: each method accepts what is right and sees what is grossly wrong, and the counts are what was counted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from checks import oracles
+from checks.cases import Case
+from checks.contract import GRADIENTS, INPUTS
+from checks.faults.catalogue import FAULTS, find
+from checks.faults.model import evaluate, fault_target
+from checks.kill_matrix import (
+    ALLCLOSE,
+    CHECK_GRAD_AUTOMATIC,
+    CHECK_GRAD_FIXED,
+    COMPLEX_STEP,
+    JAX,
+    METHODS,
+    TORCH,
+    VERIFY,
+    Matrix,
+    RealGradcheck,
+    differentiate,
+    forward_source,
+    judge,
+    kill_matrix,
+)
+from checks.oracles import check_grad, expect
+from checks.report.kill_matrix import BEGIN, END, draw_matrix, matrix_to_json, render_matrix, replace_figures
+
+CALM = [Case(1, 2, 1, 1), Case(2, 3, 2, 3, seed=1), Case(3, 4, 3, 2, regime="x1e-3", seed=2)]
+NAMES = list(METHODS)
+
+
+def row(values):
+    return np.concatenate([np.ravel(values["d" + name]) for name in INPUTS])
+
+
+@pytest.mark.parametrize("case", CALM, ids=lambda case: case.descriptor)
+def test_every_method_accepts_the_right_layer(case):
+    _, alarms = judge(case, ())
+    assert not alarms.any()
+
+
+def test_every_method_kills_a_gross_fault():
+    for case in CALM[:2]:
+        kills, _ = judge(case, ("carry-doubled",))
+        assert kills.tolist() == [[True] * len(NAMES)]
+
+
+def killed_by(case, fault):
+    """Return the names of the methods that kill a fault on a case."""
+    kills, _ = judge(case, (fault,))
+    return {name for name, killed in zip(NAMES, kills[0], strict=True) if killed}
+
+
+def test_what_each_method_cannot_see():
+    case = CALM[1]
+    # Small errors: the peers' tolerances are wider.
+    assert killed_by(case, "gate-off-by-1e-9") == {COMPLEX_STEP, VERIFY}
+    # A wrong forward pass whose gradient is right: no method that asks the layer's own forward pass.
+    assert killed_by(case, "gate-order-ifgo") == {ALLCLOSE, VERIFY}
+    # State between calls shows in no single call.
+    assert killed_by(case, "gradients-never-zeroed") == {VERIFY}
+
+
+def test_where_rounding_drowns_the_right_layer_a_rejection_is_no_kill():
+    case = Case(3, 2, 3, 3, regime="x100", cotangents="every+h", seed=435)
+    kills, alarms = judge(case, ("carry-doubled",))
+    assert alarms[NAMES.index(CHECK_GRAD_FIXED)]
+    assert not kills[0, NAMES.index(CHECK_GRAD_FIXED)]
+    assert not alarms[NAMES.index(CHECK_GRAD_AUTOMATIC)]
+    assert not alarms[NAMES.index(VERIFY)]
+
+
+@pytest.mark.parametrize("fault", [None, "carry-dropped", "gate-order-ifgo"])
+def test_differences_are_the_derivative_of_the_fault_s_own_forward_pass(fault):
+    case, fault = CALM[1], fault and find(fault)
+    found = differentiate(fault, case.arrays)
+    source = fault if fault and fault.id == "gate-order-ifgo" else ()
+    due = row(evaluate(source, case.arrays))
+    assert np.allclose(found.complex, due, rtol=1e-12, atol=1e-13)
+    assert np.allclose(found.central, due, rtol=1e-6, atol=1e-8)
+    assert np.allclose(found.once, due, rtol=1e-4, atol=1e-6)
+    assert np.allclose(found.twice, due, rtol=1e-4, atol=1e-6)
+    assert not np.array_equal(found.once, found.twice)
+    along = np.random.RandomState(0).standard_normal(due.size)
+    assert found.directional == pytest.approx(due @ along, rel=1e-5)
+
+
+def test_check_grad_is_what_scipy_computes():
+    """The threshold's use is 1 where `oracles.check_grad`, which calls SciPy, says so: found by growing an error."""
+    case = CALM[1]
+    expected = expect(case)
+    values = evaluate((), case.arrays)
+    clean = {name: values[name] for name in GRADIENTS}
+
+    def use(size):
+        wrong = clean | {"dUf": clean["dUf"] * (1 + size)}
+        return check_grad(oracles.reference_forward, wrong, case, expected, "all").agrees
+
+    def ours(size):
+        from checks.kill_matrix import Judged, Problem, check_grad_automatic
+
+        wrong = values | {"dUf": clean["dUf"] * (1 + size)}
+        judged = Judged(None, wrong, row(wrong), differentiate(None, case.arrays))
+        return check_grad_automatic(judged, Problem(case, expected, np.zeros(case.size)))
+
+    sizes = np.geomspace(1e-9, 1e-3, 60)
+    assert 1 < sum(map(use, sizes)) < len(sizes)
+    assert abs(sum(map(use, sizes)) - sum(map(ours, sizes))) <= 2
+
+
+def test_faults_of_the_backward_pass_share_one_forward_pass():
+    clean = forward_source(None)
+    assert forward_source(find("carry-dropped")) == clean
+    assert forward_source(find("gate-order-ifgo")) != clean
+    case = CALM[1]
+    due = evaluate((), case.arrays)
+    shared = [fault for fault in FAULTS.values() if forward_source(fault) == clean]
+    assert len(shared) > 100
+    for fault in shared:
+        values = evaluate(fault, case.arrays)
+        assert np.array_equal(values["h"], due["h"]), fault.id
+        assert np.array_equal(values["Cn"], due["Cn"]), fault.id
+
+
+def planted(kills, alarms=None, cases=None):
+    """Return a matrix of faults by examples in which only `verify` kills."""
+    kills = np.array(kills, bool)
+    whole = np.zeros((kills.shape[0], len(NAMES), kills.shape[1]), bool)
+    whole[:, NAMES.index(VERIFY)] = kills
+    ids = tuple(FAULTS)[: kills.shape[0]]
+    cases = tuple(replace(CALM[0], seed=k) for k in range(kills.shape[1]))
+    return Matrix(cases, 7, ids, whole, np.zeros((len(NAMES), kills.shape[1]), bool))
+
+
+def test_survivors_are_counted_over_all_choices_of_examples():
+    matrix = planted([[1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])
+    k = NAMES.index(VERIFY)
+    assert matrix.percent[:, k].tolist() == [25, 100, 0, 50]
+    # Alive after 1: 3/4, 0, 1, 2/4; after 2: 3/6, 0, 1, 1/6; after all of them: the one that is never killed.
+    assert matrix.survivors(1)[k] == pytest.approx(2.25)
+    assert matrix.survivors(2)[k] == pytest.approx(1 + 3 / 6 + 1 / 6)
+    assert matrix.survivors(4).tolist() == [4.0] * k + [1.0]
+    assert matrix.alive(VERIFY) == (tuple(FAULTS)[2],)
+    assert len(matrix.alive(TORCH)) == 4
+
+
+def test_the_matrix_is_what_judging_each_case_gives_whoever_does_it():
+    faults = ("carry-dropped", "gate-order-ifgo")
+    seen = []
+    alone = kill_matrix(3, 5, faults, progress=lambda: seen.append(1))
+    assert len(seen) == len(alone.cases) == 3
+    for k, case in enumerate(alone.cases):
+        kills, alarms = judge(case, faults)
+        assert np.array_equal(kills, alone.kills[..., k])
+        assert np.array_equal(alarms, alone.alarms[..., k])
+    shared = kill_matrix(3, 5, faults, processes=2)
+    assert np.array_equal(shared.kills, alone.kills)
+    assert shared.cases == alone.cases
+
+
+def test_the_report_shows_the_figures():
+    matrix = planted([[1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0]])
+    lines = render_matrix(matrix).splitlines()
+    assert lines[0] == "4 faults, 4 examples, seed 7"
+    assert lines[2].split() == "method kills, % alive after 1 alive after 4 false alarms, %".split()
+    assert lines[-1].split() == ["verify", "44", "2", "1", "0"]
+    assert lines[3].split()[-4:] == ["0", "4", "4", "0"]
+    plain = matrix_to_json(matrix)
+    assert plain["percent"]["carry-dropped"][VERIFY] == 25
+    assert plain["methods"][VERIFY]["survivors"] == {"1": 2.25, "4": 1.0}
+    real = replace(matrix, real=RealGradcheck((0, 2), np.array([[0, 1], [0, 0], [0, 0], [0, 0]], bool)))
+    assert render_matrix(real).endswith(
+        "note      PyTorch's own gradcheck on 2 of the examples kills 12 %, its tolerances as applied here 0 %, "
+        "with one verdict in 88 % of all"
+    )
+
+
+def test_figures_are_replaced_and_the_words_around_them_kept():
+    matrix = planted([[1, 0], [1, 1]])
+    page = replace_figures(f"# Mine\n\nwords\n{BEGIN}\nold\n{END}\nmore\n", matrix, "x.svg")
+    assert page.startswith("# Mine\n\nwords\n<!--")
+    assert page.endswith("-->\nmore\n")
+    assert "old" not in page
+    assert "| `carry-dropped` | 0 | 0 | 0 | 0 | 0 | 0 | 50 |" in page
+    assert "- **verify**, 0: none" in page
+    assert "](x.svg)" in page
+    assert replace_figures(page, matrix, "x.svg") == page
+    assert replace_figures("", matrix, "x.svg").startswith("# The kill matrix\n")
+    with pytest.raises(ValueError, match="between which the figures go"):
+        replace_figures("# Mine\n", matrix, "x.svg")
+
+
+def test_the_picture_is_the_same_each_time():
+    pytest.importorskip("matplotlib")
+    matrix = planted([[1, 0], [1, 1]])
+    assert draw_matrix(matrix) == draw_matrix(matrix)
+    assert "faults alive" in draw_matrix(matrix)
+
+
+@pytest.mark.peer
+def test_pytorch_s_own_gradcheck_judges_targets():
+    from checks.adapters.torch import gradcheck
+
+    arrays = CALM[1].arrays
+    assert gradcheck(fault_target(), arrays)
+    assert not gradcheck(fault_target(find("carry-dropped")), arrays)
+    assert gradcheck(fault_target(find("gate-order-ifgo")), arrays)
+    matrix = kill_matrix(3, 5, ("carry-dropped",), torch_examples=2)
+    assert matrix.real.examples == (0, 2)
+    assert matrix.real.kills.shape == (1, 2)
