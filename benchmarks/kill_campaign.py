@@ -1,10 +1,10 @@
-"""Require of `verify` at its default examples that every fault is killed, with every seed, and no right layer is blamed.
+"""Require of `verify` that every fault is killed with every seed, and that no right layer is blamed.
 
-Run ``python benchmarks/kill_campaign.py --seeds 20 --processes 2``; it takes some minutes. For each seed the examples are
-those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as soon as an
-example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref` and `lstm_fast`
-are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault survives or a right layer
-is blamed.
+Run ``python benchmarks/kill_campaign.py --seeds 20 --processes 2``; it takes some minutes. For each seed the examples
+are those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as
+soon as an example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref`
+and `lstm_fast` are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault
+survives or a right layer is blamed.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ Student's distribution with 8 degrees of freedom. It exceeds 12 twice in 10^6, a
 with at least the standard deviation of them all; 64 three times in 10^12, and there may be 10^8 entries."""
 
 FINGERPRINT = 4.0
-"""Times the accepted deviation within which a planted fault gives a target's own numbers: faults cancel and grow in other
-places than the reference does, and two layers with the same fault were seen 1.8 accepted deviations apart. The faults
-of the catalogue differ from each other by 100 and more on the cases on which they are told apart."""
+"""Times the accepted deviation within which a planted fault gives a target's own numbers: faults cancel and grow in
+other places than the reference does, and two layers with the same fault were seen 1.8 accepted deviations apart. The
+faults of the catalogue differ from each other by 100 and more on the cases on which they are told apart."""
 
 COMPLEX_STEP_ALL = 48
 """Largest number of gradient entries for which the complex step is taken in every one of them; a direction costs a part
