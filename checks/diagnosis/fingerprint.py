@@ -276,7 +276,7 @@ def _between_calls(target: Target, first: Observation, spare: Callable[[], bool]
     unsteady = not first.fails or not repeatable(first)
     for case in FRESH:
         asked = suited(target, case)
-        # What is wrong at a first call, too, is not for something kept from calls before; the sizes stay unmet by that.
+        # What is wrong at a first call, too, is not for something kept from calls before.
         if (
             asked is None
             or not spare()
