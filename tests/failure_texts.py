@@ -65,7 +65,7 @@ dbf[0, 0] = -0.16133, but should be -0.32266 ± ...    [mylib:LSTM against lstm_
   pattern   right at m=1, wrong from m=2
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   mean-over-samples: dU, dV and db are means over the samples    (reproduces all 12 entries to rounding, and those of 12 more cases)
-  relation  each of 12 tensors, dUf, dVf, dbf and others, is 1/2 = 1/m = 1/(m s) times what is due
+  relation  each of 12 tensors, dUf, dVf, dbf and others, is 1/4 = 1/m times what is due
   rerun     lstm-checks verify mylib:LSTM --case m2s1e1u1-float64-seed0
 """,
     ),
@@ -78,6 +78,7 @@ dbg[0, 0] = -3.5063, but should be -1.4327 ± ...    [mylib:LSTM against lstm_re
   extent    dbg 1/1 entries, dbf 1/1 entries, dVg 1/1 entries, dVf 1/1 entries and 8 more; 12 of 17 tensors; the others use at most ... % of their tolerance
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   gradients-never-zeroed: The parameters' gradients are added to those of the calls before    (reproduces all 12 entries, call by call)
+  relation  each of 12 tensors, dUf, dVf, dbf and others, is what is due plus what was due in the call before
   rerun     lstm-checks verify mylib:LSTM --case m1s1e1u1-float64-seed0
 """,
     ),
@@ -160,7 +161,6 @@ dX[0, 1, 0] = 0.1118360774, but should be 0.11183608129 ± ...    [mylib:LSTM ag
   extent    dX 2/3 entries (steps 0, 1), dC0 2/2 entries, dbg 2/2 entries, dbi 2/2 entries and 11 more; 15 of 17 tensors; the others use at most ... % of their tolerance
   oracles   complex step agrees with lstm_ref; check_grad sees nothing wrong with the target
   suspect   carry-in-single: dC passed on is rounded to float32    (reproduces all 38 entries to rounding, and those of 12 more cases)
-  relation  dC0 is right but for being in float32 only
   rerun     lstm-checks verify mylib:LSTM --case m1s3e1u2-float64-seed0
 """,
     ),

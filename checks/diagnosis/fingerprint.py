@@ -6,7 +6,7 @@ of it, two at once are tried, starting from those that explain some tensors whol
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -277,7 +277,11 @@ def _between_calls(target: Target, first: Observation, spare: Callable[[], bool]
     for case in FRESH:
         asked = suited(target, case)
         # What is wrong at a first call, too, is not for something kept from calls before.
-        if asked is None or not spare() or not (found or unsteady or _right_at_first(target, asked)):
+        if (
+            asked is None
+            or not spare()
+            or not (found or unsteady or _right_at_first(target, replace(asked, u=asked.u + 1)))
+        ):
             continue
         observation = observe(target, asked)
         if not observation.fails:
