@@ -1,8 +1,8 @@
 """The kill matrix: which way of checking a gradient sees which catalogued fault, and in how many examples.
 
 Each method is given what it asks for. All but `allclose` and `verify` know nothing of the reference: they ask whether
-the gradient is that of the layer's own forward pass. A method kills a fault on an example where it rejects the fault and
-accepts the clean reference; where it rejects the reference, too, that is a false alarm and tells nothing.
+the gradient is that of the layer's own forward pass. A method kills a fault on an example where it rejects the fault
+and accepts the clean reference; where it rejects the reference, too, that is a false alarm and tells nothing.
 """
 
 import ast
