@@ -49,16 +49,21 @@ def play(parts: list[list[Product]]) -> None:
         thread.join()
 
 
-def floor(problem: Problem) -> Peer:
-    """Return the products alone of a forward pass, and of a forward and backward pass."""
+def record_passes(problem: Problem) -> list[list[list[Product]]]:
+    """Return the products of lstm_fast's forward pass, backward pass and sum of gradients, each by thread."""
     layer = lstm_fast.LSTM(problem.u, sequences=True, dtype=problem.dtype)
     layer.compute_shapes(problem.X)
     layer.p = problem.p
-    phases = [
+    return [
         record(lambda: layer.forward(problem.X)),
         record(lambda: layer.backward(problem.dA)),
         record(layer.compute_gradients),
     ]
+
+
+def floor(problem: Problem) -> Peer:
+    """Return the products alone of a forward pass, and of a forward and backward pass."""
+    phases = record_passes(problem)
 
     def both() -> None:
         for phase in phases:

@@ -50,13 +50,15 @@ def _compile(char: str) -> Kernels | None:
         import numba
     except ImportError:
         return None
+    if getattr(numba.config, "DISABLE_JIT", False):  # the loops would run in Python, at its speed
+        return None
     array = (numba.float32 if char == "f" else numba.float64)[::1]
 
     def compiled(function: Callable[..., None], arrays: int, integers: int) -> Any:
         signature = numba.void(*[array] * arrays, *[numba.int64] * integers)
         try:
             return numba.njit(signature, nogil=True, cache=True)(function)
-        except RuntimeError:  # no directory to keep the machine code in
+        except (OSError, RuntimeError):  # nowhere to keep the machine code
             return numba.njit(signature, nogil=True)(function)
 
     return Kernels(compiled(finish_gates, 1, 2), compiled(emit_state, 3, 5), compiled(step_back, 7, 4))

@@ -5,6 +5,7 @@ for a shape and with sample-major tiles wherever they are possible.
 """
 
 import copy
+import os
 import pickle
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
 from lstm_fast import LSTM, layouts
-from lstm_fast.compiled import SWITCH, kernels_for
+from lstm_fast.compiled import SWITCH, _compile, kernels_for
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor
 
@@ -150,6 +151,28 @@ def test_numba_is_neither_imported_with_the_package_nor_needed():
         layer.forward(np.zeros((1, 1, 2)))
     """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_numba_told_not_to_compile_is_not_used():
+    pytest.importorskip("numba")
+    code = "from lstm_fast.compiled import kernels_for; import numpy as np; assert kernels_for(np.dtype(float)) is None"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
+
+
+def test_the_loops_are_compiled_where_they_cannot_be_kept(monkeypatch):
+    numba = pytest.importorskip("numba")
+    real = numba.njit
+
+    def njit(*args, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(*args, **options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    kernels = _compile.__wrapped__("d")
+    slots = np.array([2.0, 3.0, 0.0, -1.0, 1.0, 0.0])  # C_{t-1}, g, and f, i, o before they are scaled
+    kernels.finish_gates(slots, 0, 1)
+    assert slots.tolist() == [2.0, 3.0, 0.5, 0.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("dims", [(16, 40, 24, 64), (64, 40, 24, 64), (40, 60, 5, 48)])
