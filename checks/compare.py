@@ -107,7 +107,8 @@ def _compare_one(
         return Claim(name, Verdict.INCONCLUSIVE, reason="chaotic: rounding drowns the answer")
     accepted = tolerance.accepted(sd, dtype, expected.sigmas)
     error = np.abs(came.astype(np.float64) - due)
-    use = error / accepted
+    with np.errstate(over="ignore"):
+        use = error / accepted
     worst = np.unravel_index(int(np.argmax(use)), use.shape)
     largest = float(use[worst])
     if not np.all(error <= accepted):
