@@ -222,10 +222,14 @@ def complex_step_disagreement(case: Case, expected: Expected) -> Disagreement:
     return Disagreement(float(use[worst]), directions.label(worst))
 
 
-def complex_step_noise(case: Case) -> Array:
-    """Return the standard deviation of the complex step's own rounding error, every entry of all gradients in a row."""
-    directions = _Directions(case, case.arrays.astype(np.float64), every_entry=True)
-    chunks = (np.arange(k, min(k + complex_step.CHUNK, case.size)) for k in range(0, case.size, complex_step.CHUNK))
+def complex_step_noise(case: Case, forward: "Forward | None" = None, chosen: Array | None = None) -> Array:
+    """Return the standard deviation of the complex step's own rounding error in every entry of all gradients in a row.
+
+    `forward` is differentiated, by default the reference's; `chosen` are the entries, by default all.
+    """
+    directions = _Directions(case, case.arrays.astype(np.float64), every_entry=True, forward=forward)
+    chosen = np.arange(case.size) if chosen is None else chosen
+    chunks = (chosen[k : k + complex_step.CHUNK] for k in range(0, chosen.size, complex_step.CHUNK))
     return np.concatenate([directions.rounding_noise(chunk) for chunk in chunks])
 
 
@@ -238,8 +242,10 @@ def _use(difference: Array, accepted: Array) -> Array:
 class _Directions:
     """The directions in which the forward pass of a case is differentiated: every entry's, or a few random ones."""
 
-    def __init__(self, case: Case, arrays: Arrays, every_entry: bool | None = None) -> None:
-        self.case, self.arrays = case, arrays
+    def __init__(
+        self, case: Case, arrays: Arrays, every_entry: bool | None = None, forward: "Forward | None" = None
+    ) -> None:
+        self.case, self.arrays, self.forward = case, arrays, forward or reference_forward
         self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL if every_entry is None else every_entry
         rng = np.random.default_rng((case.seed, 1))
         count = tolerance.COMPLEX_STEP_DIRECTIONS if case.size <= tolerance.LARGE else 1
@@ -306,7 +312,7 @@ class _Directions:
         )
         # The first step's states carry all the leading axes, so that every step's have the same.
         states = {n: np.broadcast_to(inputs[n], (*leading, *self.arrays.inputs[n].shape)) for n in ("h0", "C0")}
-        h, Cn = reference_forward({**inputs, **states})
+        h, Cn = self.forward({**inputs, **states})
         return objective(h, Cn, self.arrays)
 
 

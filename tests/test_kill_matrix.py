@@ -70,6 +70,13 @@ def test_what_each_method_cannot_see():
     assert killed_by(case, "gradients-never-zeroed") == {VERIFY}
 
 
+def test_the_complex_step_of_another_forward_pass_has_its_own_tolerance():
+    """These gradients are right for what is computed: rejecting them would be a false alarm."""
+    for case in (Case(3, 2, 3, 3, regime="x10", seed=3), Case(2, 4, 2, 3, regime="mixed", seed=5)):
+        for fault in ("gate-order-ifgo", "gate-order-giof", "weights-stacked-the-other-way"):
+            assert COMPLEX_STEP not in killed_by(case, fault), (case, fault)
+
+
 def test_where_rounding_drowns_the_right_layer_a_rejection_is_no_kill():
     case = Case(3, 2, 3, 3, regime="x100", cotangents="every+h", seed=435)
     kills, alarms = judge(case, ("carry-doubled",))
