@@ -307,7 +307,7 @@ def _stop(executor: Executor, under_way: Iterable[Future[Any]]) -> None:
     """Let go of an executor and of what it has under way."""
     for future in under_way:
         future.cancel()
-    executor.shutdown(wait=False)
+    executor.shutdown()
 
 
 def _explain(plan: Plan, target: Target, descriptor: str, known: Mapping[int, Tally]) -> CaseReport:

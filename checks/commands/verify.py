@@ -114,7 +114,7 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import report_to_json
     from checks.verify import verify
 
-    dtypes = {None: target.dtypes[:1], "both": ("float64", "float32")}.get(options.dtype, (options.dtype,))
+    dtypes = _dtypes(target, options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     more |= {"properties": _parse_properties(options.properties), "reference": not options.no_reference}
     if options.regimes is not None:
@@ -129,6 +129,12 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
         shown += text.render_diff(report.failure)
     common.say(shown, options, report.exit_code)
     return report.exit_code
+
+
+def _dtypes(target: Any, options: argparse.Namespace) -> tuple[str, ...]:
+    """Return the dtypes to judge in: what is asked for, or the first that the target has."""
+    both = {None: target.dtypes[:1], "both": ("float64", "float32")}
+    return tuple(both.get(options.dtype, (options.dtype,)))
 
 
 def _verify_on_executor(options: argparse.Namespace) -> int:
@@ -147,7 +153,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
-    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    dtypes = _dtypes(common.load(options.target, options.timeout), options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
