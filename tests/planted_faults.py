@@ -100,6 +100,7 @@ PREVIOUS, FOLLOWING = "tape[max(t - 1, 0)]", "tape[min(t + 1, s - 1)]"
 CARRY = {
     "carry-dropped": [(GAMMA, "gamma = through + (kappa if t == s - 1 else 0)")],
     "carry-assigned": [(GAMMA, "gamma = through")],
+    "carry-not-passed-on": [(KAPPA, "kappa = 0 * gamma")],
     "carry-without-forget": [(KAPPA, "kappa = gamma")],
     "carry-by-input-gate": [(KAPPA, "kappa = gamma * k.gi")],
     "carry-by-linear-forget": [(KAPPA, "kappa = gamma * k.af")],

@@ -38,6 +38,13 @@ FAULTS = (
         seen="apache/mxnet#4057",
     ),
     _fault(
+        id="carry-not-passed-on",
+        title="dC passed on is zero.",
+        explanation="(6): the memory passes its cotangent on to the step before, and at the first step to dC0. Written"
+        " when dC is cleared for each step, as dh's sums are.",
+        patches=(in_backward("dC = dC_ * f  # (6)", "dC = 0 * dC_  # (6)"),),
+    ),
+    _fault(
         id="carry-without-forget",
         title="dC passed on lacks the factor f.",
         explanation="(6): the derivative of f * Cp_ by Cp_ is f; without it the memory never forgets in reverse.",
