@@ -258,7 +258,7 @@ def _properties(
     if failure is not None and tally.failure is not None:
         found |= {"lstm_case": failure.case.descriptor, "lstm_failure": _sentence(tally.failure[0])}
         suspects = getattr(getattr(failure, "diagnosis", None), "suspects", ())
-        found |= {"lstm_fault": ", ".join(str(s.name) for s in suspects)} if suspects else {}
+        found |= {"lstm_fault": ", ".join(s.fault for s in suspects)} if suspects else {}
     return found
 
 

@@ -49,6 +49,17 @@ EXAMPLES = {
 ALL = [(file, needs, name, *told) for file, (needs, targets) in EXAMPLES.items() for name, told in targets.items()]
 
 
+SUSPECTS = {
+    "lstm_without_carry": "carry-not-passed-on",
+    "SwappedBiases": "bias-gradients-swapped-f-i",
+    "HandWritten": "carry-assigned",
+    "lstm_custom_vjp": "memory-derivative-of-linear",
+    "Forgetful": "carry-not-passed-on",
+    "LostGate": "cotangent-cut-off-f",
+    "Swapped": "gate-order-ifgo",
+}
+
+
 @pytest.mark.parametrize(("file", "needs", "name", "kind", "wrong"), ALL, ids=lambda value: str(value)[:20])
 def test_an_example(file, needs, name, kind, wrong):
     if importlib.util.find_spec(needs) is None:
@@ -60,6 +71,8 @@ def test_an_example(file, needs, name, kind, wrong):
     assert report.exit_code == (1 if wrong else 0), text
     if wrong:
         assert set(wrong.split()) <= {claim.name for claim in report.failure.failures}, text
+        first = report.failure.diagnosis.suspects[0]
+        assert (first.fault, first.certain) == (SUSPECTS[name], True), text
 
 
 def test_every_example_is_in_the_list():

@@ -27,6 +27,16 @@ FAULTS = (
         )
         for number, (gate, name) in enumerate(_GATES.items(), 2)
     ),
+    *(
+        _fault(
+            id=f"cotangent-cut-off-{gate}",
+            title=f"d{gate}_ is zero: no gradient flows through the {name} gate.",
+            explanation=f"({number}): the gate is cut off from the graph, by stop_gradient, detach, a copy to another"
+            " array or a buffer that is never written.",
+            patches=(in_backward(_LOCAL[gate], f"d{gate}_ = 0 * d{gate}  # ({number})"),),
+        )
+        for number, (gate, name) in enumerate(_GATES.items(), 2)
+    ),
     _fault(
         id="forget-sigmoid-for-derivative",
         title="df_ takes sigmoid(f) for the sigmoid's derivative.",
