@@ -379,7 +379,7 @@ def check_grad(
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="random", rng=seed)
         v = np.random.default_rng(seed).standard_normal(x0.size)
         steps = {k: (f(x0 + k * eps * v) - value) / (k * eps) for k in (1, *tolerance.CHECK_GRAD_MULTIPLES)}
-        curvature = max(abs(steps[k] - steps[1]) / (k - 1) for k in tolerance.CHECK_GRAD_MULTIPLES)
+        curvature = max(abs(steps[k] - steps[1]) / abs(k - 1) for k in tolerance.CHECK_GRAD_MULTIPLES)
         limit = tolerance.check_grad_random(curvature, noise, float(np.sum(np.abs(v) * sd)))
     return Disagreement(float(error / limit) if limit > 0 else (0.0 if error == 0 else np.inf), direction)
 

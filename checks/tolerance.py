@@ -119,8 +119,9 @@ CHECK_GRAD_STEP = 2.0**-26
 CHECK_GRAD_ALL = 20
 """Largest number of gradient entries for which check_grad takes them all; it costs a forward pass each, twice."""
 
-CHECK_GRAD_MULTIPLES = (2, 3, 5, 9)
-"""Multiples of the step at which the curvature along a random direction is looked at."""
+CHECK_GRAD_MULTIPLES = (-1, 0.5, 2, 3, 5, 9)
+"""Multiples of the step at which the curvature along a random direction is looked at. Where gradients explode the
+function bends within less than a step, and longer ones tell nothing of that: half a step does, and one backwards."""
 
 
 def accepted(sd: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
@@ -157,7 +158,7 @@ def check_grad_all(curvature: float, noise: float, size: int, sd: float) -> floa
 def check_grad_random(curvature: float, noise: float, sd: float) -> float:
     """Return the accepted value that check_grad returns for a random direction.
 
-    `curvature` = max_k |FD_v(k eps) - FD_v(eps)| / (k - 1) estimates the truncation error and is doubled; several k
+    `curvature` = max_k |FD_v(k eps) - FD_v(eps)| / |k - 1| estimates the truncation error and is doubled; several k
     because one alone may vanish by chance. `sd` is the sum of |v_j| sd_j.
     """
     return 2 * curvature + noise + SIGMAS * sd

@@ -80,3 +80,11 @@ def test_each_layer_agrees_with_the_complex_step(layer: Target, case: Case) -> N
     judged = oracles.complex_step_disagreement(case, oracles.Expected(values, expected.sd, case.dtype))
     # The layer's rounding and the reference's are each within their 6 sd.
     assert judged.use <= 1.5, judged
+
+
+def test_where_gradients_explode_check_grad_does_not_blame_the_right_one():
+    """Here the function bends within less than one of SciPy's steps; steps forward and longer than it missed that."""
+    case = Case.parse("m7s58e2u9-float64-x10-every+h-nostates-seed27254")
+    expected = oracles.expect(case)
+    gradient = {name: expected.values[name] for name in GRADIENTS}
+    assert oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random").agrees
