@@ -256,6 +256,14 @@ def run(installed, tmp_path):
 QUICK = ("-o", "lstm_max_dims=2 3 2 2", "-o", "lstm_regimes=normal", "--lstm-dtypes=float64", "--lstm-examples=6")
 
 
+def test_the_summary_and_junit_name_the_fault(run, tmp_path):
+    done = run("--lstm-target=fault:carry-dropped", "--pyargs", "checks.suite", "--lstm-examples=15", "-k", "dC0",
+               "--junit-xml=j.xml")  # fmt: skip
+    assert done.returncode == 1
+    assert "  named faults: carry-dropped\n" in done.stdout
+    assert 'name="lstm_fault" value="carry-dropped"' in (tmp_path / "j.xml").read_text()
+
+
 def test_no_test_file_is_needed_and_workers_tell_the_summary(run, tmp_path):
     pytest.importorskip("xdist")
     targets = ("--lstm-target=lstm_fast:LSTM", "--lstm-target=mine.py:Wrong")
