@@ -376,7 +376,7 @@ FAULTS = (
         title="A tenth of h is dropped at random.",
         explanation="(8): a layer in training mode; two calls with the same inputs differ.",
         wrap=_drop_out,
-        example="m1s1e1u2-float64-seed0",
+        example="m1s1e1u1-float64-seed0",
     ),
     _fault(
         id="zero-after-change-of-shape",
