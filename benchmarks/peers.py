@@ -72,11 +72,10 @@ def _by_kind(g: dict[str, Any]) -> dict[str, np.ndarray]:
     return {f"d{kind}": np.concatenate([np.asarray(g[f"d{kind}{gate}"]) for gate in GATES], axis=-1) for kind in "UVb"}
 
 
-def ours(problem: Problem, package: Any) -> Peer:
-    """Return lstm_ref or lstm_fast."""
-    layer = package.LSTM(problem.u, sequences=True, dtype=problem.dtype)
-    layer.compute_shapes(problem.X)
-    layer.p = problem.p
+def _calls(
+    layer: Any, problem: Problem
+) -> tuple[Callable[[], Any], Callable[[], Any], Callable[[], dict[str, np.ndarray]]]:
+    """Return what to time of a layer in EpyNN's form: forward, forward and backward, and the gradients of both."""
 
     def both() -> Any:
         layer.forward(problem.X)
@@ -87,7 +86,16 @@ def ours(problem: Problem, package: Any) -> Peer:
     def gradients() -> dict[str, np.ndarray]:
         return {"h": layer.forward(problem.X), "dX": both(), **_by_kind(layer.g)}
 
-    forward = functools.partial(layer.forward, problem.X)
+    return functools.partial(layer.forward, problem.X), both, gradients
+
+
+def ours(problem: Problem, package: Any) -> Peer:
+    """Return lstm_ref or lstm_fast."""
+    layer = package.LSTM(problem.u, sequences=True, dtype=problem.dtype)
+    layer.compute_shapes(problem.X)
+    layer.p = problem.p
+
+    forward, both, gradients = _calls(layer, problem)
     lean = functools.partial(forward, keep_cache=False) if package is lstm_fast else forward
     return Peer(package.__name__, lean, both, gradients, forward)
 
@@ -149,16 +157,7 @@ def epynn(problem: Problem) -> Peer | None:
     layer.initialize_parameters()
     layer.p.update({name: value.copy() for name, value in problem.p.items()})
 
-    def both() -> Any:
-        layer.forward(problem.X)
-        dX = layer.backward(problem.dA)
-        layer.compute_gradients()
-        return dX
-
-    def gradients() -> dict[str, np.ndarray]:
-        return {"h": layer.forward(problem.X), "dX": both(), **_by_kind(layer.g)}
-
-    return Peer("EpyNN", functools.partial(layer.forward, problem.X), both, gradients)
+    return Peer("EpyNN", *_calls(layer, problem))
 
 
 def jax_scan(problem: Problem) -> Peer | None:

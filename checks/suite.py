@@ -257,7 +257,7 @@ def _properties(
     found |= {"lstm_examples": tally.examples, "lstm_verdicts": tally.counted, "lstm_worst_use": f"{tally.worst:.3g}"}
     if failure is not None and tally.failure is not None:
         found |= {"lstm_case": failure.case.descriptor, "lstm_failure": _sentence(tally.failure[0])}
-        suspects = getattr(getattr(failure, "diagnosis", None), "suspects", ())
+        suspects = failure.diagnosis.suspects if failure.diagnosis is not None else ()
         found |= {"lstm_fault": ", ".join(s.fault for s in suspects)} if suspects else {}
     return found
 

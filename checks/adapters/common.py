@@ -29,6 +29,14 @@ class AdapterError(Exception):
     """A framework's object cannot be judged; the message says why and what to do."""
 
 
+def of_fixed_sizes(found: Any, name: str, arguments: str) -> AdapterError:
+    """Return the error that a name stands for an instance; `arguments` are those of a function that makes one."""
+    return AdapterError(
+        f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
+        f"({arguments}) that makes one"
+    )
+
+
 class Library(Protocol):
     """Something that differentiates: a function of named native arrays that returns (h, Cn), Cn possibly None."""
 

@@ -31,10 +31,7 @@ def recognize(found: Any, name: str) -> Target | None:
         When it is a module that cannot be judged.
     """
     if isinstance(found, nnx.Module):
-        raise common.AdapterError(
-            f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
-            "(in_features, hidden_features, rngs) that makes one"
-        )
+        raise common.of_fixed_sizes(found, name, "in_features, hidden_features, rngs")
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, nnx.Module):
         return None

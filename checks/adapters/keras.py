@@ -31,10 +31,7 @@ def recognize(found: Any, name: str) -> Target | None:
         When it is a layer that cannot be judged.
     """
     if isinstance(found, keras.layers.Layer):
-        raise AdapterError(
-            f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
-            "(units) that makes one"
-        )
+        raise common.of_fixed_sizes(found, name, "units")
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, keras.layers.Layer):
         return None

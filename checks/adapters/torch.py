@@ -68,10 +68,7 @@ def recognize(found: Any, name: str) -> Target | None:
         When it is a module that cannot be judged.
     """
     if isinstance(found, torch.nn.Module):
-        raise common.AdapterError(
-            f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
-            "(input_size, hidden_size) that makes one"
-        )
+        raise common.of_fixed_sizes(found, name, "input_size, hidden_size")
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, torch.nn.Module):
         return None

@@ -21,11 +21,14 @@ def candidates(m: int, s: int, e: int, u: int) -> Iterator[Case]:
         yield Case(m, s, e, u, regime=regime, states=states, seed=seed)
 
 
-def shows(fault: Fault, case: Case) -> bool:
-    """Return whether a case shows a fault: a tensor beyond its tolerance, or a fault between calls noticed."""
+def shows(fault: Fault, case: Case, expected: oracles.Expected | None = None) -> bool:
+    """Return whether a case shows a fault: a tensor beyond its tolerance, or a fault between calls noticed.
+
+    `expected` is what is due for the case, where that is known already.
+    """
     if fault.wrap:
-        return bool(verify_case(fault_target(fault), case).failures)
-    claims = compare(evaluate(fault, case.arrays), _expect(case), fault_target(fault), case.dtype)
+        return bool(verify_case(fault_target(fault), case, expected=expected).failures)
+    claims = compare(evaluate(fault, case.arrays), expected or _expect(case), fault_target(fault), case.dtype)
     return any(claim.verdict is Verdict.FAIL for claim in claims)
 
 
