@@ -4,7 +4,7 @@ The function reads sizes from the last axes and allocates nothing itself, so it 
 complex, ndarray subclasses, object arrays of numbers that know `tanh`, and with any leading axes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,13 @@ import numpy as np
 from lstm_ref.activations import sigmoid, tanh
 
 
-def lstm_forward(p: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> dict[str, Any]:
+KEPT = ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")
+"""The intermediates of every step."""
+
+
+def lstm_forward(
+    p: Mapping[str, Any], X: Any, h0: Any, C0: Any, keep: Collection[str] = KEPT
+) -> dict[str, Any]:
     """Return every intermediate of the forward pass by name, EpyNN's `fc`.
 
     Parameters
@@ -23,6 +29,8 @@ def lstm_forward(p: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> dict[str, An
         The input sequences.
     h0, C0 : array (..., m, u)
         Initial hidden state and initial memory state.
+    keep : collection of str
+        Which intermediates are wanted; the backward pass takes all.
 
     Returns
     -------
@@ -49,7 +57,7 @@ def lstm_forward(p: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> dict[str, An
 
         trace.append((hp, Cp_, f_, f, i_, i, g_, g, o_, o, C_, C, h))
 
-    names = ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")
-    fc = {name: np.stack(values, axis=-2) for name, values in zip(names, zip(*trace, strict=True), strict=True)}
+    steps = zip(KEPT, zip(*trace, strict=True), strict=True)
+    fc = {name: np.stack(values, axis=-2) for name, values in steps if name in keep}
     fc["X"] = X
     return fc

@@ -44,7 +44,8 @@ class Rounding:
         self.rng, self.copies = rng, copies
         self._used = 0
         self._drawn: NDArray[Any] = np.empty(0)
-        self._floor = magnification * underflow
+        self._step = magnification * rho
+        self._floor = underflow / rho
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
         """Return `result` with noise of the size `scale` times rho in every copy but the first.
@@ -57,24 +58,21 @@ class Rounding:
         noisy = result[1:]
         if len(scale) > 1:
             scale = scale[1:]
-        scale *= self.magnification * self.rho
         if result.dtype.kind == "c":
-            noise = self._signs(noisy.shape) * (scale.real + self._floor)
-            noisy += noise + 1j * (self._signs(noisy.shape) * (scale.imag + self._floor))
+            noise = self._steps(noisy.shape) * (scale.real + self._floor)
+            noisy += noise + 1j * (self._steps(noisy.shape) * (scale.imag + self._floor))
         else:
             scale += self._floor
-            noise = self._signs(noisy.shape)
-            noise *= scale
-            noisy += noise
+            noisy += self._steps(noisy.shape) * scale
         return result
 
-    def _signs(self, shape: tuple[int, ...]) -> NDArray[Any]:
-        """Return random signs that may be written to; drawn many at a time, since most operations are small."""
+    def _steps(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return one step of noise up or down, at random; drawn many at a time, since most operations are small."""
         size = math.prod(shape)
         start, stop = self._used, self._used + size
         if stop > self._drawn.size:
             bits = np.frombuffer(self.rng.bytes(max(size, DRAWN) // 8 + 1), np.uint8)
-            self._drawn = _SIGNS[bits].ravel()
+            self._drawn = (self._step * _SIGNS)[bits].ravel()
             start, stop = 0, size
         self._used = stop
         return self._drawn[start:stop].reshape(shape)
@@ -196,7 +194,7 @@ def _strip(value: Any, found: list[Rounding]) -> Any:
 def _with_equal_copies(arrays: Any) -> Any:
     """Return arrays of equally many copies, what is shared repeated as a view."""
     copies = max(len(array) for array in arrays)
-    return [np.broadcast_to(array, (copies, *array.shape[1:])) for array in arrays]
+    return [a if len(a) == copies else np.broadcast_to(a, (copies, *a.shape[1:])) for a in arrays]
 
 
 def exact(array: NDArray[Any], rounding: Rounding) -> MonteCarloArray:

@@ -247,12 +247,12 @@ def _keep_first_state(target: Target) -> Target:
 
 
 def _drop_out(target: Target) -> Target:
-    """Return the target that sets a tenth of h to zero, anew at every call."""
+    """Return the target that sets half of h to zero, anew at every call."""
     rng = np.random.default_rng(0)
 
     def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
         (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
-        return (h * (rng.random(h.shape) >= 0.1), Cn), pullback
+        return (h * (rng.random(h.shape) >= 0.5), Cn), pullback
 
     return replace(target, call=call)
 
@@ -373,7 +373,7 @@ FAULTS = (
     ),
     _fault(
         id="dropout-left-on",
-        title="A tenth of h is dropped at random.",
+        title="Half of h is dropped at random.",
         explanation="(8): a layer in training mode; two calls with the same inputs differ.",
         wrap=_drop_out,
         example="m1s1e1u1-float64-seed0",
