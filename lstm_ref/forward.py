@@ -11,14 +11,11 @@ import numpy as np
 
 from lstm_ref.activations import sigmoid, tanh
 
-
 KEPT = ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")
 """The intermediates of every step."""
 
 
-def lstm_forward(
-    p: Mapping[str, Any], X: Any, h0: Any, C0: Any, keep: Collection[str] = KEPT
-) -> dict[str, Any]:
+def lstm_forward(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, keep: Collection[str] = KEPT) -> dict[str, Any]:
     """Return every intermediate of the forward pass by name, EpyNN's `fc`.
 
     Parameters
