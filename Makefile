@@ -30,8 +30,8 @@ help: ## say what there is
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN and python-flint'
-	@echo 'make bench    time lstm_fast against the others and write docs/benchmarks.md (10 minutes);'
-	@echo '              less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
+	@echo 'make bench    time lstm_fast against the others, and the checks; writes docs/benchmarks.md and'
+	@echo '              docs/check-times.md (12 minutes); less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
 	@echo 'make clean    remove $(VENV) and all caches'
 	@echo
 	@echo 'Each installs what it needs into $(VENV) first. Variables:'
@@ -65,6 +65,7 @@ peers: $(VENV)/.peers
 
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.bench_layers $(BENCH)
+	$(bin)/python -m benchmarks.bench_checks
 
 # Each file says that something has been installed, since pyproject.toml last changed.
 $(VENV)/.test: pyproject.toml

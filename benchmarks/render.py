@@ -7,6 +7,8 @@ import datetime
 import math
 import os
 import platform
+from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -157,44 +159,61 @@ def scaling_table(results: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def plot(directory: Path, results: list[dict[str, Any]]) -> list[str]:
-    """Draw one SVG a dtype; return the Markdown that shows them, or nothing without matplotlib."""
+def draw(path: Path, lines: Callable[..., None], panels: int = 1) -> bool:
+    """Draw an SVG of so many panels side by side, each an argument of `lines`; return whether matplotlib is there."""
     try:
         import matplotlib as mpl
     except ImportError:
-        return []
+        return False
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "lstm-checks"  # the same file for the same figures
     import matplotlib.pyplot as plt
 
+    figure, axes = plt.subplots(1, panels, figsize=(5.5 * panels, 4), sharey=True, squeeze=False)
+    lines(*axes[0])
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return True
+
+
+def plot(directory: Path, results: list[dict[str, Any]]) -> list[str]:
+    """Draw one SVG a dtype; return the Markdown that shows them, or nothing without matplotlib."""
     shown = []
     for dtype in ("float32", "float64"):
         found = [r for r in results if r.get("dtype") == dtype and r["ratios"]]
-        if not found:
-            continue
-        points = list(dict.fromkeys(tuple(r["dims"]) for r in found))
-        counts = sorted({r["threads"] for r in found})
-        figure, axes = plt.subplots(1, len(counts), figsize=(5.5 * len(counts), 4), sharey=True, squeeze=False)
-        for axis, threads in zip(axes[0], counts, strict=True):
-            for name in ("PyTorch", "JAX", "lstm_ref", "EpyNN", "floor"):
-                at = [r for r in found if r["threads"] == threads and name in r["ratios"]["both"]]
-                if at:
-                    middle = [r["ratios"]["both"][name] for r in at]
-                    where = [points.index(tuple(r["dims"])) for r in at]
-                    spread = [[q["median"] - q["low"] for q in middle], [q["high"] - q["median"] for q in middle]]
-                    axis.errorbar(where, [q["median"] for q in middle], spread, marker="o", capsize=2, label=name)
-            axis.axhline(1, color="black", linewidth=0.8)
-            axis.set_yscale("log")
-            axis.set_xticks(range(len(points)), [",".join(map(str, p)) for p in points], rotation=40, ha="right")
-            axis.set_title(f"{dtype}, {threads} thread(s)")
-        axes[0][0].set_ylabel("time over lstm_fast's")
-        axes[0][0].legend()
-        figure.tight_layout()
         name = f"benchmarks-{dtype}.svg"
-        figure.savefig(directory / name, metadata={"Date": None})
-        plt.close(figure)
-        shown.append(f"![Forward + backward over lstm_fast's time, {dtype}]({name})")
+        counts = sorted({r["threads"] for r in found})
+        if found and draw(directory / name, partial(_ratios, found, counts, dtype), len(counts)):
+            shown.append(f"![Forward + backward over lstm_fast's time, {dtype}]({name})")
     return [*shown, ""]
+
+
+def _ratios(found: list[dict[str, Any]], counts: list[int], dtype: str, *axes: Any) -> None:
+    """Draw the ratios over the points, one panel a number of threads."""
+    points = list(dict.fromkeys(tuple(r["dims"]) for r in found))
+    for axis, threads in zip(axes, counts, strict=True):
+        for name in ("PyTorch", "JAX", "lstm_ref", "EpyNN", "floor"):
+            at = [r for r in found if r["threads"] == threads and name in r["ratios"]["both"]]
+            if at:
+                middle = [r["ratios"]["both"][name] for r in at]
+                where = [points.index(tuple(r["dims"])) for r in at]
+                spread = [[q["median"] - q["low"] for q in middle], [q["high"] - q["median"] for q in middle]]
+                axis.errorbar(where, [q["median"] for q in middle], spread, marker="o", capsize=2, label=name)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_yscale("log")
+        axis.set_xticks(range(len(points)), [",".join(map(str, p)) for p in points], rotation=40, ha="right")
+        axis.set_title(f"{dtype}, {threads} thread(s)")
+    axes[0].set_ylabel("time over lstm_fast's")
+    axes[0].legend()
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, and say so."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(text.rstrip() + "\n")
+    scratch.replace(path)
+    print(f"wrote {path}")
 
 
 def write_document(
@@ -210,8 +229,4 @@ def write_document(
             for kind in ("both", "forward", "inference"):
                 parts += table(results, kind, threads, dtype)
     parts += memory_table(results) + scaling_table(results)
-    target = directory / "benchmarks.md"
-    scratch = target.with_suffix(".tmp")
-    scratch.write_text("\n".join(parts).rstrip() + "\n")
-    scratch.replace(target)
-    print(f"wrote {target}")
+    replace_text(directory / "benchmarks.md", "\n".join(parts))

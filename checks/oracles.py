@@ -222,6 +222,17 @@ def complex_step_disagreement(case: Case, expected: Expected) -> Disagreement:
     return Disagreement(float(use[worst]), directions.label(worst))
 
 
+def complex_step_gradient(case: Case) -> dict[str, Array]:
+    """Return the complex step of the reference's objective in every entry of the inputs, by their names."""
+    arrays = case.arrays.astype(np.float64)
+    return complex_step.gradient(_objective_from(arrays), arrays.inputs)
+
+
+def _objective_from(arrays: Arrays) -> Callable[[Mapping[str, Any]], Any]:
+    """Return the function from the inputs to the reference's objective."""
+    return lambda inputs: objective(*reference_forward(inputs), arrays)
+
+
 def complex_step_noise(case: Case, forward: "Forward | None" = None, chosen: Array | None = None) -> Array:
     """Return the standard deviation of the complex step's own rounding error in every entry of all gradients in a row.
 
@@ -254,8 +265,8 @@ class _Directions:
     def derivatives(self) -> Array:
         """Return the derivative along each direction."""
         if not self.every_entry:
-            return complex_step.derivative(self._objective, self.arrays.inputs, self.random)
-        found = complex_step.gradient(self._objective, self.arrays.inputs)
+            return complex_step.derivative(_objective_from(self.arrays), self.arrays.inputs, self.random)
+        found = complex_step_gradient(self.case)
         return np.concatenate([found[name].ravel() for name in INPUTS])
 
     def along(self, expected: Expected) -> tuple[Array, Array]:

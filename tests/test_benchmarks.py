@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import bench_layers, floor, peers, render  # noqa: E402
+from benchmarks import bench_checks, bench_layers, floor, peers, render  # noqa: E402
+from checks.cases import Case  # noqa: E402
 
 DIMS = (4, 3, 5, 6)
 OPTIONS = argparse.Namespace(only=["lstm_ref", "NumPy only"], seconds=0.01, clock="cpu", dtype=["float64"], threads=[1])
@@ -22,6 +23,7 @@ def quick(monkeypatch):
     """Load no other library."""
     for name in ("pytorch", "epynn", "jax_scan"):
         monkeypatch.setattr(peers, name, lambda problem: None)
+    monkeypatch.setattr(bench_checks, "gradcheck_of", lambda case, fast: None)
 
 
 @pytest.mark.parametrize("name", ["h", "dX", "dU", "dV", "db"])
@@ -75,3 +77,21 @@ def test_the_document_has_every_ratio_that_was_measured(tmp_path):
 def test_a_ratio_is_the_other_s_time_over_ours_round_by_round():
     found = bench_layers.ratio([2.0, 40.0, 6.0, 8.0, 10.0], [1.0, 10.0, 1.0, 1.0, 1.0])
     assert (found["low"], found["median"], found["high"], found["rounds"]) == (4.0, 6.0, 8.0, 5)
+
+
+def test_the_checks_are_timed_after_they_passed_and_each_time_is_in_the_document(tmp_path, capsys):
+    results = bench_checks.measure_sizes([(1, 2, 1, 1), (2, 3, 2, 2)], 0.01)
+    examples = bench_checks.measure_examples(3)
+    bench_checks.write_document(tmp_path, results, examples)
+    text = (tmp_path / "check-times.md").read_text()
+    assert [result["N"] for result in results] == [Case(1, 2, 1, 1).size, Case(2, 3, 2, 2).size]
+    for result in results:
+        assert {bench_checks.VERIFY, bench_checks.STEP} <= result["times"].keys()
+        assert all(f" {1e3 * seconds:.1f} |" in text for seconds in result["times"].values())
+    assert f"{1e3 * max(examples):.0f} ms at most" in text
+
+
+def test_a_wrong_gradient_is_not_timed(monkeypatch):
+    monkeypatch.setattr(bench_checks, "complex_step_gradient", lambda case: {"X": case.arrays.X})
+    with pytest.raises(AssertionError, match="off the reference"):
+        bench_checks.measure_sizes([(1, 2, 1, 1)], 0.01)

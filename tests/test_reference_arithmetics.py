@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import lstm_ref
 from checks import tolerance
+from checks.arithmetic.complex_step import STEP, ComplexStepArray, derivative
 from checks.arithmetic.monte_carlo import MonteCarloArray, Rounding, exact, spread
 from checks.cases import DTYPES, Case, from_named
 from checks.contract import INPUTS
-from checks.oracles import complex_step_disagreement, evaluate_reference, expect
+from checks.oracles import complex_step_disagreement, evaluate_reference, expect, objective, reference_forward
 from checks.tolerance import accepted
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
@@ -68,6 +69,39 @@ def test_leading_axes_equal_a_loop(case, leading):
 @given(case=cases)
 def test_the_complex_step_equals_bptt(case):
     assert complex_step_disagreement(case, expect(case)).agrees
+
+
+@given(case=cases, some=st.sets(st.sampled_from(INPUTS), min_size=1), directions=st.integers(1, 3))
+def test_the_real_part_taken_once_gives_what_complex_numbers_give(case, some, directions):
+    """`ComplexStepArray` against NumPy's complex numbers, direction by direction, whichever inputs are moved."""
+    rng = np.random.default_rng((case.seed, 6))
+    inputs = case.arrays.inputs
+    along = {name: rng.standard_normal((directions, *inputs[name].shape)) for name in sorted(some)}
+    found = derivative(lambda moved: objective(*reference_forward(moved), case.arrays), inputs, along)
+    assert found.shape == (directions,)
+    due = expect(case)
+    for k, value in enumerate(found):
+        moved = {name: inputs[name] + 1j * STEP * along[name][k] for name in along}
+        in_complex_numbers = np.imag(objective(*reference_forward({**inputs, **moved}), case.arrays)) / STEP
+        sizes = sum(np.sum(np.abs(along[n][k] * due.values[f"d{n}"])) for n in along)
+        noise = sum(np.sum(np.abs(along[n][k]) * due.sd[f"d{n}"]) for n in along)
+        assert abs(value - in_complex_numbers) <= 2**6 * noise + 2**10 * EPS * sizes
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        np.exp,
+        np.sqrt,
+        lambda x: x[0],
+        lambda x: np.sum(x, axis=0),
+        lambda x: np.add.reduce(x),
+        lambda x: np.where(x, 1, 2),
+    ],
+)
+def test_what_the_complex_step_does_not_know_it_refuses(operation):
+    with pytest.raises(TypeError, match="not known to the complex step"):
+        operation(ComplexStepArray(np.ones((2, 3)), np.ones((1, 2, 3))))
 
 
 @given(case=cases)
