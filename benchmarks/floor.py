@@ -1,6 +1,7 @@
 """The floor: the matrix products that lstm_fast makes, on the same buffers, with the same BLAS, and nothing else.
 
-They are recorded while lstm_fast runs, by standing in for np.matmul, and then played back by as many threads.
+They are recorded while lstm_fast runs without its compiled loops, by standing in for np.matmul, and then played back
+by as many threads.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import lstm_fast
-from benchmarks.peers import Peer, Problem
+from benchmarks.peers import Peer, Problem, switched_off
 
 Product = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -54,11 +55,8 @@ def record_passes(problem: Problem) -> list[list[list[Product]]]:
     layer = lstm_fast.LSTM(problem.u, sequences=True, dtype=problem.dtype)
     layer.compute_shapes(problem.X)
     layer.p = problem.p
-    return [
-        record(lambda: layer.forward(problem.X)),
-        record(lambda: layer.backward(problem.dA)),
-        record(layer.compute_gradients),
-    ]
+    calls = (lambda: layer.forward(problem.X), lambda: layer.backward(problem.dA), layer.compute_gradients)
+    return [record(switched_off(call)) for call in calls]
 
 
 def floor(problem: Problem) -> Peer:

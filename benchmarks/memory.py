@@ -7,7 +7,7 @@ import tracemalloc
 import lstm_fast
 import lstm_ref
 from benchmarks.peers import Problem, epynn, ours
-from lstm_fast.compiled import kernels_for
+from lstm_fast.workspace import kernels_for
 
 
 def needed(problem: Problem) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 import lstm_fast
 import lstm_ref
-from lstm_fast.compiled import SWITCH, kernels_for
+from lstm_fast.workspace import SWITCH, kernels_for
 
 GATES = "figo"
 
@@ -200,25 +200,28 @@ def jax_scan(problem: Problem) -> Peer | None:
     )
 
 
+def switched_off(call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call without lstm_fast's compiled loops."""
+
+    def run() -> Any:
+        before = os.environ.get(SWITCH)
+        os.environ[SWITCH] = "0"  # read at every pass
+        try:
+            return call()
+        finally:
+            if before is None:
+                del os.environ[SWITCH]
+            else:
+                os.environ[SWITCH] = before
+
+    return run
+
+
 def numpy_only(problem: Problem) -> Peer | None:
     """Return lstm_fast with its compiled loops switched off, or None if there are none to switch off."""
     if kernels_for(problem.dtype) is None:
         return None
     peer = ours(problem, lstm_fast)
-
-    def switched_off(call: Callable[[], Any]) -> Callable[[], Any]:
-        def run() -> Any:
-            before = os.environ.get(SWITCH)
-            os.environ[SWITCH] = "0"  # read at every pass
-            try:
-                return call()
-            finally:
-                if before is None:
-                    del os.environ[SWITCH]
-                else:
-                    os.environ[SWITCH] = before
-
-        return run
 
     assert peer.forward is not None
     calls = [switched_off(call) for call in (peer.inference, peer.both, peer.gradients, peer.forward)]

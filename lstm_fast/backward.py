@@ -1,4 +1,4 @@
-"""Run backpropagation through time: the local derivatives in bulk, then five NumPy calls a step.
+"""Run backpropagation through time: the local derivatives in bulk, then five NumPy calls a step; or one compiled call.
 
 With dh_ the whole cotangent of h_t and dC_ that of the memory C_t (both include what comes from
 step t + 1), differentiating :mod:`lstm_fast.forward` gives::
@@ -19,10 +19,14 @@ dW = sum_t c_t dk_t^T.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from lstm_fast.compiled import Kernels, kernels_for
-from lstm_fast.workspace import Tile, Workspace
+from lstm_fast.workspace import Tile, Workspace, kernels_for
+
+if TYPE_CHECKING:
+    from lstm_fast.compiled import Kernels
 
 __all__ = ["local_derivatives", "run_backward"]
 
@@ -133,21 +137,33 @@ def _run_chunk(tile: Tile, first: int, last: int) -> None:
 
 
 def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
-    """Do the same with one compiled call between the products; its arrays are flat."""
-    matmul, step_back = np.matmul, kernels.step_back
+    """Do the same in one compiled call; its arrays are flat."""
+    plan = tile.plans.get("backward")
+    if plan is None:
+        steps = tile.product_steps(0, min(2, tile.steps))
+        plan = tile.plans["backward"] = kernels.plan([step[2:5] for step in steps])
     assert tile.local is not None
-    slots, size = tile.slots.reshape(-1), tile.C[0].size
-    C, dA = tile.C.reshape(-1, size), tile.dA.reshape(-1, size)
-    dk = tile.local.reshape(len(tile.local), -1)[:, size : 5 * size]
-    rows, passed, shape = tile.flat_steps(first, last)
-    products = tile.product_steps(first, last)
     nothing, _, dC = tile.scratch.reshape(3, -1)
     nothing.fill(0.0)
-    without = tile.steps - len(dA)  # the steps whose h was not returned
-    dh = tile.dh.reshape(-1)
-    for k in reversed(range(last - first)):
-        t = first + k
-        step_back(slots, C[t], dA[t - without] if t >= without else nothing, dh, dC, dk[k], rows[k], t, *shape)
-        _, _, left, right, blocks, _ = products[k]
-        matmul(left, right, blocks)
-        dh = passed[k]
+    rows, passed, stride, shift, unit = tile.flat_steps(first, last)
+    slots, C, dA, dh, local = (array.reshape(-1) for array in (tile.slots, tile.C, tile.dA, tile.dh, tile.local))
+    without = tile.steps - len(tile.dA)  # the steps whose h was not returned
+    kernels.backward(
+        plan,
+        slots,
+        C,
+        dA,
+        nothing,
+        dh,
+        dC,
+        local,
+        rows,
+        passed,
+        tile.factors,
+        first,
+        last,
+        without,
+        shift,
+        stride,
+        *unit,
+    )

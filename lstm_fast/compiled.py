@@ -1,12 +1,13 @@
-"""Compile the element-wise work between the products, where Numba is installed; an optional extra.
+"""Run all steps of a pass in one compiled call, where Numba is installed; an optional extra.
 
-NumPy makes one pass over memory, and one call, for each operation; here a step's operations are a
-few loops. Products and tanh stay NumPy's, each operation is the same one, in the same order, and
-none is contracted: the results equal those of the NumPy code to the bit, and tests hold that.
+NumPy makes one pass over memory, and one call, for each operation of a step; with few samples the calls cost more
+than the arithmetic. Here the loop over the steps is compiled: a step's element-wise operations are a few loops, its
+product is SciPy's BLAS (``scipy.linalg.cython_blas``), and its tanh is NumPy's own inner loop, both called by their
+address. Each operation is the same one as in NumPy's code, in the same order, and none is contracted: the results
+differ by the order in which BLAS adds up a product, if at all.
 
-Numba is imported at the first pass, not with the package (that takes about half a second), and the
-machine code is kept on disk. Without Numba, or with ``LSTM_FAST_COMPILED=0`` in the environment
-(read at every pass), everything runs in NumPy. ``np.errstate`` does not reach into these loops.
+This module imports Numba, so it is imported at the first pass (:func:`lstm_fast.workspace.kernels_for`); the machine
+code is kept on disk. The loops hold no lock on the interpreter, and ``np.errstate`` does not reach into them.
 
 LLVM makes vector code of a loop only if few arrays are in it (all might overlap, as far as it
 knows); hence several short loops, each with at most two outputs, and slices without arithmetic in
@@ -15,114 +16,271 @@ their index.
 
 from __future__ import annotations
 
-import os
+import ctypes
+import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import get_cython_function_address, intrinsic
 
-__all__ = ["SWITCH", "Kernels", "kernels_for"]
-
-#: The environment variable that, set to 0, switches these loops off.
-SWITCH = "LSTM_FAST_COMPILED"
+__all__ = ["Kernels", "compile_kernels", "plan_products"]
 
 
 class Kernels(NamedTuple):
-    """The compiled functions for one dtype."""
+    """The compiled passes over some steps for one dtype, and `plan_products`, which makes their plans."""
 
-    finish_gates: Callable[..., None]
-    emit_state: Callable[..., None]
-    step_back: Callable[..., None]
-
-
-def kernels_for(dtype: np.dtype) -> Kernels | None:
-    """Return the compiled functions; None if there is no Numba or it is switched off."""
-    if os.environ.get(SWITCH) == "0":
-        return None
-    return _compile(dtype.char)
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    plan: Callable[..., np.ndarray]
 
 
 @cache
-def _compile(char: str) -> Kernels | None:
-    """Compile, or load from disk, the functions for float32 ('f') or float64 ('d')."""
-    try:
-        import numba
-    except ImportError:
-        return None
-    if getattr(numba.config, "DISABLE_JIT", False):  # the loops would run in Python, at its speed
-        return None
-    array = (numba.float32 if char == "f" else numba.float64)[::1]
+def compile_kernels(char: str) -> Kernels | None:
+    """Compile, or load from disk, the passes for float32 ('f') or float64 ('d'); None where that cannot be done."""
+    tanh = _ufunc_loop(np.tanh, f"{char}->{char}")
+    if tanh is None or sys.byteorder != "little" or getattr(numba.config, "DISABLE_JIT", False):
+        return None  # without the compiler the loops would run in Python, at its speed
+    gemm = get_cython_function_address("scipy.linalg.cython_blas", "sgemm" if char == "f" else "dgemm")
+    array, integer = (numba.float32 if char == "f" else numba.float64)[::1], numba.int64
 
     def compiled(function: Callable[..., None], arrays: int, integers: int) -> Any:
-        signature = numba.void(*[array] * arrays, *[numba.int64] * integers)
+        signature = numba.void(integer, integer, integer, integer[::1], *[array] * arrays, *[integer] * integers)
         try:
-            return numba.njit(signature, nogil=True, cache=True)(function)
+            found = numba.njit(signature, nogil=True, cache=True)(function)
         except (OSError, RuntimeError):  # nowhere to keep the machine code
-            return numba.njit(signature, nogil=True)(function)
+            found = numba.njit(signature, nogil=True)(function)
+        return partial(found, gemm, *tanh)
 
-    return Kernels(compiled(finish_gates, 1, 2), compiled(emit_state, 3, 5), compiled(step_back, 7, 4))
-
-
-# All arrays are flat. `size` is that of a unit, u w; n, w, r is its shape where it is to be taken
-# out of its order: n blocks of r features, for w samples.
+    return Kernels(compiled(run_forward, 5, 6), compiled(run_backward, 10, 8), plan_products)
 
 
-def finish_gates(slots: np.ndarray, t: int, size: int) -> None:
-    """Make f, i, o sigmoids and write C_t = f C_{t-1} + i g, in the slots (5 s + 1 units) of step t.
+class _UFunc(ctypes.Structure):
+    """The beginning of NumPy's PyUFuncObject, which its C interface keeps as it is."""
 
-    f, i, o come as tanh of half the linear activation.
-    """
-    half = slots.dtype.type(0.5)
-    slot = slots[5 * t * size : (5 * t + 6) * size]
-    Cp, g, f, i, C_ = (
-        slot[:size],
-        slot[size : 2 * size],
-        slot[2 * size : 3 * size],
-        slot[3 * size : 4 * size],
-        slot[5 * size :],
+    _fields_ = (
+        ("head", ctypes.c_char * object.__basicsize__),
+        ("nin", ctypes.c_int),
+        ("nout", ctypes.c_int),
+        ("nargs", ctypes.c_int),
+        ("identity", ctypes.c_int),
+        ("functions", ctypes.POINTER(ctypes.c_void_p)),
+        ("data", ctypes.POINTER(ctypes.c_void_p)),
+        ("ntypes", ctypes.c_int),
     )
-    sigmoids = slot[2 * size : 5 * size]
-    for k in range(3 * size):
-        sigmoids[k] = sigmoids[k] * half + half
-    for k in range(size):
-        C_[k] = f[k] * Cp[k] + i[k] * g[k]
 
 
-def emit_state(slots: np.ndarray, C: np.ndarray, states: np.ndarray, t: int, n: int, w: int, r: int, row: int) -> None:
-    """Write h_t = o C to states[t + 1], which has w rows of `row` numbers, the first n r of them h."""
+def _ufunc_loop(ufunc: np.ufunc, signature: str) -> tuple[int, int] | None:
+    """Return the address of a ufunc's inner loop and of its data; None if this is not the NumPy that we know."""
+    if sys.implementation.name != "cpython" or signature not in ufunc.types:
+        return None
+    found, index = _UFunc.from_address(id(ufunc)), ufunc.types.index(signature)
+    if (found.nin, found.nout, found.nargs, found.ntypes) != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes):
+        return None
+    address = found.functions[index]
+    return None if address is None else (address, found.data[index] or 0)
+
+
+def _call(typing: Any, address: Any, arguments: Any) -> Any:
+    """Call the C function at an address with a tuple of 64-bit arguments; it returns nothing."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        count = len(arguments)
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
+        pointer = builder.inttoptr(values[0], function.as_pointer())
+        builder.call(pointer, [builder.extract_value(values[1], k) for k in range(count)])
+        return context.get_dummy_value()
+
+    return numba.void(numba.int64, arguments), generate
+
+
+call: Any = intrinsic(_call)
+
+# The product of a step is a stack of `blocks` products A B, written to C. BLAS reads columns first: it makes
+# C^T = B^T A^T, and takes what is stored row by row for transposed already. It takes every argument by its address,
+# and so the numbers stand in the plan.
+_OPTION_B, _OPTION_A, _COLUMNS, _ROWS, _INNER, _LEAD_B, _LEAD_A, _LEAD_C = range(8)
+_BLOCKS, _B, _A, _C, _NEXT_B, _NEXT_A, _NEXT_C, _STEP_B, _STEP_A, _STEP_C = range(8, 18)
+
+
+def plan_products(steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return where the products of all steps are, from the (A, B, C) of the first two, or of the only one.
+
+    A (..., rows, inner), B (..., inner, columns), C (blocks, rows, columns) or (rows, columns); A, B with or without
+    blocks, and each stored row by row or column by column. The plan holds addresses: it lives no longer than they do.
+    """
+    A, B, C = steps[0]
+    plan = np.zeros(18, np.int64)
+    plan[[_COLUMNS, _ROWS, _INNER]] = C.shape[-1], C.shape[-2], A.shape[-1]
+    plan[_BLOCKS] = C.shape[0] if C.ndim == 3 else 1
+    for option, lead, array in ((_OPTION_A, _LEAD_A, A), (_OPTION_B, _LEAD_B, B), (None, _LEAD_C, C)):
+        row, column = (stride // array.itemsize for stride in array.strides[-2:])
+        by_row = column == 1 or array.shape[-1] == 1
+        if option is not None:
+            plan[option] = ord("N") if by_row else ord("T")
+        plan[lead] = max(row, array.shape[-1]) if by_row else max(column, array.shape[-2])
+    for k, array in enumerate((B, A, C)):
+        plan[_B + k] = array.ctypes.data
+        plan[_NEXT_B + k] = array.strides[0] if array.ndim == 3 else 0
+    if len(steps) > 1:
+        A, B, C = steps[1]
+        plan[_STEP_B : _STEP_C + 1] = [x.ctypes.data - plan[_B + k] for k, x in enumerate((B, A, C))]
+    return plan
+
+
+@numba.njit(inline="always")
+def multiply(gemm: int, plan: np.ndarray, one: Any, zero: Any, step: int) -> None:
+    """Make the product of a step; `one` and `zero` are the addresses of these numbers."""
+    numbers = np.int64(plan.ctypes.data)
+    B = plan[_B] + step * plan[_STEP_B]
+    A = plan[_A] + step * plan[_STEP_A]
+    C = plan[_C] + step * plan[_STEP_C]
+    for _ in range(plan[_BLOCKS]):
+        call(
+            gemm,
+            (
+                numbers + 8 * _OPTION_B,
+                numbers + 8 * _OPTION_A,
+                numbers + 8 * _COLUMNS,
+                numbers + 8 * _ROWS,
+                numbers + 8 * _INNER,
+                one,
+                B,
+                numbers + 8 * _LEAD_B,
+                A,
+                numbers + 8 * _LEAD_A,
+                zero,
+                C,
+                numbers + 8 * _LEAD_C,
+            ),
+        )
+        B += plan[_NEXT_B]
+        A += plan[_NEXT_A]
+        C += plan[_NEXT_C]
+
+
+@numba.njit(inline="always")
+def take_tanh(loop: int, data: int, source: np.ndarray, target: np.ndarray, given: np.ndarray) -> None:
+    """Write tanh of one array to another; `given` (5 integers) holds what a ufunc's loop takes."""
+    given[0], given[1] = np.int64(source.ctypes.data), np.int64(target.ctypes.data)
+    given[2], given[3], given[4] = source.size, source.itemsize, source.itemsize
+    where = np.int64(given.ctypes.data)
+    call(loop, (where, where + 16, where + 24, data))
+
+
+# All arrays are flat. n, w, r is the shape of a unit where it is to be taken out of its order: n blocks of r
+# features, for w samples.
+
+
+def run_forward(
+    gemm: int,
+    tanh: int,
+    tanh_data: int,
+    plan: np.ndarray,
+    slots: np.ndarray,
+    C: np.ndarray,
+    states: np.ndarray,
+    linear: np.ndarray,
+    factors: np.ndarray,
+    first: int,
+    last: int,
+    n: int,
+    w: int,
+    r: int,
+    row: int,
+) -> None:
+    """Run steps `first` to `last` - 1 as :mod:`lstm_fast.forward` has them.
+
+    h_t goes to states[t + 1], which has w rows of `row` numbers, the first n r of them h. `factors` are 1 and 0.
+    """
     size = n * w * r
-    o = slots[(5 * t + 4) * size : (5 * t + 5) * size]
-    C_t = C[t * size : (t + 1) * size]
-    for a in range(n):
-        for b in range(w):
-            into = (t + 1) * w * row + b * row + a * r
-            h, start = states[into : into + r], (a * w + b) * r
-            o_row, C_row = o[start : start + r], C_t[start : start + r]
-            for k in range(r):
-                h[k] = o_row[k] * C_row[k]
+    half = slots.dtype.type(0.5)
+    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + np.int64(factors.itemsize)
+    given = np.empty(5, np.int64)
+    for t in range(first, last):
+        multiply(gemm, plan, one, zero, t)
+        slot = slots[5 * t * size : (5 * t + 6) * size]
+        take_tanh(tanh, tanh_data, linear, slot[size : 5 * size], given)
+        Cp, g, f, i, C_ = (
+            slot[:size],
+            slot[size : 2 * size],
+            slot[2 * size : 3 * size],
+            slot[3 * size : 4 * size],
+            slot[5 * size :],
+        )
+        sigmoids = slot[2 * size : 5 * size]
+        for k in range(3 * size):
+            sigmoids[k] = sigmoids[k] * half + half
+        for k in range(size):
+            C_[k] = f[k] * Cp[k] + i[k] * g[k]
+        C_t = C[t * size : (t + 1) * size]
+        take_tanh(tanh, tanh_data, C_, C_t, given)
+        o = slot[4 * size : 5 * size]
+        for a in range(n):
+            for b in range(w):
+                into = (t + 1) * w * row + b * row + a * r
+                h, start = states[into : into + r], (a * w + b) * r
+                o_row, C_row = o[start : start + r], C_t[start : start + r]
+                for k in range(r):
+                    h[k] = o_row[k] * C_row[k]
 
 
-def step_back(
+def run_backward(
+    gemm: int,
+    tanh: int,
+    tanh_data: int,
+    plan: np.ndarray,
     slots: np.ndarray,
     C: np.ndarray,
     dA: np.ndarray,
+    nothing: np.ndarray,
     dh: np.ndarray,
     dC: np.ndarray,
-    dk: np.ndarray,
+    local: np.ndarray,
     rows: np.ndarray,
-    t: int,
+    passed: np.ndarray,
+    factors: np.ndarray,
+    first: int,
+    last: int,
+    without: int,
+    shift: int,
+    stride: int,
     n: int,
     w: int,
     r: int,
 ) -> None:
-    """Fill dk = dg_, df_, di_, do_ of step t, and take dC to step t - 1; adds dA to dh in place.
+    """Run steps `last` - 1 to `first` as :mod:`lstm_fast.backward` has them.
 
-    The equations stand in :mod:`lstm_fast.backward`. C and dA are those of step t. If n is not 0, dk (4 units) is
-    then copied to `rows`, one for each sample.
+    Step first + k has its dk in local[k], and its product, number `shift` + k of the plan, writes dh to
+    passed[k stride]. dA lacks the first `without` steps, and `nothing` takes their place. If n is not 0, dk is
+    copied to `rows`, one for each sample, before the product.
     """
+    size = nothing.size
+    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + np.int64(factors.itemsize)
+    for k in range(last - first - 1, -1, -1):
+        t = first + k
+        slot = slots[5 * t * size : 5 * (t + 1) * size]
+        at = t - without
+        dA_t = dA[at * size : (at + 1) * size] if at >= 0 else nothing
+        dk = local[(6 * k + 1) * size : (6 * k + 5) * size]
+        step_back(slot, C[t * size : (t + 1) * size], dA_t, dh, dC, dk)
+        for a in range(4 * n):
+            for b in range(w):
+                into, start = ((k * w + b) * 4 * n + a) * r, (a * w + b) * r
+                target, source = rows[into : into + r], dk[start : start + r]
+                for j in range(r):
+                    target[j] = source[j]
+        multiply(gemm, plan, one, zero, shift + k)
+        dh = passed[k * stride : k * stride + size]
+
+
+@numba.njit
+def step_back(slot: np.ndarray, C: np.ndarray, dA: np.ndarray, dh: np.ndarray, dC: np.ndarray, dk: np.ndarray) -> None:
+    """Fill dk = dg_, df_, di_, do_ of one step, and take dC to the step before; adds dA to dh in place."""
     size, one = C.size, C.dtype.type(1)
-    slot = slots[5 * t * size : 5 * (t + 1) * size]
     Cp, g, f, i, o = (
         slot[:size],
         slot[size : 2 * size],
@@ -144,9 +302,3 @@ def step_back(
     for k in range(size):
         df_[k] = dC[k] * ((one - f[k]) * (f[k] * Cp[k]))
         dC[k] *= f[k]
-    for a in range(4 * n):
-        for b in range(w):
-            into, start = (b * 4 * n + a) * r, (a * w + b) * r
-            target, source = rows[into : into + r], dk[start : start + r]
-            for k in range(r):
-                target[k] = source[k]

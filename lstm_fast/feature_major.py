@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast.workspace import SMALL_PRODUCT, Tile, Workspace, aligned_empty, small_products_pay
+from lstm_fast.workspace import SMALL_PRODUCT, FlatSteps, Tile, Workspace, aligned_empty, small_products_pay
 
 __all__ = ["FeatureMajor"]
 
@@ -90,9 +90,9 @@ class FeatureTile(Tile):
     def product_steps(self, first: int, last: int) -> Sequence[tuple[Any, ...]]:
         return self.back_steps[: last - first]
 
-    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
-        passed = [*self.back.reshape(len(self.back), -1)[:, : self.C[0].size]]
-        return passed, passed, (0, 0, 0)
+    def flat_steps(self, first: int, last: int) -> FlatSteps:
+        back = self.back.reshape(-1)
+        return FlatSteps(back, back, self.back[0].size, 0, (0, 0, 0))
 
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         count, u = last - first, self.u

@@ -1,4 +1,4 @@
-"""Run the forward pass over all steps of a tile: eight NumPy calls a step, one of them a product.
+"""Run the forward pass over all steps of a tile: eight NumPy calls a step, one of them a product, or one compiled call.
 
 The equations, with c_t = [h_{t-1}; x_t; 1] and W as :mod:`lstm_fast.packing` draws it::
 
@@ -13,10 +13,14 @@ the packed weights: one tanh then serves all four gates, and nothing can overflo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from lstm_fast.compiled import Kernels, kernels_for
-from lstm_fast.workspace import CHUNK, Tile, Workspace
+from lstm_fast.workspace import CHUNK, Tile, Workspace, kernels_for
+
+if TYPE_CHECKING:
+    from lstm_fast.compiled import Kernels
 
 __all__ = ["run_forward"]
 
@@ -93,15 +97,9 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
 
 
 def _run_steps_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
-    """Do the same with two compiled calls instead of five of NumPy's."""
-    matmul, tanh, linear = np.matmul, np.tanh, tile.linear
-    finish_gates, emit_state, _ = kernels
-    slots, C_flat, states = (array.reshape(-1) for array in (tile.slots, tile.C, tile.states))
-    size, where = tile.C[0].size, tile.state_rows
-    for t in range(first, last):
-        left, right, blocks, gates, *_, memory, _, C, _ = tile.forward_steps[t]
-        matmul(left, right, blocks)
-        tanh(linear, gates)
-        finish_gates(slots, t, size)
-        tanh(memory, C)
-        emit_state(slots, C_flat, states, t, *where)
+    """Do the same in one compiled call; its arrays are flat."""
+    plan = tile.plans.get("forward")
+    if plan is None:
+        plan = tile.plans["forward"] = kernels.plan([step[:3] for step in tile.forward_steps[:2]])
+    arrays = (array.reshape(-1) for array in (tile.slots, tile.C, tile.states, tile.linear))
+    kernels.forward(plan, *arrays, tile.factors, first, last, *tile.state_rows)

@@ -7,7 +7,7 @@ import numpy as np
 from lstm_fast.feature_major import FeatureMajor
 from lstm_fast.sample_major import SampleMajor, block_columns
 from lstm_fast.threads import workers_for
-from lstm_fast.workspace import SMALL_PRODUCT, Workspace, small_products_pay
+from lstm_fast.workspace import SMALL_PRODUCT, Workspace, kernels_for, small_products_pay
 
 __all__ = ["make_workspace"]
 
@@ -18,15 +18,19 @@ TILE = 64
 NARROW = 32
 SMALLEST = 32
 
+#: Where the passes are compiled, tiles cost no calls, and are this narrow as long as the product is no longer.
+LONGEST = 512
 
-def tile_bounds(m: int, u: int, inner: int) -> tuple[list[tuple[int, int]], int]:
+
+def tile_bounds(m: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
     """Return the (first, last + 1) samples of each tile, and how many threads should share them.
 
     Tiles have equal widths, multiples of 16 if there are several. The longer the product's inner
     dimension, the narrower they are, so that blocks of 6 rows still fit the fast path; beyond its
     reach there is one tile of all samples, and without it they are wider.
     """
-    fitting = [w for w in (TILE, 32, 16) if 6 * inner * w <= SMALL_PRODUCT]
+    widest = NARROW if compiled and u >= SMALLEST and inner <= LONGEST else TILE
+    fitting = [w for w in (TILE, 32, 16) if w <= widest and 6 * inner * w <= SMALL_PRODUCT]
     if fitting and small_products_pay():
         width, workers = fitting[0], workers_for(m, u)
     else:  # whole products, to which the BLAS brings its own threads
@@ -44,7 +48,7 @@ def tile_bounds(m: int, u: int, inner: int) -> tuple[list[tuple[int, int]], int]
 def make_workspace(m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) -> Workspace:
     """Return the buffers for a shape; `keep` says whether for a backward pass."""
     shape, inner = (m, s, e, u), max(u + e + 1, 4 * u)
-    bounds, workers = tile_bounds(m, u, inner)
+    bounds, workers = tile_bounds(m, u, inner, kernels_for(dtype) is not None)
     widest = bounds[0][1] - bounds[0][0]
     if 1 < widest <= NARROW and u >= SMALLEST and small_products_pay():
         block = block_columns(u, inner, widest)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast.workspace import SMALL_PRODUCT, Tile, Workspace, aligned_empty
+from lstm_fast.workspace import SMALL_PRODUCT, FlatSteps, Tile, Workspace, aligned_empty
 
 __all__ = ["SampleMajor", "block_columns"]
 
@@ -86,9 +86,8 @@ class SampleTile(Tile):
         # The product wants its rows, over all gates, in one piece.
         return [(local[1:5], *step) for local, step in zip(self.local, self.back_steps[first:last], strict=False)]
 
-    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
-        rows = [*self.dK.reshape(self.steps, -1)[first:last]]
-        return rows, [self.dh.reshape(-1)] * len(rows), self.unit
+    def flat_steps(self, first: int, last: int) -> FlatSteps:
+        return FlatSteps(self.dK[first:last].reshape(-1), self.dh.reshape(-1), 0, first, self.unit)
 
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         # (c, n', w, r'): the result's blocks, each written where it belongs

@@ -27,16 +27,30 @@ step's column c_t = [h_{t-1}; x_t; 1] and dK are kept, and in which order, is th
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lstm_fast.threads import run_together
 
-__all__ = ["CHUNK", "SMALL_PRODUCT", "Tile", "Workspace", "aligned_empty", "small_products_pay"]
+if TYPE_CHECKING:
+    from lstm_fast.compiled import Kernels
+
+__all__ = [
+    "CHUNK",
+    "SMALL_PRODUCT",
+    "SWITCH",
+    "FlatSteps",
+    "Tile",
+    "Workspace",
+    "aligned_empty",
+    "kernels_for",
+    "small_products_pay",
+]
 
 #: OpenBLAS multiplies without packing its operands while rows * inner * columns is at most this.
 SMALL_PRODUCT = 1_000_000
@@ -68,6 +82,47 @@ def small_products_pay() -> bool:
     except (ImportError, KeyError, TypeError, AttributeError):
         return False
     return ("AVX512" in features or "X86_V4" in features) and "openblas" in blas
+
+
+#: The environment variable that, set to 0, switches the compiled passes off.
+SWITCH = "LSTM_FAST_COMPILED"
+
+
+def kernels_for(dtype: np.dtype) -> Kernels | None:
+    """Return the compiled passes; None if there is no Numba or they are switched off, which is asked at every pass."""
+    return None if os.environ.get(SWITCH) == "0" else _load_kernels(dtype.char)
+
+
+@cache
+def _load_kernels(char: str) -> Kernels | None:
+    """Import what takes half a second, and compile or load."""
+    try:
+        from lstm_fast.compiled import compile_kernels
+    except ImportError:
+        return None
+    return compile_kernels(char)
+
+
+class FlatSteps(NamedTuple):
+    """Where a chunk's steps have what the compiled backward pass writes, in flat arrays.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        Where dk goes, sample by sample, before the product; unused if `unit` is zeros.
+    passed : numpy.ndarray
+        Where the product writes dh: step k at k `stride`.
+    stride, shift : int
+        `shift` is the number of the chunk's first product in the tile's.
+    unit : tuple of int
+        n, w, r.
+    """
+
+    rows: np.ndarray
+    passed: np.ndarray
+    stride: int
+    shift: int
+    unit: tuple[int, ...]
 
 
 class Tile(ABC):
@@ -104,11 +159,15 @@ class Tile(ABC):
         (*unit): the cotangent of h that enters the last step and, at the end, leaves the first.
     scratch : numpy.ndarray
         (3, *unit): dh_, dC_, and dC from chunk to chunk.
+    factors : numpy.ndarray
+        1 and 0, what BLAS multiplies a product by, and what was there before.
+    plans : dict
+        The compiled passes' products, by pass.
     """
 
     #: What `cut` and `cut_backward` make: views do not survive copying and pickling as views.
     _views: frozenset[str] = frozenset(
-        ["x", "hp", "h", "memory", "step_slots", "linear", "products", "forward_steps", "dh", "local_steps"]
+        ["x", "hp", "h", "memory", "step_slots", "linear", "products", "forward_steps", "dh", "local_steps", "plans"]
     )
 
     x: np.ndarray
@@ -126,6 +185,7 @@ class Tile(ABC):
         self.e, self.u, self.unit = e, u, unit
         self.slots = aligned_empty((5 * steps + 1, *unit), dtype)
         self.C = aligned_empty((steps, *unit), dtype)
+        self.factors = np.array([1, 0], dtype)
         self.local: np.ndarray | None = None
 
     @abstractmethod
@@ -139,6 +199,7 @@ class Tile(ABC):
     def _cut_steps(self, products: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         """Cut the forward steps; `products` has each step's left and right factor and its target."""
         slots = self.slots
+        self.plans: dict[str, np.ndarray] = {}
         # (s, 5, unit): C_{t-1}, g, f, i, o; and the memory after each step
         self.step_slots = slots[:-1].reshape(self.steps, 5, *self.unit)
         self.memory = slots[5::5]
@@ -169,6 +230,7 @@ class Tile(ABC):
     def cut_backward(self, weights: Any) -> None:
         """Cut the backward pass's views; a layout adds its own."""
         assert self.local is not None
+        self.plans.pop("backward", None)
         self.local_steps = [
             (
                 local[4:6],  # do/dh, dC/dh
@@ -188,11 +250,8 @@ class Tile(ABC):
         """
 
     @abstractmethod
-    def flat_steps(self, first: int, last: int) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray], Sequence[int]]:
-        """Return what :func:`lstm_fast.compiled.step_back` needs to know of steps `first` to `last` - 1.
-
-        Each step's `rows` and the dh that its product makes, flat; and n, w, r, zeros if rows are not written.
-        """
+    def flat_steps(self, first: int, last: int) -> FlatSteps:
+        """Return what the compiled backward pass needs to know of steps `first` to `last` - 1."""
 
     @abstractmethod
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:

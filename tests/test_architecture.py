@@ -21,6 +21,7 @@ DOORS = {
     "pytest": {"checks.suite", "checks.plugin"},
     "flint": {"checks.arithmetic.balls"},
     "scipy": {"checks.oracles"},
+    "llvmlite": {"lstm_fast.compiled"},
     "rich": {"checks.commands.common"},
     "torch": {"checks.adapters.torch"},
     "distributed": {"checks.executors"},
@@ -141,7 +142,7 @@ def test_the_two_layers_are_strangers(module):
     forbidden = {"lstm_ref": {"lstm_fast", "checks"}, "lstm_fast": {"lstm_ref", "checks"}, "checks": {"lstm_fast"}}
     assert not packages(FILES[module]) & forbidden[package]
     if package != "checks":
-        optional = {"numba"} if package == "lstm_fast" else set()
+        optional = {"numba", "llvmlite"} if package == "lstm_fast" else set()
         assert packages(FILES[module]) <= {*sys.stdlib_module_names, "numpy", "scipy", package} | optional
 
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
 from lstm_fast import LSTM, layouts
-from lstm_fast.compiled import SWITCH, _compile, kernels_for
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor
+from lstm_fast.workspace import SWITCH, kernels_for
 
 cases = st.builds(
     Case,
@@ -128,15 +128,65 @@ def test_both_layouts_are_tested(layout):
     assert isinstance(layer._workspace, SampleMajor) == (layout == "sample-major")
 
 
-@given(case=cases)
-@settings(max_examples=30)
-def test_the_compiled_loops_change_no_bit(path, case):
-    if path == "NumPy":
-        return
-    found = run(make_layer(case), case)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(SWITCH, "0")
-        assert_equal(found, run(make_layer(case), case))
+@pytest.fixture(scope="module")
+def product():
+    """Return a function that makes the products of a plan's step."""
+    numba = pytest.importorskip("numba")
+    from numba.extending import get_cython_function_address
+
+    from lstm_fast.compiled import multiply, plan_products
+
+    @numba.njit
+    def make(gemm, plan, one, zero, step):
+        multiply(gemm, plan, one, zero, step)
+
+    def run_step(steps, step):
+        factors = np.array([1, 0], steps[0][2].dtype)
+        name = {"f": "sgemm", "d": "dgemm"}[factors.dtype.char]
+        address = get_cython_function_address("scipy.linalg.cython_blas", name)
+        where = factors.ctypes.data
+        make(address, plan_products(steps), where, where + factors.itemsize, step)
+
+    return run_step
+
+
+@given(data=st.data())
+@settings(max_examples=200)
+def test_a_planned_product_is_the_product(product, layout, data):
+    """Of whatever sizes, stored row by row or column by column, stacked or shared by the blocks, at any step."""
+    size = st.integers(1, 5)
+    rows, inner, columns, blocks = (data.draw(size) for _ in range(4))
+    dtype = data.draw(st.sampled_from(DTYPES))
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+
+    def operand(height, width):
+        stacked, by_row = data.draw(st.booleans()), data.draw(st.booleans())
+        lead = (3, blocks) if stacked else (3,)
+        spare = data.draw(st.integers(0, 2))  # numbers between one row and the next
+        shape = (height, width + spare) if by_row else (width, height + spare)
+        whole = rng.standard_normal((*lead, *shape)).astype(dtype)
+        return whole[..., :width] if by_row else whole[..., :height].swapaxes(-1, -2)
+
+    A, B = operand(rows, inner), operand(inner, columns)
+    C = np.full((3, blocks, rows, columns), np.nan, dtype)
+    for step in range(3):
+        product([(A[k], B[k], C[k]) for k in range(2)], step)
+        due = np.broadcast_to(A[step].astype(float) @ B[step].astype(float), C[step].shape)
+        sizes = np.abs(A[step]).astype(float) @ np.abs(B[step]).astype(float)
+        assert np.all(np.abs(C[step] - due) <= inner * np.finfo(dtype).eps * sizes)
+
+
+def test_without_numpy_as_we_know_it_nothing_is_called_by_address():
+    pytest.importorskip("numba")
+    from lstm_fast.compiled import _ufunc_loop
+
+    assert _ufunc_loop(np.tanh, "f->f") is not None
+    assert _ufunc_loop(np.tanh, "i->i") is None
+
+    class Pretender:
+        types, nin, nout, nargs, ntypes = ["f->f"], 99, 99, 99, 99
+
+    assert _ufunc_loop(Pretender(), "f->f") is None
 
 
 def test_numba_is_neither_imported_with_the_package_nor_needed():
@@ -155,7 +205,7 @@ def test_numba_is_neither_imported_with_the_package_nor_needed():
 
 def test_numba_told_not_to_compile_is_not_used():
     pytest.importorskip("numba")
-    code = "from lstm_fast.compiled import kernels_for; import numpy as np; assert kernels_for(np.dtype(float)) is None"
+    code = "from lstm_fast.workspace import kernels_for as k; import numpy as np; assert k(np.dtype(float)) is None"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
 
 
@@ -169,10 +219,13 @@ def test_the_loops_are_compiled_where_they_cannot_be_kept(monkeypatch):
         return real(*args, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    kernels = _compile.__wrapped__("d")
-    slots = np.array([2.0, 3.0, 0.0, -1.0, 1.0, 0.0])  # C_{t-1}, g, and f, i, o before they are scaled
-    kernels.finish_gates(slots, 0, 1)
-    assert slots.tolist() == [2.0, 3.0, 0.5, 0.0, 1.0, 1.0]
+    from lstm_fast.compiled import compile_kernels
+
+    kernels = compile_kernels.__wrapped__("d")
+    monkeypatch.setenv(SWITCH, "1")
+    monkeypatch.setattr("lstm_fast.workspace._load_kernels", lambda char: kernels)
+    case = Case(2, 3, 4, 5)
+    assert_as_expected(run(make_layer(case), case), case)
 
 
 @pytest.mark.parametrize("dims", [(16, 40, 24, 64), (64, 40, 24, 64), (40, 60, 5, 48)])

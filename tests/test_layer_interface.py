@@ -153,10 +153,12 @@ def equations(p, v, case):
     yield "df_", df_ * (1 - v["f"]), abs(df_)
     for name, kind in (("dX", "U"), ("dh", "V")):
         terms = [(v[f"d{k}_"], p[kind + k].T) for k in "figo"]
-        yield name, sum(x @ y for x, y in terms), sum(abs(x) @ abs(y) for x, y in terms)
+        sizes = sum(abs(x) @ abs(y) for x, y in terms)
+        yield name, sum(x @ y for x, y in terms), sizes
     yield "dhn", shift_to_previous_step(v["dh"], case.arrays.dhn), 0
     yield "dCn", shift_to_previous_step(v["dC"], case.arrays.dCn), 0
-    yield "dh0", v["dh"][:, 0], 0
+    # The same product, but BLAS may have summed it in another order.
+    yield "dh0", v["dh"][:, 0], sizes[:, 0]
     yield "dC0", v["dC"][:, 0], 0
 
 
