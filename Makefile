@@ -8,7 +8,8 @@ TORCH ?= torch==2.13.0
 EPYNN ?= epynn==1.2.13
 FLINT ?= python-flint>=0.7
 JAX ?= jax==0.10.2 flax==0.12.8 equinox==0.13.8 dm-haiku==0.0.17
-FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0
+FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0 \
+  distributed==2026.8.0
 BENCH ?=
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
@@ -29,7 +30,7 @@ help: ## say what there is
 	@echo 'make test     run the whole test suite, but for what needs another implementation'
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
-	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN and python-flint'
+	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN, python-flint, Dask'
 	@echo 'make bench    time lstm_fast against the others, and the checks; writes docs/benchmarks.md and'
 	@echo '              docs/check-times.md (12 minutes); less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
 	@echo 'make clean    remove $(VENV) and all caches'
@@ -56,10 +57,11 @@ lint: $(VENV)/.dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-# The second line: these skip themselves under `make test`, which does without python-flint.
+# The second and third line: these skip themselves under `make test`, which does without python-flint and Dask.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py tests/test_layouts.py
+	$(bin)/python -m pytest tests/test_campaign.py -k dask
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 
