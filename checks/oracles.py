@@ -153,19 +153,31 @@ LARGE_ROUNDS = tolerance.LARGE_COPIES // _COPIES_AT_ONCE
 def estimate_large(case: Case) -> tuple[float, float]:
     """Return about how many seconds and bytes it takes to judge a large case.
 
-    Seconds from a matrix product timed here and now and the number of products; bytes from what is held at a time: a
-    dozen sets of gradients, and the products of a few steps in three copies.
+    Seconds from a matrix product and an operation under Monte Carlo arithmetic, both timed here and now, and their
+    numbers; bytes from what is held at a time: a dozen sets of gradients, and the products of a few steps in three
+    copies.
     """
     x = np.ones((256, 256))
-    start = time.perf_counter()
-    x @ x
-    rate = 2 * 256**3 / (time.perf_counter() - start)
+    per_product = _seconds(lambda: x @ x) / (2 * 256**3)
+    # Larger than a cache, as what is timed stands for.
+    noisy = exact(np.ones((1024, 1024)), _rounding(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
+    per_number = _seconds(lambda: noisy * noisy) / noisy.size
     row = case.m * case.s * 4 * (case.e + case.u) * case.u
-    # Of each step's products of m terms every entry is perturbed, which costs as much as some 100 operations.
-    perturbed = 100 * case.s * 4 * (case.e + case.u) * case.u * 3
-    seconds = (6 * row * (3 * 2 * LARGE_ROUNDS + 10) + perturbed * LARGE_ROUNDS) / rate
+    # An entry of a step's products takes about four such operations: m terms, their sizes, its noise, the sum over steps.
+    perturbed = 4 * 3 * case.s * 4 * (case.e + case.u) * case.u * LARGE_ROUNDS
+    seconds = 6 * row * (3 * 2 * LARGE_ROUNDS + 10) * per_product + perturbed * per_number
     trace = 60 * case.m * case.s * (case.u + case.e) * 8
     return seconds, 8 * (14 * case.size + 8 * _STEPS_AT_ONCE * (case.e + case.u) * case.u) + trace
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """Return the least time of a few calls after a first one."""
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
 
 
 def _rounding(case: Case, dtype: str, copies: int = tolerance.COPIES) -> Rounding:
