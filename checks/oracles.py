@@ -163,7 +163,7 @@ def estimate_large(case: Case) -> tuple[float, float]:
     noisy = exact(np.ones((1024, 1024)), _rounding(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
     per_number = _seconds(lambda: noisy * noisy) / noisy.size
     row = case.m * case.s * 4 * (case.e + case.u) * case.u
-    # An entry of a step's products takes about four such operations: m terms, their sizes, its noise, the sum over steps.
+    # An entry of a step's products takes about four such operations: m terms, their sizes, noise, the sum over steps.
     perturbed = 4 * 3 * case.s * 4 * (case.e + case.u) * case.u * LARGE_ROUNDS
     seconds = 6 * row * (3 * 2 * LARGE_ROUNDS + 10) * per_product + perturbed * per_number
     trace = 60 * case.m * case.s * (case.u + case.e) * 8
