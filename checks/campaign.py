@@ -19,7 +19,7 @@ from checks.cases import REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
 from checks.targets import load_target
-from checks.verify import CaseReport, draw_options, explain_simplest, verify_case
+from checks.verify import CaseReport, draw_options, explain_simplest, most_telling, verify_case
 
 CHUNK = 250
 ATTEMPTS = 3
@@ -259,7 +259,7 @@ def run(
     whole = Tally()
     for index in sorted(known):
         whole.add(known[index])
-    failure = _explain(plan, target, whole.failed[0], known) if whole.failed else None
+    failure = _explain(plan, target, known) if whole.failed else None
     return CampaignReport(plan, target.kind, whole, failure, resumed, repeated)
 
 
@@ -310,14 +310,18 @@ def _stop(executor: Executor, under_way: Iterable[Future[Any]]) -> None:
     executor.shutdown()
 
 
-def _explain(plan: Plan, target: Target, descriptor: str, known: Mapping[int, Tally]) -> CaseReport:
-    """Return the report on the simplest example that fails as the first one did."""
+def _explain(plan: Plan, target: Target, known: Mapping[int, Tally]) -> CaseReport:
+    """Return the report on the simplest example that fails as one of the first ones did."""
     index = next(k for k in sorted(known) if known[k].failed)
-    case = Case.parse(descriptor)
     origins, options = plan.cases(index, target)
-    report = verify_case(target, case)
+    first = [verify_case(target, Case.parse(descriptor)) for descriptor in known[index].failed[:LOOKED_AT]]
+    report = most_telling([again for again in first if again.failures])
     # A failure that does not repeat is reported by its descriptor.
-    return explain_simplest(target, report, origins[case], options) if report.failures else report
+    return first[0] if report is None else explain_simplest(target, report, origins[report.case], options)
+
+
+LOOKED_AT = 8
+"""Of how many failed examples the most telling one is explained."""
 
 
 @contextmanager

@@ -435,12 +435,17 @@ def verify(
         progress()
         if found[case].timed_out:
             break
-    failed = next((report for report in found.values() if report.failures), None)
+    failed = most_telling([report for report in found.values() if report.failures])
     failure = explain_simplest(target, failed, origins[failed.case], options) if failed else None
     reachable = strategies.reachable_strata(**options)
     unreachable = tuple(name for name in STRATA if name not in reachable)
     seconds = time.perf_counter() - start
     return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference)
+
+
+def most_telling(failed: list[CaseReport]) -> CaseReport | None:
+    """Return the first report in which a tensor is wrong, since that says most of what is; else the first."""
+    return next((report for report in failed if is_tensor(report.failures[0].name)), failed[0] if failed else None)
 
 
 def explain_simplest(

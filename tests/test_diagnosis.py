@@ -87,6 +87,14 @@ def test_a_fault_between_calls_is_named_after_many_calls(id):
     assert id in suspects(report.failure.diagnosis)[:1]
 
 
+@pytest.mark.parametrize("id", ["gradients-clipped-at-5", "hidden-cotangent-clipped"])
+def test_a_wrong_tensor_is_explained_before_a_property_that_does_not_hold(id):
+    """At the first example's sizes nothing is clipped until linearity asks with larger cotangents."""
+    report = verify(plant(id), examples=42)
+    assert [claim.name for claim in next(r for r in report.examples if r.failures).failures] == ["linearity"]
+    assert suspects(report.failure.diagnosis)[:1] == [id]
+
+
 @pytest.mark.parametrize(
     "pair",
     [
