@@ -18,27 +18,21 @@ TILE = 64
 NARROW = 32
 SMALLEST = 32
 
-#: Several tiles have a multiple of this many samples; narrow ones of compiled passes, which cost no calls, of fewer.
-STEP = 16
-NARROW_STEP = 8
-
 #: Where the passes are compiled, tiles cost no calls, and are this narrow as long as the product is no longer.
 LONGEST = 512
 
 
-def tile_bounds(m: int, s: int, e: int, u: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
+def tile_bounds(m: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
     """Return the (first, last + 1) samples of each tile, and how many threads should share them.
 
-    Tiles have equal widths, multiples of `STEP` if there are several. The longer the product's inner
+    Tiles have equal widths, multiples of 16 if there are several. The longer the product's inner
     dimension, the narrower they are, so that blocks of 6 rows still fit the fast path; beyond its
     reach there is one tile of all samples, and without it they are wider.
     """
-    inner = longest_product(e, u)
     widest = NARROW if compiled and u >= SMALLEST and inner <= LONGEST else TILE
-    step = NARROW_STEP if widest == NARROW else STEP
     fitting = [w for w in (TILE, 32, 16) if w <= widest and 6 * inner * w <= SMALL_PRODUCT]
     if fitting and small_products_pay():
-        width, workers = fitting[0], min(workers_for(m, s, e, u, compiled), -(-m // step))
+        width, workers = fitting[0], workers_for(m, u)
     else:  # whole products, to which the BLAS brings its own threads
         width, workers = (2 * TILE if fitting else m), 1
     count = -(-m // width)
@@ -46,20 +40,15 @@ def tile_bounds(m: int, s: int, e: int, u: int, compiled: bool) -> tuple[list[tu
         count = -(-count // workers) * workers
     width = -(-m // count)
     if count > 1:
-        width = -(-width // step) * step
+        width = -(-width // 16) * 16
     bounds = [(j, min(j + width, m)) for j in range(0, m, width)]
     return bounds, min(workers, len(bounds))
 
 
-def longest_product(e: int, u: int) -> int:
-    """Return the inner dimension of the longest product of a step."""
-    return max(u + e + 1, 4 * u)
-
-
 def make_workspace(m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) -> Workspace:
     """Return the buffers for a shape; `keep` says whether for a backward pass."""
-    shape, inner = (m, s, e, u), longest_product(e, u)
-    bounds, workers = tile_bounds(*shape, kernels_for(dtype) is not None)
+    shape, inner = (m, s, e, u), max(u + e + 1, 4 * u)
+    bounds, workers = tile_bounds(m, u, inner, kernels_for(dtype) is not None)
     widest = bounds[0][1] - bounds[0][0]
     if 1 < widest <= NARROW and u >= SMALLEST and small_products_pay():
         block = block_columns(u, inner, widest)

@@ -17,17 +17,14 @@ __all__ = ["run_together", "workers_for"]
 #: Elements of one (u, m) array from which a step's calls outlast the switching between threads.
 LARGE_STEP = 16384
 
-#: Multiplications in a forward pass from which it outlasts the start of a thread, if all its steps are one call.
-LARGE_PASS = 10**8
 
-
-def workers_for(m: int, s: int, e: int, u: int, one_call: bool) -> int:
-    """Return how many threads should share a batch; `one_call` says whether a pass is one call or many a step.
+def workers_for(m: int, u: int) -> int:
+    """Return how many threads a batch of m samples and u unit cells should use.
 
     As many as the environment allows the BLAS (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS), or else one
     for each processor this process may use; one if the batch is small.
     """
-    if m * u < LARGE_STEP and not (one_call and m * s * (u + e + 1) * 4 * u >= LARGE_PASS):
+    if m * u < LARGE_STEP:
         return 1
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         allowed = os.environ.get(name, "")
