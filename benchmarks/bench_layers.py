@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -35,6 +36,7 @@ GRID = [
 #: Where the cost over s and over m is measured: (s, and m at s = 64), e = 64, u = 128.
 STEPS = [64, 256, 1024]
 SAMPLES = [64, 256, 1024]
+SCALING_SECONDS = 10.0
 
 #: Calls are repeated until a measurement takes this many seconds: well above the clock's resolution.
 SHORTEST = 2e-3
@@ -130,17 +132,24 @@ def measure_point(dims: tuple[int, int, int, int], dtype: str, options: argparse
     return result
 
 
-def measure_scaling(clock: Callable[[], float]) -> dict[str, list[tuple[int, float]]]:
-    """Return lstm_fast's least forward + backward time over s and over m, float32."""
+def measure_scaling(clock: Callable[[], float]) -> dict[str, dict[str, Any]]:
+    """Return lstm_fast's forward + backward times over s and over m, float32, and their log-log slope.
+
+    The slope is that of the largest size's time over the smallest's in the same round, in the median.
+    """
     import lstm_fast
     from benchmarks.peers import make_problem, ours
 
-    found: dict[str, list[tuple[int, float]]] = {"s": [], "m": []}
+    found = {}
     for name, sizes in (("s", STEPS), ("m", SAMPLES)):
+        calls, a, b = {}, sizes[0], sizes[-1]
         for size in sizes:
             m, s = (16, size) if name == "s" else (size, 64)
-            peer = ours(make_problem(m, s, 64, 128, "float32"), lstm_fast)
-            found[name].append((size, min(take_turns({"": peer.both}, 0.5, clock)[""])))
+            calls[str(size)] = ours(make_problem(m, s, 64, 128, "float32"), lstm_fast).both
+        times = take_turns(calls, SCALING_SECONDS, clock)
+        slope = math.log(ratio(times[str(b)], times[str(a)])["median"]) / math.log(b / a)
+        medians = [(size, statistics.median(times[str(size)])) for size in sizes]
+        found[name] = {"times": medians, "slope": slope}
     return found
 
 

@@ -142,11 +142,9 @@ def scaling_table(results: list[dict[str, Any]]) -> list[str]:
     """Return the cost over s and over m, and its log-log slope."""
     rows = []
     for r in results:
-        for name, points in r.get("scaling", {}).items():
-            (a, first), (b, last) = points[0], points[-1]
-            slope = math.log(last / first) / math.log(b / a)
-            times = ", ".join(f"{name} = {size}: {1e3 * taken:.3g} ms" for size, taken in points)
-            rows.append(f"- {times}; log-log slope {slope:.2f}")
+        for name, found in r.get("scaling", {}).items():
+            times = ", ".join(f"{name} = {size}: {1e3 * taken:.3g} ms" for size, taken in found["times"])
+            rows.append(f"- {times}; log-log slope {found['slope']:.2f}")
     if not rows:
         return []
     return [
