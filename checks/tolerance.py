@@ -54,7 +54,7 @@ outer product of normal vectors, is below a hundredth of the error's norm in one
 LARGE_SIGMAS = {"direction": 12.0, "entry": 64.0}
 """Accepted deviation of a large case in standard deviations, which are estimated from 8 copies alone: the ratio has
 Student's distribution with 8 degrees of freedom. It exceeds 12 twice in 10^6, and there are some 250 directions, each
-with at least the standard deviation of them all; 64 three times in 10^12, and there may be 10^8 entries."""
+with at least the standard deviation of them all; 64 four times in 10^12, and there may be 10^8 entries."""
 
 FINGERPRINT = 4.0
 """Times the accepted deviation within which a planted fault gives a target's own numbers: faults cancel and grow in
@@ -67,7 +67,7 @@ of a forward pass, and random ones see as much."""
 
 COMPLEX_STEP_DIRECTIONS = 8
 """Random directions for the complex step above that. One direction already meets an error in any entry with
-probability 1; eight make its component along all of them small once in 10^6 at most (each below 0.17 of its sd)."""
+probability 1; eight make its component along all of them small once in 10^7 (each below 0.17 of its sd)."""
 
 COMPLEX_STEP_DOUBT = 0.5
 """Share of the accepted difference above which an entry's complex step is taken again with noise. Any share below 1

@@ -1,0 +1,221 @@
+"""The oracles' own figures, computed a second time: what check_grad and the complex step accept, and what they cost."""
+
+import tracemalloc
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize
+
+from checks import oracles, tolerance
+from checks.cases import Case
+from checks.contract import GRADIENTS, INPUTS, PARAMETERS
+from checks.strategies import cases
+from lstm_ref import lstm_forward
+
+SMALL = cases(regimes=("normal", "init"), max_dims=(3, 4, 3, 3), dtypes=("float64", "float32"))
+CASE = Case(2, 3, 2, 3, seed=4)
+TINY = Case(1, 2, 1, 1, seed=4)
+assert TINY.size <= tolerance.COMPLEX_STEP_ALL < CASE.size
+
+
+@settings(max_examples=40)
+@given(case=SMALL, data=st.data(), direction=st.sampled_from(["all", "random"]), error=st.sampled_from([0, 1e-7, 1e-3]))
+def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
+    """Of what is fixed nothing is asked; a forward pass may give the last step alone."""
+    case = replace(case, m=min(case.m, 2), s=min(case.s, 3), e=min(case.e, 2), u=min(case.u, 2))
+    fixed = frozenset(data.draw(st.sets(st.sampled_from(INPUTS), max_size=10)))
+    last, dtype = data.draw(st.booleans()), case.dtype
+    names = [name for name in INPUTS if name not in fixed]
+    expected = oracles.expect(case)
+    a = case.arrays.astype(np.float64)
+    dh_last = a.dh[:, -1] + a.dhn
+    if last:
+        a.dh[:, :-1] = 0
+        if data.draw(st.booleans()):
+            expected = replace(expected, sd=expected.sd | {"h": expected.sd["h"][:, -1]})
+    passes = []
+
+    def forward(inputs):
+        h, Cn = oracles.reference_forward(inputs)
+        passes.append(1)
+        return (h[:, -1] if last else h), Cn
+
+    gradient = {name: value * (1 + error) for name, value in expected.values.items()}
+    found = oracles.check_grad(forward, gradient, case, expected, direction, fixed)
+
+    def f(x):
+        inputs, start = dict(a.inputs), 0
+        for name in names:
+            inputs[name] = x[start : start + inputs[name].size].reshape(inputs[name].shape)
+            start += inputs[name].size
+        fc = lstm_forward({name: inputs[name] for name in PARAMETERS}, inputs["X"], inputs["h0"], inputs["C0"])
+        return np.sum(a.dh * fc["h"]) + np.sum(a.dhn * fc["h"][:, -1]) + np.sum(a.dCn * fc["C_"][:, -1])
+
+    def row(by, prefix):
+        return np.concatenate([by[prefix + name].ravel() for name in names])
+
+    x, g, sd, eps = row(a.inputs, ""), row(gradient, "d"), row(expected.sd, "d"), 2.0**-26
+    h, Cn = oracles.reference_forward(a.inputs)
+    dh = np.concatenate([a.dh[:, :-1], dh_last[:, np.newaxis]], axis=1)
+    blur_h, blur_Cn = (expected.sd[name] / tolerance.UNIT_ROUNDOFF[dtype] for name in ("h", "Cn"))
+    if blur_h.ndim == 2:
+        blur_h = np.concatenate([0 * h[:, :-1], blur_h[:, np.newaxis]], axis=1)
+    terms = np.sum(np.abs(dh) * np.maximum(np.abs(h), blur_h)) + np.sum(np.abs(a.dCn) * np.maximum(np.abs(Cn), blur_Cn))
+    noise = 2 * 2.0**-53 / eps * (terms + abs(f(x)) + np.sum(np.abs(g * x)))
+
+    def difference(k, v):
+        return (f(x + k * eps * v) - f(x)) / (k * eps)
+
+    if direction == "all":
+        units = np.eye(x.size)
+        once, twice = (np.array([difference(k, v) for v in units]) for k in (1, 2))
+        error = np.linalg.norm(once - g)
+        limit = 2 * np.linalg.norm(twice - once) + np.sqrt(x.size) * noise + 6 * np.linalg.norm(sd)
+        uses = [error / limit]
+    else:
+        v = np.random.default_rng(case.seed).standard_normal(x.size)
+        error = abs(difference(1, v) - g @ v)
+        bends = [abs(difference(k, v) - difference(1, v)) / abs(k - 1) for k in tolerance.CHECK_GRAD_MULTIPLES]
+        granted = noise + 6 * np.sum(np.abs(v) * sd)
+        # Looked at one by one, until it is accepted.
+        uses = [error / (2 * max(bends[: n + 1]) + granted) for n in range(len(bends))]
+        accepted = [n for n, use in enumerate(uses) if use <= 1]
+        taken = accepted[0] if accepted else len(uses) - 1
+        uses = uses[taken : taken + 1]
+        assert len(passes) <= 3 + taken + 1
+        assert error == pytest.approx(
+            optimize.check_grad(f, lambda x: g, x, direction="random", rng=case.seed), rel=1e-3
+        )
+    assert found.where == direction
+    # Differences have rounding errors of their own, which noise covers many times.
+    assert found.use == pytest.approx(uses[0], rel=0.05, abs=0.1)
+    assert found.agrees == (found.use <= 1)
+
+
+def test_a_gradient_of_nothing_is_right_only_if_it_is_zero():
+    case = replace(CASE, seed=0)
+    zero = {name: 0 * value for name, value in oracles.expect(case).values.items()}
+    expected = oracles.Expected(zero, zero, "float64")
+    nothing = SimpleNamespace(h=np.zeros((2, 3, 3)), Cn=np.zeros((2, 3)))
+
+    def forward(inputs):
+        return nothing.h, nothing.Cn
+
+    for direction in ("all", "random"):
+        assert oracles.check_grad(forward, zero, case, expected, direction).use == 0
+        wrong = zero | {"dbf": zero["dbf"] + 1}
+        assert oracles.check_grad(forward, wrong, case, expected, direction).use > 1
+        assert not oracles.check_grad(forward, zero | {"dbf": zero["dbf"] * np.nan}, case, expected, direction).agrees
+
+
+@settings(max_examples=25)
+@given(
+    data=st.data(), name=st.sampled_from(INPUTS), times=st.sampled_from([0.3, 0.8, 20.0, np.nan]), wide=st.booleans()
+)
+def test_the_complex_step_finds_the_entry_that_is_off_and_by_how_much(data, name, times, wide):
+    case = replace(TINY, seed=data.draw(st.integers(0, 9)))
+    expected = oracles.expect(case)
+    # With much noise granted, that of the complex step itself is nothing beside it.
+    expected = replace(expected, sd={n: (1e6 if wide else 1) * sd + 1e-18 for n, sd in expected.sd.items()})
+    at = tuple(data.draw(st.integers(0, k - 1)) for k in case.arrays.inputs[name].shape)
+    value = expected.values["d" + name].copy()
+    value[at] += times * 6 * expected.sd["d" + name][at]
+    found = oracles.complex_step_disagreement(case, replace(expected, values=expected.values | {"d" + name: value}))
+    if wide and not np.isnan(times):
+        assert found.use == pytest.approx(times, rel=1e-3)
+        assert found.where == f"d{name}{list(at)}"
+    elif times == 20:
+        # Less by the complex step's own noise, which is of the same order.
+        assert 1 < found.use < 25
+        assert found.where == f"d{name}{list(at)}"
+    elif np.isnan(times):
+        assert (found.use, found.where) == (np.inf, f"d{name}{list(at)}")
+        assert not found.agrees
+
+
+@settings(max_examples=15)
+@given(name=st.sampled_from(INPUTS), seed=st.integers(0, 99), times=st.floats(2, 100))
+def test_along_random_directions_every_tensors_error_counts(name, seed, times):
+    case = replace(CASE, seed=seed)
+    expected = oracles.expect(case)
+    wide = replace(expected, sd={n: 1e6 * sd for n, sd in expected.sd.items()})
+    wrong = expected.values | {"d" + name: expected.values["d" + name] + times * wide.sd["d" + name]}
+    found = oracles.complex_step_disagreement(case, replace(wide, values=wrong))
+    rng = np.random.default_rng((seed, 1))
+    directions = {n: rng.standard_normal((8, *value.shape)) for n, value in case.arrays.inputs.items()}
+    off, granted = np.zeros(8), np.zeros(8)
+    for n, v in directions.items():
+        axes = tuple(range(1, v.ndim))
+        off += np.sum(v * times * wide.sd["d" + n], axis=axes) * (n == name)
+        granted += 6 * np.sum(np.abs(v) * wide.sd["d" + n], axis=axes)
+    assert found.use == pytest.approx(np.max(np.abs(off) / granted), rel=1e-3)
+    assert found.where == f"random direction {np.argmax(np.abs(off) / granted)}"
+
+
+@pytest.mark.parametrize("dims", [(1, 1, 1, 1), (2, 3, 2, 3)])
+def test_what_is_exactly_zero_agrees(dims):
+    """Without a state before the one step nothing arrives at the forget gate."""
+    case = Case(*dims, states=False, cotangents="every")
+    assert oracles.complex_step_disagreement(case, oracles.expect(case)).agrees
+    zero = {name: 0 * value for name, value in oracles.expect(case).values.items()}
+    assert not oracles.complex_step_disagreement(case, oracles.Expected(zero, zero, "float64")).agrees
+
+
+def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_reverse_mode():
+    sd = oracles.expect(CASE).sd
+    due = np.concatenate([sd["d" + name].ravel() for name in INPUTS])
+    noise = oracles.complex_step_noise(CASE)
+    assert noise.shape == due.shape
+    assert np.all(noise > 0)
+    ratio = noise / due
+    assert 0.5 < np.exp(np.mean(np.log(ratio))) < 2
+    assert 0.02 < ratio.min() < ratio.max() < 20
+    chosen = np.array([70, 3, 90])
+    some = oracles.complex_step_noise(CASE, chosen=chosen)
+    assert np.all(np.abs(np.log(some / noise[chosen])) < np.log(2))
+    twice = oracles.complex_step_noise(CASE, lambda inputs: [2 * k for k in oracles.reference_forward(inputs)])
+    assert 1.5 < np.exp(np.mean(np.log(twice / noise))) < 2.5
+
+
+@given(case=SMALL, steps=st.integers(1, 7))
+def test_sums_over_a_few_steps_at_a_time_are_the_whole(case, steps):
+    arrays = case.arrays.astype(np.float64)
+    whole, parts = oracles.evaluate_reference(arrays), oracles.evaluate_reference(arrays, steps)
+    assert tuple(whole) == tuple(parts)
+    for name, value in whole.items():
+        np.testing.assert_allclose(parts[name], value, rtol=1e-9, atol=1e-12)
+    gradient = oracles.complex_step_gradient(case)
+    for name in GRADIENTS:
+        np.testing.assert_allclose(gradient[name[1:]], whole[name], rtol=1e-7, atol=1e-10)
+
+
+def test_a_large_case_takes_about_the_memory_that_is_said(monkeypatch):
+    monkeypatch.setattr(tolerance, "LARGE", 0)
+    for case in (Case(1, 1, 200, 40), Case(1, 9, 20, 120), Case(40, 30, 3, 20), Case(90, 2, 150, 3)):
+        said = oracles.estimate_large(case)[1]
+        tracemalloc.start()
+        oracles.expect(case)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(case, peak / said)
+        assert 0.3 < peak / said < 1
+
+
+@given(m=st.integers(1, 500), s=st.integers(1, 500), e=st.integers(1, 500), u=st.integers(1, 500))
+def test_the_seconds_said_grow_with_the_products_and_with_the_time_of_one(m, s, e, u):
+    def seconds(m, s, e, u, each=1.0):
+        times = iter([5.0, 5.0 + each])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(oracles, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+            return oracles.estimate_large(Case(m, s, e, u))[0]
+
+    # In units of one product: that of 256 by 256 matrices, timed.
+    unit, one = s * (e + u) * u / 256**3, seconds(1, 1, 1, 1) / 2 * 256**3
+    assert seconds(m, s, e, u) == pytest.approx(unit * (one + (m - 1) * (seconds(2, 1, 1, 1) / 2 * 256**3 - one)))
+    assert seconds(m, s, e, u, 0.5) == pytest.approx(seconds(m, s, e, u) / 2)
+    # Four gates, four rounds of copies of a forward pass and a backward pass of twice as much, at least.
+    assert 4 * 4 * 3 * m * unit < seconds(m, s, e, u) < 100 * (4 * 4 * 3 * m + 300) * unit
