@@ -4,15 +4,49 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lstm_fast
 import lstm_ref
-from checks import oracles
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import DHN, GATES, GRADIENTS, INPUTS, LAST, Target, from_function, from_layer
+from checks import oracles, tolerance
+from checks.cases import COTANGENTS, STRATA, Case, strata
+from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
+from checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    GATES,
+    GRADIENTS,
+    INPUTS,
+    LAST,
+    OUTPUTS,
+    STATES,
+    Target,
+    TimeLimitError,
+    from_function,
+    from_layer,
+)
 from checks.report.text import render_case, render_failure, render_report
-from checks.verify import COMPLEX_STEP, INPUTS_KEPT, OUTPUTS_KEPT, SECOND_CALL, verify, verify_case
+from checks.verify import (
+    CHECK_GRAD,
+    CHECK_GRAD_ALL,
+    CLAIMS,
+    COMPLEX_STEP,
+    FORM,
+    INPUTS_KEPT,
+    OF_HARNESS,
+    OUTPUTS_KEPT,
+    PROPERTIES,
+    SECOND_CALL,
+    CaseReport,
+    Report,
+    draw_options,
+    explain,
+    explain_simplest,
+    verify,
+    verify_case,
+)
 
 CASE = Case(2, 3, 4, 5, seed=1)
 
@@ -423,3 +457,223 @@ def test_arrays_of_other_libraries_and_devices_are_read():
         return (Elsewhere(h), Elsewhere(Cn)), lambda dh, dCn: {k: Elsewhere(v) for k, v in pullback(dh, dCn).items()}
 
     assert verify_case(from_function(target), CASE).verdict is Verdict.PASS
+
+
+VERDICTS = st.sampled_from(Verdict)
+KINDS = st.sampled_from(["", "value", "error", TIMEOUT, "unheard of"])
+USES = st.floats(0, 100)
+
+
+@st.composite
+def reports(draw):
+    names = draw(st.lists(st.sampled_from([*CLAIMS, "dWf"]), max_size=8, unique=True))
+    claims = []
+    for name in names:
+        verdict = draw(VERDICTS)
+        kind = draw(KINDS) if verdict is Verdict.FAIL else ""
+        claims.append(Claim(name, verdict, draw(USES), Discrepancy(name, kind, "") if kind else None))
+    case = draw(st.sampled_from([CASE, Case(1, 1, 1, 1), Case(3, 3, 3, 3, "float32", "x10", states=False)]))
+    return CaseReport(case, tuple(claims), reference=draw(st.booleans()))
+
+
+@given(report=reports())
+def test_the_verdict_on_a_case_follows_from_its_claims(report):
+    of_target = [c for c in report.claims if c.name not in OF_HARNESS]
+    tensors = [c for c in of_target if c.name in (*OUTPUTS, *GRADIENTS, "dWf")]
+    failed = [c for c in of_target if c.verdict is Verdict.FAIL]
+    assert set(report.failures) == set(failed)
+    assert report.mistrusted == tuple(c for c in report.claims if c.verdict is Verdict.FAIL and c not in of_target)
+    order = [(c not in tensors, -c.use) for c in report.failures]
+    assert order == sorted(order)
+    used = [c.use for c in tensors if c.verdict in (Verdict.PASS, Verdict.FAIL)]
+    assert (report.worst.use if report.worst else None) == max(used, default=None)
+    assert report.worst is None or report.worst in tensors
+    assert report.timed_out == (TIMEOUT in {c.discrepancy.kind for c in report.claims if c.discrepancy})
+    assert all(report.claim(c.name) is c for c in report.claims)
+    assert report.claim("unheard of") is None
+    if failed:
+        assert report.verdict is Verdict.FAIL
+        return
+    gradients = [c for c in of_target if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED]
+    asked = gradients or [c for c in of_target if c.name in OUTPUTS]
+    if not report.reference:
+        asked = [c for c in of_target if c.name in PROPERTIES]
+    found = {c.verdict for c in asked} - {Verdict.UNSUPPORTED}
+    # Of what was asked, the most that can be said.
+    assert report.verdict in (found or {Verdict.UNSUPPORTED})
+    assert Verdict.PASS not in found or report.verdict is Verdict.PASS
+    assert report.verdict is not Verdict.VACUOUS or Verdict.INCONCLUSIVE not in found
+
+
+@given(examples=st.lists(reports(), max_size=5))
+def test_a_report_adds_its_examples_up(examples):
+    failure = next((e for e in examples if e.failures), None)
+    report = Report(from_function(right), tuple(examples), failure, 0, 0.0)
+    for verdict in Verdict:
+        assert report.counts[verdict] == sum(e.verdict is verdict for e in examples)
+    every = [c for e in examples for c in e.claims]
+    assert {k: dict(v) for k, v in report.claim_counts.items()} == {
+        name: {v: n for v in Verdict if (n := sum(c.name == name and c.verdict is v for c in every))}
+        for name in {c.name for c in every}
+    }
+    assert [k for k in report.claim_counts if k in CLAIMS] == [k for k in CLAIMS if k in report.claim_counts]
+    assert report.stratum_counts == {k: sum(k in strata(e.case) for e in examples) for k in STRATA}
+    passed = [(e.worst.use, id(e)) for e in examples if e.worst and e.worst.verdict is Verdict.PASS]
+    assert (report.worst[1].use if report.worst else None) == max((use for use, _ in passed), default=None)
+    assert report.worst is None or report.worst[0].worst is report.worst[1]
+    mistrusted = any(e.mistrusted for e in examples)
+    assert bool(report.mistrusted) == mistrusted
+    judged = Verdict.PASS in {e.verdict for e in examples}
+    assert report.exit_code == (2 if mistrusted else 1 if failure else 0 if judged else 2)
+
+
+def hangs_in(number):
+    """A target that gives no answer in time the `number`th time it is called."""
+    calls = []
+
+    def target(p, X, h0, C0):
+        calls.append(X.shape)
+        if len(calls) == number:
+            raise TimeLimitError("no answer within 1 s")
+        return right(p, X, h0, C0)
+
+    found = from_function(target)
+    calls.clear()
+    return found, calls
+
+
+def test_a_target_that_hangs_is_failed_by_that_and_not_called_again():
+    target, calls = hangs_in(2)
+    report = verify_case(target, CASE, thorough=False)
+    assert not report.timed_out
+    report = verify_case(target, CASE, thorough=False)
+    assert report.timed_out
+    assert [(c.name, c.discrepancy.kind) for c in report.failures] == [("h", TIMEOUT)]
+    target, calls = hangs_in(2)
+    report = verify(target, examples=5)
+    assert len(report.examples) == 1
+    assert report.failure is report.examples[0]
+    assert report.failure.timed_out
+    # Nor is a simpler case tried.
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("error", [TimeLimitError("late"), ValueError("wrong")])
+def test_an_exception_next_to_the_case_is_a_failure_of_check_grad(error):
+    # 16 entries: both directions are asked.
+    case = Case(1, 1, 1, 1, seed=1)
+    calls = []
+
+    def target(p, X, h0, C0):
+        calls.append(X.shape)
+        if X.shape == (1, 1, 1) and not np.array_equal(X, case.arrays.X) and len(calls) > 4:
+            raise error
+        return right(p, X, h0, C0)
+
+    report = verify_case(from_function(target), case)
+    found = {c.name: c.discrepancy.kind for c in report.failures if c.name in (CHECK_GRAD, CHECK_GRAD_ALL)}
+    late = isinstance(error, TimeLimitError)
+    assert found == ({CHECK_GRAD: TIMEOUT} if late else {CHECK_GRAD: "error", CHECK_GRAD_ALL: "error"})
+    assert report.timed_out == late
+
+
+def test_check_grad_is_asked_only_where_it_can_answer():
+    def asked(target, case, **more):
+        return {c.name: c.verdict for c in verify_case(target, case, **more).claims if c.name.startswith("check_grad")}
+
+    small, more = Case(1, 1, 1, 1, seed=1), Case(1, 2, 1, 1, seed=1)
+    assert small.size <= tolerance.CHECK_GRAD_ALL
+    target = from_function(right)
+    both = {CHECK_GRAD: Verdict.PASS, CHECK_GRAD_ALL: Verdict.PASS}
+    assert asked(target, small) == asked(target, replace(small, dtype="float32")) == both
+    assert asked(target, more) == asked(target, small) == both
+    assert asked(target, CASE) == {CHECK_GRAD: Verdict.PASS}
+    assert asked(target, small, reference=False) == both
+    # In float32 it takes the reference's forward pass.
+    assert asked(target, replace(small, dtype="float32"), reference=False) == {}
+    assert asked(target, small, thorough=False) == {}
+    # Where the form of an output or a gradient is wrong there is nothing to ask about; a value's is asked.
+    assert asked(spoilt(missing), CASE) == {}
+    assert asked(spoilt(scaled("dUi", 2)), CASE) == {CHECK_GRAD: Verdict.FAIL}
+    chaotic = Case(1, 2, 1, 1, regime="x100", seed=8)
+    assert oracles.expect(chaotic).chaotic(GRADIENTS)
+    assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("lacks", [set(), {STATES}, {CN}, {DCN}, {CN, DCN, STATES}])
+def test_only_what_a_target_has_is_drawn(lacks):
+    target = replace(from_function(right), lacks=frozenset(lacks))
+    options = draw_options(target, dtypes=("float32",))
+    assert options["states"] == (STATES not in lacks)
+    assert options["dtypes"] == ("float32",)
+    assert "shapes" not in options
+    without = [c for c in COTANGENTS if "C" not in c.split("+")]
+    assert options["cotangents"] == (without if lacks & {CN, DCN} else list(COTANGENTS))
+    assert len(without) < len(COTANGENTS)
+
+
+def test_the_worst_of_a_second_call_is_told_and_what_was_wrong_before_is_not():
+    calls = []
+
+    def change(g):
+        calls.append(0)
+        g["dUf"] = g["dUf"] * 2
+        if len(calls) == 4:
+            g["dVi"], g["dbo"] = g["dVi"] * (1 + 1e-9), g["dbo"] * 3
+
+    target = spoilt(change)
+    calls.clear()
+    claim = verify_case(target, CASE).claim(SECOND_CALL)
+    assert claim.verdict is Verdict.FAIL
+    assert claim.discrepancy.tensor == "dbo"
+    assert claim.discrepancy.message.startswith("after a call of another shape, dbo[")
+    assert verify_case(spoilt(scaled("dUf", 2)), CASE).claim(SECOND_CALL) == Claim(SECOND_CALL, Verdict.PASS)
+    report = verify_case(spoilt(scaled("dUf", 1 + 2.0**-50)), CASE)
+    assert 0 < report.claim(SECOND_CALL).use == report.claim("dUf").use < 1
+    assert verify_case(spoilt(raises), CASE).claim(SECOND_CALL) is None
+
+
+def test_a_failure_is_explained_where_a_reference_and_the_size_allow_it(monkeypatch):
+    def change(g):
+        if g["dX"].shape[1] > 1:
+            g["dUf"] = g["dUf"] * 2
+
+    target = spoilt(change)
+    case = Case(1, 2, 1, 1, seed=1)
+    for reference in (True, False):
+        failed = verify_case(target, case, reference=reference)
+        report = explain(target, failed)
+        assert report.pattern == "right at s=1, wrong from s=2"
+        assert (report.diagnosis is not None) == reference
+    monkeypatch.setattr(tolerance, "LARGE", case.size)
+    assert explain(target, failed).pattern
+    monkeypatch.setattr(tolerance, "LARGE", case.size - 1)
+    assert explain(target, failed) is failed
+    late = replace(failed, claims=(Claim("h", Verdict.FAIL, 1.0, Discrepancy("h", TIMEOUT, "")),))
+    assert explain(target, late) is late
+    assert explain_simplest(target, late, None, {}) is late
+
+
+def test_where_the_target_is_right_after_all_the_failure_that_was_seen_is_kept():
+    """It failed once and never again: nothing simpler fails, and neither does the same case."""
+    calls = []
+
+    def change(g):
+        calls.append(0)
+        if len(calls) == 6:
+            g["dUf"] = g["dUf"] * 2
+
+    report = verify(spoilt(change), examples=5)
+    assert report.exit_code == 1
+    (failed,) = (example for example in report.examples if example.failures)
+    assert (report.failure.case, report.failure.claims) == (failed.case, failed.claims)
+
+
+def test_without_a_reference_the_form_is_a_claim_and_what_is_lacking_is_said():
+    report = verify_case(replace(from_function(right), lacks=frozenset({"dX"})), CASE, reference=False)
+    assert report.reference is False
+    assert report.claim(FORM).verdict is Verdict.PASS
+    assert report.claim("dX").verdict is Verdict.UNSUPPORTED
+    assert not [c for c in report.claims if c.name in OF_HARNESS]
+    report = verify_case(spoilt(raises), CASE, reference=False)
+    assert [(c.name, c.discrepancy.kind) for c in report.claims] == [("h", "error")]
