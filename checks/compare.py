@@ -198,7 +198,7 @@ def differing_digits(came: float, due: float) -> tuple[str, str]:
     """Return both numbers with as many digits as it takes to tell them apart, and two more."""
     for digits in range(5, 18):
         left, right = f"{came:.{digits}g}", f"{due:.{digits}g}"
-        if f"{came:.{max(digits - 2, 1)}g}" != f"{due:.{max(digits - 2, 1)}g}":
+        if f"{came:.{digits - 2}g}" != f"{due:.{digits - 2}g}":
             break
     return left, right
 

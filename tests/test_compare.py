@@ -156,6 +156,9 @@ def test_of_h_the_last_step_alone_will_do_only_where_the_case_allows_it(step):
     expected.sd["h"][:, -1] *= 10
     came["h"] = expected.values["h"][:, -1] + 5.9 * expected.sd["h"][:, -1]
     assert claims(came, replace(expected, last_only=True))["h"].use == pytest.approx(5.9 / 6, rel=1e-4)
+    came["h"][1, 0] = np.inf
+    found = claims(came, replace(expected, last_only=True))["h"].discrepancy
+    assert found.message == "h[1, 0] = inf, but should be finite"
     # Of another tensor it will not.
     came = expected.values | {"dX": expected.values["dX"][:, -1]}
     assert claims(came, replace(expected, last_only=True))["dX"].discrepancy.kind == "shape"
@@ -196,6 +199,8 @@ def test_the_form_comes_before_the_values(name, kind):
     assert {n for n, c in found.items() if c.verdict is Verdict.FAIL} == {name}
     assert found[name].discrepancy.kind == ("missing" if kind == "none" else kind)
     assert found[name].use == np.inf
+    shown = found[name].discrepancy
+    assert (shown.tensor, shown.wrong, shown.size, shown.where, shown.index) == (name, 0, 0, "", ())
     assert (" is missing," in found[name].discrepancy.message) == (kind == "missing")
     assert (" is None," in found[name].discrepancy.message) == (kind == "none")
 

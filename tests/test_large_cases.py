@@ -56,6 +56,8 @@ def test_the_values_due_are_those_of_any_case(large, monkeypatch):
     expected = oracles.expect(CASE)
     monkeypatch.setattr(tolerance, "LARGE", 10**9)
     usual = oracles.expect(CASE)
+    assert not usual.directions
+    assert set(expected.directions) == set(usual.values)
     for name, value in usual.values.items():
         np.testing.assert_allclose(expected.values[name], value, rtol=1e-12, atol=1e-15)
         # Another sample of the same noise: 8 copies know it to within a factor.
@@ -96,6 +98,7 @@ def test_a_truly_large_layer_is_judged(capsys):
     rounds = []
     report = verify_case(scaled(1 + 1e-9), case, thorough=False, progress=lambda: rounds.append(1))
     assert len(rounds) == oracles.LARGE_ROUNDS
+    assert 2 * len(rounds) == tolerance.LARGE_COPIES
     assert [claim.name for claim in report.failures] == ["dVi"]
 
 

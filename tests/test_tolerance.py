@@ -52,6 +52,7 @@ def test_what_is_left_of_an_answer_fits_together(dtype):
     assert t.MAGNIFICATION[dtype] * rho >= 64 * t.UNIT_ROUNDOFF["float64"]
     assert 0.005 < t.MAGNIFICATION[dtype] * t.CHAOTIC[dtype] <= 0.05
     # Without a reference no less may be blurred than an input's own rounding does, and the answer stays linear.
+    assert t.OWN_PERTURBATION[dtype] >= 2**6  # rounding a product of some tens of terms
     assert t.OWN_PERTURBATION[dtype] * rho <= t.GRADIENT_STEP[dtype] <= t.GRADIENT_STEP_LONGEST < 1
     assert rho ** (1 / 3) < t.GRADIENT_STEP[dtype] < 20 * rho ** (1 / 3)
     assert 0 < t.PROPERTY_RESOLUTION < t.OWN_CHAOTIC < t.GRADIENT_STEP_COARSE < 1
