@@ -205,8 +205,6 @@ def differing_digits(came: float, due: float) -> tuple[str, str]:
 
 def _pattern(wrong: Array) -> str:
     """Return where the wrong entries are, if they are some but not all along one axis."""
-    if wrong.all() or wrong.ndim < 2:
-        return ""
     axes = {2: ("row", "column"), 3: ("sample", "step", "entry")}[wrong.ndim]
     for axis, label in enumerate(axes):
         others = tuple(k for k in range(wrong.ndim) if k != axis)

@@ -87,7 +87,7 @@ def test_exactly_the_entries_beyond_the_accepted_deviation_are_wrong_and_the_wor
     assert not found.where or np.array_equal(of_where(found.where, shape), wrong)
 
 
-@given(left=st.floats(-1e6, 1e6), right=st.floats(-1e6, 1e6), digits=st.integers(1, 14))
+@given(left=st.floats(-1e6, 1e6), right=st.floats(-1e6, 1e6), digits=st.integers(1, 17))
 def test_numbers_are_shown_with_two_digits_more_than_tell_them_apart(left, right, digits):
     right = left + (right - left) * 10.0**-digits
     assume(left != right)

@@ -1,5 +1,7 @@
 """Large cases: few copies and random directions in place of many copies of every entry."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,12 @@ def test_the_values_due_are_those_of_any_case(large, monkeypatch):
         np.testing.assert_allclose(expected.values[name], value, rtol=1e-12, atol=1e-15)
         # Another sample of the same noise: 8 copies know it to within a factor.
         assert 0.3 < np.linalg.norm(expected.sd[name]) / np.linalg.norm(usual.sd[name]) < 3
+
+
+@pytest.mark.parametrize("cotangents", ["every+h+C", "last"])
+def test_the_last_step_alone_will_do_where_it_will_of_any_case(large, cotangents):
+    case = replace(CASE, cotangents=cotangents)
+    assert oracles.expect(case).last_only == (not case.sequences) == (cotangents == "last")
 
 
 def test_a_relative_error_of_1e_9_in_one_gate_is_caught(large):

@@ -66,7 +66,7 @@ def test_the_steps_are_those_that_scipy_takes_and_the_multiples_show_curvature()
     assert 1 not in t.CHECK_GRAD_MULTIPLES
     assert min(t.CHECK_GRAD_MULTIPLES) < 0 < min(k for k in t.CHECK_GRAD_MULTIPLES if k > 0) < 1
     assert t.GRADIENT_STEPS[0] == 1
-    assert min(t.GRADIENT_STEPS) < 1 < max(t.GRADIENT_STEPS)
+    assert 0 < min(t.GRADIENT_STEPS) < 1 < max(t.GRADIENT_STEPS)
 
 
 def test_the_speed_and_accuracy_thresholds_fit_together():

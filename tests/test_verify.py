@@ -230,13 +230,14 @@ def test_a_call_of_another_form_is_failed(result):
 
 def test_a_target_that_writes_to_its_input_is_failed():
     def target(p, X, h0, C0):
-        result = right(p, X.copy(), h0, C0)
-        X[0, 0, 0] = 7.0
+        result = right(p, X.copy(), h0, C0.copy())
+        X[0, 0, 0] = C0[0, 0] = 7.0
         return result
 
     claim = verify_case(from_function(target), CASE).claim(INPUTS_KEPT)
     assert claim.verdict is Verdict.FAIL
-    assert "wrote to its input X" in claim.discrepancy.message
+    assert "wrote to its input X, C0" in claim.discrepancy.message
+    assert (claim.use, claim.discrepancy.tensor) == (np.inf, "X")
 
 
 def test_a_target_that_hangs_on_to_its_inputs_is_failed():
