@@ -66,6 +66,18 @@ def test_the_values_due_are_those_of_any_case(large, monkeypatch):
         assert 0.3 < np.linalg.norm(expected.sd[name]) / np.linalg.norm(usual.sd[name]) < 3
 
 
+def test_all_copies_count_along_the_directions(large, monkeypatch):
+    copies = []
+
+    def spied(value, *rest):
+        copies.append(len(value) if rest[-1] else 0)
+        return project(value, *rest)
+
+    monkeypatch.setattr(oracles, "project", spied)
+    found = oracles.expect(CASE).directions
+    assert sum(copies) == tolerance.LARGE_COPIES * len(found)
+
+
 @pytest.mark.parametrize("cotangents", ["every+h+C", "last"])
 def test_the_last_step_alone_will_do_where_it_will_of_any_case(large, cotangents):
     case = replace(CASE, cotangents=cotangents)
