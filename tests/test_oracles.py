@@ -37,6 +37,7 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
         a.dh[:, :-1] = 0
         if data.draw(st.booleans()):
             expected = replace(expected, sd=expected.sd | {"h": expected.sd["h"][:, -1]})
+    dh = np.concatenate([a.dh[:, :-1], dh_last[:, np.newaxis]], axis=1)
     passes = []
 
     def forward(inputs):
@@ -53,14 +54,13 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
             inputs[name] = x[start : start + inputs[name].size].reshape(inputs[name].shape)
             start += inputs[name].size
         fc = lstm_forward({name: inputs[name] for name in PARAMETERS}, inputs["X"], inputs["h0"], inputs["C0"])
-        return np.sum(a.dh * fc["h"]) + np.sum(a.dhn * fc["h"][:, -1]) + np.sum(a.dCn * fc["C_"][:, -1])
+        return np.sum(dh * fc["h"]) + np.sum(a.dCn * fc["C_"][:, -1])
 
     def row(by, prefix):
         return np.concatenate([by[prefix + name].ravel() for name in names])
 
     x, g, sd, eps = row(a.inputs, ""), row(gradient, "d"), row(expected.sd, "d"), 2.0**-26
     h, Cn = oracles.reference_forward(a.inputs)
-    dh = np.concatenate([a.dh[:, :-1], dh_last[:, np.newaxis]], axis=1)
     blur_h, blur_Cn = (expected.sd[name] / tolerance.UNIT_ROUNDOFF[dtype] for name in ("h", "Cn"))
     if blur_h.ndim == 2:
         blur_h = np.concatenate([0 * h[:, :-1], blur_h[:, np.newaxis]], axis=1)
@@ -73,26 +73,27 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     if direction == "all":
         units = np.eye(x.size)
         once, twice = (np.array([difference(k, v) for v in units]) for k in (1, 2))
-        error = np.linalg.norm(once - g)
-        limit = 2 * np.linalg.norm(twice - once) + np.sqrt(x.size) * noise + 6 * np.linalg.norm(sd)
-        uses = [error / limit]
+        error, noise = np.linalg.norm(once - g), np.sqrt(x.size) * noise
+        limits = [2 * np.linalg.norm(twice - once) + noise + 6 * np.linalg.norm(sd)]
     else:
         v = np.random.default_rng(case.seed).standard_normal(x.size)
         error = abs(difference(1, v) - g @ v)
         bends = [abs(difference(k, v) - difference(1, v)) / abs(k - 1) for k in tolerance.CHECK_GRAD_MULTIPLES]
-        granted = noise + 6 * np.sum(np.abs(v) * sd)
-        # Looked at one by one, until it is accepted.
-        uses = [error / (2 * max(bends[: n + 1]) + granted) for n in range(len(bends))]
-        accepted = [n for n, use in enumerate(uses) if use <= 1]
-        taken = accepted[0] if accepted else len(uses) - 1
-        uses = uses[taken : taken + 1]
-        assert len(passes) <= 3 + taken + 1
+        limits = [2 * max(bends[: n + 1]) + noise + 6 * np.sum(np.abs(v) * sd) for n in range(len(bends))]
         assert error == pytest.approx(
-            optimize.check_grad(f, lambda x: g, x, direction="random", rng=case.seed), rel=1e-3
+            optimize.check_grad(f, lambda x: g, x, direction="random", rng=case.seed), rel=1e-3, abs=noise / 4
         )
     assert found.where == direction
-    # Differences have rounding errors of their own, which noise covers many times.
-    assert found.use == pytest.approx(uses[0], rel=0.05, abs=0.1)
+    # The bends are looked at one by one, until the error is accepted, a pass each: SciPy's two, one at x and one a step
+    # ahead, and the last bend's. Differences have rounding errors of their own: fractions of the noise, but where the
+    # step is halved, and what it brings doubled again.
+    slack = [0.02 * limit + noise * (1 if n == 0 else 2) for n, limit in enumerate(limits)]
+    surely = [error < limit - by for limit, by in zip(limits, slack, strict=True)]
+    last_bend = surely.index(True) if any(surely) else len(limits) - 1
+    ends = [n for n in range(last_bend + 1) if error < limits[n] + slack[n] or n == len(limits) - 1]
+    close = [n for n in ends if abs(found.use * limits[n] - error) <= (1 + found.use) * slack[n]]
+    assert close
+    assert direction == "all" or len(passes) <= 3 + last_bend + 1
     assert found.agrees == (found.use <= 1)
 
 
