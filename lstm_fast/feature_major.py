@@ -183,7 +183,7 @@ class FeatureMajor(Workspace):
         # Rows a power of two apart would fall into the same few cache sets: pad them.
         self.dK = aligned_empty((4 * u, s * m + 16), self.dtype)[:, : s * m]
         segments = self._segments()
-        self.gathered = aligned_empty((u + e + 1, max(n for *_, n in segments)), self.dtype)
+        self.gathered = aligned_empty((self.workers, u + e + 1, max(n for *_, n in segments)), self.dtype)
         self.partial = aligned_empty((u + e + 1, 4 * u), self.dtype) if len(segments) > 1 else None
         for tile in self.tiles:
             tile.allocate_backward(sequences, padded)
@@ -199,21 +199,18 @@ class FeatureMajor(Workspace):
                 segments.append((tile, first, last, (last - first) * w))
         return segments
 
-    def sum_gradients(self) -> np.ndarray:
-        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
-        dK = self.dK
-        assert dK is not None
-        dW = np.empty((self.gathered.shape[0], dK.shape[0]), self.dtype)
+    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+        assert self.dK is not None
         done = 0
         for tile, first, last, count in self._segments():
             # The columns c_t side by side, (K, steps w), as dK has them.
-            gathered = self.gathered[:, :count]
-            columns = tile.columns[first:last].transpose(1, 0, 2)
-            gathered.reshape(columns.shape)[...] = columns
-            dK_part = dK[:, done : done + count].T
+            gathered = self.gathered[worker, :, :count]
+            c = tile.columns[first:last].transpose(1, 0, 2)
+            gathered.reshape(c.shape)[...] = c
+            dk = self.dK[columns, done : done + count].T
             if done == 0:
-                np.matmul(gathered, dK_part, out=dW)
+                np.matmul(gathered, dk, out=out)
             else:
-                dW += np.matmul(gathered, dK_part, out=self.partial)
+                assert self.partial is not None
+                out += np.matmul(gathered, dk, out=self.partial[:, columns])
             done += count
-        return dW

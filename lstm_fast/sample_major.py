@@ -167,14 +167,12 @@ class SampleMajor(Workspace):
         for tile in self.tiles:
             tile.allocate_backward(sequences)
 
-    def sum_gradients(self) -> np.ndarray:
-        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
-        dW = np.empty((self.weights.shape[1], 4 * self.shape[3]), self.dtype)
+    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
         for k, tile in enumerate(self.tiles):
-            rows = tile.rows[:-1].reshape(-1, dW.shape[0])
-            dk = tile.dK.reshape(-1, dW.shape[1])
+            rows = tile.rows[:-1].reshape(-1, len(out))
+            dk = tile.dK.reshape(len(rows), -1)[:, columns]
             if k == 0:
-                np.matmul(rows.T, dk, out=dW)
+                np.matmul(rows.T, dk, out=out)
             else:
-                dW += np.matmul(rows.T, dk, out=self.partial)
-        return dW
+                assert self.partial is not None
+                out += np.matmul(rows.T, dk, out=self.partial[:, columns])

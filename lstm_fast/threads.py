@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import Any
 
-__all__ = ["run_together", "workers_for"]
+__all__ = ["blas_in_one_thread", "run_together", "workers_for"]
 
 #: Elements of one (u, m) array from which a step's calls outlast the switching between threads.
 LARGE_STEP = 16384
@@ -61,3 +64,43 @@ def run_together(tasks: Sequence[Callable[[], None]]) -> None:
             thread.join()
     if failures:
         raise failures[0]
+
+
+@cache
+def _controller() -> Any:
+    """Return what sets the BLAS's number of threads; None without threadpoolctl (part of the extra `compiled`)."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    return ThreadpoolController().select(user_api="blas")
+
+
+_LIMIT = ExitStack()
+_LIMIT_LOCK = threading.Lock()
+_limited = 0
+
+
+@contextmanager
+def blas_in_one_thread() -> Iterator[bool]:
+    """Have the BLAS compute in the thread that calls it, for as long as the block runs; yields whether that is so.
+
+    The BLAS's threads and ours get in each other's way: one that has nothing to do goes on spinning for some 30 ms
+    (decision 11). The setting is the process's; where blocks overlap, the last one to end restores what was before.
+    """
+    global _limited
+    controller = _controller()
+    if controller is None:
+        yield False
+        return
+    with _LIMIT_LOCK:
+        if not _limited:
+            _LIMIT.enter_context(controller.limit(limits=1))
+        _limited += 1
+    try:
+        yield True
+    finally:
+        with _LIMIT_LOCK:
+            _limited -= 1
+            if not _limited:
+                _LIMIT.close()

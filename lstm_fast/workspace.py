@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from lstm_fast.threads import run_together
+from lstm_fast.threads import blas_in_one_thread, run_together
 
 if TYPE_CHECKING:
     from lstm_fast.compiled import Kernels
@@ -334,8 +334,8 @@ class Workspace(ABC):
         """Fill the backward product's blocks from the weights that the forward pass used."""
 
     @abstractmethod
-    def sum_gradients(self) -> np.ndarray:
-        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
+    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+        """Fill some columns of dW, `out`, with the sum over samples and steps of c_t dk_t^T."""
 
     @abstractmethod
     def _allocate_backward(self, sequences: bool) -> None:
@@ -373,6 +373,19 @@ class Workspace(ABC):
                 run(tile)
 
         run_together([partial(share, worker) for worker in range(self.workers)])
+
+    def sum_gradients(self) -> np.ndarray:
+        """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
+        _, _, e, u = self.shape
+        dW = np.empty((u + e + 1, 4 * u), self.dtype)
+        if self.workers == 1:
+            self.sum_columns(slice(0, 4 * u), 0, dW)
+            return dW
+        with blas_in_one_thread() as single:  # or else the BLAS has threads of its own
+            width = -(-4 * u // self.workers) if single else 4 * u
+            shares = [slice(first, first + width) for first in range(0, 4 * u, width)]
+            run_together([partial(self.sum_columns, share, k, dW[:, share]) for k, share in enumerate(shares)])
+        return dW
 
     def final_states(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the last h and memory, (m, u) each."""
