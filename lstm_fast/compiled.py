@@ -45,17 +45,22 @@ def compile_kernels(char: str) -> Kernels | None:
     if tanh is None or sys.byteorder != "little" or getattr(numba.config, "DISABLE_JIT", False):
         return None  # without the compiler the loops would run in Python, at its speed
     gemm = get_cython_function_address("scipy.linalg.cython_blas", "sgemm" if char == "f" else "dgemm")
-    array, integer = (numba.float32 if char == "f" else numba.float64)[::1], numba.int64
+    scalar, integer = (numba.float32 if char == "f" else numba.float64), numba.int64
+    array, any_strides = scalar[::1], numba.types.Array(scalar, 3, "A", readonly=True)
 
-    def compiled(function: Callable[..., None], arrays: int, integers: int) -> Any:
-        signature = numba.void(integer, integer, integer, integer[::1], *[array] * arrays, *[integer] * integers)
+    def compiled(function: Callable[..., None], *arguments: Any) -> Any:
+        signature = numba.void(integer, integer, integer, integer[::1], *arguments)
         try:
             found = numba.njit(signature, nogil=True, cache=True)(function)
         except (OSError, RuntimeError):  # nowhere to keep the machine code
             found = numba.njit(signature, nogil=True)(function)
         return partial(found, gemm, *tanh)
 
-    return Kernels(compiled(run_forward, 5, 6), compiled(run_backward, 10, 8), plan_products)
+    return Kernels(
+        compiled(run_forward, *[array] * 6, any_strides, *[integer] * 7),
+        compiled(run_backward, *[array] * 10, *[integer] * 8),
+        plan_products,
+    )
 
 
 class _UFunc(ctypes.Structure):
@@ -184,25 +189,46 @@ def run_forward(
     C: np.ndarray,
     states: np.ndarray,
     linear: np.ndarray,
+    A: np.ndarray,
     factors: np.ndarray,
+    X: np.ndarray,
     first: int,
     last: int,
+    keep: int,
     n: int,
     w: int,
     r: int,
     row: int,
 ) -> None:
-    """Run steps `first` to `last` - 1 as :mod:`lstm_fast.forward` has them.
+    """Run steps `first` to `last` - 1 as :mod:`lstm_fast.forward` has them, x_t taken from X and h_t written to A.
 
-    h_t goes to states[t + 1], which has w rows of `row` numbers, the first n r of them h. `factors` are 1 and 0.
+    X (samples, s, e) of any strides. States are w rows of `row` numbers for each step, the first n r of a row h; w is 1
+    where samples run fastest. `keep` is 1, or 0 if all steps share the buffers of one, and then leave their end in its
+    beginning. A is empty if h of every step is not wanted. `factors` are 1 and 0.
     """
+    samples, s, e = X.shape
     size = n * w * r
+    u = size // samples
+    by_sample = w == samples
     half = slots.dtype.type(0.5)
     one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + np.int64(factors.itemsize)
     given = np.empty(5, np.int64)
     for t in range(first, last):
-        multiply(gemm, plan, one, zero, t)
-        slot = slots[5 * t * size : (5 * t + 6) * size]
+        at = t * keep
+        state = states[at * w * row : (at + 1) * w * row]
+        if by_sample:
+            for b in range(w):
+                x, into = X[b, t], b * row + u
+                target = state[into : into + e]
+                for k in range(e):
+                    target[k] = x[k]
+        else:
+            for b in range(samples):
+                x = X[b, t]
+                for k in range(e):
+                    state[(u + k) * samples + b] = x[k]
+        multiply(gemm, plan, one, zero, at)
+        slot = slots[5 * at * size : (5 * at + 6) * size]
         take_tanh(tanh, tanh_data, linear, slot[size : 5 * size], given)
         Cp, g, f, i, C_ = (
             slot[:size],
@@ -216,16 +242,41 @@ def run_forward(
             sigmoids[k] = sigmoids[k] * half + half
         for k in range(size):
             C_[k] = f[k] * Cp[k] + i[k] * g[k]
-        C_t = C[t * size : (t + 1) * size]
+        C_t = C[at * size : (at + 1) * size]
         take_tanh(tanh, tanh_data, C_, C_t, given)
         o = slot[4 * size : 5 * size]
+        after = states[(at + keep) * w * row : (at + keep + 1) * w * row]
         for a in range(n):
             for b in range(w):
-                into = (t + 1) * w * row + b * row + a * r
-                h, start = states[into : into + r], (a * w + b) * r
+                into, start = b * row + a * r, (a * w + b) * r
+                h = after[into : into + r]
                 o_row, C_row = o[start : start + r], C_t[start : start + r]
                 for k in range(r):
                     h[k] = o_row[k] * C_row[k]
+        if A.size:
+            write_out(after, A, t, samples, s, u, by_sample, row)
+        if not keep:
+            Cp[:] = C_
+
+
+@numba.njit
+def write_out(
+    state: np.ndarray, A: np.ndarray, t: int, samples: int, s: int, u: int, by_sample: bool, row: int
+) -> None:
+    """Copy h of a step to A (samples, s, u), which is flat; by blocks that stay in the L1 cache while they are transposed."""
+    if by_sample:
+        for b in range(samples):
+            target, h = A[(b * s + t) * u : (b * s + t + 1) * u], state[b * row : b * row + u]
+            for k in range(u):
+                target[k] = h[k]
+    else:
+        block = 64
+        for start in range(0, u, block):
+            for b in range(samples):
+                target = A[(b * s + t) * u + start : (b * s + t) * u + min(start + block, u)]
+                h = state[start * samples + b : u * samples : samples]
+                for k in range(target.size):
+                    target[k] = h[k]
 
 
 def run_backward(

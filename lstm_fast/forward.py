@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run_forward"]
 
+#: Multiplications in one compiled call, some 20 ms: an interrupt waits for its end.
+LONGEST_CALL = 1 << 31
+
 
 def run_forward(
     workspace: Workspace,
@@ -51,7 +54,11 @@ def run_forward(
         part = slice(tile.first, tile.last)
         tile.hp[0] = 0.0 if h0 is None else tile.fold(h0[part])
         tile.slots[0] = 0.0 if C0 is None else tile.fold(C0[part])
-        _run_tile(tile, X[part], A[part])
+        kernels = kernels_for(tile.slots.dtype)
+        if kernels is None:
+            _run_tile(tile, X[part], A[part])
+        else:
+            _run_tile_compiled(tile, X[part], A[part], kernels)
 
     workspace.for_each_tile(run)
 
@@ -59,7 +66,6 @@ def run_forward(
 def _run_tile(tile: Tile, X: np.ndarray, A: np.ndarray) -> None:
     """Run the steps of one tile, a chunk at a time; X (w, s, e), A (w, s, u) or (w, u)."""
     s = X.shape[1]
-    kernels = kernels_for(tile.slots.dtype)
     chunk = min(tile.steps, max(1, CHUNK // (tile.u * len(X))))
     for start in range(0, s, chunk):
         count = min(chunk, s - start)
@@ -68,10 +74,7 @@ def _run_tile(tile: Tile, X: np.ndarray, A: np.ndarray) -> None:
             tile.hp[0] = tile.h[chunk - 1]
             tile.slots[0] = tile.memory[chunk - 1]
         tile.x[:, here : here + count] = X[:, start : start + count]
-        if kernels is None:
-            _run_steps(tile, here, here + count)
-        else:
-            _run_steps_compiled(tile, here, here + count, kernels)
+        _run_steps(tile, here, here + count)
         if A.ndim == 3:
             tile.fold(A[:, start : start + count])[...] = tile.h[here : here + count]
     if A.ndim == 2:
@@ -96,10 +99,24 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
         multiply(o, C, h)
 
 
-def _run_steps_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
-    """Do the same in one compiled call; its arrays are flat."""
+def _run_tile_compiled(tile: Tile, X: np.ndarray, A: np.ndarray, kernels: Kernels) -> None:
+    """Do the same in compiled calls, which take x_t from X and write h_t to A themselves; other arrays are flat."""
     plan = tile.plans.get("forward")
     if plan is None:
         plan = tile.plans["forward"] = kernels.plan([step[:3] for step in tile.forward_steps[:2]])
-    arrays = (array.reshape(-1) for array in (tile.slots, tile.C, tile.states, tile.linear))
-    kernels.forward(plan, *arrays, tile.factors, first, last, *tile.state_rows)
+    if not (X.flags.aligned and X.dtype.isnative):
+        X = X.astype(tile.slots.dtype)
+    s = X.shape[1]
+    out = A.reshape(-1) if A.ndim == 3 else A.reshape(-1)[:0]
+    arrays = [array.reshape(-1) for array in (tile.slots, tile.C, tile.states, tile.linear)]
+    keep = int(tile.steps == s)
+    steps = max(1, LONGEST_CALL // (tile.linear.size * (tile.u + tile.e)))
+    for first in range(0, s, steps):
+        last = min(first + steps, s)
+        kernels.forward(plan, *arrays, out, tile.factors, X, first, last, keep, *tile.state_rows)
+    end = (s - 1) % tile.steps
+    if not keep:  # as if every step had had its own
+        tile.h[end] = tile.hp[0]
+        tile.memory[end] = tile.slots[0]
+    if A.ndim == 2:
+        tile.fold(A)[...] = tile.h[end]
