@@ -25,19 +25,25 @@ __all__ = ["FeatureMajor"]
 GRADIENT_COLUMNS = 1024
 
 
-def block_rows(rows: int, inner: int, columns: int) -> int:
+def block_rows(rows: int, inner: int, columns: int, itemsize: int) -> int:
     """Return how many output rows each block of a stacked product should have.
 
     A product (rows, inner) @ (inner, columns) runs as a stack of small ones, each below
     `SMALL_PRODUCT`, where OpenBLAS skips the packing that would cost as much as the arithmetic.
-    Its AVX-512 kernel computes 6 rows at a time where there are many columns, and does narrow ones
-    best by 8; hence the preferred sizes. Where even 4 rows are too many, or there is no such path,
-    the whole product in one call is best. The answer need not divide `rows`: blocks are padded.
+    Its AVX-512 kernel computes 6 rows of 4 registers at a time, and fewer columns best by 8 rows, or
+    by 16 where they do not fill registers; hence the preferred sizes. Where even 4 rows are too many,
+    or there is no such path, the whole product in one call is best. The answer need not divide
+    `rows`: blocks are padded.
     """
     if columns == 1 or not small_products_pay():
         return rows
-    limit = SMALL_PRODUCT // (inner * columns)
-    sizes = (12, 6, 4) if columns >= 24 else (8, 6, 4) if columns >= 12 else (32, 16, 8, 4)
+    limit, row = SMALL_PRODUCT // (inner * columns), columns * itemsize
+    if row % 256 == 0:
+        sizes: tuple[int, ...] = (12, 6, 4)
+    elif row % 64 == 0 or 48 <= row < 64:
+        sizes = (8, 6, 4)
+    else:
+        sizes = (16, 8, 4) if row >= 64 else (32, 16, 8, 4)
     return next((min(size, rows) for size in sizes if size <= limit), rows)
 
 
@@ -130,7 +136,7 @@ class FeatureMajor(Workspace):
         super().__init__(shape, dtype, keep, bounds, workers)
         _, _, e, u = shape
         K = u + e + 1
-        rows = block_rows(4 * u, K, self.widest)
+        rows = block_rows(4 * u, K, self.widest, dtype.itemsize)
         blocks = -(-4 * u // rows)
         self.scaled = aligned_empty((K, blocks * rows), dtype)  # W, padded to whole blocks
         self.scaled.fill(0.0)
@@ -176,7 +182,7 @@ class FeatureMajor(Workspace):
 
     def _allocate_backward(self, sequences: bool) -> None:
         m, s, e, u = self.shape
-        rows = block_rows(u + e, 4 * u, self.widest)
+        rows = block_rows(u + e, 4 * u, self.widest, self.dtype.itemsize)
         padded = -(-(u + e) // rows) * rows
         self._weights_back = aligned_empty((padded // rows, 4 * u, rows), self.dtype)
         self._weights_back.fill(0.0)

@@ -18,21 +18,17 @@ TILE = 64
 NARROW = 32
 SMALLEST = 32
 
-#: Where the passes are compiled, tiles cost no calls, and are this narrow as long as the product is no longer.
-LONGEST = 512
 
-
-def tile_bounds(m: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
+def tile_bounds(m: int, s: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
     """Return the (first, last + 1) samples of each tile, and how many threads should share them.
 
-    Tiles have equal widths, multiples of 16 if there are several. The longer the product's inner
+    Tiles have equal widths, multiples of 16 (or of 8, below that) if there are several. The longer the product's inner
     dimension, the narrower they are, so that blocks of 6 rows still fit the fast path; beyond its
     reach there is one tile of all samples, and without it they are wider.
     """
-    widest = NARROW if compiled and u >= SMALLEST and inner <= LONGEST else TILE
-    fitting = [w for w in (TILE, 32, 16) if w <= widest and 6 * inner * w <= SMALL_PRODUCT]
+    fitting = [w for w in (TILE, 32, 16) if 6 * inner * w <= SMALL_PRODUCT]
     if fitting and small_products_pay():
-        width, workers = fitting[0], workers_for(m, u)
+        width, workers = fitting[0], workers_for(m, s, u, compiled)
     else:  # whole products, to which the BLAS brings its own threads
         width, workers = (2 * TILE if fitting else m), 1
     count = -(-m // width)
@@ -40,7 +36,8 @@ def tile_bounds(m: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[
         count = -(-count // workers) * workers
     width = -(-m // count)
     if count > 1:
-        width = -(-width // 16) * 16
+        step = 16 if width > 8 else 8
+        width = -(-width // step) * step
     bounds = [(j, min(j + width, m)) for j in range(0, m, width)]
     return bounds, min(workers, len(bounds))
 
@@ -48,7 +45,7 @@ def tile_bounds(m: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[
 def make_workspace(m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) -> Workspace:
     """Return the buffers for a shape; `keep` says whether for a backward pass."""
     shape, inner = (m, s, e, u), max(u + e + 1, 4 * u)
-    bounds, workers = tile_bounds(m, u, inner, kernels_for(dtype) is not None)
+    bounds, workers = tile_bounds(m, s, u, inner, kernels_for(dtype) is not None)
     widest = bounds[0][1] - bounds[0][0]
     if 1 < widest <= NARROW and u >= SMALLEST and small_products_pay():
         block = block_columns(u, inner, widest)

@@ -20,14 +20,17 @@ __all__ = ["blas_in_one_thread", "run_together", "workers_for"]
 #: Elements of one (u, m) array from which a step's calls outlast the switching between threads.
 LARGE_STEP = 16384
 
+#: Elements of a compiled pass, which is one call, from which it outlasts the starting of threads; and samples.
+LARGE_PASS, FEWEST_SAMPLES = 1 << 18, 16
 
-def workers_for(m: int, u: int) -> int:
-    """Return how many threads a batch of m samples and u unit cells should use.
+
+def workers_for(m: int, s: int, u: int, compiled: bool) -> int:
+    """Return how many threads a batch of m samples, s steps and u unit cells should use.
 
     As many as the environment allows the BLAS (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS), or else one
     for each processor this process may use; one if the batch is small.
     """
-    if m * u < LARGE_STEP:
+    if m * u < LARGE_STEP and not (compiled and m >= FEWEST_SAMPLES and m * s * u >= LARGE_PASS):
         return 1
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         allowed = os.environ.get(name, "")
