@@ -206,6 +206,7 @@ class FeatureMajor(Workspace):
         return segments
 
     def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+        """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
         assert self.dK is not None
         done = 0
         for tile, first, last, count in self._segments():

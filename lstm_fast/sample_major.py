@@ -168,6 +168,7 @@ class SampleMajor(Workspace):
             tile.allocate_backward(sequences)
 
     def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+        """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
         for k, tile in enumerate(self.tiles):
             rows = tile.rows[:-1].reshape(-1, len(out))
             dk = tile.dK.reshape(len(rows), -1)[:, columns]

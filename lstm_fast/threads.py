@@ -11,7 +11,7 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -71,17 +71,15 @@ def run_together(tasks: Sequence[Callable[[], None]]) -> None:
 
 @cache
 def _controller() -> Any:
-    """Return what sets the BLAS's number of threads; None without threadpoolctl (part of the extra `compiled`)."""
+    """Return what sets the BLAS's number of threads; None without threadpoolctl 3.8 (part of the extra `compiled`)."""
     try:
-        from threadpoolctl import ThreadpoolController
+        import threadpoolctl
     except ImportError:
         return None
-    return ThreadpoolController().select(user_api="blas")
-
-
-_LIMIT = ExitStack()
-_LIMIT_LOCK = threading.Lock()
-_limited = 0
+    major, minor = threadpoolctl.__version__.split(".")[:2]
+    if (int(major), int(minor)) < (3, 8):  # where blocks of several threads overlap, they might not restore what was
+        return None
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 @contextmanager
@@ -89,21 +87,11 @@ def blas_in_one_thread() -> Iterator[bool]:
     """Have the BLAS compute in the thread that calls it, for as long as the block runs; yields whether that is so.
 
     The BLAS's threads and ours get in each other's way: one that has nothing to do goes on spinning for some 30 ms
-    (decision 11). The setting is the process's; where blocks overlap, the last one to end restores what was before.
+    (decision 11). The setting is the process's: of blocks that overlap in several threads the first one counts.
     """
-    global _limited
     controller = _controller()
     if controller is None:
         yield False
         return
-    with _LIMIT_LOCK:
-        if not _limited:
-            _LIMIT.enter_context(controller.limit(limits=1))
-        _limited += 1
-    try:
-        yield True
-    finally:
-        with _LIMIT_LOCK:
-            _limited -= 1
-            if not _limited:
-                _LIMIT.close()
+    with controller.limit(limits=1):
+        yield all(library.num_threads == 1 for library in controller.lib_controllers)

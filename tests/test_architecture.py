@@ -34,6 +34,7 @@ DOORS = {
     "matplotlib": {"checks.report.kill_matrix"},
     "safetensors": {"checks.weights"},
     "numba": {"lstm_fast.compiled"},
+    "threadpoolctl": {"lstm_fast.threads"},
 }
 EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
@@ -142,7 +143,7 @@ def test_the_two_layers_are_strangers(module):
     forbidden = {"lstm_ref": {"lstm_fast", "checks"}, "lstm_fast": {"lstm_ref", "checks"}, "checks": {"lstm_fast"}}
     assert not packages(FILES[module]) & forbidden[package]
     if package != "checks":
-        optional = {"numba", "llvmlite"} if package == "lstm_fast" else set()
+        optional = {"numba", "llvmlite", "threadpoolctl"} if package == "lstm_fast" else set()
         assert packages(FILES[module]) <= {*sys.stdlib_module_names, "numpy", "scipy", package} | optional
 
 

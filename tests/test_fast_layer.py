@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from checks.cases import COTANGENTS, DTYPES, Case
 from checks.contract import PARAMETERS
-from lstm_fast import LSTM, layouts
+from lstm_fast import LSTM, forward, layouts, threads
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor
 from lstm_fast.workspace import SWITCH, kernels_for
@@ -120,6 +120,88 @@ def test_it_agrees_where_steps_and_rows_are_cut_into_chunks(dims):
     """The last is large enough for its tiles to be spread over threads."""
     case = Case(*dims, regime="x1e-3")
     assert_as_expected(run(make_layer(case), case), case)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_threads_share_the_gradients_and_give_the_same_each_time(workers, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(workers))
+    monkeypatch.setattr(layouts, "small_products_pay", lambda: True)
+    case = Case(1030, 2, 1, 16, regime="x1e-3")
+    layer = make_layer(case)
+    values = copied(run(layer, case))
+    assert layer._workspace.workers == workers
+    assert_as_expected(values, case)
+    assert_equal(run(layer, case), values)
+    # Without threadpoolctl the BLAS is left to itself.
+    monkeypatch.setattr(threads, "_controller", lambda: None)
+    assert_as_expected(run(layer, case), case)
+
+
+@given(
+    case=cases,
+    kind=st.sampled_from(["strided", "reversed", "read-only", "big-endian", "unaligned"]),
+    keep_cache=st.booleans(),
+)
+def test_an_input_of_any_form_gives_the_same(case, kind, keep_cache):
+    X = case.arrays.X
+    if kind == "strided":
+        given_X = np.ascontiguousarray(np.repeat(X, 2, axis=2).transpose(2, 0, 1))[::2].transpose(1, 2, 0)
+    elif kind == "reversed":
+        given_X = np.ascontiguousarray(X[::-1, ::-1, ::-1])[::-1, ::-1, ::-1]
+    elif kind == "big-endian":
+        given_X = X.astype(X.dtype.newbyteorder(">"))
+    else:
+        start = int(kind == "unaligned")
+        given_X = np.frombuffer(b"x" * start + X.tobytes(), X.dtype, offset=start).reshape(X.shape)
+        assert not given_X.flags.writeable
+    assert np.array_equal(given_X, X)
+    layer = make_layer(case)
+    due = layer.forward(X, keep_cache=keep_cache)
+    assert np.array_equal(layer.forward(given_X, keep_cache=keep_cache), due)
+
+
+@given(case=cases, steps=st.integers(1, 4))
+def test_a_pass_may_be_cut_into_calls_of_few_steps(case, steps):
+    layer = make_layer(case)
+    due = copied(run(layer, case))
+    lean = make_layer(case).forward(case.arrays.X, keep_cache=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forward, "LONGEST_CALL", steps * 4 * case.m * case.u * (case.e + case.u))
+        assert_equal(run(layer, case), due)
+        assert np.array_equal(make_layer(case).forward(case.arrays.X, keep_cache=False), lean)
+
+
+def test_the_blas_has_one_thread_meanwhile_and_what_it_had_afterwards():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    blas = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+    def counts():
+        return {library.num_threads for library in blas}
+
+    def elsewhere(call):
+        """Return what a call gives in another thread."""
+        found = []
+        thread = threading.Thread(target=lambda: found.append(call()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    def inside():
+        with threads.blas_in_one_thread() as single:
+            return single, counts()
+
+    for library in blas:
+        library.set_num_threads(2)
+    threadpoolctl.OpenBLASController.clear_controlling_thread(force=True)
+    with pytest.raises(ZeroDivisionError), threads.blas_in_one_thread() as single:  # noqa: PT012
+        assert single
+        assert counts() == {1}
+        assert elsewhere(inside) == (True, {1})
+        assert counts() == {1}
+        _ = 1 / 0
+    assert counts() == {2}
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        assert elsewhere(inside) == (False, {2})  # somebody else has said how many
 
 
 def test_both_layouts_are_tested(layout):
@@ -498,10 +580,10 @@ def test_layers_in_different_threads_do_not_interfere():
             except BaseException as error:
                 wrong.append(error)
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(some))]
-    for thread in threads:
+    running = [threading.Thread(target=work, args=(k,)) for k in range(len(some))]
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
     assert wrong == []
 
