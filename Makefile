@@ -23,11 +23,12 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help verify test gate lint peers bench clean
+.PHONY: help verify test kills gate lint peers bench clean
 
 help: ## say what there is
 	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
 	@echo 'make test     run the whole test suite, but for what needs another implementation'
+	@echo 'make kills    require that 20 times 100 examples kill every catalogued fault and blame no right layer'
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN, python-flint, Dask'
@@ -47,6 +48,9 @@ verify: $(VENV)/.test
 
 test: $(VENV)/.test
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer"
+
+kills: $(VENV)/.test
+	$(bin)/python -m benchmarks.kill_campaign --seeds 20 --processes $(WORKERS)
 
 # The baseline's times are those without Numba.
 gate: $(VENV)/.test
