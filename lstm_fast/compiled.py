@@ -31,15 +31,20 @@ __all__ = ["Kernels", "compile_kernels", "plan_products"]
 
 
 class Kernels(NamedTuple):
-    """The compiled passes over some steps for one dtype, and `plan_products`, which makes their plans."""
+    """The compiled passes over some steps, and the sum of gradients, for one dtype; `plan` makes the passes' plans."""
 
     forward: Callable[..., None]
     backward: Callable[..., None]
+    add_up: Callable[..., None]
     plan: Callable[..., np.ndarray]
 
 
 #: How many cells are taken through a forward step at a time, such that they stay in the L1 cache.
 PIECE = 1024
+
+#: Rows and columns of a block of the gradients, and how many terms one product sums up: below `SMALL_PRODUCT` together,
+#: a multiple of the kernel's 6 rows and four registers of float32. The last block has up to half as many rows more.
+ROWS, COLUMNS, TERMS = 48, 64, 128
 
 
 @cache
@@ -53,18 +58,16 @@ def compile_kernels(char: str) -> Kernels | None:
     array, any_strides = scalar[::1], numba.types.Array(scalar, 3, "A", readonly=True)
 
     def compiled(function: Callable[..., None], *arguments: Any) -> Any:
-        signature = numba.void(integer, integer, integer, integer[::1], *arguments)
         try:
-            found = numba.njit(signature, nogil=True, cache=True)(function)
+            return numba.njit(numba.void(*arguments), nogil=True, cache=True)(function)
         except (OSError, RuntimeError):  # nowhere to keep the machine code
-            found = numba.njit(signature, nogil=True)(function)
-        return partial(found, gemm, *tanh)
+            return numba.njit(numba.void(*arguments), nogil=True)(function)
 
-    return Kernels(
-        compiled(run_forward, *[array] * 6, any_strides, *[integer] * 7),
-        compiled(run_backward, *[array] * 10, *[integer] * 8),
-        plan_products,
-    )
+    addresses = [integer] * 3
+    forward = compiled(run_forward, *addresses, integer[::1], *[array] * 6, any_strides, *[integer] * 7)
+    backward = compiled(run_backward, *addresses, integer[::1], *[array] * 10, *[integer] * 8)
+    add_up = compiled(run_sum, integer, *[array] * 4, *[integer] * 4)
+    return Kernels(partial(forward, gemm, *tanh), partial(backward, gemm, *tanh), partial(add_up, gemm), plan_products)
 
 
 class _UFunc(ctypes.Structure):
@@ -337,6 +340,55 @@ def run_backward(
                     target[j] = source[j]
         multiply(gemm, plan, one, zero, shift + k)
         dh = passed[k * stride : k * stride + size]
+
+
+def run_sum(
+    gemm: int,
+    rows: np.ndarray,
+    dK: np.ndarray,
+    dW: np.ndarray,
+    factors: np.ndarray,
+    count: int,
+    first: int,
+    last: int,
+    add: int,
+) -> None:
+    """Fill columns `first` to `last` - 1 of dW with rows^T dK, by products of small blocks; or add that, if `add`.
+
+    rows (count, K), dK (count, columns), dW (K, columns). `factors` are 1 and 0.
+    """
+    K, columns = rows.size // count, dK.size // count
+    item = np.int64(factors.itemsize)
+    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + item
+    numbers = np.array([ord("N"), ord("T"), 0, 0, 0, columns, K], np.int64)
+    where = np.int64(numbers.ctypes.data)
+    for start in range(0, count, TERMS):
+        numbers[4] = min(TERMS, count - start)
+        before = one if add or start else zero
+        for column in range(first, last, COLUMNS):
+            numbers[2] = min(COLUMNS, last - column)
+            row = 0
+            while row < K:
+                numbers[3] = ROWS if K - row >= ROWS + ROWS // 2 else K - row
+                call(
+                    gemm,
+                    (
+                        where,
+                        where + 8,
+                        where + 16,
+                        where + 24,
+                        where + 32,
+                        one,
+                        np.int64(dK.ctypes.data) + (start * columns + column) * item,
+                        where + 40,
+                        np.int64(rows.ctypes.data) + (start * K + row) * item,
+                        where + 48,
+                        before,
+                        np.int64(dW.ctypes.data) + (row * columns + column) * item,
+                        where + 40,
+                    ),
+                )
+                row += numbers[3]
 
 
 @numba.njit

@@ -205,10 +205,10 @@ class FeatureMajor(Workspace):
                 segments.append((tile, first, last, (last - first) * w))
         return segments
 
-    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+    def sum_columns(self, columns: slice, worker: int, dW: np.ndarray) -> None:
         """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
         assert self.dK is not None
-        done = 0
+        out, done = dW[:, columns], 0
         for tile, first, last, count in self._segments():
             # The columns c_t side by side, (K, steps w), as dK has them.
             gathered = self.gathered[worker, :, :count]

@@ -21,12 +21,23 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast.workspace import SMALL_PRODUCT, FlatSteps, Tile, Workspace, aligned_empty
+from lstm_fast.workspace import (
+    SMALL_PRODUCT,
+    FlatSteps,
+    Tile,
+    Workspace,
+    aligned_empty,
+    kernels_for,
+    small_products_pay,
+)
 
 __all__ = ["SampleMajor", "block_columns"]
 
 #: Preferred columns of a block: four AVX-512 registers of float32, eight of float64.
 BLOCK = 64
+
+#: Entries of dW up to which it is summed in small blocks where that is compiled: it then stays in the L2 cache.
+SMALL_SUM = 1 << 17
 
 
 def block_columns(columns: int, inner: int, samples: int) -> int | None:
@@ -167,13 +178,18 @@ class SampleMajor(Workspace):
         for tile in self.tiles:
             tile.allocate_backward(sequences)
 
-    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
+    def sum_columns(self, columns: slice, worker: int, dW: np.ndarray) -> None:
         """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
+        kernels = kernels_for(self.dtype) if dW.size <= SMALL_SUM and small_products_pay() else None
+        out = dW[:, columns]
         for k, tile in enumerate(self.tiles):
-            rows = tile.rows[:-1].reshape(-1, len(out))
-            dk = tile.dK.reshape(len(rows), -1)[:, columns]
-            if k == 0:
-                np.matmul(rows.T, dk, out=out)
+            rows = tile.rows[:-1].reshape(-1, len(dW))
+            dk = tile.dK.reshape(len(rows), -1)
+            if kernels is not None:
+                flat = (array.reshape(-1) for array in (rows, dk, dW))
+                kernels.add_up(*flat, tile.factors, len(rows), columns.start, columns.stop, k)
+            elif k == 0:
+                np.matmul(rows.T, dk[:, columns], out=out)
             else:
                 assert self.partial is not None
-                out += np.matmul(rows.T, dk, out=self.partial[:, columns])
+                out += np.matmul(rows.T, dk[:, columns], out=self.partial[:, columns])

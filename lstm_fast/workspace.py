@@ -334,8 +334,8 @@ class Workspace(ABC):
         """Fill the backward product's blocks from the weights that the forward pass used."""
 
     @abstractmethod
-    def sum_columns(self, columns: slice, worker: int, out: np.ndarray) -> None:
-        """Fill some columns of dW, `out`, with the sum over samples and steps of c_t dk_t^T."""
+    def sum_columns(self, columns: slice, worker: int, dW: np.ndarray) -> None:
+        """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
 
     @abstractmethod
     def _allocate_backward(self, sequences: bool) -> None:
@@ -383,8 +383,8 @@ class Workspace(ABC):
             return dW
         with blas_in_one_thread() as single:  # or else the BLAS has threads of its own
             width = -(-4 * u // self.workers) if single else 4 * u
-            shares = [slice(first, first + width) for first in range(0, 4 * u, width)]
-            run_together([partial(self.sum_columns, share, k, dW[:, share]) for k, share in enumerate(shares)])
+            shares = [slice(first, min(first + width, 4 * u)) for first in range(0, 4 * u, width)]
+            run_together([partial(self.sum_columns, share, k, dW) for k, share in enumerate(shares)])
         return dW
 
     def final_states(self) -> tuple[np.ndarray, np.ndarray]:
