@@ -157,8 +157,8 @@ def equations(p, v, case):
         yield name, sum(x @ y for x, y in terms), sizes
     yield "dhn", shift_to_previous_step(v["dh"], case.arrays.dhn), 0
     yield "dCn", shift_to_previous_step(v["dC"], case.arrays.dCn), 0
-    # The same product, but BLAS may have summed it in another order; and dC may come from another dh of every step, whose
-    # error the factors on the way, o, 1 - C^2 and f, do not enlarge.
+    # The same product, but BLAS may have summed it in another order; and dC may come from another dh of every step,
+    # whose error the factors on the way, o, 1 - C^2 and f, do not enlarge.
     yield "dh0", v["dh"][:, 0], sizes[:, 0]
     yield "dC0", v["dC"][:, 0], (sizes + abs(v["dh_"]) + abs(v["dC_"])).sum(axis=1)
 
