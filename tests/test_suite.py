@@ -83,8 +83,8 @@ def test_all_claims_on_a_right_layer_pass_and_each_case_is_judged_once(target, m
     verify_case = suite.verify_case
     monkeypatch.setattr(suite, "verify_case", lambda target, case: judged.append(case) or verify_case(target, case))
     found = outcomes(make(target))
-    # Two properties are asked of a case, so few cases need not ask all.
-    asked = {name: outcome for name, outcome in found.items() if "not asked" not in str(outcome)}
+    # Two properties are asked of a case, so few cases need not ask all, or only where rounding drowns the answer.
+    asked = {name: outcome for name, outcome in found.items() if not isinstance(outcome, pytest.skip.Exception)}
     assert asked == dict.fromkeys(asked, "passed")
     assert set(TESTS) - set(asked) < set(PROPERTIES)
     assert len(set(judged)) == len(judged)
