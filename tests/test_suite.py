@@ -202,6 +202,23 @@ def test_an_expected_failure_has_to_be_of_a_claim():
         make(Fast, xfail={"dC_0": "not implemented"})
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("regimes", ("nrmal",), r"TestMine.regimes is \('nrmal',\), expected a tuple of some of normal, x1e-3"),
+        ("regimes", "normal", "TestMine.regimes is 'normal', expected a tuple"),
+        ("dtypes", ("float16",), "expected a tuple of some of float64, float32"),
+        ("dtypes", (), r"TestMine.dtypes is \(\), expected a tuple"),
+        ("max_dims", (1, 2, 3), "expected four sizes m, s, e, u, each at least 1"),
+        ("max_dims", (1, 2, 3, 0), "expected four sizes"),
+        ("examples", 0, "TestMine.examples is 0, expected a number of at least 1"),
+    ],
+)
+def test_an_option_of_another_form_is_refused_where_the_class_is_defined(option, value, words):
+    with pytest.raises(TypeError, match=words):
+        make(Fast, **{option: value})
+
+
 def test_a_test_of_ones_own_is_kept():
     assert make(Fast, test_h=None).test_h is None
     assert make(Fast, test_h=None).test_dUf is not None
