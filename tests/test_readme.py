@@ -16,7 +16,7 @@ from checks.faults.catalogue import find
 from checks.faults.model import fault_target
 from checks.layouts import to_framework
 from checks.report.text import render_failure
-from checks.verify import verify
+from checks.verify import explain, verify, verify_case
 from checks.weights import write_arrays
 
 README = Path(__file__).parent.parent / "README.md"
@@ -66,21 +66,34 @@ def timeless(line):
     return re.sub(r"[0-9.]+ s$", "... s", line)
 
 
-class Blurred(lstm_fast.LSTM):
-    def compute_gradients(self):
-        super().compute_gradients()
-        self.g["dUi"] *= 1 + 1e-12
+def layer_with(name, factor):
+    """A layer one of whose gradients is multiplied."""
+
+    class Layer(lstm_fast.LSTM):
+        def compute_gradients(self):
+            super().compute_gradients()
+            self.g[name] *= factor
+
+    return from_layer(Layer)
 
 
 @pytest.mark.parametrize(
     ("start", "target"),
-    [("dC0[0, 0] = ", fault_target(find("carry-dropped"))), ("dUi[0, 0] = ", from_layer(Blurred))],
+    [("dC0[0, 0] = ", fault_target(find("carry-dropped"))), ("dUi[0, 0] = ", layer_with("dUi", 1 + 1e-12))],
 )
 def test_a_sample_of_a_failure_is_what_is_said(start, target):
     shown = sample(start)
     report = verify(replace(target, name="mylib.py:LSTM"), examples=40)
     assert report.failure.case.descriptor == re.search(r"case +(\S+)", shown)[1]
     assert rounded(render_failure("mylib.py:LSTM", report.failure)) == rounded(shown)
+
+
+def test_the_sample_of_the_suite_is_what_it_says():
+    shown = re.findall(r"^E   (.*)", (README.parent / "docs" / "suite.md").read_text(), re.M)
+    shown = shown[next(k for k, line in enumerate(shown) if line.endswith("[mylib.py:Wrong against lstm_ref]")) :]
+    target = layer_with("dVi", 1.001)
+    report = explain(target, verify_case(target, Case.parse("m1s1e1u1-float64-seed0")))
+    assert rounded(render_failure("mylib.py:Wrong", report)) == rounded("\n".join(shown))
 
 
 def rounded(text):
