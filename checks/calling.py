@@ -1,17 +1,22 @@
 """Calling a target safely: whatever it does, what comes back is an Outcome and never its exception."""
 
 import signal
+import sys
 import threading
-import warnings
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from checks.cases import Arrays, Case
-from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target, TimeLimitError
+from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target, TimeLimitError, undisturbed
+
+OURS = Path(__file__).parent
+LIBRARIES = {"site-packages", "dist-packages", f"python{sys.version_info[0]}.{sys.version_info[1]}"}
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,16 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     dh = arrays.dh if dhn_apart else arrays.dh_total
     stage, outputs = "forward", dict[str, Any]()
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
+        with undisturbed():
             (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
             outputs = {"h": to_numpy(h), "Cn": to_numpy(Cn)}
             if not backward:
                 return Outcome(outputs)
             stage = "pullback"
-            given: dict[str, Any] = {"dh": dh[:, -1] if np.ndim(h) == 2 and not sequences else dh, "dCn": arrays.dCn}
+            given: dict[str, Any] = {
+                "dh": dh[:, -1] if getattr(h, "ndim", 0) == 2 and not sequences else dh,
+                "dCn": arrays.dCn,
+            }
             given |= {"dhn": arrays.dhn} if dhn_apart else {}
             handed = {name: value.copy() for name, value in given.items()}
             gradients = pullback(handed["dh"], handed["dCn"], handed.get("dhn"))
@@ -78,7 +85,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     except ContractError as error:
         return Outcome(outputs, error=str(error), timed_out=isinstance(error, TimeLimitError))
     except (Exception, SystemExit) as error:
-        return Outcome(outputs, error=f"{type(error).__name__}: {_first_line(error)}", stage=stage)
+        return Outcome(outputs, error=describe_error(error), stage=stage)
 
 
 def to_numpy(value: Any) -> Any:
@@ -95,9 +102,21 @@ def to_numpy(value: Any) -> Any:
     return np.asarray(value).copy() if hasattr(value, "__array__") and hasattr(value, "shape") else value
 
 
-def _first_line(error: BaseException) -> str:
-    """Return the first line of an exception's message."""
-    return (str(error).splitlines() or [""])[0]
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type, the first line of its message, and where in somebody's own code it was raised."""
+    name, lines = type(error).__name__, str(error).strip().splitlines()
+    place = _place(error)
+    return f"{name}: {lines[0]}{place}" if lines else f"{name}{place}"
+
+
+def _place(error: BaseException) -> str:
+    """Return " (file.py, line 3)", the traceback's last line that is neither ours nor a library's; or nothing."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(OURS) or not path.is_absolute() or LIBRARIES & set(path.parts):
+            continue
+        return f" ({path.name}, line {frame.lineno})"
+    return ""
 
 
 def can_run(target: Target, arrays: Arrays) -> str:

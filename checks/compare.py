@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checks import tolerance
-from checks.contract import GATES, GRADIENTS, OUTPUTS, Target
+from checks.contract import GATES, GRADIENTS, OUTPUTS, Target, with_article
 from checks.oracles import Expected
 
 Array = NDArray[Any]
@@ -144,22 +144,30 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
 
 def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> Claim | None:
     """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
+    in_words = f"{_axes(name, len(shape))} = {shape}"
     if name not in values or values[name] is None:
         what = "missing" if name not in values else "None"
-        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {shape}")
+        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {in_words}")
     came = values[name]
     if not isinstance(came, np.ndarray):
         kind = type(came)
-        return _fail(
-            name, "type", f"{name} is a {kind.__module__}.{kind.__qualname__}, expected a NumPy array of {dtype}"
-        )
+        module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+        what = with_article(f"{module}{kind.__qualname__}")
+        return _fail(name, "type", f"{name} is {what}, expected a NumPy array of {dtype}")
     if came.dtype != np.dtype(dtype):
         return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
     if came.shape != shape:
-        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {shape}")
+        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {in_words}")
     if not np.all(np.isfinite(came)):
         return _fail_non_finite(name, came)
     return None
+
+
+def _axes(name: str, count: int) -> str:
+    """Return what the axes of a tensor are, in letters: in a shrunk case the numbers do not tell them apart."""
+    if name == "h" and count == 3:
+        return "(m, s, u)"
+    return {"dX": "(m, s, e)", "dU": "(e, u)", "dV": "(u, u)", "db": "(1, u)"}.get(name[:2], "(m, u)")
 
 
 def _fail(name: str, kind: str, message: str) -> Claim:

@@ -5,8 +5,11 @@ that turns cotangents of the outputs into gradients of the inputs. Whatever form
 functions here (or an adapter) turns it into a `Target`, and the rest of the harness knows only that.
 """
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +121,14 @@ class TimeLimitError(ContractError):
     """A target gave no answer in time."""
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a target run: its warnings are its own affair, and what it prints goes to standard error."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        yield
+
+
 def _unpack(result: Any) -> Any:
     """Return `(h, Cn), pullback`, or say in what the result differs from that."""
     form = "expected ((h, Cn), pullback)"
@@ -132,12 +143,19 @@ def _unpack(result: Any) -> Any:
 
 
 def _describe(value: Any) -> str:
-    """Return the type of a value and, for a sequence or an array, its size."""
+    """Return None, or the type of a value and, for a sequence or an array, its size."""
+    if value is None:
+        return "None"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
-    return f"a {type(value).__name__}"
+    return with_article(type(value).__name__)
+
+
+def with_article(name: str) -> str:
+    """Return a name after "a" or "an"."""
+    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:
@@ -169,12 +187,13 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
     """Return what one tiny call shows to be lacking; whatever goes wrong in it is for the examples to find."""
     p, X, h0, C0 = _tiny_inputs()
     try:
-        result = function(p, X, h0, C0) if states else function(p, X)
-        (_, Cn), pullback = _unpack(result)
+        with undisturbed():
+            result = function(p, X, h0, C0) if states else function(p, X)
+            (_, Cn), pullback = _unpack(result)
+            gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         lacks = {CN, DCN} if Cn is None else set()
         if not _accepts(pullback, 2):
             lacks.add(DCN)
-        gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
     except (Exception, SystemExit):
         return set()
@@ -184,7 +203,8 @@ def returns_pullback(function: Callable[..., Any]) -> bool:
     """Return whether a function is seen to be in the vjp form, by one tiny call."""
     arguments = _tiny_inputs()
     try:
-        _unpack(function(*arguments) if _accepts(function, 4) else function(*arguments[:2]))
+        with undisturbed():
+            _unpack(function(*arguments) if _accepts(function, 4) else function(*arguments[:2]))
     except (Exception, SystemExit):
         return False
     return True
@@ -193,8 +213,9 @@ def returns_pullback(function: Callable[..., Any]) -> bool:
 def _probe_layer(call: Callable[..., Any]) -> set[str]:
     """Return which states a layer keeps nowhere, by one tiny call; what goes wrong there the examples will find."""
     try:
-        (_, Cn), pullback = call(*_tiny_inputs())
-        found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
+        with undisturbed():
+            (_, Cn), pullback = call(*_tiny_inputs())
+            found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
     except (Exception, SystemExit):
         return set()
     return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
@@ -230,9 +251,8 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         u, dtype = p["Vf"].shape[-1], X.dtype
         key = (u, str(dtype), sequences)
         if key not in layers:
-            options = {"sequences": sequences, "dtype": dtype, "rng": 0, "unit_cells": u}
-            positional = () if "unit_cells" in constructor else (u,)
-            layers[key] = layer_class(*positional, **{k: v for k, v in options.items() if k in constructor})
+            positional, options = _constructor_arguments(constructor, u, sequences, dtype)
+            layers[key] = layer_class(*positional, **options)
             _lend_epynn_needs(layers[key])
         layer = layers[key]
         last[:] = [layer]
@@ -246,7 +266,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
             states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
             gradients = {"dX": layer.backward(dh, **states)}
             layer.compute_gradients()
-            gradients |= {key: np.array(value) for key, value in layer.g.items()}
+            gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
             if STATES not in lacks:
                 bc = getattr(layer, "bc", {})
                 gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
@@ -259,6 +279,27 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
 
     lacks |= _probe_layer(call)
     return Target(name, "layer class", call, frozenset(lacks), caches=caches)
+
+
+def _constructor_arguments(
+    constructor: set[str], u: int, sequences: bool, dtype: Any
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments with which a layer is made."""
+    options = {"sequences": sequences, "dtype": dtype, "rng": 0, "unit_cells": u}
+    positional = () if "unit_cells" in constructor else (u,)
+    return positional, {name: value for name, value in options.items() if name in constructor}
+
+
+def not_constructible(layer_class: type[Any]) -> str:
+    """Return why a layer class cannot be called as `from_layer` will; empty if it can, or if nobody can tell."""
+    positional, options = _constructor_arguments(_parameters(layer_class, "__init__"), 1, True, np.dtype("float64"))
+    try:
+        inspect.signature(layer_class).bind(*positional, **options)
+    except TypeError as error:
+        return f"{layer_class.__name__}{_signature(layer_class)}, {error}"
+    except ValueError:
+        pass
+    return ""
 
 
 def _parameters(layer_class: Any, method: str) -> set[str]:
@@ -287,15 +328,22 @@ def _lend_epynn_needs(layer: Any) -> None:
 
 def _write_parameters(layer: Any, p: Mapping[str, Any]) -> None:
     """Write the parameters into the layer's own arrays; `initialize_parameters` makes those that are not there."""
-
-    def has_room() -> bool:
-        return all(np.shape(layer.p.get(name)) == value.shape for name, value in p.items())
-
-    if not has_room():
+    own: Any = getattr(layer, "p", None) or {}
+    if not all(np.shape(own.get(name)) == value.shape for name, value in p.items()):
         layer.initialize_parameters()
+        own = _dict_of(layer, "p", "initialize_parameters")
     for name, value in p.items():
-        own = layer.p.get(name)
-        if isinstance(own, np.ndarray) and own.shape == value.shape and own.dtype == value.dtype:
-            own[...] = value
+        there = own.get(name)
+        if isinstance(there, np.ndarray) and there.shape == value.shape and there.dtype == value.dtype:
+            there[...] = value
         else:
-            layer.p[name] = value.copy()
+            own[name] = value.copy()
+
+
+def _dict_of(layer: Any, name: str, after: str) -> Any:
+    """Return one of a layer's dicts, or say that it has none."""
+    found = getattr(layer, name, None)
+    if not isinstance(found, Mapping):
+        held = {"p": "the parameters Uf Vf bf ... bo", "g": "their gradients dUf dVf dbf ... dbo"}[name]
+        raise ContractError(f"layer.{name} is {_describe(found)} after {after}(), expected a dict of {held}")
+    return found

@@ -6,7 +6,8 @@ comes back. The gates are f (forget), i (input), g (candidate, elsewhere c or j)
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -172,8 +173,8 @@ class Layout:
     @property
     def twins(self) -> dict[str, str]:
         """The gradients of the second bias, and the gradient of the contract that each must equal."""
-        second = (b.name for b in self.blocks for kind in b.kinds if kind == SECOND)
-        return {_twin(gate, name): f"db{gate}" for name in second for gate in GATES}
+        second = (block for block in self.blocks if SECOND in block.kinds)
+        return {_twin(gate, block.name): f"db{gate}" for block in second for gate in block.gates}
 
     def shapes(self, e: int, u: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each array."""
@@ -415,8 +416,8 @@ def gradients_from_framework(
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
     found = {f"d{name}": values[name] for name in PARAMETERS}
-    second = [block.name for block in layout.blocks if SECOND in block.kinds]
-    return found | {_twin(gate, name): values[SECOND + gate] for name in second for gate in GATES}
+    second = [block for block in layout.blocks if SECOND in block.kinds]
+    return found | {_twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
 
 
 def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dict[str, Array]:
@@ -534,29 +535,38 @@ def common_prefix(names: Iterable[str], layout: Layout) -> str | None:
 def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: str = "ifgo") -> Layout | None:
     """Return a layout for arrays of unknown names, by their shapes; None where these do not tell.
 
-    Either all gates are in each array, in the order `gates`; or each gate has its own, told by the letter in which the
-    names differ (f; i; g, c or j; o). `e`, `u`, 4 e and 4 u should all differ.
+    Either all gates are in each array, in the order `gates`; or each gate has its own, told by the letter at which the
+    names differ (f; i; g, c or j; o). U and V may be one matrix, then taken for [U; V]. `e`, `u`, e + u, 4 e and 4 u
+    should all differ.
     """
-    stacked: dict[tuple[int, ...], tuple[str, str]]
-    stacked = {(4 * u, e): ("U", ROWS), (e, 4 * u): ("U", COLUMNS), (4 * u, u): ("V", ROWS), (u, 4 * u): ("V", COLUMNS)}
-    stacked |= {(4 * u,): ("b", VECTOR), (1, 4 * u): ("b", COLUMNS)}
-    single: dict[tuple[int, ...], tuple[str, str]]
-    single = {(u, e): ("U", ROWS), (e, u): ("U", COLUMNS), (u,): ("b", VECTOR), (1, u): ("b", COLUMNS)}
+
+    def forms(wide: int) -> dict[tuple[int, ...], tuple[tuple[str, ...], str]]:
+        found: dict[tuple[int, ...], tuple[tuple[str, ...], str]] = {}
+        for kinds, rows in ((("U",), e), (("V",), u), (("U", "V"), e + u)):
+            found |= {(wide, rows): (kinds, ROWS), (rows, wide): (kinds, COLUMNS)}
+        return found | {(wide,): (("b",), VECTOR), (1, wide): (("b",), COLUMNS)}
+
+    stacked, single = forms(4 * u), forms(u)
     blocks: list[Block] = []
     groups: dict[tuple[int, ...], list[str]] = {}
     for name, shape in shapes.items():
         groups.setdefault(shape, []).append(name)
     # A square V alone does not tell which way it lies: the way U does.
-    single[u, u] = ("V", ROWS if (u, e) in groups else COLUMNS)
+    single[u, u] = (("V",), ROWS if (u, e) in groups else COLUMNS)
     for shape, names in groups.items():
         if shape in stacked:
-            kind, form = stacked[shape]
-            if len(names) > (2 if kind == "b" else 1):
+            kinds, form = stacked[shape]
+            if len(names) > (2 if kinds == ("b",) else 1):
                 return None
-            blocks += [Block(name, (kind if k == 0 else SECOND,), gates, form) for k, name in enumerate(names)]
-        elif shape in single and (told := _gates_by_letter(names)) is not None:
-            kind, form = single[shape]
-            blocks += [Block(name, (kind,), gate, form) for name, gate in told.items()]
+            blocks += [Block(name, kinds if k == 0 else (SECOND,), gates, form) for k, name in enumerate(names)]
+        elif shape in single:
+            kinds, form = single[shape]
+            told = _gates_by_letter(names, 2 if kinds == ("b",) else 1)
+            blocks += [
+                Block(name, kinds if k == 0 else (SECOND,), g, form)
+                for k, one in enumerate(told)
+                for name, g in one.items()
+            ]
         else:
             return None
     held = sorted(kind + gate for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates)
@@ -565,13 +575,19 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
     return Layout("its own", "told by shapes", tuple(blocks), "", DOCUMENTED)
 
 
-def _gates_by_letter(names: list[str]) -> dict[str, str] | None:
-    """Return the gate of each of four names that differ in one letter."""
-    if len(names) != len(GATES) or len({len(name) for name in names}) != 1:
-        return None
-    places = [k for k, letters in enumerate(zip(*names, strict=True)) if len(set(letters)) > 1]
-    if len(places) != 1:
-        return None
+def _gates_by_letter(names: Sequence[str], most: int = 1) -> list[dict[str, str]]:
+    """Return the gate of each name, in sets of four that differ from one letter on; nothing if they are not such."""
+    count = len(GATES)
+    if most > 1 and len(names) == 2 * count:
+        for four in itertools.combinations(names[1:], count - 1):
+            halves = ([names[0], *four], [name for name in names[1:] if name not in four])
+            told = [found for half in halves for found in _gates_by_letter(half)]
+            if len(told) == 2:
+                return told
+    if len(names) != count:
+        return []
+    # Where the four first differ there is the letter, be it W_f or forget_gate.
+    start = next((k for k, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
     letter = {"f": "f", "i": "i", "g": "g", "c": "g", "j": "g", "o": "o"}
-    found = {name: letter.get(name[places[0]].lower(), "") for name in names}
-    return found if sorted(found.values()) == sorted(GATES) else None
+    found = {name: letter.get(name[start : start + 1].lower(), "") for name in names}
+    return [found] if sorted(found.values()) == sorted(GATES) else []

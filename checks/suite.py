@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from checks import strategies
 from checks.calling import with_time_limit
-from checks.cases import REGIMES, Case
+from checks.cases import DTYPES, REGIMES, Case
 from checks.compare import Claim, Verdict
 from checks.contract import Target
 from checks.report.text import render_failure
@@ -91,11 +91,25 @@ class LayerSuite:
                 near = difflib.get_close_matches(name, TESTS, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(TESTS)}"
                 raise TypeError(f"{cls.__name__}.xfail has {name!r}; {hint}")
+        _check_options(cls)
         judge = functools.cache(lambda: Judge(cls))
         for name in TESTS:
             test = _make_test(cls, name, judge)
             if test.__name__ not in vars(cls):
                 setattr(cls, test.__name__, test)
+
+
+def _check_options(cls: type[LayerSuite]) -> None:
+    """Raise if an attribute of a class is not what it should be: where it is defined, and not in each of its tests."""
+    for option, known in (("dtypes", DTYPES), ("regimes", (*REGIMES, "init"))):
+        given = getattr(cls, option)
+        if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
+            raise TypeError(f"{cls.__name__}.{option} is {given!r}, expected a tuple of some of {', '.join(known)}")
+    dims, examples = cls.max_dims, cls.examples
+    if len(dims) != 4 or any(not isinstance(size, int) or size < 1 for size in dims):
+        raise TypeError(f"{cls.__name__}.max_dims is {dims!r}, expected four sizes m, s, e, u, each at least 1")
+    if examples is not None and (not isinstance(examples, int) or examples < 1):
+        raise TypeError(f"{cls.__name__}.examples is {examples!r}, expected a number of at least 1")
 
 
 class Judge:

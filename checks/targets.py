@@ -4,6 +4,8 @@ What a name stands for is found out: the adapter of each framework that the user
 no framework is imported for it.
 """
 
+import ast
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -16,8 +18,17 @@ from types import ModuleType
 from typing import Any
 
 from checks.adapters.common import AdapterError
-from checks.calling import with_time_limit
-from checks.contract import STATES, Target, from_function, from_layer, returns_pullback
+from checks.calling import describe_error, with_time_limit
+from checks.contract import (
+    STATES,
+    Target,
+    from_function,
+    from_layer,
+    not_constructible,
+    returns_pullback,
+    undisturbed,
+    with_article,
+)
 
 FRAMEWORKS = {
     "torch": "torch.nn.LSTM",
@@ -32,6 +43,9 @@ FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.on
 # Whose objects and functions are recognized; Keras first, whose layers may be modules of PyTorch, too.
 _OBJECTS = ("keras", "flax", "equinox", "torch")
 _FUNCTIONS = ("jax", "torch")
+
+# A user's file may have one of these names, too; its module has another then.
+OUR_NEEDS = {"checks", "lstm_ref", "lstm_fast", "numpy", "scipy", "hypothesis", "pytest", "rich"}
 EXEC, FAULT, TIMEOUT_VARIABLE = "exec:", "fault:", "LSTM_CHECKS_TIMEOUT"
 
 
@@ -110,12 +124,47 @@ def _load_named(spec: str) -> Target:
         if not Path(spec).is_file():
             raise TargetError(f"there is no file {spec}")
         return _adapter("onnx", "file_target")(spec)
-    place, colon, name = spec.rpartition(":")
-    if not colon or not place or not name:
-        near = difflib.get_close_matches(spec, FRAMEWORKS, n=1)
-        raise TargetError(f"target {spec!r} names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    place, _, name = spec.rpartition(":")
+    if not place or not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
+    module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
     return to_target(_find(module, place, name), spec)
+
+
+def _what_is_amiss(spec: str) -> str:
+    """Return why a spec without a place or without a name cannot be followed, and what was perhaps meant."""
+    path, near = Path(spec.rstrip(":")), difflib.get_close_matches(spec, FRAMEWORKS, n=1)
+    if path.suffix == ".py" and path.is_file():
+        return f"is a file; which of its objects? {_offers(path, f'{path}:')}"
+    if path.suffix == ".ipynb":
+        return "is a notebook; write its code to a file (jupyter nbconvert --to script) and name path/file.py:LSTM"
+    if spec and path.is_dir():
+        return "is a folder; name a file in it, path/file.py:LSTM, or a module, pkg.mod:LSTM"
+    place, _, name = spec.rpartition(".")
+    for module, what in ((spec, "LSTM"), (place, name)):
+        if all(part.isidentifier() for part in module.split(".")) and _is_module(module):
+            return f"names no object of a module; did you mean '{module}:{what}'?"
+    return f"names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _is_module(name: str) -> bool:
+    """Return whether there is such a module; its packages are imported for that."""
+    try:
+        with undisturbed():
+            return importlib.util.find_spec(name) is not None
+    except (Exception, SystemExit):
+        return False
+
+
+def _offers(path: Path, prefix: str) -> str:
+    """Return what a file defines, each after a prefix; the classes first."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return f"say {prefix}LSTM, for example"
+    kinds: tuple[Any, ...] = (ast.ClassDef, ast.FunctionDef)
+    names = [node.name for kind in kinds for node in body if isinstance(node, kind) and node.name[0] != "_"]
+    return f"it has {', '.join(prefix + name for name in names[:6])}" if names else "it defines no class or function"
 
 
 def _load_framework(name: str) -> Target:
@@ -158,21 +207,33 @@ def _import_file(place: str) -> ModuleType:
     if not path.is_file():
         near = _near_file(path)
         raise TargetError(f"there is no file {place}" + (f"; did you mean {near}?" if near else ""))
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = _module_name(path)
+    module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
         raise TargetError(f"{place} cannot be imported: it is no Python file")
     module = importlib.util.module_from_spec(module_spec)
     # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
     sys.path.insert(0, str(path.parent.resolve()))
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     try:
-        module_spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):
+            module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(path.stem, None)
-        raise TargetError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
+        sys.modules.pop(name, None)
+        raise TargetError(f"{place} cannot be imported: {describe_error(error)}") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
     return module
+
+
+def _module_name(path: Path) -> str:
+    """Return the name for a file's module: the file's, unless a module that is needed here has that name."""
+    name = path.stem
+    taken = name in sys.stdlib_module_names or name in OUR_NEEDS
+    if not taken and name in sys.modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        taken = file is None or Path(file).resolve() != path.resolve()
+    return f"{name}_py" if taken else name
 
 
 def _near_file(path: Path) -> str:
@@ -183,23 +244,38 @@ def _near_file(path: Path) -> str:
     return str(folder / near[0]) if near else ""
 
 
-def _import_module(place: str) -> ModuleType:
+def _import_module(place: str, name: str) -> ModuleType:
     """Return an importable module, the current folder's included."""
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise TargetError(f"there is no module {place!r}{_hint(place, place, name)}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return importlib.import_module(place)
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(place)
     except ModuleNotFoundError as error:
         missing = error.name or place
         if missing != place and not place.startswith(missing + "."):
             raise TargetError(
                 f"module {place!r} cannot be imported: it needs {missing!r}, which is not here"
             ) from error
-        near = difflib.get_close_matches(missing, _top_level_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; is it installed, or in the current folder?"
-        raise TargetError(f"there is no module {missing!r}{hint}") from error
+        raise TargetError(f"there is no module {missing!r}{_hint(place, missing, name)}") from error
     except (Exception, SystemExit) as error:
-        raise TargetError(f"module {place!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise TargetError(f"module {place!r} cannot be imported: {describe_error(error)}") from error
+
+
+def _hint(place: str, missing: str, name: str) -> str:
+    """Return what was perhaps meant by a module that is not there."""
+    path = Path(place.rstrip(":"))
+    if path.suffix == ".ipynb":
+        return "; a notebook's code must be in a file first (jupyter nbconvert --to script): path/file.py:LSTM"
+    for file in (path, path.with_name(f"{path.name}.py")) if path.name else ():
+        if file.is_file():
+            return f"; did you mean the file, {file}:{name}?" if file.suffix == ".py" else f"; {file} is no Python file"
+    if path.is_dir():
+        return f"; {place} is a folder: name a file in it, {path / 'file.py'}:LSTM"
+    near = difflib.get_close_matches(missing, _top_level_names(), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; is it installed, or in the current folder?"
 
 
 def _top_level_names() -> list[str]:
@@ -214,7 +290,10 @@ def _find(module: ModuleType, place: str, name: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             near = difflib.get_close_matches(part, dir(found), n=1)
-            raise TargetError(f"{place} has no {part!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if not hint and found is module and module.__file__ is not None:
+                hint = f"; {_offers(Path(module.__file__), '')}"
+            raise TargetError(f"{place} has no {part!r}{hint}")
         found = getattr(found, part)
     return found
 
@@ -225,8 +304,10 @@ def to_target(found: Any, spec: str) -> Target:
         return found
     if inspect.isclass(found):
         return _of_a_framework(_OBJECTS, "recognize", found, spec) or _from_class(found, spec)
+    if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
+        raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
     if not callable(found):
-        raise TargetError(f"{spec} is a {type(found).__name__}, expected {EXPECTED}")
+        raise TargetError(f"{spec} is {with_article(type(found).__name__)}, expected {EXPECTED}")
     if not inspect.isroutine(found) and (made := _of_a_framework(_OBJECTS, "recognize", found, spec)) is not None:
         return made
     if hasattr(found, "forward") and hasattr(found, "backward"):
@@ -242,6 +323,12 @@ def _from_class(found: type[Any], spec: str) -> Target:
         raise TargetError(
             f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
             "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0); or a framework's module or cell"
+        )
+    reason = not_constructible(found)
+    if reason:
+        raise TargetError(
+            f"{spec} cannot be made with the number of units alone: {reason}; name a class derived from it whose "
+            "__init__(self, unit_cells) gives it the rest"
         )
     return from_layer(found, spec)
 

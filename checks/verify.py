@@ -27,7 +27,19 @@ from checks.calling import (
 )
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
 from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
-from checks.contract import CN, DCN, GRADIENTS, INPUTS, LAST, OUTPUTS, PARAMETERS, STATES, Target, TimeLimitError
+from checks.contract import (
+    CN,
+    DCN,
+    GRADIENTS,
+    INPUTS,
+    LAST,
+    OUTPUTS,
+    PARAMETERS,
+    STATES,
+    Target,
+    TimeLimitError,
+    undisturbed,
+)
 from checks.diagnose import Diagnosis, describe_sizes, diagnose
 from checks.properties import claims as properties_of
 from checks.properties.noise import BrokenAnswerError, OwnExpected, checked, own_expected
@@ -337,7 +349,7 @@ def _check_grads(
 
     def forward(inputs: Mapping[str, Any]) -> Any:
         p = {name: inputs[name] for name in PARAMETERS}
-        with np.errstate(all="ignore"):
+        with undisturbed():
             (h, Cn), _ = target.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences or LAST in target.lacks)
         return to_numpy(h), (np.zeros_like(case.arrays.dCn) if Cn is None else to_numpy(Cn))
 

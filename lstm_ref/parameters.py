@@ -137,6 +137,8 @@ def lstm_update_parameters(layer: Any) -> None:
         When there are no gradients, or no learning rate.
     IndexError
         When there is no rate for the epoch.
+    TypeError
+        "layer.lrate is 0.1, expected rates by epoch, such as [0.1]".
     ValueError
         When a gradient has another shape than its parameter.
     """
@@ -148,6 +150,8 @@ def lstm_update_parameters(layer: Any) -> None:
         rate = float(layer.lrate[layer.e])
     except (IndexError, KeyError) as error:
         raise IndexError(f"layer.lrate {layer.lrate!r} has no rate for the epoch layer.e = {layer.e}") from error
+    except TypeError as error:
+        raise TypeError(f"layer.lrate is {layer.lrate!r}, expected rates by epoch, such as [0.1]") from error
     for name, gradient in layer.g.items():
         shape = np.shape(layer.p.get(name[1:]))
         if np.shape(gradient) != shape:

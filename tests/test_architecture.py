@@ -2,7 +2,10 @@
 
 import ast
 import importlib
+import re
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -124,8 +127,13 @@ ORDER = [
 
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, wherever in it."""
+    return imported(ast.walk(ast.parse(path.read_text())))
+
+
+def imported(nodes: Iterable[ast.AST]) -> set[str]:
+    """The modules that the statements among these import."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -151,6 +159,21 @@ def test_the_two_layers_are_strangers(module):
 def test_each_third_party_has_one_door(module):
     for third_party in packages(FILES[module]) - {*sys.stdlib_module_names, "numpy", "lstm_ref", "lstm_fast", "checks"}:
         assert module in DOORS.get(third_party, set()), f"{module} imports {third_party}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_what_pytest_collects_needs_no_extra(module):
+    # Docstring examples are looked for in every module that is not ignored: one that needs an extra would be an error.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    options = project["tool"]["pytest"]["ini_options"]["addopts"]
+    path = FILES[module].relative_to(ROOT)
+    if any(
+        path.is_relative_to(option.removeprefix("--ignore=")) for option in options if option.startswith("--ignore=")
+    ):
+        return
+    needed = {re.match(r"[\w-]+", line)[0] for line in project["project"]["dependencies"]}
+    found = {name.partition(".")[0] for name in imported(ast.parse(FILES[module].read_text()).body)}
+    assert found <= {*sys.stdlib_module_names, *needed, "lstm_ref", "lstm_fast", "checks"}
 
 
 @pytest.mark.parametrize("module", [name for name in FILES if name.startswith("checks.")])

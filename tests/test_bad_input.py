@@ -306,6 +306,11 @@ def test_an_epoch_beyond_the_schedule_is_named(package):
     with pytest.raises(IndexError, match=r"lrate.*1"):
         layer.update_parameters()
     assert_same(before, snapshot(layer))
+    layer.lrate = 0.1
+    before = snapshot(layer)
+    with pytest.raises(TypeError, match=r"layer.lrate is 0.1.*such as|layer.lrate is 0.1.*e.g."):
+        layer.update_parameters()
+    assert_same(before, snapshot(layer))
 
 
 # Odd, and welcome

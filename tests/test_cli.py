@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from checks.cli import main
 from checks.targets import TargetError, load_target
 
 RIGHT = "from lstm_ref import LSTM\n"
@@ -79,8 +80,8 @@ def test_a_wrong_layer_fails_names_the_tensor_and_its_rerun_fails_too(folder):
         ("broken.py:LSTM", "broken.py cannot be imported: OSError: no such disk"),
         ("broken:LSTM", "module 'broken' cannot be imported: OSError: no such disk"),
         ("things.py:Other", "is a class without compute_shapes"),
-        ("things.py:layer", "is a LSTM, expected a layer class or a function"),
-        ("things.py:number", "is a int, expected a layer class or a function"),
+        ("things.py:layer", "is an instance of LSTM, expected the class itself"),
+        ("things.py:number", "is an int, expected a layer class or a function"),
         (
             "nothing",
             "names nothing, expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or torch, flax",
@@ -93,6 +94,95 @@ def test_a_target_that_cannot_be_had_is_exit_2_with_the_reason(folder, target, w
     assert words in found.stderr
     assert "Traceback" not in found.stderr
     assert found.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("mine.py", "'mine.py' is a file; which of its objects? it defines no class or function"),
+        ("things.py:", "'things.py:' is a file; which of its objects? it has things.py:Other"),
+        ("things.py:Lstn", "things.py has no 'Lstn'; it has Other"),
+        ("things.py::Other", "there is no module 'things.py:'; did you mean the file, things.py:Other?"),
+        ("./mine:LSTM", "there is no module './mine'; did you mean the file, mine.py:LSTM?"),
+        ("notes.ipynb:LSTM", "a notebook's code must be in a file first"),
+        ("notes.ipynb", "is a notebook; write its code to a file"),
+        ("sub", "is a folder; name a file in it"),
+        ("sub/:LSTM", "sub/ is a folder: name a file in it, sub/file.py:LSTM"),
+        ("notes.txt:LSTM", "notes.txt is no Python file"),
+        ("lstm_fast", "names no object of a module; did you mean 'lstm_fast:LSTM'?"),
+        ("lstm_fast.LSTM", "names no object of a module; did you mean 'lstm_fast:LSTM'?"),
+        (r"C:\lib\mine.py", "names nothing, expected pkg.mod:LSTM"),
+        (r"C:\lib\mien.py:LSTM", "there is no file"),
+        ("late.py:LSTM", "late.py cannot be imported: NameError: name 'nmupy' is not defined (late.py, line 3)"),
+        (
+            "more.py:LSTM",
+            "cannot be made with the number of units alone: LSTM(units, width), missing a required argument",
+        ),
+    ],
+)
+def test_what_was_perhaps_meant_is_said(folder, monkeypatch, target, words):
+    monkeypatch.chdir(folder)
+    (folder / "sub").mkdir()
+    (folder / "notes.ipynb").write_text("{}")
+    (folder / "notes.txt").write_text("")
+    (folder / "late.py").write_text("import numpy\n\nnmupy.zeros(3)\n")
+    (folder / "more.py").write_text(
+        "import lstm_ref\n\nclass LSTM(lstm_ref.LSTM):\n    def __init__(self, units, width): pass\n"
+    )
+    with pytest.raises(TargetError) as found:
+        load_target(target)
+    assert words in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["checks", "numpy", "json", "lstm_ref", "conftest"])
+def test_a_file_may_have_the_name_of_a_module_that_is_needed(folder, name):
+    (folder / "sub").mkdir()
+    (folder / "sub" / f"{name}.py").write_text((folder / "wrong.py").read_text())
+    found = run("verify", f"sub/{name}.py:LSTM", "--examples", "3", cwd=folder)
+    assert (found.returncode, found.stderr) == (1, "")
+    assert "dVi" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("verfy",), "there is no command 'verfy', expected one of verify, certify"),
+        (("verfy",), "did you mean 'verify'?"),
+        (("mine.py:LSTM",), "did you mean 'lstm-checks verify mine.py:LSTM'?"),
+        (("verify", "--exampels", "3"), "there is no option '--exampels'; did you mean '--examples'?"),
+        (("verify", "--zzz"), "there is no option '--zzz'; see lstm-checks verify --help"),
+        (("--zzz",), "there is no option '--zzz'; see lstm-checks --help"),
+        (("verify", "a:b", "c:d"), "verify has no use for 'c:d'; lstm-checks verify --help says what it takes"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_explained_in_one_line(arguments, words, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert words in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("command", ["verify --examples 1", "faults", "convert --layouts", "--version", ""])
+def test_a_reader_who_has_seen_enough_is_left_in_peace(command):
+    # The other end of the pipe is closed before anything is written.
+    with subprocess.Popen(
+        [sys.executable, "-m", "checks", *command.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("closed", "target", "code"),
+    [("2>&-", "mine.py:LSTM", 0), (">&-", "mine.py:LSTM", 2), (">&- 2>&-", "mine.py:LSTM", 2), ("2>&-", "nothing", 2)],
+)
+def test_closed_streams_never_blame_the_target(folder, closed, target, code):
+    command = f'"{sys.executable}" -m checks verify {target} --examples 1 {closed}'
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder, timeout=60, check=False)
+    assert found.returncode == code
+    assert "Traceback" not in found.stderr
 
 
 @pytest.mark.parametrize(
@@ -137,6 +227,14 @@ def test_json_on_standard_output_is_nothing_but_json():
     assert report["exit_code"] == found.returncode == 0
     assert len(report["examples"]) == 3
     assert "PASS" in found.stderr
+
+
+def test_what_a_target_prints_stays_out_of_the_report(folder):
+    (folder / "chatty.py").write_text("print('loading')\n" + WRONG + "        print('there')\n")
+    found = run("verify", "chatty.py:LSTM", "--examples", "3", "--json", "-", cwd=folder)
+    assert json.loads(found.stdout)["exit_code"] == found.returncode == 1
+    assert "loading" in found.stderr
+    assert "there" in found.stderr
 
 
 def test_the_same_seed_gives_the_same_examples_and_another_others():

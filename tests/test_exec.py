@@ -192,7 +192,7 @@ def test_what_is_no_answer_fails_that_case_and_the_next_is_asked_again(how, word
     ("how", "name", "words"),
     [
         ("nan", "h", "h[0, 0, 0] = nan, but should be finite"),
-        ("short", "dUf", "dUf has shape (7,), expected (2, 3)"),
+        ("short", "dUf", "dUf has shape (7,), expected (e, u) = (2, 3)"),
         ("reversed", "dVo", "dVo["),
     ],
 )

@@ -607,12 +607,13 @@ def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_
 
 @pytest.fixture
 def path_with_lstm_checks(folder):
-    """The folder of a command `lstm-checks`, put first in PATH, as an installation would have it."""
+    """The folder of the commands `lstm-checks` and `python3`, put first in PATH, as an installation would have it."""
     (folder / "bin").mkdir()
-    command = folder / "bin" / "lstm-checks"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m checks "$@"\n')
-    command.chmod(0o755)
-    (folder / "bin" / "python3").symlink_to(sys.executable)
+    # Scripts: through a symbolic link Python would not find the virtual environment that it belongs to.
+    for name, module in (("lstm-checks", " -P -m checks"), ("python3", "")):
+        command = folder / "bin" / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}"{module} "$@"\n')
+        command.chmod(0o755)
     return f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
 

@@ -114,7 +114,32 @@ def test_unknown_names_are_told_by_shapes():
     assert {block.name: block.kinds[0] + block.gates for block in layout.blocks}["R_c"] == "Vg"
     assert {block.form for block in layout.blocks if block.name[0] in "WR"} == {"gates along rows"}
     assert from_shapes({"a": (4 * u, e), "b": (4 * u, u)}, e, u) is None
+    joined = from_shapes({"w": (4 * u, e + u), "b": (4 * u,)}, e, u)
+    assert [(block.name, block.kinds) for block in joined.blocks] == [("w", ("U", "V")), ("b", ("b",))]
     assert from_shapes({"a": (4 * u, e), "b": (4 * u, u), "c": (3, 3)}, e, u) is None
+
+
+def test_gates_are_told_by_the_letter_at_which_names_differ_and_two_biases_apart():
+    e, u = 5, 7
+    words = {"f": "forget_gate", "i": "input_gate", "g": "candidate", "o": "output_gate"}
+    layout = from_shapes(
+        {f"{w}.{k}": s for w in words.values() for k, s in (("weight", (u, e + u)), ("bias", (u,)))}, e, u
+    )
+    assert {block.name.partition(".")[0]: block.gates for block in layout.blocks} == {w: g for g, w in words.items()}
+    shapes = {f"{k}_{g}.weight": (u, n) for g in "ifgo" for k, n in (("x", e), ("h", u))}
+    layout = from_shapes(shapes | {f"{k}_{g}.bias": (u,) for g in "ifgo" for k in "xh"}, e, u)
+    assert {block.name: block.kinds for block in layout.blocks if block.is_bias and block.gates == "f"} == {
+        "x_f.bias": ("b",),
+        "h_f.bias": ("b2",),
+    }
+    assert layout.twins == {f"db{g} of h_{g}.bias": f"db{g}" for g in "ifgo"}
+    p = Case(1, 1, e, u).arrays.p
+    gradients = gradients_from_framework(to_framework(p, layout), layout)
+    assert set(gradients) == {f"d{name}" for name in p} | set(layout.twins)
+    assert all(
+        np.array_equal(value, p[name]) for name, value in from_framework(to_framework(p, layout), layout).items()
+    )
+    assert from_shapes({f"{k}_{g}": (u, e) for g in "xyzt" for k in "ab"}, e, u) is None
 
 
 @pytest.mark.parametrize(

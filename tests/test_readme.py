@@ -4,16 +4,24 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import lstm_fast
 from checks.cases import Case
+from checks.contract import from_layer
+from checks.faults.catalogue import find
+from checks.faults.model import fault_target
 from checks.layouts import to_framework
+from checks.report.text import render_failure
+from checks.verify import explain, verify, verify_case
 from checks.weights import write_arrays
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+SAMPLES = re.findall(r"```\n(.*?)\n```", README.read_text(), re.S)
 COMMANDS = sorted(set(re.findall(r"`(lstm-checks [^`]*)`", README.read_text())))
 
 
@@ -42,3 +50,66 @@ def test_a_command_runs(command, tmp_path):
     found = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     # The function of the README's table is empty here, and so fails; everything else passes.
     assert found.returncode == (1 if "my_lstm" in command else 0), found.stdout + found.stderr
+    if command == "lstm-checks verify":
+        shown = sample("lstm_fast:LSTM").splitlines()
+        said = found.stdout.splitlines()
+        assert [timeless(shown[0]), *shown[2:]] == [timeless(said[0]), *said[-2:]]
+
+
+def sample(start):
+    """The one of the README's samples of output that starts like this."""
+    (text,) = (text for text in SAMPLES if text.startswith(start))
+    return text
+
+
+def timeless(line):
+    return re.sub(r"[0-9.]+ s$", "... s", line)
+
+
+def layer_with(name, factor):
+    """A layer one of whose gradients is multiplied."""
+
+    class Layer(lstm_fast.LSTM):
+        def compute_gradients(self):
+            super().compute_gradients()
+            self.g[name] *= factor
+
+    return from_layer(Layer)
+
+
+@pytest.mark.parametrize(
+    ("start", "target"),
+    [("dC0[0, 0] = ", fault_target(find("carry-dropped"))), ("dUi[0, 0] = ", layer_with("dUi", 1 + 1e-12))],
+)
+def test_a_sample_of_a_failure_is_what_is_said(start, target):
+    shown = sample(start)
+    report = verify(replace(target, name="mylib.py:LSTM"), examples=40)
+    assert report.failure.case.descriptor == re.search(r"case +(\S+)", shown)[1]
+    assert rounded(render_failure("mylib.py:LSTM", report.failure)) == rounded(shown)
+
+
+def test_the_sample_of_the_suite_is_what_it_says():
+    shown = re.findall(r"^E   (.*)", (README.parent / "docs" / "suite.md").read_text(), re.M)
+    shown = shown[next(k for k, line in enumerate(shown) if line.endswith("[mylib.py:Wrong against lstm_ref]")) :]
+    target = layer_with("dVi", 1.001)
+    report = explain(target, verify_case(target, Case.parse("m1s1e1u1-float64-seed0")))
+    assert rounded(render_failure("mylib.py:Wrong", report)) == rounded("\n".join(shown))
+
+
+def rounded(text):
+    """The text with what depends on the last bits left open."""
+    return re.sub(r"at most [0-9.e-]+ % of", "at most ... % of", re.sub(r"± [0-9.e-]+", "± ...", text))
+
+
+def test_the_figures_of_the_kill_matrix_are_those_of_its_document():
+    rows = re.findall(
+        r"^\| ([^|`]+?) \| \d+ \| \d+ \| \d+ \| (\d+) \|",
+        (README.parent / "docs" / "kill-matrix.md").read_text(),
+        re.M,
+    )
+    alive = dict(rows)
+    torch, jax = alive["torch.gradcheck's"], alive["jax.check_grads's"]
+    said = " ".join(README.read_text().split())
+    assert f"`scipy.optimize.check_grad` at 1e-5 leaves {alive['check_grad, 1e-5']} alive" in said
+    assert f"torch's gradcheck {torch}, of JAX's check_grads {jax}," in said
+    assert f"`np.allclose` against the reference {alive['np.allclose']}, and `verify` the {alive['verify']} " in said

@@ -1,6 +1,7 @@
 """The harness finds what is planted and says which tensor; form never fools it; on what is right it is silent."""
 
 import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -204,12 +205,12 @@ def leaves(g):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (missing, "dUf is missing, expected an array of shape (4, 5)"),
+        (missing, "dUf is missing, expected an array of shape (e, u) = (4, 5)"),
         (extra, "dWf is not a gradient of the contract"),
-        (row_for_matrix, "dbf has shape (5,), expected (1, 5)"),
+        (row_for_matrix, "dbf has shape (5,), expected (1, u) = (1, 5)"),
         (wide, "dVo has dtype"),
         (single, "dVo has dtype float32, expected float64"),
-        (of_lists, "dX is a builtins.list, expected a NumPy array of float64"),
+        (of_lists, "dX is a list, expected a NumPy array of float64"),
         (not_a_number, "dX[1, 2, 0] = nan, but should be finite; first non-finite value at step 3 of 3"),
         (lambda g: [1, 2], "the pullback returned a list, expected gradients by name"),
         (raises, "pullback raised RuntimeError: no memory left"),
@@ -227,6 +228,50 @@ def test_wrong_form_is_failed_with_a_plain_sentence(change, words):
 def test_a_call_of_another_form_is_failed(result):
     report = verify_case(from_function(lambda p, X, h0, C0: result), CASE)
     assert report.verdict is Verdict.FAIL
+
+
+def layer_with(**methods):
+    return type("Layer", (lstm_ref.LSTM,), methods)
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (
+            layer_with(initialize_parameters=lambda self: setattr(self, "p", None)),
+            "layer.p is None after initialize_parameters(), expected a dict of the parameters Uf Vf bf ... bo",
+        ),
+        (
+            layer_with(compute_gradients=lambda self: setattr(self, "g", [])),
+            "layer.g is a list of 0 after compute_gradients(), expected a dict of their gradients dUf dVf dbf ... dbo",
+        ),
+        (
+            layer_with(forward=lambda self, X, h0, C0: (lstm_ref.LSTM.forward(self, X, h0, C0), 1)),
+            "h is a tuple, expected a NumPy array",
+        ),
+        (layer_with(forward=lambda self, X, h0, C0: {}["h"]), "forward raised KeyError: 'h' (test_verify.py, line "),
+        (
+            layer_with(forward=lambda self, X, h0, C0: np.linalg.inv(X[0])),
+            "LinAlgError: Last 2 dimensions of the array",
+        ),
+    ],
+)
+def test_what_a_layer_does_amiss_is_told_with_the_line_where_it_does(layer, words, recwarn, capsys):
+    text = render_failure("it", verify_case(from_layer(layer), CASE))
+    assert words in text.splitlines()[0]
+    assert ("test_verify.py, line " in text) == ("raised" in text)
+    assert len(recwarn) == 0
+
+
+def test_a_target_may_print_and_warn(capsys, recwarn):
+    def noisy(p, X, h0, C0):
+        print("here")
+        warnings.warn("there", stacklevel=1)
+        return right(p, X, h0, C0)
+
+    assert verify_case(from_function(noisy), CASE).verdict is Verdict.PASS
+    assert len(recwarn) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_a_target_that_writes_to_its_input_is_failed():

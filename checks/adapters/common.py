@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from checks.calling import describe_error
 from checks.contract import CN, DCN, DHN, GATES, LAST, PARAMETERS, STATES, Target, input_shapes
 from checks.layouts import Layout, from_shapes, gradients_from_framework, recognize, to_framework
 from lstm_ref import lstm_forward
@@ -27,6 +28,10 @@ Evaluate = Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], Callable[..., Ma
 
 class AdapterError(Exception):
     """A framework's object cannot be judged; the message says why and what to do."""
+
+
+class FormError(ValueError):
+    """What a call gave is not what an LSTM gives; the message says in what it differs."""
 
 
 def of_fixed_sizes(found: Any, name: str, arguments: str) -> AdapterError:
@@ -133,14 +138,15 @@ def target_of(
         When no form works, with the reason why the first does not.
     """
     layout, prefix = weights
-    reasons = []
+    reasons: dict[bool, str] = {}
     for form in forms:
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(_run(form))
         try:
             layout, told, lacks = _try(form, layout, prefix, library, evaluate)
         except (Exception, SystemExit) as error:
-            reasons.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
+            ours = isinstance(error, FormError)
+            reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
         dtypes = _dtypes(form, layout, prefix, library)
         if demotes and "float64" in dtypes and not _keeps_float64(_call(form, layout, prefix, evaluate)):
@@ -149,7 +155,8 @@ def target_of(
         call = _call(form, layout, prefix, evaluate)
         lacks |= form.lacks | {DHN, LAST}
         return Target(name, kind, call, lacks, dtypes, layout.twins, compiles=library.compiles)
-    raise AdapterError(f"{name} is a {kind}, but cannot be called as one: {reasons[0] if reasons else 'no form'}")
+    # What came of a call tells more than why others could not be made.
+    raise AdapterError(f"{name} is a {kind}, but cannot be called as one: {reasons.get(True) or reasons[False]}")
 
 
 def _run(form: Form) -> Run:
@@ -192,9 +199,9 @@ def _try(
     p, inputs = probe_arrays()
     h, Cn = library.look(_run(form), _arrays(p, inputs, layout, prefix))
     if h.shape != (m, s, u):
-        raise ValueError(f"h of shape {tuple(h.shape)} came, expected (m, s, u) = {(m, s, u)}")
+        raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
     if Cn is not None and Cn.shape != (m, u):
-        raise ValueError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
+        raise FormError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
         _check_time_axis(_call(form, layout, prefix, evaluate), p, inputs, h)
     lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
@@ -205,6 +212,9 @@ def _try(
 
 def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any], h: Any) -> None:
     """Raise if the second axis is not time: the last step must not reach earlier ones, and the first all later ones."""
+    (again, _), _ = call(p, **inputs)
+    if not np.array_equal(np.asarray(again), np.asarray(h), equal_nan=True):
+        raise FormError("its outputs differ from call to call; switch off what is random in it, such as dropout")
     for step in (0, -1):
         X = inputs["X"].copy()
         X[:, step] += 1
@@ -212,27 +222,36 @@ def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Map
         reached = np.any(np.asarray(changed) != np.asarray(h), axis=(0, 2))
         due = np.ones_like(reached) if step == 0 else np.arange(reached.size) == reached.size - 1
         if not np.array_equal(reached, due):
-            raise ValueError("its outputs do not follow its inputs step by step")
+            raise FormError("its outputs do not follow its inputs step by step")
 
 
 def _with_gate_order(form: Form, layout: Layout, prefix: str, evaluate: Evaluate) -> tuple[Layout, str]:
-    """Return a layout told by shapes with the order of gates in which the forward pass is an LSTM's."""
-    if layout.gates == "by name":
-        return layout, "weights told by their shapes and the gates' letters"
+    """Return a layout told by shapes with the order of gates, and of U and V, in which it is an LSTM, in words too."""
+    by_name = layout.gates == "by name"
+    joined = any(len(block.kinds) > 1 for block in layout.blocks)
+    told = "weights told by their shapes" + (" and the gates' letters" if by_name else "")
+    if by_name and not joined:
+        return layout, told
     p, inputs = probe_arrays()
     zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
     due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
     best, smallest = layout, np.inf
-    for order in itertools.permutations(GATES):
-        tried = replace(layout, blocks=tuple(replace(block, gates="".join(order)) for block in layout.blocks))
+    orders = [()] if by_name else list(itertools.permutations(GATES))
+    for order, turned in itertools.product(orders, (False, True) if joined else (False,)):
+        blocks = [replace(block, kinds=block.kinds[::-1]) if turned else block for block in layout.blocks]
+        tried = replace(layout, blocks=tuple(replace(b, gates="".join(order) or b.gates) for b in blocks))
         (h, _), _ = _call(form, tried, prefix, evaluate)(p, **zeros)
         difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
         if difference < smallest:
             best, smallest = tried, difference
     # A wrong order is off by some tenths here, rounding in float32 by some 1e-6.
-    if smallest < 1e-3:
-        return best, f"weights told by their shapes, gates in the order {' '.join(best.gates)}"
-    return layout, f"weights told by their shapes; in no order of the gates is it an LSTM, so {' '.join(layout.gates)}"
+    known = smallest < 1e-3
+    best = best if known else layout
+    said = [] if by_name else [f"gates in the order {' '.join(best.gates)}"]
+    said += [f"[{'; '.join(block.kinds)}] in one" for block in best.blocks if len(block.kinds) > 1][:1]
+    if known:
+        return best, ", ".join([told, *said])
+    return best, f"{told}; in no order is it an LSTM, so {', '.join(said)}"
 
 
 def _dtypes(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[str, ...]:

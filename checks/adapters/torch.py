@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from checks.adapters import common
-from checks.adapters.common import NO_STATES, Form, Run
+from checks.adapters.common import NO_STATES, AdapterError, Form, Run
 from checks.cases import Arrays
 from checks.contract import INPUTS, PARAMETERS, Target
 from checks.layouts import LAYOUTS
@@ -70,6 +70,11 @@ def recognize(found: Any, name: str) -> Target | None:
     if isinstance(found, torch.nn.Module):
         raise common.of_fixed_sizes(found, name, "input_size, hidden_size")
     is_class = isinstance(found, type)
+    if is_class and issubclass(found, torch.autograd.Function):
+        raise AdapterError(
+            f"{name} is a torch.autograd.Function, expected a module that applies it, or a function of tensors, "
+            "h, Cn = lstm(p, X, h0, C0)"
+        )
     if is_class and not issubclass(found, torch.nn.Module):
         return None
     keywords = common.keywords_of(found, {"batch_first": True})
@@ -101,6 +106,10 @@ def function_target(function: Callable[..., Any], name: str, states: bool) -> Ta
 def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
     first = common.make_module(make, name)
+    if isinstance(first, torch.jit.ScriptModule):
+        raise AdapterError(
+            f"{name} is a scripted module, whose weights cannot be replaced; expected the one before torch.jit.script"
+        )
     weights = common.layout_of({key: tuple(value.shape) for key, value in first.named_parameters()}, name)
     modules: dict[Any, Any] = {}
 

@@ -136,11 +136,15 @@ def say(text: str, options: argparse.Namespace, exit_code: int) -> None:
     emit(text, sys.stderr if options.json == "-" else sys.stdout)
 
 
-def emit(text: str, stream: TextIO) -> None:
+def emit(text: str, stream: TextIO | None) -> None:
     """Print a text and see that it has arrived; what the stream's encoding does not have is escaped."""
+    if stream is None:
+        raise UsageError("standard output is closed")
     encoding = stream.encoding or "utf-8"
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         name = "standard error" if stream is sys.stderr else "standard output"
         raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error

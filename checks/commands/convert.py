@@ -1,6 +1,7 @@
 """`lstm-checks convert`: carry an LSTM's weights from one framework's layout to another's."""
 
 import argparse
+import sys
 from typing import Any
 
 from checks.commands import common
@@ -47,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
     except (LayoutError, WeightsError) as error:
         raise UsageError(str(error)) from error
     if not options.quiet:
-        print("\n".join(told))
-        print("\n".join(f"  {name} {array.shape}" for name, array in arrays.items()))
-        print(f"{source.name} ({source.evidence}) -> {target.name} ({target.evidence}): {options.destination}")
+        told += [f"  {name} {array.shape}" for name, array in arrays.items()]
+        told.append(f"{source.name} ({source.evidence}) -> {target.name} ({target.evidence}): {options.destination}")
+        common.emit("\n".join(told), sys.stdout)
     return OK
 
 
