@@ -418,14 +418,20 @@ def decide(
     before: Mapping[str, Sequence[float]],
     margin: float,
     limit: float,
+    seconds: float = math.inf,
 ) -> tuple[bool | None, dict[str, Shift]]:
     """Return whether anything is slower (None: cannot be told), and the shift of each case.
 
     Sequential: after each of `tolerance.SPEED_LOOKS` rounds it is slower if a lower bound exceeds `margin`, and not
-    slower if all upper bounds are at most `limit`; otherwise more rounds are taken while there are any.
+    slower if all upper bounds are at most `limit`; otherwise more rounds are taken, as long as there are any and as
+    they can be expected to end within the seconds.
     """
     shifts: dict[str, Shift] = {}
+    start, taken = time.monotonic(), 0
     for look in tolerance.SPEED_LOOKS:
+        if taken and (time.monotonic() - start) * look / taken > seconds:
+            break
+        taken = look
         now = measure(look)
         alpha = looks_alpha(len(before))
         shifts = {case: shift_between(now[case], before[case], alpha) for case in before}
@@ -446,12 +452,15 @@ def _compare_speed(
 ) -> tuple[Finding, dict[str, tuple[float, ...]]]:
     """Return what is said of the speed against the baseline; what seems slower is measured once more, afresh."""
     margin, limit = speed.margin * slack, speed.limit * slack
-    slower, shifts = decide(rounds.extend_to, before, margin, limit)
+    start = time.monotonic()
+    slower, shifts = decide(rounds.extend_to, before, margin, limit, tolerance.SPEED_SECONDS)
     if slower:
         time.sleep(RETAKE_AFTER)
         rounds = again()
-        slower, shifts = decide(rounds.extend_to, before, margin, limit)
-    worst = max(shifts, key=lambda case: shifts[case].estimate)
+        left = tolerance.SPEED_SECONDS - (time.monotonic() - start)
+        slower, shifts = decide(rounds.extend_to, before, margin, limit, left)
+    # Of what cannot be told, the case that might be slowest.
+    worst = max(shifts, key=lambda case: shifts[case].high if slower is None else shifts[case].estimate)
     shift, count = shifts[worst], len(rounds.found[worst])
     told = f"{shift.estimate:.2f} x the baseline's time ({shift.low:.2f} to {shift.high:.2f}) on {worst}"
     if slower is None:

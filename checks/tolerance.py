@@ -230,9 +230,13 @@ SPEED_LIMIT = 1.3
 SPEED_ALPHA = 0.01
 """Chance that either confidence bound of a slowdown is wrong, over all looks and cases together (Bonferroni)."""
 
-SPEED_LOOKS = (6, 10, 15, 20)
+SPEED_LOOKS = (6, 10, 15, 20, 30)
 """Numbers of rounds after which the bounds are looked at. Six against a baseline of twelve: the exact distribution
 then resolves 1 in 18564, enough for SPEED_ALPHA shared among all looks of up to ten cases and two bounds."""
+
+SPEED_SECONDS = 50.0
+"""How long a measurement may be expected to take on the clock for more rounds to be begun. When six rounds take longer
+than that there is nothing to be told on this machine."""
 
 SPEED_BASELINE_ROUNDS = 12
 """Rounds of a baseline."""

@@ -511,6 +511,24 @@ def test_more_rounds_are_taken_until_the_verdict_is_certain(seed):
         assert tuple(taken) == tolerance.SPEED_LOOKS
 
 
+def test_more_rounds_are_begun_only_where_they_should_end_in_time(monkeypatch):
+    now, taken = [0.0], []
+    monkeypatch.setattr(gate.time, "monotonic", lambda: now[0])
+
+    def measure(count):  # 2 s a round, and nothing to be told from them
+        now[0] = 2.0 * count
+        taken.append(count)
+        return {"case": [1e-3 * (-1) ** k for k in range(count)]}
+
+    before = {"case": [math.log(1.2) * (-1) ** k for k in range(tolerance.SPEED_BASELINE_ROUNDS)]}
+    assert decide(measure, before, 1.1, 1.15, 30.0)[0] is None
+    assert taken == [6, 10, 15]
+    now[0] = 0.0
+    taken.clear()
+    assert decide(measure, before, 1.1, 1.15, 0.0)[0] is None
+    assert taken == [6]  # the first in any case
+
+
 def test_times_of_other_machines_are_taken_where_there_are_none_of_this_one_and_with_more_room():
     times = {"case": (1.0, 1.0, 1.1)}
     here = gate.Baseline(machines={this_machine(): times, "other": {"case": (0.0, 0.0, 0.0)}})
