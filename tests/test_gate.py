@@ -80,7 +80,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(tmp_path, text):
-    (tmp_path / "gate.toml").write_text(text)
+    (tmp_path / "gate.toml").write_bytes(text.encode("latin-1"))
     return read_config(tmp_path / "gate.toml")
 
 
@@ -117,7 +117,24 @@ def read(tmp_path, text):
             'targets = ["a:b"]\nspeed.target = "a:b"\nspeed.than = "c:d"\nspeed.cases = ["m1s1"]\n',
             "line 4: key 'cases' is ['m1s1'], expected in place of 'm1s1' a case such as",
         ),
+        (
+            'targets = ["a:b"]\nbaseline = "mine.py"\n',
+            "line 2: key 'baseline' is 'mine.py', expected a file",
+        ),
+        (
+            'targets = ["a:b"]\nspeed = { target = "a:b", than = "c:d", margn = 2 }\n',
+            "line 2: key 'margn' is unknown, did you mean 'margin'?",
+        ),
+        ('targets = ["a:b"]\n\n[speed]\ntarget = "a:b"\n', "line 3: [speed] lacks the key 'than'"),
+        ("[tool.lstm-checks]\nexamples = 3\n", "line 1: [tool.lstm-checks] lacks the key 'targets'"),
+        ("[[tool.lstm-checks]]\n", "line 1: key 'lstm-checks' is [{}], expected a table: [tool.lstm-checks]"),
+        ("tool = 3\n", "line 1: key 'tool' is 3, expected a table: [tool.lstm-checks]"),
+        (
+            'examples = 9\n[tool.lstm-checks]\ntargets = ["a:b"]\n',
+            "line 1: key 'examples' is outside [tool.lstm-checks]",
+        ),
         ("targets = [\n", "is not TOML"),
+        ("# \xe9\n", "is not TOML: 'utf-8' codec can't decode"),
         ("", "does not have anything"),
     ],
 )
@@ -153,7 +170,7 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
     run(folder, "--init", expect=0)
     config = read_config(folder / "pyproject.toml")
     assert config.speed is not None
-    default = GateConfig(targets=("lstm_fast:LSTM",), root=folder.resolve())
+    default = GateConfig(targets=("your_package:LSTM",), root=folder.resolve())
     assert replace(config, speed=None, accuracy=None, faults=None) == default
     assert (config.speed.margin, config.speed.limit) == (tolerance.SPEED_MARGIN, tolerance.SPEED_LIMIT)
     text = (folder / "pyproject.toml").read_text()
@@ -161,6 +178,33 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
     again = run(folder, "--init", expect=2)
     assert "line 4: there is a [tool.lstm-checks] already; nothing was written" in again.stderr
     assert (folder / "pyproject.toml").read_text() == text
+    # Nobody's target is judged unless it is named.
+    assert "there is no module 'your_package'" in run(folder, "--update-baseline", expect=2).stdout
+    assert "there is no report to write" in run(folder, "--init", "--json", "r.json", expect=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"tool = {x = 1}\n", "cannot be added to, write [tool.lstm-checks] by hand: Cannot declare"),
+        (b"tool = 3\n", "cannot be added to, write [tool.lstm-checks] by hand: Cannot overwrite"),
+        (b"# \xe9\n", "is not TOML"),
+        (b"# all\ntargets = ['a:b']\n", "line 2: there is a key 'targets' of the gate already"),
+    ],
+)
+def test_init_adds_to_nothing_that_it_would_spoil(tmp_path, text, words):
+    (tmp_path / "gate.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        initialize(tmp_path / "gate.toml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        initialize(tmp_path)
+
+
+def test_init_keeps_the_line_ends_of_a_file(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(b"[project]\r\nname = 'mine'\r\n")
+    _, text = initialize(tmp_path / "pyproject.toml")
+    assert text.startswith("[project]\r\nname = 'mine'\r\n\r\n[tool.lstm-checks]\r\n")
+    assert text.count("\n") == text.count("\r\n")
 
 
 def test_every_line_of_the_first_configuration_that_is_commented_out_is_right(tmp_path):
