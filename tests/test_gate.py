@@ -257,6 +257,17 @@ def test_what_is_right_passes_and_every_report_says_so(with_baseline):
     assert run(with_baseline, "--quiet", expect=0).stdout == ""
 
 
+def test_a_wrong_configuration_is_said_in_every_report(folder):
+    config(QUICK + "exmaples = 3\n")(folder)
+    summary = str(folder / "summary.md")
+    found = run(folder, "--json", "r.json", expect=2, GITHUB_STEP_SUMMARY=summary, GITHUB_ACTIONS="true")
+    words = "line 7: key 'exmaples' is unknown, did you mean 'examples'?"
+    assert words in found.stderr
+    assert "::error title=not judged%3A gate::" in found.stdout
+    assert words in json.loads((folder / "r.json").read_text())["findings"][0]["message"]
+    assert words in Path(summary).read_text()
+
+
 def test_what_is_wrong_is_a_regression_in_every_report(with_baseline):
     (with_baseline / "mine.py").write_text(WRONG)
     found = run(with_baseline, "--json", "-", "--junit", "r.xml", expect=1, GITHUB_ACTIONS="true")
@@ -282,6 +293,7 @@ def test_python_says_the_same(with_baseline):
 
 def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline):
     path = with_baseline / "lstm-checks-baseline.json"
+    path.chmod(0o600)
     before = path.read_text()
     (with_baseline / "mine.py").write_text(WRONG)
     found = run(with_baseline, "--update-baseline", expect=1)
@@ -295,12 +307,50 @@ def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline
     found = run(with_baseline, "--update-baseline", expect=0)
     row = next(line.split() for line in found.stdout.splitlines() if line.split()[:1] == ["examples"])
     assert row == ["examples", "8", "9"]
+    assert os.stat(path).st_mode & 0o777 == 0o600
     assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
+
+
+def test_whatever_differs_in_the_file_of_a_baseline_is_shown(tmp_path):
+    one = gate.Baseline(
+        {"examples": 3},
+        {"a:b": {"float64": {"h": 0.1234}}},
+        ("carry",),
+        {"examples": 4},
+        {"seconds": 0.4},
+        {"m": {"c": (1.0, 2.0, 3.0)}},
+    )
+    others = [
+        replace(one, settings={"examples": 4}),
+        replace(one, targets={"a:b": {"float64": {"h": 0.1235}}}),
+        replace(one, caught=()),
+        replace(one, fault_settings={"examples": 5}),
+        replace(one, speed_settings={"seconds": 0.5}),
+        replace(one, machines={"m": {"c": (1.0, 2.1, 3.0)}}),
+    ]
+    assert not gate.differences(one, one)
+    assert [len(gate.differences(one, other)) for other in others] == [1] * len(others)
 
 
 # ---- It fails closed: exit code 2 for whatever prevents judging
 
 HANGS = "import time, pathlib, os\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(100)\n"
+CALLED = """
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    def forward(self, X):
+        {}
+        return super().forward(X)
+"""
+NO_STATES = """
+from checks.targets import load_target
+fast = load_target("lstm_fast:LSTM")
+def LSTM(p, X):
+    import numpy as np
+    none = np.zeros((len(X), p["Vf"].shape[0]), X.dtype)
+    outputs, pullback = fast.call(p, X, none, none, True)
+    return outputs, lambda dh, dCn: {k: v for k, v in pullback(dh, dCn, None).items() if k not in ("dh0", "dC0")}
+"""
 LACKS_ALL = """
 from checks.contract import GRADIENTS
 from lstm_ref import lstm_forward
@@ -352,6 +402,13 @@ CANNOT_JUDGE = {
         config(QUICK + 'claims = ["dXX"]\n'),
         "claim 'dXX' was judged in no example; did you mean",
     ),
+    "only vacuous": (
+        lambda folder: (
+            target(NO_STATES)(folder),
+            config(QUICK.replace("[2, 5, 2, 3]", "[2, 1, 2, 3]") + 'claims = ["dUi", "dVi"]\n')(folder),
+        ),
+        "claim 'dVi' was judged in no example",
+    ),
     "no baseline": (config(QUICK + ACCURACY), "there is no baseline"),
     "a folder for a baseline": (
         lambda folder: (baseline("")(folder), make_folder(folder / "lstm-checks-baseline.json")),
@@ -365,12 +422,32 @@ CANNOT_JUDGE = {
         baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": math.nan}}}}})),
         "nan for a number",
     ),
+    "no number at all": (
+        baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": 10**400}}}}})),
+        "is damaged (OverflowError",
+    ),
+    "times that are none": (
+        baseline(json.dumps(GOOD_BASELINE | {"speed": {"settings": {}, "machines": {"m": {"c": [1e4] * 3}}}})),
+        "10000.0 for a number",
+    ),
     "of other settings": (baseline(json.dumps(GOOD_BASELINE)), "was taken with dtypes = None, the configuration says"),
     "a crash": (target("import os\nos.abort()\n"), "crashed: killed by SIGABRT"),
+    "a crash in a call": (target(CALLED.format("import ctypes; ctypes.string_at(0)")), "crashed: killed by SIGSEGV"),
     "a silent end": (target("import os\nos._exit(0)\n"), "crashed: exit code 0"),
+    "a silent end in a call": (target(CALLED.format("import os; os._exit(0)")), "crashed: exit code 0"),
+    "an end that looks well": (target("raise SystemExit(0)\n"), "mine.py cannot be imported: SystemExit: 0"),
+    "an interrupt of its own": (target(CALLED.format("raise KeyboardInterrupt")), "KeyboardInterrupt"),
+    "no way to answer": (target("import os\nos.closerange(3, 99)\n" + RIGHT), "crashed: exit code 1; OSError"),
     "a hang": (
-        lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 5"))(folder)),
-        "no answer within 5 s",
+        lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 2"))(folder)),
+        "no answer within 2 s",
+    ),
+    "a hang in compiled code": (
+        lambda folder: (
+            target("import re\nre.match('(a+)+b', 'a' * 60)\n")(folder),
+            config(QUICK.replace("= 100", "= 2"))(folder),
+        ),
+        "no answer within 2 s",
     ),
     "no such target": (target("other = 1\n"), "mine.py has no 'LSTM'"),
     "a missing extra": (
@@ -587,6 +664,14 @@ def test_a_target_that_no_longer_gives_something_is_a_regression(with_baseline):
     found = run(with_baseline, expect=1)
     assert "right in the baseline, and now judged in no example: dC0, dh0" in found.stdout
     assert "note: mine.py:LSTM float64 does not support initial states, dh0, dC0" in found.stdout
+
+
+def test_a_baseline_that_does_not_say_which_faults_were_caught_is_refused(tmp_path):
+    settings = GateConfig(targets=("a:b",), faults=FaultScore(), root=tmp_path)
+    write_baseline(settings.baseline_path, gate.Baseline(fault_settings=gate.fault_settings_of(settings)))
+    report = gate.run(settings)
+    assert report.exit_code == 2
+    assert "does not say which faults were caught" in report.findings[0].message
 
 
 def test_so_few_rounds_that_nothing_is_certain_have_no_bounds():
