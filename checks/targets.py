@@ -4,6 +4,7 @@ What a name stands for is found out: the adapter of each framework that the user
 no framework is imported for it.
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
@@ -158,20 +159,26 @@ def _import_file(place: str) -> ModuleType:
     if not path.is_file():
         near = _near_file(path)
         raise TargetError(f"there is no file {place}" + (f"; did you mean {near}?" if near else ""))
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    # Not the name of a module that is here already: a target's numpy.py must not become everybody's numpy.
+    here = getattr(sys.modules.get(path.stem), "__file__", None)
+    own = path.stem not in sys.modules or Path(here or "").resolve() == path.resolve()
+    name = path.stem if own else f"{path.stem}_to_be_judged"
+    module_spec = importlib.util.spec_from_file_location(name, path)
     if module_spec is None or module_spec.loader is None:
         raise TargetError(f"{place} cannot be imported: it is no Python file")
     module = importlib.util.module_from_spec(module_spec)
     # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
-    sys.path.insert(0, str(path.parent.resolve()))
-    sys.modules[path.stem] = module
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    sys.modules[name] = module
     try:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        sys.modules.pop(path.stem, None)
+        sys.modules.pop(name, None)
         raise TargetError(f"{place} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
-        sys.path.remove(str(path.parent.resolve()))
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
     return module
 
 

@@ -464,6 +464,7 @@ CANNOT_JUDGE = {
 def test_what_prevents_judging_is_exit_2_with_the_reason(folder, name):
     change, words = CANNOT_JUDGE[name]
     change(folder)
+    (folder / "report.json").write_text('{"exit_code": 0}')
     found = run(folder, "--json", "report.json", expect=2, PYTHONPATH=f"{DATA.parent.parent}{os.pathsep}{folder}")
     assert words in found.stdout + found.stderr
     assert json.loads((folder / "report.json").read_text())["exit_code"] == 2
@@ -477,6 +478,27 @@ def test_a_report_that_cannot_be_written_is_exit_2_before_anything_is_judged(fol
     assert f"{path} cannot be written" in found.stderr
     assert time.perf_counter() - start < 10
     assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--json", "lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
+        (["--update-baseline", "--junit", "./lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
+        (["--markdown", "pyproject.toml"], "pyproject.toml is the configuration"),
+        (["--junit", "mine.py"], "mine.py is of target mine.py:LSTM"),
+        (["--junit", "report", "--json", "./report"], "another report goes there"),
+    ],
+)
+def test_a_report_replaces_nothing_that_the_gate_reads_and_no_other_report(with_baseline, arguments, words):
+    before = {path: path.read_bytes() for path in with_baseline.iterdir()}
+    assert words in run(with_baseline, *arguments, expect=2).stderr
+    assert {path: path.read_bytes() for path in with_baseline.iterdir()} == before
+
+
+def test_where_one_report_cannot_be_written_no_other_says_that_all_is_well(folder):
+    run(folder, "--json", "r.json", expect=2, GITHUB_STEP_SUMMARY="/dev/full")
+    assert json.loads((folder / "r.json").read_text())["exit_code"] == 2
 
 
 def test_a_full_disk_under_the_text_or_the_summary_is_exit_2(folder):
@@ -499,7 +521,7 @@ def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline
     assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, number):
     target(HANGS)(folder)
     command = [sys.executable, "-m", "checks", "gate", "--junit", "r.xml"]
@@ -517,14 +539,11 @@ def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, numb
     _, err = process.communicate(timeout=30)
     child = int((folder / "pid").read_text())
     if number == signal.SIGKILL:  # nothing can be said any more, but the report was there before
-        os.kill(child, signal.SIGKILL)
         assert process.returncode != 0
     else:
         assert process.returncode == 2
         assert "interrupted, nothing was judged" in err
-        wait_for(
-            lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
-        )
+    wait_for(lambda: not is_running(child))
     assert ElementTree.parse(folder / "r.xml").getroot().get("errors") == "1"
 
 
@@ -540,6 +559,63 @@ def wait_for(condition, seconds=30.0):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+# What a target does to its process, and a project has in its folder, is no reason not to judge it.
+AT_HOME = {
+    "goes elsewhere": "import os\nos.chdir('/')\n",
+    "raises at every underflow": "import numpy\nnumpy.seterr(all='raise')\n",
+    "makes errors of warnings": "import warnings\nwarnings.simplefilter('error')\n",
+    "prints much": "import os\nfor k in range(40):\n    os.write(1, b'x' * 10**6)\n",
+    "leaves a process of its group": "import os, time\nif os.fork() == 0:\n    time.sleep(300)\n    os._exit(0)\n",
+    "leaves a daemon": "import subprocess\nsubprocess.Popen(['sleep', '300'], start_new_session=True)\n",
+    "leaves a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(300,)).start()\n",
+    "ends badly once it is judged": "import atexit, os\natexit.register(os._exit, 3)\n",
+    "is called as a module of everybody": "",
+}
+
+
+@pytest.mark.parametrize("name", AT_HOME)
+def test_what_a_target_does_to_its_process_is_no_reason_not_to_judge_it(folder, name):
+    for module in ("checks", "lstm_ref", "hypothesis"):
+        (folder / f"{module}.py").write_text("raise SystemExit(0)\n")
+    target(AT_HOME[name] + RIGHT)(folder)
+    if "module" in name:
+        (folder / "mine.py").rename(folder / "numpy.py")
+        config(QUICK.replace("mine.py", "numpy.py"))(folder)
+    # Safe: as the command `lstm-checks`, which does not look for modules in the folder it is run in.
+    found = run(folder, expect=0, PYTHONSAFEPATH="1")
+    assert "1 pass" in found.stdout
+
+
+def test_a_package_named_checks_in_front_of_pythonpath_does_not_judge(folder, monkeypatch):
+    (folder / "src").mkdir()
+    for module in ("checks", "lstm_ref"):
+        (folder / "src" / f"{module}.py").write_text("raise SystemExit(0)\n")
+    (folder / "src" / "theirs.py").write_text(RIGHT)
+    target("from theirs import LSTM\n")(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{folder / 'src'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    answer = Jobs(folder, 60).run({"job": "vectors", "target": "mine.py:LSTM"})
+    assert answer["counts"]["pass"]
+
+
+TIRES = """
+import lstm_ref
+class LSTM(lstm_ref.LSTM):
+    calls = 0
+    def compute_gradients(self):
+        super().compute_gradients()
+        LSTM.calls += 1
+        if LSTM.calls > 9:
+            self.g["dVi"] *= 2
+"""
+
+
+def test_what_is_wrong_after_some_calls_is_not_timed(folder):
+    target(TIRES)(folder)
+    job = {"job": "time", "target": "mine.py:LSTM", "than": "lstm_ref:LSTM", "seconds": 0.02, "check": True}
+    with pytest.raises(gate.JobError, match=r"mine\.py:LSTM is not timed: m2s2e2u2-.* gives fail, expected pass"):
+        Jobs(folder, 60).run({**job, "cases": ["m2s2e2u2-float64-seed0"]})
 
 
 def test_an_empty_report_is_no_pass():
@@ -755,7 +831,8 @@ def shell(script, folder, path, **environment):
 def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_lstm_checks):
     text = (DOCS / "gate.md").read_text()
     scripts = re.findall(r"```sh\n(.*?)```", text, re.S)
-    assert len(scripts) >= 5
+    scripts += re.findall(r"^    - (lstm-checks .*)$", text, re.M)  # GitLab's
+    assert len(scripts) >= 6
     (folder / "pyproject.toml").unlink()
     assert shell("git init -q", folder, path_with_lstm_checks).returncode == 0
     for script in scripts:
@@ -763,7 +840,7 @@ def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_
         assert found.returncode == 0, script + found.stdout + found.stderr
         if "--init" in script:  # as it is, but quicker
             config_ = (folder / "pyproject.toml").read_text().replace("examples = 60", "examples = 6")
-            config_ = config_.replace("lstm_fast:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.faults]")[0]
+            config_ = config_.replace("your_package:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.faults]")[0]
             (folder / "pyproject.toml").write_text(config_.replace("vectors = true", "vectors = false"))
     assert json.loads((folder / "gate.json").read_text())["exit_code"] == 0
     (python,) = re.findall(r"```python\n(.*?)```", text, re.S)
