@@ -358,6 +358,8 @@ def test_what_cannot_be_done_is_said(arguments, message):
 # Dask
 
 
+# On a busy machine; the cluster would not start.
+@pytest.mark.filterwarnings("ignore:Creating scratch directories is taking:UserWarning")
 @pytest.mark.peer
 def test_a_dask_cluster_that_loses_a_worker_gives_the_same(whole, monkeypatch):
     distributed = pytest.importorskip("distributed")
