@@ -61,11 +61,10 @@ lint: $(VENV)/.dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-# The second and third line: these skip themselves under `make test`, which does without python-flint and Dask.
+# The second line: these skip themselves under `make test`, which does without python-flint.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py tests/test_layouts.py
-	$(bin)/python -m pytest tests/test_campaign.py -k dask
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 

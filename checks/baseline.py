@@ -135,7 +135,7 @@ def read_baseline(path: Path) -> Baseline:
         raise BaselineError(f"the baseline {path} is of the form {came!r}, expected {SCHEMA!r}")
     try:
         return _from_json(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BaselineError(f"the baseline {path} is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -151,7 +151,7 @@ def _from_json(content: dict[str, Any]) -> Baseline:
     }
     faults, speed = content["faults"], content["speed"]
     machines = {
-        machine: {case: tuple(_number(ratio, -50) for ratio in rounds) for case, rounds in cases.items()}
+        machine: {case: tuple(_number(ratio, -50, 50) for ratio in rounds) for case, rounds in cases.items()}
         for machine, cases in speed["machines"].items()
     }
     if any(len(rounds) < 3 for cases in machines.values() for rounds in cases.values()):
@@ -166,9 +166,10 @@ def _from_json(content: dict[str, Any]) -> Baseline:
     )
 
 
-def _number(value: Any, least: float) -> float:
-    """Return a finite number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+def _number(value: Any, least: float, most: float = math.inf) -> float:
+    """Return a finite number of at least `least` and at most `most`."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not least <= value <= most:
         raise ValueError(f"{value!r} for a number")
     return float(value)
 

@@ -91,7 +91,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
 def to_numpy(value: Any) -> Any:
     """Return a copy of an array, wherever it is, as NumPy's; the value itself where it is none."""
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return np.array(value)  # without the mask of a masked array, which would hide what is wrong under it
     if isinstance(value, np.generic):
         return value
     # PyTorch's tensors, on whatever device; CuPy's arrays; and all that NumPy can read, such as JAX's.

@@ -4,22 +4,34 @@ A chunk is a number of examples with a seed of its own, so that its result depen
 is done is written to a journal line by line; a chunk whose worker was lost is judged again, and none counts twice.
 """
 
+import hashlib
 import json
 import os
+import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
+import lstm_ref
 from checks import strategies
 from checks.cases import REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
-from checks.targets import load_target
+from checks.targets import EXEC, FRAMEWORKS, load_target
 from checks.verify import CaseReport, draw_options, explain_simplest, most_telling, verify_case
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 CHUNK = 250
 ATTEMPTS = 3
@@ -58,13 +70,16 @@ class Plan:
         """Number of chunks."""
         return -(-self.examples // self.chunk)
 
+    def count(self, index: int) -> int:
+        """Return the number of examples of a chunk."""
+        return min(self.chunk, self.examples - index * self.chunk)
+
     def cases(self, index: int, target: Target) -> tuple[dict[Case, strategies.Origin], dict[str, Any]]:
         """Return the cases of a chunk with their origins, and the options they were drawn with."""
         options = draw_options(target, seed=self.seed, dtypes=self.dtypes, max_dims=self.max_dims, regimes=self.regimes)
         # Hypothesis begins with the simplest cases every time; with seeds of its own a chunk has none of another's.
         options["first_seed"] = index * strategies.SEEDS
-        count = min(self.chunk, self.examples - index * self.chunk)
-        return strategies.draw_cases(count, (self.seed << 32) + index, **options), options
+        return strategies.draw_cases(self.count(index), (self.seed << 32) + index, **options), options
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -201,8 +216,52 @@ class CampaignReport:
         }
 
 
+@cache
+def code_of(target: str) -> dict[str, str]:
+    """Return what results depend on besides the plan: digests of the sources, and versions of what draws the examples.
+
+    Of a target that has been loaded. Once a process, so that it is the code that runs, whatever is edited meanwhile.
+    """
+    own = [path for package in (__file__, lstm_ref.__file__) for path in sorted(Path(package).parent.rglob("*.py"))]
+    found = {"the target": _digest(_sources(target)), "lstm-checks": _digest(own)}
+    if target in FRAMEWORKS:
+        found[target] = metadata.version("onnxruntime" if target == "onnx" else target)
+    return found | {name: metadata.version(name) for name in ("numpy", "scipy", "hypothesis")}
+
+
+def _sources(target: str) -> list[Path]:
+    """Return the files that hold a target, as far as its name tells: one, or those of the package it is in."""
+    if target.startswith(EXEC):
+        program = shutil.which(shlex.split(target.removeprefix(EXEC))[0])
+        return [Path(program)] if program else []
+    place = target if target.endswith(".onnx") else target.rpartition(":")[0]
+    if place.endswith((".onnx", ".py")):
+        return [Path(place)]
+    file = getattr(sys.modules.get(place), "__file__", None)
+    if file is None:
+        return []
+    in_package = "." in place or Path(file).name == "__init__.py"
+    return sorted(Path(file).parent.rglob("*.py")) if in_package else [Path(file)]
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    """Return the SHA-256 of some files, one after the other."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:16]
+
+
+def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Return what differs, in words; empty if nothing."""
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            return f"{name} is {theirs.get(name)!r} there and {value!r} here"
+    return ""
+
+
 def judge_chunk(plan: Plan, index: int) -> dict[str, Any]:
-    """Return the tally of one chunk as plain values, or why the target cannot be loaded; runs in a worker."""
+    """Return the tally of one chunk and the code as plain values, or why the target cannot be loaded; in a worker."""
     try:
         target = load_target(plan.target)
     except Exception as error:
@@ -210,7 +269,7 @@ def judge_chunk(plan: Plan, index: int) -> dict[str, Any]:
     tally = Tally()
     for case in plan.cases(index, target)[0]:
         tally.count(verify_case(target, case))
-    return tally.to_json()
+    return {"tally": tally.to_json(), "code": code_of(plan.target)}
 
 
 def run(
@@ -238,8 +297,8 @@ def run(
     Raises
     ------
     CampaignError
-        "the target cannot be loaded ..."; "chunk 3 was lost 3 times: ..."; "journal.jsonl is of another campaign:
-        seed is 1 there and 0 here"
+        "the target cannot be loaded ..."; "chunk 3 was lost 3 times: ..."; "a worker has other code: numpy is '2.0.2'
+        there and '2.3.1' here"; "journal.jsonl is of another campaign: seed is 1 there and 0 here"
     """
     try:
         target = load_target(plan.target)
@@ -292,7 +351,10 @@ def _judge(
                     continue
                 if "error" in found:
                     raise CampaignError(f"a worker cannot load the target: {found['error']}")
-                yield index, Tally.from_json(found), lost[index]
+                differing = _differing(found["code"], code_of(plan.target))
+                if differing:
+                    raise CampaignError(f"a worker has other code: {differing}")
+                yield index, Tally.from_json(found["tally"]), lost[index]
             if broken:
                 # A broken pool takes no more work, and what it had under way is lost with it.
                 waiting += sorted(under_way.values(), reverse=True)
@@ -328,19 +390,53 @@ LOOKED_AT = 8
 def _open_journal(
     path: str | Path | None, plan: Plan
 ) -> Iterator[tuple[dict[int, Tally], Callable[[int, Tally], None]]]:
-    """Yield the chunks that a journal knows, and a function that adds one to it."""
+    """Yield the chunks that a journal knows, and a function that adds one to it; meanwhile the journal is locked."""
     if path is None:
         yield {}, lambda index, tally: None
         return
     path = Path(path)
-    known = _read_journal(path, plan) if path.exists() and path.stat().st_size else None
+    with _writing(path):
+        file = path.open("a", encoding="utf-8")
     try:
-        with path.open("a", encoding="utf-8") as file:
-            if known is None:
-                _append(file, {"format": FORMAT, "plan": plan.to_json()})
-            yield known or {}, lambda index, tally: _append(file, {"chunk": index, "tally": tally.to_json()})
+        _lock(file, path)
+        known = _read_journal(path, plan)
+        with _writing(path):
+            if not path.stat().st_size:
+                _append(file, _head(plan))
+
+        def write(index: int, tally: Tally) -> None:
+            with _writing(path):
+                _append(file, {"chunk": index, "tally": tally.to_json()})
+
+        yield known, write
+    finally:
+        with suppress(OSError):
+            file.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into a CampaignError."""
+    try:
+        yield
     except OSError as error:
         raise CampaignError(f"the journal {path} cannot be written: {error.strerror or error}") from error
+
+
+def _lock(file: TextIO, path: Path) -> None:
+    """Lock a journal until it is closed; the system lets go of it whatever ends this process."""
+    if fcntl is None:
+        return
+    with _writing(path):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CampaignError(f"another campaign is writing to the journal {path}") from None
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    """Return the first line of a journal."""
+    return {"format": FORMAT, "plan": plan.to_json(), "code": code_of(plan.target)}
 
 
 def _append(file: TextIO, value: Any) -> None:
@@ -350,28 +446,51 @@ def _append(file: TextIO, value: Any) -> None:
     os.fsync(file.fileno())
 
 
-def _read_journal(path: Path, plan: Plan) -> dict[int, Tally] | None:
-    """Return the chunks that a journal knows, None where not even its head is whole; a torn last line is cut off."""
+def _read_journal(path: Path, plan: Plan) -> dict[int, Tally]:
+    """Return the chunks that a journal knows; a last line that is torn or damaged is cut off, of a journal of ours."""
     try:
+        if not path.stat().st_size:  # a device would be read for ever
+            return {}
         data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            os.truncate(path, len(whole))
-        if not whole:
-            return None
-        lines = [json.loads(line) for line in whole.decode().splitlines()]
-        head = lines[0]
+        *lines, torn = data.split(b"\n")
+        if not lines:
+            if not json.dumps(_head(plan)).encode().startswith(torn):
+                raise ValueError("its first line is another")
+            os.truncate(path, 0)
+            return {}
+        head = json.loads(lines[0])
         if head.get("format") != FORMAT:
             raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
-        theirs, ours = head["plan"], plan.to_json()
-        differing = [name for name in ours if theirs.get(name) != ours[name]]
+        differing = _differing(head["plan"], plan.to_json()) or _differing(head["code"], code_of(plan.target))
         if differing:
-            name = differing[0]
-            raise CampaignError(
-                f"{path} is of another campaign: {name} is {theirs.get(name)!r} there and {ours[name]!r} here"
-            )
-        return {int(line["chunk"]): Tally.from_json(line["tally"]) for line in lines[1:]}
+            raise CampaignError(f"{path} is of another campaign: {differing}; name another file")
+        known: dict[int, Tally] = {}
+        length = len(lines[0]) + 1
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                index, tally = _read_line(line, plan)
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                if number == len(lines) and not torn:
+                    break
+                raise ValueError(f"line {number} is damaged ({error})") from error
+            if known.setdefault(index, tally) != tally:
+                raise ValueError(f"line {number} says something else of chunk {index} than one before")
+            length += len(line) + 1
+        if length < len(data):
+            os.truncate(path, length)
+        return known
     except OSError as error:
         raise CampaignError(f"the journal {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CampaignError(f"{path} is no journal of a campaign: {error}; name another file") from error
+
+
+def _read_line(line: bytes, plan: Plan) -> tuple[int, Tally]:
+    """Return the chunk that a line is about, and its tally; any exception says that it is damaged."""
+    plain = json.loads(line)
+    index, tally = plain["chunk"], Tally.from_json(plain["tally"])
+    if isinstance(index, bool) or index not in range(plan.chunks):
+        raise ValueError(f"there is no chunk {index!r}")
+    if min(tally.verdicts.values()) < 1 or not 0 < tally.examples <= plan.count(index):
+        raise ValueError(f"{tally.examples} examples in chunk {index}")
+    return index, tally

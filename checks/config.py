@@ -135,6 +135,13 @@ def _text(value: Any) -> str:
     return value
 
 
+def _json_file(value: Any) -> str:
+    """Return the name of a file for JSON: whatever is there is replaced by a new baseline."""
+    if not isinstance(value, str) or not value.endswith(".json"):
+        raise ValueError("a file whose name ends in .json")
+    return value
+
+
 def _flag(value: Any) -> bool:
     """Return true or false."""
     if not isinstance(value, bool):
@@ -225,7 +232,7 @@ _KEYS: dict[str, Kind] = {
     "max-unjudged": _number(0, 1, "a share from 0 to 1"),
     "vectors": _flag,
     "time-limit": _number(1, 86400, "a number of seconds from 1 to 86400"),
-    "baseline": _text,
+    "baseline": _json_file,
 }
 _TABLES: dict[str, tuple[dict[str, Kind], tuple[str, ...], type[Any]]] = {
     "accuracy": (_ACCURACY_KEYS, (), Accuracy),
@@ -268,13 +275,24 @@ def read_config(path: str | Path | None = None) -> GateConfig:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    prefix: tuple[str, ...] = TABLE if path.name == PYPROJECT or "tool" in content else ()
-    for name in prefix:
-        content = content.get(name, {})
-    if not content:
+    prefix: tuple[str, ...] = TABLE if path.name == PYPROJECT or TABLE[0] in content else ()
+    reader = _Reader(path, text, prefix)
+    if prefix and path.name != PYPROJECT and (stray := _own_keys(content)):
+        raise reader.error(stray[:1], f"is outside [{'.'.join(TABLE)}]")
+    table: Any = content
+    for depth, name in enumerate(prefix):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            raise reader.error(prefix[: depth + 1], f"is {_shown(table)}, expected a table: [{'.'.join(prefix)}]")
+    if not table:
         where = f"[{'.'.join(prefix)}]" if prefix else "anything"
         raise ConfigError(f"{path} does not have {where}; `lstm-checks gate --init` writes one to start from")
-    return _Reader(path, text, prefix).config(content)
+    return reader.config(table)
+
+
+def _own_keys(content: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys of the gate that stand at the top of a file."""
+    return tuple(key for key in content if key in _KEYS or key in _TABLES)
 
 
 class _Reader:
@@ -290,7 +308,7 @@ class _Reader:
         for name, table in tables.items():
             keys, needed, make = _TABLES[name]
             if not isinstance(table, dict):
-                raise self._error((), name, f"is {table!r}, expected a table: [{'.'.join((*self.prefix, name))}]")
+                raise self._error((), name, f"is {_shown(table)}, expected a table: [{'.'.join((*self.prefix, name))}]")
             values[name] = make(**self._values(table, keys, (name,), needed))
         config = GateConfig(**values, root=self.path.resolve().parent)
         if config.speed is not None and config.speed.limit <= config.speed.margin:
@@ -319,13 +337,23 @@ class _Reader:
                 raise self._error(table, key, f"is {_shown(value)}, expected {error}") from None
         for key in needed:
             if key not in content:
-                raise ConfigError(f"{self.path}: [{'.'.join((*self.prefix, *table))}] lacks the key {key!r}")
+                where = (*self.prefix, *table)
+                named = f"[{'.'.join(where)}]" if where else "it"
+                raise ConfigError(f"{self._place(where)}: {named} lacks the key {key!r}")
         return found
 
     def _error(self, table: tuple[str, ...], key: str, words: str) -> ConfigError:
         """Return the error about a key, with its line."""
-        line = _line_of(self.text, (*self.prefix, *table), key)
-        return ConfigError(f"{self.path}{f', line {line}' if line else ''}: key {key!r} {words}")
+        return self.error((*self.prefix, *table, key), words)
+
+    def error(self, key: tuple[str, ...], words: str) -> ConfigError:
+        """Return the error about a key, named with the tables that it is in, with its line."""
+        return ConfigError(f"{self._place(key)}: key {key[-1]!r} {words}")
+
+    def _place(self, key: tuple[str, ...]) -> str:
+        """Return the file, and the line of a key or of the table it is in."""
+        line = next(filter(None, (_line_of(self.text, key[:n]) for n in range(len(key), 0, -1))), 0)
+        return f"{self.path}, line {line}" if line else str(self.path)
 
 
 def _shown(value: Any) -> str:
@@ -333,9 +361,9 @@ def _shown(value: Any) -> str:
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
 
 
-def _line_of(text: str, table: tuple[str, ...], key: str) -> int:
-    """Return the line in which a key of a table stands, or 0; tomllib tells no lines."""
-    wanted, current = (*table, key), tuple[str, ...]()
+def _line_of(text: str, wanted: tuple[str, ...]) -> int:
+    """Return the line in which a key stands, named with its tables, or 0; tomllib tells no lines."""
+    current = tuple[str, ...]()
     for number, line in enumerate(text.splitlines(), 1):
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
         entry = re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""", line)
@@ -387,23 +415,37 @@ limit = {limit:g}                     # certainly not slower than this: passed
 """
 
 
-def initialize(path: str | Path | None = None, target: str = "lstm_fast:LSTM") -> tuple[Path, str]:
+def initialize(path: str | Path | None = None, target: str = "your_package:LSTM") -> tuple[Path, str]:
     """Return where a first configuration belongs, and the new text of that file.
+
+    Parameters
+    ----------
+    path : path, optional
+        pyproject.toml in the current folder, by default.
+    target : str
+        What is to be judged. By default a name that the gate does not find, so that nobody is judged by mistake.
 
     Raises
     ------
     ConfigError
-        When there is one already.
+        When there is one already, or the file cannot be added to.
     """
     path = Path(path or PYPROJECT)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text, newline = "", "\n"
     try:
-        content: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        if path.exists():
+            text = path.read_bytes().decode()
+            newline = "\r\n" if "\r\n" in text else "\n"
+        content = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    if TABLE[1] in content.get(TABLE[0], {}):
-        line = _line_of(text, TABLE[:1], TABLE[1])
-        raise ConfigError(f"{path}, line {line}: there is a [tool.lstm-checks] already; nothing was written")
+    tool: Any = content.get(TABLE[0], {})
+    there = TABLE if isinstance(tool, dict) and TABLE[1] in tool else _own_keys(content)[:1]
+    if there and (there == TABLE or path.name != PYPROJECT):
+        what = f"[{'.'.join(TABLE)}]" if there == TABLE else f"key {there[0]!r} of the gate"
+        raise ConfigError(f"{path}, line {_line_of(text, there)}: there is a {what} already; nothing was written")
     new = DEFAULT_TEXT.format(
         target=target,
         unjudged=tolerance.MAX_UNJUDGED,
@@ -411,5 +453,10 @@ def initialize(path: str | Path | None = None, target: str = "lstm_fast:LSTM") -
         factor=tolerance.ACCURACY_FACTOR,
         margin=tolerance.SPEED_MARGIN,
         limit=tolerance.SPEED_LIMIT,
-    )
-    return path, text + ("" if not text or text.endswith("\n") else "\n") + ("\n" if text else "") + new
+    ).replace("\n", newline)
+    whole = text + ("" if not text or text.endswith("\n") else newline) + (newline if text else "") + new
+    try:
+        tomllib.loads(whole)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} cannot be added to, write [{'.'.join(TABLE)}] by hand: {error}") from error
+    return path, whole

@@ -168,7 +168,7 @@ def update(config: GateConfig) -> GateReport:
         return report
     new = with_other_machines(new, old)
     write_baseline(config.baseline_path, new)
-    return replace(report, updated=True, accepted=_differences(old, read_baseline(config.baseline_path)))
+    return replace(report, updated=True, accepted=differences(old, read_baseline(config.baseline_path)))
 
 
 def _comparable(config: GateConfig) -> Baseline:
@@ -182,6 +182,8 @@ def _comparable(config: GateConfig) -> Baseline:
             raise BaselineError(f"{path} has no figures of {', '.join(lacking)}")
     if config.faults is not None:
         expect_same(baseline.fault_settings, fault_settings_of(config), path)
+        if baseline.caught is None:
+            raise BaselineError(f"{path} does not say which faults were caught")
     if config.speed is not None:
         expect_same(baseline.speed_settings, speed_settings_of(config), path)
         for machine, cases in baseline.machines.items():
@@ -479,15 +481,15 @@ def _ratio(rounds: Sequence[float]) -> str:
     return f"{math.exp(float(np.median(rounds))):.3f}"
 
 
-def _percent(share: float) -> str:
+def _percent(share: float, digits: int = 2) -> str:
     """Return a share in percent."""
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.{digits}g} %"
 
 
 # ---- What an update accepts
 
 
-def _differences(old: Baseline | None, new: Baseline) -> tuple[Change, ...]:
+def differences(old: Baseline | None, new: Baseline) -> tuple[Change, ...]:
     """Return in what a new baseline differs from the one before."""
     before, after = _flat(old), _flat(new)
     changes = []
@@ -503,9 +505,12 @@ def _flat(baseline: Baseline | None) -> dict[str, str]:
     if baseline is None:
         return {}
     found = {key: str(value) for key, value in baseline.settings.items()}
+    found |= {f"faults {key}": str(value) for key, value in baseline.fault_settings.items()}
+    found |= {f"speed {key}": str(value) for key, value in baseline.speed_settings.items()}
     for target, uses in baseline.targets.items():
         for dtype, groups in uses.items():
-            found |= {f"{target} {dtype} {g}, use of the tolerance": _percent(use) for g, use in groups.items()}
+            # As many digits as are written, so that whatever differs is seen.
+            found |= {f"{target} {dtype} {g}, use of the tolerance": _percent(use, 4) for g, use in groups.items()}
     found |= {f"fault {fault}": "caught" for fault in baseline.caught or ()}
     for machine, cases in baseline.machines.items():
         found |= {f"time ratio on {case} ({machine})": _ratio(rounds) for case, rounds in cases.items()}

@@ -1,27 +1,52 @@
 """One judgement in a process of its own, so that a target that crashes or hangs takes nothing with it.
 
-`run_job` starts ``python -m checks.judge``, hands it the job as JSON and waits, for so long and no longer. The answer
-comes back on what was the child's standard output; whatever the target prints goes to standard error and is shown only
-if there is no answer.
+`Jobs.run` starts a process that ends in `main`, hands it the job as JSON and waits, for so long and no longer. The
+answer comes back as one line on what was the child's standard output. Whatever the target prints goes to standard
+error; the end of that is shown if there is no answer.
 """
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from checks.bench import THREADS, NotPassedError, time_round
 from checks.cases import Case
-from checks.contract import GRADIENTS, OUTPUTS
+from checks.contract import GRADIENTS, OUTPUTS, Target
 from checks.targets import TargetError, load_target
 
 REGIME = "regime "
 """What the name of a group of examples begins with; those of tensors do not."""
+
+
+GRACE = 2.0
+"""Seconds for a process that has answered to end."""
+DRAIN = 10.0
+"""Seconds for what a process said last to arrive; it takes as long only where something holds its pipes open."""
+
+# In place of `-m checks.judge`: the folder judged, or PYTHONPATH, may have a package `checks` of its own, and a folder
+# of packages put first in PYTHONPATH would have them come before the standard library's.
+START = """\
+import importlib.util, os, sys
+here = sys.argv[1]
+for name in ("lstm_ref", "checks"):
+    folder = os.path.join(here, name)
+    spec = importlib.util.spec_from_file_location(
+        name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+sys.path.append(here)
+from checks.judge import main
+sys.exit(main())
+"""
 
 
 class JobError(Exception):
@@ -33,7 +58,7 @@ class Jobs:
 
     def __init__(self, root: Path, time_limit: float) -> None:
         self.root, self.time_limit = root, time_limit
-        self._lock, self._stopped, self._running = threading.Lock(), False, set[subprocess.Popen[str]]()
+        self._lock, self._stopped, self._running = threading.Lock(), False, set[subprocess.Popen[bytes]]()
 
     def run(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Return the answer to a job.
@@ -43,12 +68,17 @@ class Jobs:
         JobError
             "crashed: killed by SIGSEGV", "no answer within 300 s", or what kept it from judging.
         """
-        # -P: the folder judged may have a module `checks` of its own. -W ignore: this project's warnings are its tests'
-        # business, and the target's are its own.
-        command = [sys.executable, "-P", "-W", "ignore", "-m", "checks.judge"]
+        process = self._start()
+        try:
+            return _ask(process, {**job, "alarm": self.time_limit + 10}, self.time_limit)
+        finally:
+            self._end(process)
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        """Return a process that waits for a job."""
+        # -W ignore: this project's warnings are its tests' business, and the target's are its own.
         here = str(Path(__file__).resolve().parent.parent)
-        path = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH", "")]))
-        environment = {**os.environ, **THREADS, "PYTHONPATH": path}
+        command = [sys.executable, "-P", "-W", "ignore", "-c", START, here]
         with self._lock:
             if self._stopped:
                 raise JobError("interrupted")
@@ -58,22 +88,14 @@ class Jobs:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
-                    text=True,
-                    errors="replace",
                     cwd=self.root,
-                    env=environment,
+                    env={**os.environ, **THREADS},
                     start_new_session=True,
                 )
             except OSError as error:
                 raise JobError(f"no process could be started: {error}") from error
             self._running.add(process)
-        try:
-            out, err = process.communicate(json.dumps({**job, "alarm": self.time_limit + 10}), self.time_limit)
-        except subprocess.TimeoutExpired:
-            raise JobError(f"no answer within {self.time_limit:g} s (time-limit); it hangs, or needs more") from None
-        finally:
-            self._end(process)
-        return _read_answer(process.returncode, out, err)
+        return process
 
     def stop(self) -> None:
         """End what runs, and start nothing more."""
@@ -82,15 +104,15 @@ class Jobs:
             for process in list(self._running):
                 _kill(process)
 
-    def _end(self, process: "subprocess.Popen[str]") -> None:
+    def _end(self, process: "subprocess.Popen[bytes]") -> None:
         """End a process and whatever it started."""
         _kill(process)
-        process.communicate()
+        process.wait()
         with self._lock:
             self._running.discard(process)
 
 
-def _kill(process: "subprocess.Popen[str]") -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process with its children, where it still runs."""
     try:
         if hasattr(os, "killpg"):
@@ -101,18 +123,79 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         pass
 
 
-def _read_answer(code: int, out: str, err: str) -> dict[str, Any]:
-    """Return the answer, or raise what the process came to."""
+def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit: float) -> dict[str, Any]:
+    """Return the answer of a process to a job, or raise what it came to.
+
+    Nothing waits for the end of the pipes: a process that the target has left running may hold them open.
+    """
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    answer, said = deque[bytes](maxlen=1), deque[bytes](maxlen=2)
+    done = threading.Event()
+
+    def listen(stream: IO[bytes]) -> None:
+        with stream:
+            answer.append(stream.readline())
+        done.set()
+
+    def await_end() -> None:
+        process.wait()
+        done.set()
+
+    listener = _in_background(listen, process.stdout)
+    reader = _in_background(_read_all, process.stderr, said)
+    _in_background(await_end)
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(json.dumps(job).encode())
+    end = time.monotonic() + time_limit
+    if done.wait(time_limit) and listener.is_alive():  # it has ended; what it left running is not waited for
+        _kill(process)
+        listener.join(DRAIN)
+    line = answer[0] if answer else b""
+    answered = line.endswith(b"\n")
     try:
-        answer = json.loads(out)
-        kind = answer["kind"]
-    except (ValueError, TypeError, KeyError):
-        last = (err.strip().splitlines() or [""])[-1][:300]
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise JobError(f"crashed: {how}" + (f"; {last}" if last else "")) from None
-    if kind != "answer":
-        raise JobError(str(answer["message"]))
-    return dict(answer["value"])
+        process.wait(GRACE if answered else max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        if not answered:
+            raise JobError(f"no answer within {time_limit:g} s (time-limit); it hangs, or needs more") from None
+    if not answered:
+        _kill(process)
+        reader.join(DRAIN)
+        raise JobError(_crash(process.returncode, b"".join(said)))
+    found = json.loads(line)
+    if found["kind"] != "answer":
+        raise JobError(str(found["message"]))
+    return dict(found["value"])
+
+
+def _in_background(function: Any, *arguments: Any) -> threading.Thread:
+    """Return a thread that runs a function and that nobody need wait for."""
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def _read_all(stream: IO[bytes], kept: "deque[bytes]") -> None:
+    """Read a stream to its end and keep the last of it: a target may print more than fits in memory."""
+    with stream:
+        while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
+            kept.append(chunk)
+
+
+def _crash(code: int, said: bytes) -> str:
+    """Return how a process ended that gave no answer."""
+    how = f"killed by {_signal(-code)}" if code < 0 else f"exit code {code}"
+    last = (said.decode(errors="replace").strip().splitlines() or [""])[-1][:300]
+    return f"crashed: {how}" + (f"; {last}" if last else "")
+
+
+def _signal(number: int) -> str:
+    """Return the name of a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 # ---- In the child
@@ -120,6 +203,7 @@ def _read_answer(code: int, out: str, err: str) -> dict[str, Any]:
 
 def main() -> int:
     """Read a job, do it, and answer."""
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a target prints is no answer
     job = json.load(sys.stdin)
@@ -129,9 +213,19 @@ def main() -> int:
         answer = {"kind": "answer", "value": JOBS[job["job"]](job)}
     except (TargetError, NotPassedError, JobError, ImportError) as error:
         answer = {"kind": "error", "message": str(error)}
-    json.dump(answer, answers)
+    # At once, so that a line that is not whole is none; a figure that is no number is a crash.
+    answers.write(json.dumps(answer, allow_nan=False) + "\n")
     answers.close()
     return 0
+
+
+def _end_with_parent() -> None:
+    """Have the system kill this process once its parent is gone, be that by SIGKILL; the alarm does so elsewhere."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,21 +308,26 @@ def _faults(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _time(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one round's figure for each case; with "check", only once both targets have passed on each."""
+    """Return one round's figure for each case; with "check", only if both targets pass on each before and after."""
     target, than = load_target(job["target"]), load_target(job["than"])
     cases = [Case.parse(descriptor) for descriptor in job["cases"]]
     if job.get("check"):
-        from checks.verify import verify_case
+        _must_pass((target, than), cases)
+    found = {case.descriptor: time_round(target, than, case, job["seconds"]) for case in cases}
+    if job.get("check"):  # many calls later, it is still right
+        _must_pass((target, than), cases)
+    return found
 
-        for one in (target, than):
-            for case in cases:
-                verdict = verify_case(one, case, thorough=False).verdict
-                if verdict != "pass":
-                    raise NotPassedError(f"{one.name} is not timed: {case.descriptor} gives {verdict}, expected pass")
-    return {case.descriptor: time_round(target, than, case, job["seconds"]) for case in cases}
+
+def _must_pass(targets: tuple[Target, ...], cases: list[Case]) -> None:
+    """Raise NotPassedError unless all targets are right on all cases."""
+    from checks.verify import verify_case
+
+    for target in targets:
+        for case in cases:
+            verdict = verify_case(target, case, thorough=False).verdict
+            if verdict != "pass":
+                raise NotPassedError(f"{target.name} is not timed: {case.descriptor} gives {verdict}, expected pass")
 
 
 JOBS = {"verify": _verify, "vectors": _vectors, "faults": _faults, "time": _time}
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -213,7 +213,8 @@ def _import_file(place: str) -> ModuleType:
         raise TargetError(f"{place} cannot be imported: it is no Python file")
     module = importlib.util.module_from_spec(module_spec)
     # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
-    sys.path.insert(0, str(path.parent.resolve()))
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
     sys.modules[name] = module
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -222,7 +223,8 @@ def _import_file(place: str) -> ModuleType:
         sys.modules.pop(name, None)
         raise TargetError(f"{place} cannot be imported: {describe_error(error)}") from error
     finally:
-        sys.path.remove(str(path.parent.resolve()))
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
     return module
 
 

@@ -186,6 +186,8 @@ class Report:
         return 0 if self.counts[Verdict.PASS] else 2
 
 
+# NumPy's own settings: np.seterr(all="raise") in the target's module would have the oracles' underflows raise.
+@np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
 def verify_case(
     target: Target,
     case: Case,

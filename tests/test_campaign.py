@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from checks import campaign
 from checks.campaign import CampaignError, Plan, Tally, judge_chunk, run
 from checks.executors import ExecutorError, parse_executor
 
+ROOT = str(Path(campaign.__file__).parent.parent)
 PLAN = Plan("lstm_fast:LSTM", examples=10, chunk=4, max_dims=(3, 5, 3, 3))
 
 WRONG = """
@@ -72,7 +74,7 @@ def test_the_order_in_which_chunks_are_done_changes_nothing(whole):
 
 
 def test_tallies_add_up_in_any_order_but_for_the_lists(whole):
-    parts = [Tally.from_json(json.loads(json.dumps(judge_chunk(PLAN, k)))) for k in range(PLAN.chunks)]
+    parts = [Tally.from_json(json.loads(json.dumps(judge_chunk(PLAN, k)))["tally"]) for k in range(PLAN.chunks)]
     forwards, backwards = Tally(), Tally()
     for part in parts:
         forwards.add(part)
@@ -111,6 +113,66 @@ def test_a_worker_that_dies_ends_the_campaign_with_the_reason(tmp_path):
     plan = Plan(f"{tmp_path / 'dying.py'}:target", examples=2, chunk=1)
     with pytest.raises(CampaignError, match=r"chunk \d was lost 3 times: BrokenProcessPool"):
         run(plan, parse_executor("processes:1").start, workers=1)
+
+
+DIES_ONCE = """
+import multiprocessing, os, pathlib, signal
+if multiprocessing.parent_process() is not None and not pathlib.Path(FLAG).exists():
+    pathlib.Path(FLAG).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+from lstm_fast import LSTM
+"""
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(whole, tmp_path):
+    (tmp_path / "dying.py").write_text(DIES_ONCE.replace("FLAG", repr(str(tmp_path / "flag"))))
+    plan = replace(PLAN, target=f"{tmp_path / 'dying.py'}:LSTM")
+    report = run(plan, parse_executor("processes:1").start, workers=1, journal=tmp_path / "journal.jsonl")
+    assert report.repeated
+    assert report.tally == whole.tally
+    chunks = [json.loads(line)["chunk"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()[1:]]
+    assert sorted(chunks) == list(range(PLAN.chunks))
+
+
+def test_workers_end_with_a_master_that_is_killed(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import multiprocessing, os, pathlib, time\n"
+        "if multiprocessing.parent_process() is not None:\n"
+        "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(100)\n"
+        "from lstm_fast import LSTM\n"
+    )
+    arguments = ["verify", "slow.py:LSTM", "--examples", "1", "--executor", "processes:1"]
+    master = subprocess.Popen(
+        [sys.executable, "-m", "checks", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        stderr=subprocess.DEVNULL,  # the resource tracker's complaint
+    )
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    master.kill()
+    master.wait()
+    worker = Path("/proc", (tmp_path / "pid").read_text(), "stat")
+    wait_for(lambda: not worker.exists() or worker.read_text().split()[2] == "Z")
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+class OtherCode(ThreadPoolExecutor):
+    """An executor on whose machine another NumPy is installed."""
+
+    def submit(self, function, plan, index):
+        return super().submit(lambda: (found := function(plan, index)) | {"code": found["code"] | {"numpy": "1.0"}})
+
+
+def test_a_worker_with_other_code_is_not_listened_to():
+    with pytest.raises(CampaignError, match=r"a worker has other code: numpy is '1\.0' there and"):
+        run(PLAN, lambda: OtherCode(1), workers=1)
 
 
 def test_a_failure_is_shrunk_and_explained(tmp_path):
@@ -164,13 +226,95 @@ def test_the_journal_of_another_campaign_is_refused(tmp_path):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["hello\n", "{}\n", "[]\n", '{"format": "lstm-checks/journal/1"}\n', "\xff\n"])
-def test_what_is_no_journal_is_refused(tmp_path, text):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The bytes of the journal of the plan."""
+    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
+    run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path)
+    return path.read_bytes()
+
+
+def changed(line, **what):
+    """Return a line of a journal with other values."""
+    return json.dumps(json.loads(line) | what).encode()
+
+
+def fewer(line):
+    """Return a line with an example less."""
+    plain = json.loads(line)
+    plain["tally"]["verdicts"]["pass"] -= 1
+    return json.dumps(plain).encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "resumed"),
+    [
+        (lambda head, a, b, c: [head[:50]], 0),
+        (lambda head, a, b, c: [head, b""], 0),
+        (lambda head, a, b, c: [head, c, a, b, b""], 3),
+        (lambda head, a, b, c: [head, a, a, b""], 1),
+        (lambda head, a, b, c: [head, a, b[:40]], 1),
+        (lambda head, a, b, c: [head, a, b[:40], b""], 1),
+        (lambda head, a, b, c: [head, a, bytes(40)], 1),
+        (lambda head, a, b, c: [head, a, changed(b, chunk=3), b""], 1),
+    ],
+)
+def test_what_a_journal_knows_counts_once_and_the_rest_is_judged(whole, written, tmp_path, change, resumed):
     path = tmp_path / "journal.jsonl"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(CampaignError, match="is no journal of a campaign"):
+    path.write_bytes(b"\n".join(change(*written.splitlines())))
+    again = run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path)
+    assert again.resumed == resumed
+    assert again.to_json() == whole.to_json()
+    assert run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path).resumed == PLAN.chunks
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda head, a, b, c: [b"hello"], "its first line is another"),
+        (lambda head, a, b, c: [b"hello", b""], "is no journal of a campaign"),
+        (lambda head, a, b, c: [b"hello", b"you"], "is no journal of a campaign"),
+        (lambda head, a, b, c: [b"{}", b""], "its format is None"),
+        (lambda head, a, b, c: [b"[]", b""], "is no journal of a campaign"),
+        (lambda head, a, b, c: [b"\xff", b""], "is no journal of a campaign"),
+        (lambda head, a, b, c: [b'{"format": "lstm-checks/journal/1"}', b""], "is no journal of a campaign"),
+        (lambda head, a, b, c: [head, a[:40], b, b""], "line 2 is damaged"),
+        (lambda head, a, b, c: [head, changed(a, chunk=3), b, b""], "there is no chunk 3"),
+        (lambda head, a, b, c: [head, changed(a, chunk=-1), b, b""], "there is no chunk -1"),
+        (lambda head, a, b, c: [head, changed(a, chunk=2), b, b""], "4 examples in chunk 2"),
+        (lambda head, a, b, c: [head, a, fewer(a), b""], "line 3 says something else of chunk 0"),
+        (lambda head, a, b, c: [changed(head, code={}), a, b""], "the target is None there and"),
+    ],
+)
+def test_what_is_no_journal_of_this_campaign_is_refused_and_left_as_it_is(written, tmp_path, change, words):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b"\n".join(change(*written.splitlines())))
+    before = path.read_bytes()
+    with pytest.raises(CampaignError, match=words):
         run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path)
-    assert path.read_bytes() == text.encode("latin-1")
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_a_target_that_was_edited_since_is_refused(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from lstm_fast import LSTM\n")
+    before = campaign.code_of.__wrapped__(f"{path}:LSTM")
+    path.write_text("from lstm_fast import LSTM  # or so\n")
+    after = campaign.code_of.__wrapped__(f"{path}:LSTM")
+    assert [name for name in before if before[name] != after[name]] == ["the target"]
+    package = campaign.code_of("lstm_fast:LSTM")["the target"]
+    assert package == campaign.code_of("lstm_fast.layer:LSTM")["the target"]
+    assert package != campaign.code_of("exec:cat -u")["the target"] != campaign.code_of("fault:x")["the target"]
+
+
+def test_two_campaigns_do_not_write_to_one_journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+
+    def second(examples):
+        with pytest.raises(CampaignError, match="another campaign is writing to the journal"):
+            run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path)
+
+    run(PLAN, lambda: ThreadPoolExecutor(1), workers=1, journal=path, progress=second)
 
 
 # The command
@@ -200,6 +344,8 @@ def test_the_command_spreads_examples():
         (["--journal", "x"], "--journal is for --executor"),
         (["--executor", "processes", "--case", "m1s1e1u1-float64-seed0"], "--executor does not go with --case"),
         (["--executor", "processes", "--journal", "/no/such/folder/x"], "cannot be written: No such file"),
+        (["--executor", "processes", "--journal", "/dev/full"], "cannot be written: No space left on device"),
+        (["--executor", "processes", "--journal", "x", "--json", "./x"], "--journal and --json name the same file"),
     ],
 )
 def test_what_cannot_be_done_is_said(arguments, message):
@@ -212,12 +358,13 @@ def test_what_cannot_be_done_is_said(arguments, message):
 # Dask
 
 
+# On a busy machine; the cluster would not start.
+@pytest.mark.filterwarnings("ignore:Creating scratch directories is taking:UserWarning")
 @pytest.mark.peer
-def test_a_dask_cluster_that_loses_a_worker_gives_the_same(whole):
+def test_a_dask_cluster_that_loses_a_worker_gives_the_same(whole, monkeypatch):
     distributed = pytest.importorskip("distributed")
     plan = Plan("lstm_fast:LSTM", examples=60, chunk=4, max_dims=(3, 5, 3, 3))
-    root = str(Path(campaign.__file__).parent.parent)
-    os.environ["PYTHONPATH"] = root
+    monkeypatch.setenv("PYTHONPATH", ROOT)
     with distributed.LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         address = cluster.scheduler_address.removeprefix("tcp://")
         killed = []

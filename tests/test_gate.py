@@ -80,7 +80,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(tmp_path, text):
-    (tmp_path / "gate.toml").write_text(text)
+    (tmp_path / "gate.toml").write_bytes(text.encode("latin-1"))
     return read_config(tmp_path / "gate.toml")
 
 
@@ -117,7 +117,24 @@ def read(tmp_path, text):
             'targets = ["a:b"]\nspeed.target = "a:b"\nspeed.than = "c:d"\nspeed.cases = ["m1s1"]\n',
             "line 4: key 'cases' is ['m1s1'], expected in place of 'm1s1' a case such as",
         ),
+        (
+            'targets = ["a:b"]\nbaseline = "mine.py"\n',
+            "line 2: key 'baseline' is 'mine.py', expected a file",
+        ),
+        (
+            'targets = ["a:b"]\nspeed = { target = "a:b", than = "c:d", margn = 2 }\n',
+            "line 2: key 'margn' is unknown, did you mean 'margin'?",
+        ),
+        ('targets = ["a:b"]\n\n[speed]\ntarget = "a:b"\n', "line 3: [speed] lacks the key 'than'"),
+        ("[tool.lstm-checks]\nexamples = 3\n", "line 1: [tool.lstm-checks] lacks the key 'targets'"),
+        ("[[tool.lstm-checks]]\n", "line 1: key 'lstm-checks' is [{}], expected a table: [tool.lstm-checks]"),
+        ("tool = 3\n", "line 1: key 'tool' is 3, expected a table: [tool.lstm-checks]"),
+        (
+            'examples = 9\n[tool.lstm-checks]\ntargets = ["a:b"]\n',
+            "line 1: key 'examples' is outside [tool.lstm-checks]",
+        ),
         ("targets = [\n", "is not TOML"),
+        ("# \xe9\n", "is not TOML: 'utf-8' codec can't decode"),
         ("", "does not have anything"),
     ],
 )
@@ -153,7 +170,7 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
     run(folder, "--init", expect=0)
     config = read_config(folder / "pyproject.toml")
     assert config.speed is not None
-    default = GateConfig(targets=("lstm_fast:LSTM",), root=folder.resolve())
+    default = GateConfig(targets=("your_package:LSTM",), root=folder.resolve())
     assert replace(config, speed=None, accuracy=None, faults=None) == default
     assert (config.speed.margin, config.speed.limit) == (tolerance.SPEED_MARGIN, tolerance.SPEED_LIMIT)
     text = (folder / "pyproject.toml").read_text()
@@ -161,6 +178,33 @@ def test_init_writes_what_can_be_read_and_never_twice(folder):
     again = run(folder, "--init", expect=2)
     assert "line 4: there is a [tool.lstm-checks] already; nothing was written" in again.stderr
     assert (folder / "pyproject.toml").read_text() == text
+    # Nobody's target is judged unless it is named.
+    assert "there is no module 'your_package'" in run(folder, "--update-baseline", expect=2).stdout
+    assert "there is no report to write" in run(folder, "--init", "--json", "r.json", expect=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"tool = {x = 1}\n", "cannot be added to, write [tool.lstm-checks] by hand: Cannot declare"),
+        (b"tool = 3\n", "cannot be added to, write [tool.lstm-checks] by hand: Cannot overwrite"),
+        (b"# \xe9\n", "is not TOML"),
+        (b"# all\ntargets = ['a:b']\n", "line 2: there is a key 'targets' of the gate already"),
+    ],
+)
+def test_init_adds_to_nothing_that_it_would_spoil(tmp_path, text, words):
+    (tmp_path / "gate.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        initialize(tmp_path / "gate.toml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        initialize(tmp_path)
+
+
+def test_init_keeps_the_line_ends_of_a_file(tmp_path):
+    (tmp_path / "pyproject.toml").write_bytes(b"[project]\r\nname = 'mine'\r\n")
+    _, text = initialize(tmp_path / "pyproject.toml")
+    assert text.startswith("[project]\r\nname = 'mine'\r\n\r\n[tool.lstm-checks]\r\n")
+    assert text.count("\n") == text.count("\r\n")
 
 
 def test_every_line_of_the_first_configuration_that_is_commented_out_is_right(tmp_path):
@@ -213,6 +257,17 @@ def test_what_is_right_passes_and_every_report_says_so(with_baseline):
     assert run(with_baseline, "--quiet", expect=0).stdout == ""
 
 
+def test_a_wrong_configuration_is_said_in_every_report(folder):
+    config(QUICK + "exmaples = 3\n")(folder)
+    summary = str(folder / "summary.md")
+    found = run(folder, "--json", "r.json", expect=2, GITHUB_STEP_SUMMARY=summary, GITHUB_ACTIONS="true")
+    words = "line 7: key 'exmaples' is unknown, did you mean 'examples'?"
+    assert words in found.stderr
+    assert "::error title=not judged%3A gate::" in found.stdout
+    assert words in json.loads((folder / "r.json").read_text())["findings"][0]["message"]
+    assert words in Path(summary).read_text()
+
+
 def test_what_is_wrong_is_a_regression_in_every_report(with_baseline):
     (with_baseline / "mine.py").write_text(WRONG)
     found = run(with_baseline, "--json", "-", "--junit", "r.xml", expect=1, GITHUB_ACTIONS="true")
@@ -238,6 +293,7 @@ def test_python_says_the_same(with_baseline):
 
 def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline):
     path = with_baseline / "lstm-checks-baseline.json"
+    path.chmod(0o600)
     before = path.read_text()
     (with_baseline / "mine.py").write_text(WRONG)
     found = run(with_baseline, "--update-baseline", expect=1)
@@ -251,12 +307,50 @@ def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline
     found = run(with_baseline, "--update-baseline", expect=0)
     row = next(line.split() for line in found.stdout.splitlines() if line.split()[:1] == ["examples"])
     assert row == ["examples", "8", "9"]
+    assert os.stat(path).st_mode & 0o777 == 0o600
     assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
+
+
+def test_whatever_differs_in_the_file_of_a_baseline_is_shown(tmp_path):
+    one = gate.Baseline(
+        {"examples": 3},
+        {"a:b": {"float64": {"h": 0.1234}}},
+        ("carry",),
+        {"examples": 4},
+        {"seconds": 0.4},
+        {"m": {"c": (1.0, 2.0, 3.0)}},
+    )
+    others = [
+        replace(one, settings={"examples": 4}),
+        replace(one, targets={"a:b": {"float64": {"h": 0.1235}}}),
+        replace(one, caught=()),
+        replace(one, fault_settings={"examples": 5}),
+        replace(one, speed_settings={"seconds": 0.5}),
+        replace(one, machines={"m": {"c": (1.0, 2.1, 3.0)}}),
+    ]
+    assert not gate.differences(one, one)
+    assert [len(gate.differences(one, other)) for other in others] == [1] * len(others)
 
 
 # ---- It fails closed: exit code 2 for whatever prevents judging
 
 HANGS = "import time, pathlib, os\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(100)\n"
+CALLED = """
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    def forward(self, X):
+        {}
+        return super().forward(X)
+"""
+NO_STATES = """
+from checks.targets import load_target
+fast = load_target("lstm_fast:LSTM")
+def LSTM(p, X):
+    import numpy as np
+    none = np.zeros((len(X), p["Vf"].shape[0]), X.dtype)
+    outputs, pullback = fast.call(p, X, none, none, True)
+    return outputs, lambda dh, dCn: {k: v for k, v in pullback(dh, dCn, None).items() if k not in ("dh0", "dC0")}
+"""
 LACKS_ALL = """
 from checks.contract import GRADIENTS
 from lstm_ref import lstm_forward
@@ -308,6 +402,13 @@ CANNOT_JUDGE = {
         config(QUICK + 'claims = ["dXX"]\n'),
         "claim 'dXX' was judged in no example; did you mean",
     ),
+    "only vacuous": (
+        lambda folder: (
+            target(NO_STATES)(folder),
+            config(QUICK.replace("[2, 5, 2, 3]", "[2, 1, 2, 3]") + 'claims = ["dUi", "dVi"]\n')(folder),
+        ),
+        "claim 'dVi' was judged in no example",
+    ),
     "no baseline": (config(QUICK + ACCURACY), "there is no baseline"),
     "a folder for a baseline": (
         lambda folder: (baseline("")(folder), make_folder(folder / "lstm-checks-baseline.json")),
@@ -321,12 +422,32 @@ CANNOT_JUDGE = {
         baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": math.nan}}}}})),
         "nan for a number",
     ),
+    "no number at all": (
+        baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": 10**400}}}}})),
+        "is damaged (OverflowError",
+    ),
+    "times that are none": (
+        baseline(json.dumps(GOOD_BASELINE | {"speed": {"settings": {}, "machines": {"m": {"c": [1e4] * 3}}}})),
+        "10000.0 for a number",
+    ),
     "of other settings": (baseline(json.dumps(GOOD_BASELINE)), "was taken with dtypes = None, the configuration says"),
     "a crash": (target("import os\nos.abort()\n"), "crashed: killed by SIGABRT"),
+    "a crash in a call": (target(CALLED.format("import ctypes; ctypes.string_at(0)")), "crashed: killed by SIGSEGV"),
     "a silent end": (target("import os\nos._exit(0)\n"), "crashed: exit code 0"),
+    "a silent end in a call": (target(CALLED.format("import os; os._exit(0)")), "crashed: exit code 0"),
+    "an end that looks well": (target("raise SystemExit(0)\n"), "mine.py cannot be imported: SystemExit: 0"),
+    "an interrupt of its own": (target(CALLED.format("raise KeyboardInterrupt")), "KeyboardInterrupt"),
+    "no way to answer": (target("import os\nos.closerange(3, 99)\n" + RIGHT), "crashed: exit code 1; OSError"),
     "a hang": (
-        lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 5"))(folder)),
-        "no answer within 5 s",
+        lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 2"))(folder)),
+        "no answer within 2 s",
+    ),
+    "a hang in compiled code": (
+        lambda folder: (
+            target("import re\nre.match('(a+)+b', 'a' * 60)\n")(folder),
+            config(QUICK.replace("= 100", "= 2"))(folder),
+        ),
+        "no answer within 2 s",
     ),
     "no such target": (target("other = 1\n"), "mine.py has no 'LSTM'"),
     "a missing extra": (
@@ -343,6 +464,7 @@ CANNOT_JUDGE = {
 def test_what_prevents_judging_is_exit_2_with_the_reason(folder, name):
     change, words = CANNOT_JUDGE[name]
     change(folder)
+    (folder / "report.json").write_text('{"exit_code": 0}')
     found = run(folder, "--json", "report.json", expect=2, PYTHONPATH=f"{DATA.parent.parent}{os.pathsep}{folder}")
     assert words in found.stdout + found.stderr
     assert json.loads((folder / "report.json").read_text())["exit_code"] == 2
@@ -356,6 +478,27 @@ def test_a_report_that_cannot_be_written_is_exit_2_before_anything_is_judged(fol
     assert f"{path} cannot be written" in found.stderr
     assert time.perf_counter() - start < 10
     assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--json", "lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
+        (["--update-baseline", "--junit", "./lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
+        (["--markdown", "pyproject.toml"], "pyproject.toml is the configuration"),
+        (["--junit", "mine.py"], "mine.py is of target mine.py:LSTM"),
+        (["--junit", "report", "--json", "./report"], "another report goes there"),
+    ],
+)
+def test_a_report_replaces_nothing_that_the_gate_reads_and_no_other_report(with_baseline, arguments, words):
+    before = {path: path.read_bytes() for path in with_baseline.iterdir()}
+    assert words in run(with_baseline, *arguments, expect=2).stderr
+    assert {path: path.read_bytes() for path in with_baseline.iterdir()} == before
+
+
+def test_where_one_report_cannot_be_written_no_other_says_that_all_is_well(folder):
+    run(folder, "--json", "r.json", expect=2, GITHUB_STEP_SUMMARY="/dev/full")
+    assert json.loads((folder / "r.json").read_text())["exit_code"] == 2
 
 
 def test_a_full_disk_under_the_text_or_the_summary_is_exit_2(folder):
@@ -378,7 +521,7 @@ def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline
     assert sorted(entry.name for entry in with_baseline.glob("*baseline*")) == [path.name]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, number):
     target(HANGS)(folder)
     command = [sys.executable, "-m", "checks", "gate", "--junit", "r.xml"]
@@ -396,14 +539,11 @@ def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, numb
     _, err = process.communicate(timeout=30)
     child = int((folder / "pid").read_text())
     if number == signal.SIGKILL:  # nothing can be said any more, but the report was there before
-        os.kill(child, signal.SIGKILL)
         assert process.returncode != 0
     else:
         assert process.returncode == 2
         assert "interrupted, nothing was judged" in err
-        wait_for(
-            lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
-        )
+    wait_for(lambda: not is_running(child))
     assert ElementTree.parse(folder / "r.xml").getroot().get("errors") == "1"
 
 
@@ -419,6 +559,63 @@ def wait_for(condition, seconds=30.0):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+# What a target does to its process, and a project has in its folder, is no reason not to judge it.
+AT_HOME = {
+    "goes elsewhere": "import os\nos.chdir('/')\n",
+    "raises at every underflow": "import numpy\nnumpy.seterr(all='raise')\n",
+    "makes errors of warnings": "import warnings\nwarnings.simplefilter('error')\n",
+    "prints much": "import os\nfor k in range(40):\n    os.write(1, b'x' * 10**6)\n",
+    "leaves a process of its group": "import os, time\nif os.fork() == 0:\n    time.sleep(300)\n    os._exit(0)\n",
+    "leaves a daemon": "import subprocess\nsubprocess.Popen(['sleep', '300'], start_new_session=True)\n",
+    "leaves a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(300,)).start()\n",
+    "ends badly once it is judged": "import atexit, os\natexit.register(os._exit, 3)\n",
+    "is called as a module of everybody": "",
+}
+
+
+@pytest.mark.parametrize("name", AT_HOME)
+def test_what_a_target_does_to_its_process_is_no_reason_not_to_judge_it(folder, name):
+    for module in ("checks", "lstm_ref", "hypothesis"):
+        (folder / f"{module}.py").write_text("raise SystemExit(0)\n")
+    target(AT_HOME[name] + RIGHT)(folder)
+    if "module" in name:
+        (folder / "mine.py").rename(folder / "numpy.py")
+        config(QUICK.replace("mine.py", "numpy.py"))(folder)
+    # Safe: as the command `lstm-checks`, which does not look for modules in the folder it is run in.
+    found = run(folder, expect=0, PYTHONSAFEPATH="1")
+    assert "1 pass" in found.stdout
+
+
+def test_a_package_named_checks_in_front_of_pythonpath_does_not_judge(folder, monkeypatch):
+    (folder / "src").mkdir()
+    for module in ("checks", "lstm_ref"):
+        (folder / "src" / f"{module}.py").write_text("raise SystemExit(0)\n")
+    (folder / "src" / "theirs.py").write_text(RIGHT)
+    target("from theirs import LSTM\n")(folder)
+    monkeypatch.setenv("PYTHONPATH", f"{folder / 'src'}{os.pathsep}{os.environ['PYTHONPATH']}")
+    answer = Jobs(folder, 60).run({"job": "vectors", "target": "mine.py:LSTM"})
+    assert answer["counts"]["pass"]
+
+
+TIRES = """
+import lstm_ref
+class LSTM(lstm_ref.LSTM):
+    calls = 0
+    def compute_gradients(self):
+        super().compute_gradients()
+        LSTM.calls += 1
+        if LSTM.calls > 9:
+            self.g["dVi"] *= 2
+"""
+
+
+def test_what_is_wrong_after_some_calls_is_not_timed(folder):
+    target(TIRES)(folder)
+    job = {"job": "time", "target": "mine.py:LSTM", "than": "lstm_ref:LSTM", "seconds": 0.02, "check": True}
+    with pytest.raises(gate.JobError, match=r"mine\.py:LSTM is not timed: m2s2e2u2-.* gives fail, expected pass"):
+        Jobs(folder, 60).run({**job, "cases": ["m2s2e2u2-float64-seed0"]})
 
 
 def test_an_empty_report_is_no_pass():
@@ -563,6 +760,14 @@ def test_a_target_that_no_longer_gives_something_is_a_regression(with_baseline):
     assert "note: mine.py:LSTM float64 does not support initial states, dh0, dC0" in found.stdout
 
 
+def test_a_baseline_that_does_not_say_which_faults_were_caught_is_refused(tmp_path):
+    settings = GateConfig(targets=("a:b",), faults=FaultScore(), root=tmp_path)
+    write_baseline(settings.baseline_path, gate.Baseline(fault_settings=gate.fault_settings_of(settings)))
+    report = gate.run(settings)
+    assert report.exit_code == 2
+    assert "does not say which faults were caught" in report.findings[0].message
+
+
 def test_so_few_rounds_that_nothing_is_certain_have_no_bounds():
     found = shift_between([9.0], [0.0], looks_alpha(1))
     assert (found.low, found.high) == (0.0, math.inf)
@@ -645,7 +850,8 @@ def shell(script, folder, path, **environment):
 def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_lstm_checks):
     text = (DOCS / "gate.md").read_text()
     scripts = re.findall(r"```sh\n(.*?)```", text, re.S)
-    assert len(scripts) >= 5
+    scripts += re.findall(r"^    - (lstm-checks .*)$", text, re.M)  # GitLab's
+    assert len(scripts) >= 6
     (folder / "pyproject.toml").unlink()
     assert shell("git init -q", folder, path_with_lstm_checks).returncode == 0
     for script in scripts:
@@ -653,7 +859,7 @@ def test_every_command_of_the_documentation_runs_in_its_order(folder, path_with_
         assert found.returncode == 0, script + found.stdout + found.stderr
         if "--init" in script:  # as it is, but quicker
             config_ = (folder / "pyproject.toml").read_text().replace("examples = 60", "examples = 6")
-            config_ = config_.replace("lstm_fast:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.faults]")[0]
+            config_ = config_.replace("your_package:LSTM", "mine.py:LSTM").split("[tool.lstm-checks.faults]")[0]
             (folder / "pyproject.toml").write_text(config_.replace("vectors = true", "vectors = false"))
     assert json.loads((folder / "gate.json").read_text())["exit_code"] == 0
     (python,) = re.findall(r"```python\n(.*?)```", text, re.S)

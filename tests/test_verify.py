@@ -224,6 +224,25 @@ def test_wrong_form_is_failed_with_a_plain_sentence(change, words):
     assert "Traceback" not in render_failure("it", report)
 
 
+def under_a_mask(gradients):
+    mask = np.zeros(gradients["dVi"].shape, bool)
+    mask[0] = True
+    gradients["dVi"] = np.ma.masked_array(np.where(mask, 2, 1) * gradients["dVi"], mask)
+
+
+def test_what_is_wrong_under_a_mask_is_wrong():
+    report = verify_case(spoilt(under_a_mask), CASE)
+    claim = report.claim("dVi")
+    assert (claim.verdict, claim.discrepancy.wrong, claim.discrepancy.where) == (Verdict.FAIL, 5, "row 0")
+    assert "dVi 5/25 entries" in render_failure("it", explain(spoilt(under_a_mask), report))
+
+
+def test_numpy_errors_that_the_user_has_raise_do_not_raise_in_the_oracles():
+    case = Case.parse("m1s1e1u1-float64-nostates-seed0")
+    with np.errstate(all="raise"):
+        assert verify_case(from_function(right), case).verdict is Verdict.PASS
+
+
 @pytest.mark.parametrize("result", [None, 3, (1, 2), ((1, 2, 3), len), ((1, 2), 3)])
 def test_a_call_of_another_form_is_failed(result):
     report = verify_case(from_function(lambda p, X, h0, C0: result), CASE)

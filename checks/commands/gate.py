@@ -1,6 +1,7 @@
 """`lstm-checks gate`: judge what the configuration names against the committed baseline, for CI."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -54,6 +55,8 @@ def _initialize(options: argparse.Namespace) -> int:
     from checks.config import initialize
     from checks.files import replace_file
 
+    if _renderings(options):
+        raise UsageError("--init judges nothing, so there is no report to write")
     path, text = initialize(options.config)
     with _writing(str(path)):
         replace_file(path, text)
@@ -67,33 +70,75 @@ def _initialize(options: argparse.Namespace) -> int:
 def _judge(options: argparse.Namespace) -> int:
     """Judge, report and return the exit code."""
     from checks import gate
-    from checks.report.gate import annotations, render_gate
+    from checks.config import ConfigError
+    from checks.report.gate import render_gate
 
+    _check_places(options)
     _write_reports(options, _unfinished())
-    config = gate.read_config(options.config)
+    try:
+        config = gate.read_config(options.config)
+    except ConfigError as error:
+        _deliver(options, _unfinished(str(error)))
+        raise
     with _terminated_as_interrupted():
         if options.update_baseline:
             with _writing(str(config.baseline_path)):
                 report = gate.update(config)
         else:
             report = gate.run(config)
+    try:
+        _deliver(options, report)
+        common.say(render_gate(report), options, report.exit_code)
+        if options.json == "-":
+            _json_to_stdout(report)
+    except UsageError:
+        # Where one report cannot be written, no other may say that all is well.
+        with contextlib.suppress(UsageError):
+            _write_reports(options, _unfinished())
+        raise
+    return report.exit_code
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """Raise UsageError where a report would replace another one, or what the gate reads."""
+    from checks.config import DEFAULT_BASELINE, ConfigError, find_config, read_config
+
+    read = {}
+    try:
+        path = Path(options.config) if options.config else find_config()
+        read = {path: "the configuration", path.resolve().parent / DEFAULT_BASELINE: "the baseline"}
+        config = read_config(path)
+        read[config.baseline_path] = "the baseline"
+        read |= {config.root / target.rpartition(":")[0]: f"of target {target}" for target in config.targets}
+    except ConfigError:
+        pass  # it is said once the reports are there
+    taken = {path.resolve(): f"{path.name} is {what}" for path, what in read.items()}
+    for name, _ in _renderings(options):
+        path = Path(name)
+        if path.exists() and not path.is_file():
+            continue  # a device or a pipe
+        if path.resolve() in taken:
+            raise UsageError(f"the report cannot be written to {name}: {taken[path.resolve()]}")
+        taken[path.resolve()] = "another report goes there"
+
+
+def _deliver(options: argparse.Namespace, report: Any) -> None:
+    """Write the report to all files that are asked for, and to GitHub."""
+    from checks.report.gate import annotations
+
     _write_reports(options, report)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         _append_summary(summary, report)
     if os.environ.get("GITHUB_ACTIONS") == "true" and annotations(report):
         common.emit(annotations(report), sys.stderr if options.json == "-" else sys.stdout)
-    common.say(render_gate(report), options, report.exit_code)
-    if options.json == "-":
-        _json_to_stdout(report)
-    return report.exit_code
 
 
-def _unfinished() -> Any:
-    """Return the report that stands until there is one, should the gate be killed."""
+def _unfinished(reason: str = "the gate did not come to an end") -> Any:
+    """Return the report of a run that judged nothing; it stands until there is another, should the gate be killed."""
     from checks.gate import Finding, GateReport, Outcome
 
-    finding = Finding("gate", "", Outcome.UNJUDGED, "the gate did not come to an end")
+    finding = Finding("gate", "", Outcome.UNJUDGED, reason)
     return GateReport((finding,), Path(), 0.0)
 
 
@@ -154,13 +199,19 @@ def _writing(path: str) -> Iterator[None]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let a request to terminate end the judgements as Ctrl-C does."""
+    """Let a request to terminate, or a terminal that is closed, end the judgements as Ctrl-C does."""
 
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # What is ignored stays so: that is what nohup is for.
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

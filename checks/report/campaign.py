@@ -16,7 +16,7 @@ def render_campaign(report: CampaignReport, seconds: float) -> str:
     if report.resumed:
         lines.append(f"  resumed   {report.resumed} chunks were in the journal")
     if report.repeated:
-        lines.append(f"  repeated  {report.repeated} times a worker was lost and its chunk judged again")
+        lines.append(f"  repeated  {report.repeated} times a chunk was judged again, since a worker was lost")
     if report.empty_strata:
         lines.append(f"  none in   {', '.join(report.empty_strata)}")
     if tally.worst is not None:

@@ -28,9 +28,9 @@ def _accepted(report: GateReport) -> list[str]:
     """Return what an update accepts."""
     if not report.accepted:
         return [f"{report.baseline} is written; nothing differs"]
-    if all(change.old == NONE for change in report.accepted):
-        return [f"{report.baseline} is written, with {len(report.accepted)} figures"]
-    lines = side_by_side(report.accepted, len(report.accepted))
+    # Of a first baseline everything is new.
+    most = SHOWN if all(change.old == NONE for change in report.accepted) else len(report.accepted)
+    lines = side_by_side(report.accepted, most)
     return [f"{report.baseline} is written; it differs:", *(f"      {line}" for line in lines)]
 
 
