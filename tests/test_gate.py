@@ -920,8 +920,8 @@ WRONG_CHANGES = {
 SLOW_CHANGES = {
     "forward three times": (
         FORTH,
-        "        _run_tile(tile, X[part], A[part])\n",
-        "        for _ in range(3):\n            _run_tile(tile, X[part], A[part])\n",
+        "            _run_tile(tile, X[part], A[part])\n",
+        "            for _ in range(3):\n                _run_tile(tile, X[part], A[part])\n",
     ),
     "tanh in extended precision": (
         FORTH,
