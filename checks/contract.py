@@ -107,7 +107,7 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
         return (h, Cn), pull
 
     lacks |= _probe(call, function, STATES not in lacks)
-    return Target(name, "function in the vjp form", call, frozenset(lacks))
+    return Target(name, "function in the vjp form", call, frozenset(lacks), _dtypes(call))
 
 
 class ContractError(Exception):
@@ -180,6 +180,22 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         return set()
 
 
+def _dtypes(call: Callable[..., Any]) -> tuple[str, ...]:
+    """Return "float32" alone where one tiny call raises in float64 and not in float32, else both dtypes."""
+    p, X, h0, C0 = _tiny_inputs()
+    works = []
+    for dtype in (np.float64, np.float32):
+        try:
+            tiny = {name: value.astype(dtype) for name, value in p.items()}
+            call(tiny, *(value.astype(dtype) for value in (X, h0, C0)))[1](
+                np.ones((1, 2, 1), dtype), np.ones((1, 1), dtype)
+            )
+            works.append(True)
+        except (Exception, SystemExit):
+            works.append(False)
+    return ("float32",) if works == [False, True] else ("float64", "float32")
+
+
 def returns_pullback(function: Callable[..., Any]) -> bool:
     """Return whether a function is seen to be in the vjp form, by one tiny call."""
     arguments = _tiny_inputs()
@@ -223,6 +239,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     lacks |= {key for key in (DHN, DCN) if key not in backward}
     if "sequences" not in constructor:
         lacks.add(LAST)
+    optional = {way: _optional(layer_class, way) for way in ("forward", "backward")}
     layers: dict[tuple[int, str, bool], Any] = {}
     last: list[Any] = []
 
@@ -238,17 +255,24 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         last[:] = [layer]
         layer.compute_shapes(X)
         _write_parameters(layer, p)
-        A = layer.forward(X) if STATES in lacks else layer.forward(X, h0=h0, C0=C0)
+        # What is zero is left out where that may be, as users do: what a layer takes in its place is judged, too.
+        given = {} if STATES in lacks else {"h0": h0, "C0": C0}
+        A = layer.forward(X, **_needed(given, optional["forward"]))
         fc = getattr(layer, "fc", {})
         Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
 
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
             states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
-            gradients = {"dX": layer.backward(dh, **states)}
+            gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
             layer.compute_gradients()
             gradients |= {key: np.array(value) for key, value in layer.g.items()}
             if STATES not in lacks:
                 bc = getattr(layer, "bc", {})
+                if not {"dh0", "dC0"} - lacks <= set(bc) and not _needed(given, optional["forward"]):
+                    # It may keep no gradient of states that it was not given.
+                    layer.forward(X, **given)
+                    layer.backward(dh, **states)
+                    bc = layer.bc
                 gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
             return gradients
 
@@ -259,6 +283,22 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
 
     lacks |= _probe_layer(call)
     return Target(name, "layer class", call, frozenset(lacks), caches=caches)
+
+
+def _needed(given: dict[str, Any], optional: set[str]) -> dict[str, Any]:
+    """Return the arguments, none if all are optional and zero."""
+    if set(given) <= optional and not any(np.any(value) for value in given.values()):
+        return {}
+    return given
+
+
+def _optional(layer_class: Any, method: str) -> set[str]:
+    """Return the parameters of a method whose default is None."""
+    try:
+        parameters = inspect.signature(getattr(layer_class, method)).parameters
+    except (AttributeError, TypeError, ValueError):
+        return set()
+    return {name for name, parameter in parameters.items() if parameter.default is None}
 
 
 def _parameters(layer_class: Any, method: str) -> set[str]:

@@ -184,7 +184,7 @@ HIDDEN = {
     ),
     "di_ lost at the first step": (
         [after(BI, "bi = bi * (t > 0)")],
-        [],
+        ["dUi, dVi and dbi lack the part of step 1 of 4", "dh0 lacks the part of gate i"],
         [
             "dX goes wrong at input step 1 of 5: x x. x.. x... x...." + MAP,
             "di_ departs at step 1 of 4 alone (solved for from dU)",
@@ -265,6 +265,7 @@ HIDDEN = {
         [],
         [
             "right where dh is zero",
+            "wrong at sample 2 of 4 alone",
             "wrong for cotangents of samples 1 and 2 of 4 alone, right for those of the others",
             "going back in time, df_, di_, dg_ and do_ depart first, at step 4 of 4, sample 2 of 2 "
             "(solved for from dU)",

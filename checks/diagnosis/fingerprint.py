@@ -318,7 +318,8 @@ def _between_calls(target: Target, first: Observation, spare: Callable[[], bool]
         still = [faults for faults in found or left if _does_the_same(faults, observation)]
         if found and not still:
             sure = f"does as the target does, but not on {asked.descriptor}"
-            return [Suspect(f, sure, False, refuted=True) for f in found]
+            # What else it keeps may be to blame for that: this refutes nothing.
+            return [Suspect(f, sure, False) for f in found]
         found = still
     if unsteady and not found:
         return _random(target, left)

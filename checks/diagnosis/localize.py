@@ -8,6 +8,7 @@ took for the cotangents of its gates, step by step, though it never shows them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ SOLVABLE = (
     Case(1, 10, 20, 3, seed=138),
 )
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
+
+VALUES = 4
+"""For how many draws of values a size is asked about."""
 
 HELD = 40.0
 """A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
@@ -79,19 +83,19 @@ def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str
     return lines
 
 
-def _other_values(target: Target, case: Case) -> Case | None:
-    """Return a failing case with other values, where one is found."""
-    others = (replace(case, seed=case.seed + k) for k in range(50, 54))
-    return next((other for other in others if wrong_entries(target, other)), None)
+def _other_values(target: Target, case: Case) -> list[Case]:
+    """Return up to two failing cases with other values."""
+    others = (replace(case, seed=case.seed + k) for k in range(50, 56))
+    return list(islice((other for other in others if wrong_entries(target, other)), 2))
 
 
 def _in_both(
-    search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case, again: Case | None
+    search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case, again: Sequence[Case]
 ) -> list[str]:
     """Return what is found on a case and with other values, too; what hangs on the values is no place."""
     lines = list(search(target, case))
-    if lines and again is not None:
-        confirmed = set(search(target, again))
+    if lines and again:
+        confirmed = set.intersection(*(set(search(target, other)) for other in again))
         return [line for line in lines if line in confirmed or line.endswith(f"(case {case.descriptor})")]
     return [line if "(case" in line else f"{line} (case {case.descriptor})" for line in lines]
 
@@ -114,7 +118,7 @@ def _of_conditions(target: Target, case: Case) -> Iterator[str]:
         size for size in ("m", "s", "e", "u") if not _wrong_in(target, replace(case, **{size: getattr(case, size) + 1}))
     ]
     sizes = [f"{size}={getattr(case, size)}" for size in larger]
-    if sizes:
+    if sizes and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES)):
         yield f"wrong at {_and(sizes)}, right at {_and([f'{size}={getattr(case, size) + 1}' for size in larger])}"
     if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
         yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
@@ -127,7 +131,7 @@ def _of_every_step(case: Case) -> Case:
 
 def _wrong_in(target: Target, case: Case) -> bool:
     """Return whether a case is answered wrongly, or not judged, for any of some values."""
-    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(4))
+    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(VALUES))
 
 
 def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
@@ -407,13 +411,14 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             yield f"{_and(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         again = _other_values(target, asked)
-        departing, elsewhere = _departing(target, asked), _departing(target, again) if again is not None else None
+        departing, *elsewhere = (_departing(target, one) for one in (asked, *again))
         if departing is None:
             continue
         # Samples and units are named where they are the same for other values.
         for places in (True, False):
             lines = list(_first_departing(departing, asked.s, places))
-            if elsewhere is None or lines == list(_first_departing(elsewhere, asked.s, places)):
+            known = [other for other in elsewhere if other is not None]
+            if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
                 yield from lines
                 break
         return
