@@ -106,8 +106,10 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
 
         return (h, Cn), pull
 
-    lacks |= _probe(call, function, STATES not in lacks)
-    return Target(name, "function in the vjp form", call, frozenset(lacks), _dtypes(call))
+    found = _probe(call, function, STATES not in lacks)
+    single = found is None and _runs_in_single(call)
+    dtypes = ("float32",) if single else ("float64", "float32")
+    return Target(name, "function in the vjp form", call, frozenset(lacks | (found or set())), dtypes)
 
 
 class ContractError(Exception):
@@ -165,8 +167,8 @@ def _tiny_inputs() -> tuple[dict[str, Any], Any, Any, Any]:
     return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
 
 
-def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str]:
-    """Return what one tiny call shows to be lacking; whatever goes wrong in it is for the examples to find."""
+def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str] | None:
+    """Return what one tiny call shows to be lacking, None if it raises; what goes wrong is for the examples to find."""
     p, X, h0, C0 = _tiny_inputs()
     try:
         result = function(p, X, h0, C0) if states else function(p, X)
@@ -177,23 +179,19 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
     except (Exception, SystemExit):
-        return set()
+        return None
 
 
-def _dtypes(call: Callable[..., Any]) -> tuple[str, ...]:
-    """Return "float32" alone where one tiny call raises in float64 and not in float32, else both dtypes."""
-    p, X, h0, C0 = _tiny_inputs()
-    works = []
-    for dtype in (np.float64, np.float32):
-        try:
-            tiny = {name: value.astype(dtype) for name, value in p.items()}
-            call(tiny, *(value.astype(dtype) for value in (X, h0, C0)))[1](
-                np.ones((1, 2, 1), dtype), np.ones((1, 1), dtype)
-            )
-            works.append(True)
-        except (Exception, SystemExit):
-            works.append(False)
-    return ("float32",) if works == [False, True] else ("float64", "float32")
+def _runs_in_single(call: Callable[..., Any]) -> bool:
+    """Return whether one tiny call in float32 raises nothing."""
+    p, *others = _tiny_inputs()
+    try:
+        tiny = {name: value.astype(np.float32) for name, value in p.items()}
+        _, pullback = call(tiny, *(value.astype(np.float32) for value in others))
+        pullback(np.ones((1, 2, 1), np.float32), np.ones((1, 1), np.float32))
+    except (Exception, SystemExit):
+        return False
+    return True
 
 
 def returns_pullback(function: Callable[..., Any]) -> bool:

@@ -107,12 +107,16 @@ def _larger(target: Target, observation: Observation) -> Observation:
     """Return what the target gives on a larger case that it fails, where one is at hand: there chance explains less."""
     if not observation.wrong:
         return observation
-    for cases in (PLACES, (grown(target, observation.case),)):
-        asked = [observe(target, case) for place in cases if (case := suited(target, place)) is not None]
-        fitting = [larger for larger in asked if larger.wrong and set(larger.wrong) >= set(observation.wrong)]
-        if fitting:
+    for more in (False, True):
+        cases = (grown(target, observation.case),) if more else PLACES
+        asked = (observe(target, case) for place in cases if (case := suited(target, place)) is not None)
+        fitting = (larger for larger in asked if larger.wrong and set(larger.wrong) >= set(observation.wrong))
+        if not repeatable(observation) and (first := next(fitting, None)) is not None:
+            # Each further call changes what such a target keeps.
+            return first
+        if found := list(fitting):
             # The first of those in which most is wrong.
-            return max(fitting, key=lambda larger: len(larger.wrong))
+            return max(found, key=lambda larger: len(larger.wrong))
     return observation
 
 

@@ -51,7 +51,7 @@ BANK = (
 )
 """Cases on which a suspect must reproduce the target, too: the shapes and regimes on which faults depend."""
 
-FRESH = (Case(3, 2, 1, 17, seed=121), Case(2, 2, 1, 19, seed=122, states=False))
+FRESH = (Case(11, 2, 10, 17, seed=121), Case(10, 2, 11, 19, seed=122, states=False))
 """Cases of sizes that no drawn example has, on which a target that keeps something starts afresh."""
 
 RANDOM = ("dropout-left-on",)

@@ -135,8 +135,9 @@ def _weights(came: Array, parts: Array, sd: Array, dtype: str) -> Array | None:
     weights, _, rank, _ = np.linalg.lstsq(columns * scale[:, None], came.reshape(-1) * scale, rcond=1e-10)
     if rank < len(parts):
         return None
+    # Weights are solved for to rounding; what is as good as equal is.
     near = np.round(weights * 4) / 4
-    weights = np.where(np.abs(weights - near) < 1e-6, near, weights)
+    weights = np.where(np.abs(weights - near) < 1e-6, near, np.round(weights, 9))
     # A weight is known to rounding only, and what it multiplies may be large.
     blur = sd + tolerance.UNIT_ROUNDOFF[dtype] * np.abs(columns).sum(1).reshape(sd.shape)
     if departs(came, (columns @ weights).reshape(came.shape), blur, dtype).any():
