@@ -18,7 +18,15 @@ from checks.diagnosis.as_if import find_change
 from checks.diagnosis.fingerprint import Suspect, find_suspects
 from checks.diagnosis.layout import find_reading
 from checks.diagnosis.localize import PLACES, grown, locate, of_caches
-from checks.diagnosis.observe import Observation, errs_like_rounding, observe, repeatable, suited, unsteady
+from checks.diagnosis.observe import (
+    Observation,
+    errs_like_rounding,
+    observe,
+    repeatable,
+    suited,
+    unsteady,
+    wrong_entries,
+)
 from checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
 from checks.diagnosis.sums import find_weights
 from checks.faults.model import diff
@@ -31,6 +39,9 @@ SECONDS_WAITING = 20.0
 
 OTHER_VALUES = 5
 """For how many draws of values, the case's own included, sizes are asked about."""
+
+NEVER_MET = Case(12, 2, 10, 21, seed=151)
+"""Of sizes that no other case has."""
 
 SHOWN = 3
 """How many suspects are named."""
@@ -97,7 +108,7 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         layout = find_reading(target, spare(0.8)) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not repeatable(observation):
-            where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}",)
+            where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (*locate(target, case, spare()), *_kept(target, case))
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
@@ -118,6 +129,13 @@ def _larger(target: Target, observation: Observation) -> Observation:
             # The first of those in which most is wrong.
             return max(found, key=lambda larger: len(larger.wrong))
     return observation
+
+
+def _at_first(target: Target) -> Iterator[str]:
+    """Yield that the target is right at the first call of a size, where it is."""
+    asked = suited(target, NEVER_MET)
+    if asked is not None and wrong_entries(target, asked) == {} and observe(target, asked).fails:
+        yield "right at the first call of a size, wrong at later ones"
 
 
 def _for_change(case: Case) -> list[Case]:

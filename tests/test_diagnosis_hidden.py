@@ -199,3 +199,12 @@ def test_what_differs_between_two_calls_is_named():
     counter = "import itertools\ncalls = itertools.count()\n\n\ndef squash(x):"
     target = planted("hidden", [("def squash(x):", counter), finally_('g["dVg"] = g["dVg"] * next(calls)')])
     assert diagnose(target, CASE).where == ("two calls with the same inputs differ in dVg",)
+
+
+def test_what_is_kept_and_not_there_at_first_is_told():
+    kept = "kept = {}\n\n\ndef squash(x):"
+    add = 'g["dVg"] = g["dVg"] + kept.get(X.shape, 0)\nkept[X.shape] = kept.get(X.shape, 0) + 1.0'
+    assert diagnose(planted("hidden", [("def squash(x):", kept), finally_(add)]), CASE).where == (
+        "two calls with the same inputs differ in dVg",
+        "right at the first call of a size, wrong at later ones",
+    )
