@@ -168,7 +168,10 @@ def _tiny_inputs() -> tuple[dict[str, Any], Any, Any, Any]:
 
 
 def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str] | None:
-    """Return what one tiny call shows to be lacking, None if it raises; what goes wrong is for the examples to find."""
+    """Return what one tiny call shows to be lacking; what goes wrong is for the examples to find.
+
+    None where the call raises as it would for a dtype that is not its own.
+    """
     p, X, h0, C0 = _tiny_inputs()
     try:
         result = function(p, X, h0, C0) if states else function(p, X)
@@ -178,8 +181,10 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
             lacks.add(DCN)
         gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
-    except (Exception, SystemExit):
+    except (TypeError, ValueError):
         return None
+    except (Exception, SystemExit):
+        return set()
 
 
 def _runs_in_single(call: Callable[..., Any]) -> bool:
