@@ -109,8 +109,10 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
 
         return (h, Cn), pull
 
-    lacks |= _probe(call, function, STATES not in lacks)
-    return Target(name, "function in the vjp form", call, frozenset(lacks))
+    found = _probe(call, function, STATES not in lacks)
+    single = found is None and _runs_in_single(call)
+    dtypes = ("float32",) if single else ("float64", "float32")
+    return Target(name, "function in the vjp form", call, frozenset(lacks | (found or set())), dtypes)
 
 
 class ContractError(Exception):
@@ -183,8 +185,11 @@ def _tiny_inputs() -> tuple[dict[str, Any], Any, Any, Any]:
     return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
 
 
-def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str]:
-    """Return what one tiny call shows to be lacking; whatever goes wrong in it is for the examples to find."""
+def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str] | None:
+    """Return what one tiny call shows to be lacking; what goes wrong is for the examples to find.
+
+    None where the call raises as it would for a dtype that is not its own.
+    """
     p, X, h0, C0 = _tiny_inputs()
     try:
         with undisturbed():
@@ -195,8 +200,23 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         if not _accepts(pullback, 2):
             lacks.add(DCN)
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
+    except (TypeError, ValueError):
+        return None
     except (Exception, SystemExit):
         return set()
+
+
+def _runs_in_single(call: Callable[..., Any]) -> bool:
+    """Return whether one tiny call in float32 raises nothing."""
+    p, *others = _tiny_inputs()
+    tiny = {name: value.astype(np.float32) for name, value in p.items()}
+    try:
+        with undisturbed():
+            _, pullback = call(tiny, *(value.astype(np.float32) for value in others))
+            pullback(np.ones((1, 2, 1), np.float32), np.ones((1, 1), np.float32))
+    except (Exception, SystemExit):
+        return False
+    return True
 
 
 def returns_pullback(function: Callable[..., Any]) -> bool:
@@ -244,6 +264,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     lacks |= {key for key in (DHN, DCN) if key not in backward}
     if "sequences" not in constructor:
         lacks.add(LAST)
+    optional = {way: _optional(layer_class, way) for way in ("forward", "backward")}
     layers: dict[tuple[int, str, bool], Any] = {}
     last: list[Any] = []
 
@@ -258,17 +279,24 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         last[:] = [layer]
         layer.compute_shapes(X)
         _write_parameters(layer, p)
-        A = layer.forward(X) if STATES in lacks else layer.forward(X, h0=h0, C0=C0)
+        # What is zero is left out where that may be, as users do: what a layer takes in its place is judged, too.
+        given = {} if STATES in lacks else {"h0": h0, "C0": C0}
+        A = layer.forward(X, **_needed(given, optional["forward"]))
         fc = getattr(layer, "fc", {})
         Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
 
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
             states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
-            gradients = {"dX": layer.backward(dh, **states)}
+            gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
             layer.compute_gradients()
             gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
             if STATES not in lacks:
                 bc = getattr(layer, "bc", {})
+                if not {"dh0", "dC0"} - lacks <= set(bc) and not _needed(given, optional["forward"]):
+                    # It may keep no gradient of states that it was not given.
+                    layer.forward(X, **given)
+                    layer.backward(dh, **states)
+                    bc = layer.bc
                 gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
             return gradients
 
@@ -300,6 +328,22 @@ def not_constructible(layer_class: type[Any]) -> str:
     except ValueError:
         pass
     return ""
+
+
+def _needed(given: dict[str, Any], optional: set[str]) -> dict[str, Any]:
+    """Return the arguments, none if all are optional and zero."""
+    if set(given) <= optional and not any(np.any(value) for value in given.values()):
+        return {}
+    return given
+
+
+def _optional(layer_class: Any, method: str) -> set[str]:
+    """Return the parameters of a method whose default is None."""
+    try:
+        parameters = inspect.signature(getattr(layer_class, method)).parameters
+    except (AttributeError, TypeError, ValueError):
+        return set()
+    return {name for name, parameter in parameters.items() if parameter.default is None}
 
 
 def _parameters(layer_class: Any, method: str) -> set[str]:

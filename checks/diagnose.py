@@ -5,19 +5,30 @@ fits, that is said.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from checks.calling import call_target
 from checks.cases import Case
-from checks.contract import OUTPUTS, Target
+from checks.contract import LAST, OUTPUTS, Target
+from checks.diagnosis.as_if import find_change
 from checks.diagnosis.fingerprint import Suspect, find_suspects
 from checks.diagnosis.layout import find_reading
-from checks.diagnosis.localize import PLACES, locate, of_caches
-from checks.diagnosis.observe import Observation, observe, repeatable, suited
+from checks.diagnosis.localize import PLACES, grown, locate, of_caches
+from checks.diagnosis.observe import (
+    Observation,
+    errs_like_rounding,
+    observe,
+    repeatable,
+    suited,
+    unsteady,
+    wrong_entries,
+)
 from checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
+from checks.diagnosis.sums import find_weights
 from checks.faults.model import diff
 
 SECONDS = 2.0
@@ -25,6 +36,12 @@ SECONDS = 2.0
 
 SECONDS_WAITING = 20.0
 """How long it may take on the clock, where the target or the machine keeps it waiting."""
+
+OTHER_VALUES = 5
+"""For how many draws of values, the case's own included, sizes are asked about."""
+
+NEVER_MET = Case(12, 2, 10, 21, seed=151)
+"""Of sizes that no other case has."""
 
 SHOWN = 3
 """How many suspects are named."""
@@ -39,6 +56,7 @@ class Named:
     sure: str
     certain: bool
     diff: str
+    refuted: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,15 +92,23 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         if observation.answer.error:
             return Diagnosis()
         suspects = find_suspects(target, observation, spare(0.6))
-        relations = tuple(find_relations(_larger(target, observation)))
+        larger = _larger(target, observation)
+        relations = tuple(find_relations(larger))
         certain = any(suspect.certain for suspect in suspects)
-        # Of an error that is named, its size is no news.
-        relations = tuple(said for said in relations if not (certain and said.endswith(OF_FLOAT32_SIZE)))
+        if any(said.endswith(OF_FLOAT32_SIZE) for said in relations) and (
+            certain or not errs_like_rounding(target, observation.case)
+        ):
+            # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
+            relations = tuple(said for said in relations if not said.endswith(OF_FLOAT32_SIZE))
+        if not certain and observation.wrong and repeatable(observation) and spare(0.65)():
+            change = find_change(target, _for_change(larger.case), spare(0.75))
+            relations += (change,) if change else tuple(find_weights(target, larger.case))
+            relations = relations or tuple(_of_one_cotangent(target, larger.case))
         forward = bool(set(observation.wrong) & set(OUTPUTS))
         layout = find_reading(target, spare(0.8)) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not repeatable(observation):
-            where = ("two calls with the same inputs differ",)
+            where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (*locate(target, case, spare()), *_kept(target, case))
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
@@ -92,12 +118,45 @@ def _larger(target: Target, observation: Observation) -> Observation:
     """Return what the target gives on a larger case that it fails, where one is at hand: there chance explains less."""
     if not observation.wrong:
         return observation
-    for case in PLACES:
-        asked = suited(target, case)
-        larger = observe(target, asked) if asked is not None else None
-        if larger is not None and larger.wrong and set(larger.wrong) >= set(observation.wrong):
-            return larger
+    for more in (False, True):
+        cases = (grown(target, observation.case),) if more else PLACES
+        asked = (observe(target, case) for place in cases if (case := suited(target, place)) is not None)
+        fitting = (larger for larger in asked if larger.wrong and set(larger.wrong) >= set(observation.wrong))
+        if not repeatable(observation) and (first := next(fitting, None)) is not None:
+            # Each further call changes what such a target keeps.
+            return first
+        if found := list(fitting):
+            # The first of those in which most is wrong.
+            return max(found, key=lambda larger: len(larger.wrong))
     return observation
+
+
+def _at_first(target: Target) -> Iterator[str]:
+    """Yield that the target is right at the first call of a size, where it is."""
+    asked = suited(target, NEVER_MET)
+    if asked is not None and wrong_entries(target, asked) == {} and observe(target, asked).fails:
+        yield "right at the first call of a size, wrong at later ones"
+
+
+def _for_change(case: Case) -> list[Case]:
+    """Return a case that fails and one like it, with other values."""
+    return [case, replace(case, seed=case.seed + 1)]
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names in words, the first few if they are many."""
+    shown = names if len(names) <= 4 else (*names[:3], f"{len(names) - 3} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
+    """Yield the relations that hold where a single kind of cotangent is given."""
+    for cotangents, words in (("every", "every step's h"), ("h", "the final h"), ("C", "the final memory state")):
+        asked = suited(target, replace(case, cotangents=cotangents))
+        if asked is not None and (cotangents != "every" or LAST in target.lacks or case.sequences):
+            for said in find_relations(observe(target, asked)):
+                if not said.endswith(OF_FLOAT32_SIZE):
+                    yield f"for cotangents of {words} alone, {said}"
 
 
 def _named(suspect: Suspect) -> Named:
@@ -105,7 +164,8 @@ def _named(suspect: Suspect) -> Named:
     faults = suspect.faults
     titles = " and ".join(fault.title.rstrip(".") for fault in faults)
     diffs = "\n".join(diff(fault) for fault in faults)
-    return Named(" and ".join(fault.id for fault in faults), titles, suspect.sure, suspect.certain, diffs)
+    ids = " and ".join(fault.id for fault in faults)
+    return Named(ids, titles, suspect.sure, suspect.certain, diffs, suspect.refuted)
 
 
 def _kept(target: Target, case: Case) -> tuple[str, ...]:
@@ -134,14 +194,23 @@ def describe_sizes(fails: Callable[[Case], bool], case: Case) -> str:
     'right at s=3, at u=1 and at u=3, wrong at s=4 u=2'
     """
     right, wrong, onwards = [], [], True
+
+    def fails_at(size: str, n: int) -> bool:
+        # Other sizes have other values; it is the size only if no values fail.
+        sized: dict[str, Any] = {size: n}
+        return any(fails(replace(case, **sized, seed=case.seed + k)) for k in range(OTHER_VALUES))
+
     for size in ("m", "s", "e", "u"):
         n = getattr(case, size)
-        if n > 1 and not fails(replace(case, **{size: n - 1})):
+        if n > 1 and not fails_at(size, n - 1):
             right.append(f"{size}={n - 1}")
             wrong.append(f"{size}={n}")
-            if not fails(replace(case, **{size: n + 1})):
+            if not fails_at(size, n + 1):
                 right.append(f"{size}={n + 1}")
                 onwards = False
+    passing = sum(not fails(replace(case, seed=case.seed + k)) for k in range(1, OTHER_VALUES))
+    if passing:
+        return f"right at these sizes for {passing} of {OTHER_VALUES - 1} other draws of values"
     if not right:
         return ""
     listed = right[0] if len(right) == 1 else ", at ".join(right[:-1]) + " and at " + right[-1]

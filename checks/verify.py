@@ -477,8 +477,13 @@ def explain(target: Target, report: CaseReport) -> CaseReport:
     """Return the report on a failed case with the sizes that matter and what is wrong; a large one is left as it is."""
     if report.timed_out or report.case.size > tolerance.LARGE:
         return report
-    report = replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
-    return replace(report, diagnosis=diagnose(target, report.case)) if report.reference else report
+    try:
+        report = replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
+        return replace(report, diagnosis=diagnose(target, report.case)) if report.reference else report
+    except Exception as error:
+        # The failure stands, whatever becomes of its explanation.
+        broken = f"not looked for to the end, by a fault of lstm-checks: {type(error).__name__}: {error}"
+        return replace(report, diagnosis=Diagnosis(where=(broken,)))
 
 
 def _fails_alike(target: Target, report: CaseReport) -> Callable[[Case], bool]:

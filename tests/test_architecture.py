@@ -73,6 +73,8 @@ ORDER = [
     "diagnosis.observe",
     "diagnosis.fingerprint",
     "diagnosis.relation",
+    "diagnosis.sums",
+    "diagnosis.as_if",
     "diagnosis.layout",
     "diagnosis.localize",
     "diagnose",

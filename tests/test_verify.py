@@ -344,6 +344,51 @@ def test_results_in_a_buffer_that_a_later_call_overwrites_are_failed():
     assert claim.discrepancy.tensor == "dbo"
 
 
+class Stateful(lstm_ref.LSTM):
+    """Goes on from its last memory state where it is given none."""
+
+    def forward(self, X, h0=None, C0=None):
+        before = self.fc.get("C_")
+        if C0 is None and before is not None and before.shape[0] == X.shape[0]:
+            C0 = before[:, -1]
+        return super().forward(X, h0, C0)
+
+
+def test_states_that_are_not_given_are_zero():
+    report = verify(from_layer(Stateful), examples=21)
+    assert report.exit_code == 1
+    assert not report.failure.case.states
+    assert verify(from_layer(lstm_ref.LSTM), examples=21).exit_code == 0
+
+
+class WithoutGivenStates(lstm_ref.LSTM):
+    """Keeps no gradients of states that it was not given."""
+
+    def forward(self, X, h0=None, C0=None):
+        self.given = h0 is not None
+        return super().forward(X, h0, C0)
+
+    def backward(self, dA, dhn=None, dCn=None):
+        dX = super().backward(dA, dhn, dCn)
+        if not self.given:
+            del self.bc["dh0"], self.bc["dC0"]
+        return dX
+
+
+def test_gradients_of_states_that_are_not_given_need_not_be_kept():
+    assert verify(from_layer(WithoutGivenStates), examples=21).exit_code == 0
+
+
+def test_a_target_of_float32_alone_is_judged_in_that():
+    def single(p, X, h0, C0):
+        if X.dtype != np.float32:
+            raise TypeError("float32 only")
+        return right(p, X, h0, C0)
+
+    assert from_function(single).dtypes == ("float32",)
+    assert from_function(right).dtypes == ("float64", "float32")
+
+
 def test_state_kept_from_a_call_of_another_shape_is_failed():
     calls = []
 

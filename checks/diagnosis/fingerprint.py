@@ -21,6 +21,7 @@ from checks.diagnosis.observe import (
     Array,
     Observation,
     departs,
+    errs_like_rounding,
     observe,
     observe_once,
     repeatable,
@@ -50,8 +51,14 @@ BANK = (
 )
 """Cases on which a suspect must reproduce the target, too: the shapes and regimes on which faults depend."""
 
-FRESH = (Case(3, 2, 1, 17, seed=121), Case(2, 2, 1, 19, seed=122, states=False))
+FRESH = (Case(11, 2, 10, 17, seed=121), Case(10, 2, 11, 19, seed=122, states=False))
 """Cases of sizes that no drawn example has, on which a target that keeps something starts afresh."""
+
+RANDOM = ("dropout-left-on",)
+"""The faults whose numbers nobody can reproduce."""
+
+SHOWING = 3
+"""On how many further cases a fault must show and be reproduced, where as many can be found."""
 
 SOUGHT = 60
 """How many cases are looked at to tell two faults apart; only those that do are shown to the target."""
@@ -68,11 +75,14 @@ class Suspect:
         In words: "reproduces all 9 entries to rounding".
     certain : bool
         Whether it reproduces the target everywhere that was looked.
+    refuted : bool
+        Whether it reproduces the failing case and not some other: what the target does there, and not why.
     """
 
     faults: Faults
     sure: str
     certain: bool
+    refuted: bool = False
 
 
 def find_suspects(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
@@ -95,7 +105,11 @@ def find_suspects(target: Target, first: Observation, spare: Callable[[], bool])
                 return suspects
             found += suspects
     known = [suspect.faults for suspect in found]
-    return [*found, *(suspect for suspect in _of_like_size(first) if suspect.faults not in known)]
+    if spare():
+        found += [suspect for suspect in _of_like_size(target, first) if suspect.faults not in known]
+    # One number is reproduced by chance, or by being zero; what does so and is refuted elsewhere says nothing.
+    telling = [suspect for suspect in found if not (suspect.refuted and first.wrong_entries < 2)]
+    return sorted(telling, key=lambda suspect: suspect.refuted)
 
 
 def _alone(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
@@ -113,7 +127,7 @@ def _in_pairs(target: Target, first: Observation, spare: Callable[[], bool]) -> 
 
 def _confirm(target: Target, first: Observation, left: list[Faults], spare: Callable[[], bool]) -> list[Suspect]:
     """Return the suspects that hold on further cases, or if none does, those that hold on the first."""
-    seen = 0
+    seen, showing = 0, 0
     cases = _further_cases(target)
     while left and spare() and (case := cases(left)) is not None:
         observation = observe_once(target, case)
@@ -121,8 +135,22 @@ def _confirm(target: Target, first: Observation, left: list[Faults], spare: Call
             continue
         still = [faults for faults in left if reproduces(faults, observation)]
         if not still:
-            return [Suspect(f, f"{_extent(first)}, but not {case.descriptor}", False) for f in left]
-        left, seen = still, seen + 1
+            return [Suspect(f, f"{_extent(first)}, but not {case.descriptor}", False, refuted=True) for f in left]
+        left, seen, showing = still, seen + 1, showing + bool(observation.wrong)
+    # A fault that depends on values is idle on most cases, and there anything is reproduced.
+    for case in islice(_random_cases(), SOUGHT) if left else ():
+        if showing >= SHOWING or not spare():
+            break
+        asked = suited(target, case)
+        if asked is None or not _tells_apart([(), *left], asked):
+            continue
+        observation = observe_once(target, asked)
+        if observation.expected.chaotic(GRADIENTS):
+            continue
+        still = [faults for faults in left if reproduces(faults, observation)]
+        if not still:
+            return [Suspect(f, f"{_extent(first)}, but not {asked.descriptor}", False, refuted=True) for f in left]
+        left, seen, showing = still, seen + 1, showing + 1
     more = f", and those of {seen} more cases" if seen else "; not looked at elsewhere"
     return [Suspect(faults, _extent(first) + more, bool(seen)) for faults in _simplest_first(left)]
 
@@ -289,7 +317,9 @@ def _between_calls(target: Target, first: Observation, spare: Callable[[], bool]
         unsteady = unsteady or not repeatable(observation)
         still = [faults for faults in found or left if _does_the_same(faults, observation)]
         if found and not still:
-            return [Suspect(f, f"does as the target does, but not on {asked.descriptor}", False) for f in found]
+            sure = f"does as the target does, but not on {asked.descriptor}"
+            # What else it keeps may be to blame for that: this refutes nothing.
+            return [Suspect(f, sure, False) for f in found]
         found = still
     if unsteady and not found:
         return _random(target, left)
@@ -313,7 +343,9 @@ def _random(target: Target, left: list[Faults]) -> list[Suspect]:
     if repeatable(observation):
         return []
     sure = "fits the pattern of what changes from call to call"
-    return [Suspect(faults, sure, False) for faults in left if _does_alike(faults, observation)]
+    # Of what is not random some call would have been reproduced.
+    random = [faults for faults in left if all(fault.id in RANDOM for fault in faults)]
+    return [Suspect(faults, sure, False) for faults in random if _does_alike(faults, observation)]
 
 
 def _does_alike(faults: Faults, observation: Observation) -> bool:
@@ -332,30 +364,36 @@ def _zeros(observation: Observation, name: str) -> bool:
     return not observation.came[name][observation.wrong[name]].any()
 
 
-def _of_like_size(first: Observation) -> list[Suspect]:
-    """Return the faults of precision whose errors lie in the same tensors and are of the same size."""
+def _of_like_size(target: Target, first: Observation) -> list[Suspect]:
+    """Return the faults of rounding whose errors lie in the same tensors, are of the same size, and are erratic."""
     if first.formal or not first.wrong:
         return []
-    found = []
-    for fault in FAULTS.values():
-        if fault.family != "precision":
-            continue
-        values = evaluate(fault, first.case.arrays.astype(np.float64))
-        ratios = []
-        for name, came in first.came.items():
-            due, sd = first.due(name)
-            value = values[name][:, -1] if values[name].ndim > due.ndim else values[name]
-            theirs = departs(value, due, sd, first.case.dtype).any()
-            if theirs != (name in first.wrong):
-                break
-            if theirs:
-                ratios.append(np.log(_size(came - due) / _size(value - due)))
-        else:
-            if ratios and max(np.abs(ratios)) < np.log(30):
-                found.append((float(np.max(np.abs(ratios))), fault))
-    found.sort(key=lambda pair: pair[0])
+    # A relative error says its own size; one of another size is another bug.
+    rounding = [fault for fault in FAULTS.values() if fault.family == "precision" and "relative-error" not in fault.id]
+    apart = {fault: off for fault in rounding if (off := _apart(fault, first)) is not None}
+    if not apart or not errs_like_rounding(target, first.case):
+        return []
+    for case in BANK[:3]:
+        asked = suited(target, case)
+        if asked is not None and not (seen := observe_once(target, asked)).expected.chaotic(GRADIENTS):
+            apart = {fault: off for fault, off in apart.items() if _apart(fault, seen) is not None}
     sure = "fits the pattern of: errors of the same size in the same tensors"
-    return [Suspect((fault,), sure, False) for _, fault in found]
+    return [Suspect((fault,), sure, False) for fault in sorted(apart, key=lambda fault: apart[fault])]
+
+
+def _apart(fault: Fault, observation: Observation) -> float | None:
+    """Return the logarithm by which the errors differ in size at most; None where too much, or in other tensors."""
+    values = evaluate(fault, observation.case.arrays.astype(np.float64))
+    ratios = []
+    for name, came in observation.came.items():
+        due, sd = observation.due(name)
+        value = values[name][:, -1] if values[name].ndim > due.ndim else values[name]
+        theirs = departs(value, due, sd, observation.case.dtype).any()
+        if theirs != (name in observation.wrong):
+            return None
+        if theirs:
+            ratios.append(abs(np.log(_size(came - due) / _size(value - due))))
+    return float(max(ratios)) if ratios and max(ratios) < np.log(30) else None
 
 
 def _size(error: Array) -> float:

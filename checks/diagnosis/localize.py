@@ -8,6 +8,7 @@ took for the cotangents of its gates, step by step, though it never shows them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import numpy as np
 from checks import tolerance
 from checks.calling import call_target
 from checks.cases import Arrays, Case, from_named
-from checks.contract import DCN, DHN, GATES, OUTPUTS, STATES, Target
-from checks.diagnosis.observe import Array, due_on, suited, wrong_entries
+from checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
+from checks.diagnosis.observe import Array, Observation, due_on, suited, wrong_entries
+from checks.diagnosis.relation import axes
 from lstm_ref import lstm_backward, lstm_forward
 
 PLACES = (
@@ -27,8 +29,16 @@ PLACES = (
 )
 """Cases on which cotangents are given one at a time."""
 
-SOLVABLE = (Case(2, 4, 14, 3, seed=135), Case(1, 6, 12, 4, seed=136), Case(3, 3, 16, 2, seed=137))
+SOLVABLE = (
+    Case(2, 4, 14, 3, seed=135),
+    Case(1, 6, 12, 4, seed=136),
+    Case(3, 3, 16, 2, seed=137),
+    Case(1, 10, 20, 3, seed=138),
+)
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
+
+VALUES = 4
+"""For how many draws of values a size is asked about."""
 
 HELD = 40.0
 """A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
@@ -50,28 +60,89 @@ def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str
         Whether there is still time.
     """
     lines: list[str] = []
-    case, wrong = _failing_case(target, (*PLACES, failing))
+    case, wrong = _failing_case(target, PLACES)
+    if case is None:
+        case, wrong = _failing_case(target, (grown(target, failing),))
+        lines += _of_conditions(target, failing) if case is not None else ()
     if case is None:
         return lines
     forward = bool(set(wrong) & set(OUTPUTS))
-    searches = [_of_tensors, _of_inputs]
-    searches += [_of_forward_steps, _of_single_gates] if forward else [_of_steps, _of_samples]
+    searches = [_of_inputs]
+    searches += (
+        [_of_forward_steps, _of_single_gates]
+        if forward
+        else [_of_entries, _of_size_of_cotangents, _of_steps, _of_samples]
+    )
+    lines += _of_tensors(target, case)
+    again = _other_values(target, case)
     for search in searches:
         if spare():
-            lines += search(target, case)
+            lines += _in_both(search, target, case, again)
     if not forward and spare():
-        lines += _of_gate_cotangents(target)
+        lines += _of_gate_cotangents(target, case)
     return lines
 
 
+def _other_values(target: Target, case: Case) -> list[Case]:
+    """Return up to two failing cases with other values."""
+    others = (replace(case, seed=case.seed + k) for k in range(50, 56))
+    return list(islice((other for other in others if wrong_entries(target, other)), 2))
+
+
+def _in_both(
+    search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case, again: Sequence[Case]
+) -> list[str]:
+    """Return what is found on a case and with other values, too; what hangs on the values is no place."""
+    lines = list(search(target, case))
+    if lines and again:
+        confirmed = set.intersection(*(set(search(target, other)) for other in again))
+        return [line for line in lines if line in confirmed or line.endswith(f"(case {case.descriptor})")]
+    return [line if "(case" in line else f"{line} (case {case.descriptor})" for line in lines]
+
+
+def grown(target: Target, failing: Case) -> Case:
+    """Return a failing case with each of its sizes larger where it still fails: there chance explains less."""
+    case = failing
+    for size, more in (("s", 3), ("m", 2), ("u", 2), ("e", 2)):
+        larger = replace(case, **{size: getattr(case, size) + more})
+        if wrong_entries(target, larger):
+            case = larger
+    return case
+
+
+def _of_conditions(target: Target, case: Case) -> Iterator[str]:
+    """Yield what it takes to go wrong, of a case that fails where the usual ones do not."""
+    if not case.sequences and LAST not in target.lacks and not _wrong_in(target, _of_every_step(case)):
+        yield "right where every step's output is asked for, wrong where the last one's is alone (sequences=False)"
+    larger = [
+        size for size in ("m", "s", "e", "u") if not _wrong_in(target, replace(case, **{size: getattr(case, size) + 1}))
+    ]
+    sizes = [f"{size}={getattr(case, size)}" for size in larger]
+    if sizes and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES)):
+        yield f"wrong at {_and(sizes)}, right at {_and([f'{size}={getattr(case, size) + 1}' for size in larger])}"
+    if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
+        yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
+
+
+def _of_every_step(case: Case) -> Case:
+    """Return a case with cotangents of every step in place of the last one's."""
+    return replace(case, cotangents=case.cotangents.replace("last", "every"))
+
+
+def _wrong_in(target: Target, case: Case) -> bool:
+    """Return whether a case is answered wrongly, or not judged, for any of some values."""
+    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(VALUES))
+
+
 def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
-    """Return the first of some cases that the target fails, fitted to what it can do, and what is wrong there."""
+    """Return the case in which most tensors are wrong, fitted to what the target can do, and what is wrong there."""
+    most: tuple[Case | None, Wrong] = (None, {})
     for case in cases:
         asked = suited(target, case)
         wrong = wrong_entries(target, asked) if asked is not None else None
-        if asked is not None and wrong:
-            return asked, wrong
-    return None, {}
+        if wrong and len(wrong) > len(most[1]):
+            most = (asked, wrong)
+    return most
 
 
 def _with(case: Case, **changed: Any) -> Arrays:
@@ -81,7 +152,8 @@ def _with(case: Case, **changed: Any) -> Arrays:
 
 def _of_tensors(target: Target, case: Case) -> Iterator[str]:
     """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
-    asked = [c for c in (suited(target, case) for case in PLACES) if c is not None]
+    asked = [c for c in (suited(target, place) for place in PLACES) if c is not None]
+    asked += [case] if case not in asked else []
     found = [wrong_entries(target, c) for c in asked]
     ever = set().union(*(wrong for wrong in found if wrong))
     count = sum(wrong is not None for wrong in found)
@@ -99,6 +171,23 @@ def _of_tensors(target: Target, case: Case) -> Iterator[str]:
         yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {_and(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
         yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
+
+
+def _of_entries(target: Target, case: Case) -> Iterator[str]:
+    """Yield which units, elements or samples are wrong, where they are some and the same in all wrong tensors."""
+    wrong = wrong_entries(target, case) or {}
+    for label in ("units", "rows", "elements", "samples"):
+        found = set()
+        for name, entries in wrong.items():
+            names = axes(name, entries.ndim)
+            if label in names:
+                axis = names.index(label)
+                hit = np.flatnonzero(entries.any(axis=tuple(k for k in range(entries.ndim) if k != axis)))
+                found.add((tuple(int(k) for k in hit), entries.shape[axis]))
+        if len(found) == 1:
+            ((hits, count),) = found
+            if len(hits) < count:
+                yield f"wrong at {label[:-1]}{_steps(hits, count)} alone"
 
 
 def _of_inputs(target: Target, case: Case) -> Iterator[str]:
@@ -126,8 +215,31 @@ def _of_inputs(target: Target, case: Case) -> Iterator[str]:
         yield f"right where {_or(said)} {'is' if not said[0].startswith('all') else 'are'} zero"
 
 
+def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
+    """Yield for how large cotangents the target is right, or of which sign, where that decides."""
+    right = {}
+    for words, factor in (
+        ("2^-20 times as large", 2.0**-20),
+        ("2^20 times as large", 2.0**20),
+        ("of the other sign", -1.0),
+    ):
+        arrays = _with(case, **{name: value * factor for name, value in case.arrays.cotangents.items()})
+        answer = call_target(target, arrays.copy(), case.sequences)
+        # A power of two is exact, so that what comes is what was due times it, and so is the tolerance.
+        values = {name: value if name in OUTPUTS else value / factor for name, value in answer.values.items()}
+        scaled = replace(answer, values=values)
+        seen = Observation(case, due_on(case), scaled, scaled, (), (), target.lacks)
+        right[words] = not answer.error and not seen.wrong
+    said = [words for words, is_right in right.items() if is_right]
+    if said:
+        yield f"right for cotangents {_or(said)}, so not linear in them"
+
+
 def _of_steps(target: Target, case: Case) -> Iterator[str]:
     """Yield for which output step's cotangents, given alone, the target is wrong, and at which input steps."""
+    if not case.sequences:
+        yield from _of_final_states(target, case)
+        return
     s, marks, outputs = case.s, [], []
     for t in range(s):
         alone = np.zeros_like(case.arrays.dh)
@@ -171,6 +283,8 @@ def _no_final(case: Case) -> dict[str, Array]:
 def _of_final_states(target: Target, case: Case) -> Iterator[str]:
     """Yield that it takes a final state's cotangent to go wrong."""
     nothing = {name: np.zeros_like(value) for name, value in case.arrays.cotangents.items()}
+    if wrong_entries(target, case, _with(case, **_no_final(case))) != {}:
+        return
     found = []
     for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
         if lack in target.lacks:
@@ -239,6 +353,9 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         "i": ({"f": -HELD, "g": HELD}, "Cn"),
         "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
     }
+    open_ = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], HELD) for gate in "ig"}
+    open_ |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV" for gate in "ig"}
+    saturates = "Cn" not in (wrong_entries(target, single, _with(single, **open_, C0=single.arrays.C0 * 0)) or {})
     wrong_gates: list[str] = []
     right_gates: list[str] = []
     for gate, (biases, output) in held.items():
@@ -251,17 +368,28 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
-    if wrong_gates == ["o"]:
+    if not saturates:
+        # Then what is held open is not, and of the gates looked at through it nothing is told.
+        how = "right" if "f" in right_gates else "wrong"
+        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
+    elif wrong_gates == ["o"]:
         yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
     elif wrong_gates and right_gates:
-        yield f"gate {_and(wrong_gates)} is wrong by itself at a single step, {_and(right_gates)} right"
+        several = len(wrong_gates) > 1
+        wrong_by = (
+            f"gates {_and(wrong_gates)} are wrong by themselves"
+            if several
+            else f"gate {wrong_gates[0]} is wrong by itself"
+        )
+        yield f"{wrong_by} at a single step, {_and(right_gates)} right"
     elif not wrong_gates:
         yield "each gate by itself is right at a single step"
 
 
-def _of_gate_cotangents(target: Target) -> Iterator[str]:
+def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
     """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
-    for case in SOLVABLE:
+    right_everywhere = ""
+    for case in (*SOLVABLE, replace(failing, e=failing.m * failing.s + 2)):
         asked = suited(target, case)
         if asked is None:
             continue
@@ -270,11 +398,11 @@ def _of_gate_cotangents(target: Target) -> Iterator[str]:
             continue
         if not any(f"dU{gate}" in wrong for gate in GATES):
             others = sorted(wrong)
-            yield (
+            right_everywhere = right_everywhere or (
                 f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
                 f"{_and(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
             )
-            return
+            continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
         alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
         if alone:
@@ -282,10 +410,20 @@ def _of_gate_cotangents(target: Target) -> Iterator[str]:
             verb = "is" if len(alone) == 1 else "are"
             yield f"{_and(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
-        departing = _departing(target, asked)
-        if departing is not None:
-            yield from _first_departing(departing, asked.s)
-            return
+        again = _other_values(target, asked)
+        departing, *elsewhere = (_departing(target, one) for one in (asked, *again))
+        if departing is None:
+            continue
+        # Samples and units are named where they are the same for other values.
+        for places in (True, False):
+            lines = list(_first_departing(departing, asked.s, places))
+            known = [other for other in elsewhere if other is not None]
+            if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
+                yield from lines
+                break
+        return
+    if right_everywhere:
+        yield right_everywhere
 
 
 def _departing(target: Target, case: Case) -> dict[str, Array] | None:
@@ -306,8 +444,8 @@ def _departing(target: Target, case: Case) -> dict[str, Array] | None:
     return found
 
 
-def _first_departing(departing: Mapping[str, Array], s: int) -> Iterator[str]:
-    """Yield the gates and steps that depart, or where they depart first going back in time."""
+def _first_departing(departing: Mapping[str, Array], s: int, places: bool) -> Iterator[str]:
+    """Yield the gates and steps that depart, or where they depart first going back in time; samples and units, too."""
     steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in departing.items()}
     gates = [gate for gate in GATES if steps[gate]]
     if not gates:
@@ -320,7 +458,7 @@ def _first_departing(departing: Mapping[str, Array], s: int) -> Iterator[str]:
     wrong = np.any([departing[gate] if alone else departing[gate][:, [last]] for gate in there], axis=0)
     names, verb = _and([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
-    for axis, words in ((0, "sample"), (2, "unit")):
+    for axis, words in ((0, "sample"), (2, "unit")) if places else ():
         hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
         only += f", {words}{_steps([int(k) for k in hit], wrong.shape[axis])}" if len(hit) < wrong.shape[axis] else ""
     if alone:

@@ -22,7 +22,7 @@ from checks.calling import (
     overwritten,
     same_bits,
 )
-from checks.cases import Arrays, Case
+from checks.cases import Arrays, Case, from_named
 from checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
 from checks.oracles import Expected
 
@@ -30,6 +30,10 @@ Array = NDArray[Any]
 Values = Mapping[str, Array]
 
 TENSORS = (*OUTPUTS, *GRADIENTS)
+
+ERRATIC = 0.3
+"""From which relative change an error is erratic when its inputs change by a thousandth: rounding's changes by about
+1.4, the root of two independent errors, a formula's by some thousandths."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +155,16 @@ def observe(target: Target, case: Case, expected: Expected | None = None) -> Obs
 
 def repeatable(observation: Observation) -> bool:
     """Return whether both calls with the same inputs gave the same, to rounding."""
-    return not any(
-        departs(again, observation.came[name], observation.due(name)[1], observation.case.dtype).any()
+    return not unsteady(observation)
+
+
+def unsteady(observation: Observation) -> tuple[str, ...]:
+    """Return the tensors that two calls with the same inputs gave differently."""
+    return tuple(
+        name
         for name, again in observation.came_again.items()
         if name in observation.came
+        and departs(again, observation.came[name], observation.due(name)[1], observation.case.dtype).any()
     )
 
 
@@ -189,6 +199,30 @@ def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> d
     if answer.error or expected.chaotic(GRADIENTS):
         return None
     return Observation(case, expected, answer, answer, (), (), target.lacks).wrong
+
+
+def errs_like_rounding(target: Target, case: Case) -> bool:
+    """Return whether a target's errors are erratic: quite other ones where every number it is given changes a little.
+
+    A wrong formula goes wrong by nearly as much for nearly the same numbers, and so it does if what it gets wrong is
+    small. Rounding to a shorter format, float16 included, is drawn anew when a number changes by a thousandth.
+    """
+    errors: list[dict[str, Array]] = []
+    wrong: list[str] = []
+    named = case.arrays.inputs | case.arrays.cotangents
+    rng = np.random.default_rng(0)
+    nearby = {name: value * (1 + 1e-3 * rng.standard_normal(value.shape)) for name, value in named.items()}
+    for arrays in (case.arrays, from_named(nearby).astype(case.dtype)):
+        answer = call_target(target, arrays.copy(), case.sequences)
+        with np.errstate(all="ignore"):
+            values = oracles.evaluate_reference(arrays.astype(np.float64))
+        seen = Observation(case, replace(due_on(case), values=values), answer, answer, (), (), target.lacks)
+        errors.append({name: came - seen.due(name)[0] for name, came in seen.came.items()})
+        wrong = [name for name in seen.wrong if arrays is case.arrays or name in wrong]
+    first, second = errors
+    with np.errstate(all="ignore"):
+        changes = [np.sqrt(np.sum((first[n] - second[n]) ** 2) / np.sum(first[n] ** 2)) for n in wrong]
+    return bool(changes) and float(np.median(changes)) > ERRATIC
 
 
 def suited(target: Target, case: Case) -> Case | None:

@@ -180,7 +180,7 @@ def _bfloat16(x: Array) -> Array:
     return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def _axes(name: str, ndim: int) -> tuple[str, ...]:
+def axes(name: str, ndim: int) -> tuple[str, ...]:
     """Return what the axes of a tensor run over."""
     kind = {"dX": "X", "h": "h" if ndim == 3 else "state"}.get(
         name, name[1] if name[1:2] in ("U", "V", "b") else "state"
@@ -200,7 +200,7 @@ def _moved(tensor: _Tensor) -> Iterator[str]:
     if due.ndim == 2 and min(due.shape) > 1 and tensor.is_(due.T.reshape(due.shape), sd.T.reshape(due.shape)):
         yield "has its entries in the order of the transpose"
         return
-    for axis, words in enumerate(_axes(tensor.name, due.ndim)):
+    for axis, words in enumerate(axes(tensor.name, due.ndim)):
         length = due.shape[axis]
         if length < 2 or not words:
             continue

@@ -82,7 +82,9 @@ def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
     kinds = {c.discrepancy.kind for c in report.failures if is_tensor(c.name) and c.discrepancy is not None}
     if found.suspects:
         words = [f"{named.fault}: {named.title}    ({named.sure})" for named in found.suspects]
-        lines += [f"  suspect   {words[0]}", *(f"            or {other}" for other in words[1:])]
+        # What another case refutes is no suspect; it may say what the failing case comes to.
+        none = "no catalogued fault fits everywhere; here as with " if found.suspects[0].refuted else ""
+        lines += [f"  suspect   {none}{words[0]}", *(f"            or {other}" for other in words[1:])]
     elif kinds & {"value", "finite"}:
         lines.append("  suspect   no catalogued fault fits")
     certain = any(named.certain for named in found.suspects)

@@ -1,0 +1,210 @@
+"""Faults that are in no catalogue, as people make them: what is said of each is so, and says most of what there is.
+
+Planted in the plain layer of `plain_lstm.py`. Whole answers to other faults in no catalogue are in `test_diagnosis.py`.
+"""
+
+from dataclasses import replace
+
+import pytest
+from plain_lstm import planted
+from planted_faults import (
+    ACTIVATE,
+    BI,
+    DW,
+    DX,
+    FINAL,
+    KAPPA,
+    LOGISTIC,
+    MEMORY,
+    RHO,
+    THROUGH,
+    after,
+    finally_,
+    returning,
+)
+
+from checks.cases import Case
+from checks.diagnose import describe_sizes, diagnose
+from checks.report.text import render_failure
+from checks.verify import explain, verify, verify_case
+
+CASE = Case(3, 4, 3, 3, seed=3)
+START = "m, s, e = X.shape"
+
+
+@pytest.fixture(autouse=True)
+def _on_a_slow_machine(monkeypatch):
+    monkeypatch.setattr("checks.diagnose.SECONDS", 60.0)
+    monkeypatch.setattr("checks.diagnose.SECONDS_WAITING", 600.0)
+
+
+def found(*edits, case=CASE):
+    diagnosis = diagnose(planted("hidden", list(edits)), case)
+    assert not any(named.certain for named in diagnosis.suspects)
+    return diagnosis
+
+
+ONE_SAMPLE = returning(dh0="rho.T * (m > 1)")
+
+
+def test_a_fault_that_only_the_failing_case_shows_is_diagnosed():
+    where = found(ONE_SAMPLE, case=Case(1, 1, 1, 1)).where
+    assert where[:2] == ("wrong at m=1, right at m=2", "only dh0 is ever wrong in 5 cases of other shapes")
+
+
+def test_a_fault_that_only_the_failing_case_shows_is_reported_and_fails():
+    report = verify(planted("one sample", [ONE_SAMPLE]), examples=42)
+    assert report.exit_code == 1
+    assert "suspect   no catalogued fault fits" in render_failure("it", report.failure)
+
+
+def test_a_diagnosis_that_breaks_off_takes_nothing_from_the_failure(monkeypatch):
+    def broken(*ignored):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("checks.verify.diagnose", broken)
+    target = planted("hidden", [returning(dh0="-rho.T")])
+    report = explain(target, verify_case(target, CASE))
+    assert report.failures
+    text = render_failure("it", report)
+    assert "dh0[" in text
+    assert "not looked for to the end, by a fault of lstm-checks: IndexError: list index out of range" in text
+
+
+def test_a_fault_of_the_last_output_alone_is_told():
+    target = planted("hidden", [(RHO, f"{RHO}\nif not sequences: rho = 1.5 * rho")])
+    found = diagnose(replace(target, lacks=frozenset()), Case(2, 3, 2, 3, cotangents="last+h+C"))
+    line = "right where every step's output is asked for, wrong where the last one's is alone (sequences=False)"
+    assert found.where[0] == line
+    assert not any("output step" in line for line in found.where[1:])
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ((FINAL, "rho, kappa = dhn.T, abs(dCn.T)"), "dCn were its absolute value"),
+        ((FINAL, "rho, kappa = dhn.T, dCn.T / 2"), "dCn were half as large"),
+        ((FINAL, "rho, kappa = dhn.T, dCn[:1].T + 0 * dCn.T"), "dCn were that of its first sample for all"),
+        (after(START, "h0 = np.tanh(h0)"), "h0 were its tanh"),
+        (after(START, "p = p | {'Vf': p['Vf'].T}"), "Vf were transposed"),
+        (after(START, "p = p | {'bi': p['bi'] + 1}"), "bi were larger by 1"),
+        (after(START, "p = p | {'Uo': p['Uo'][:, ::-1]}"), "Uo were given with its units in reverse order"),
+    ],
+)
+def test_what_is_done_to_one_array_is_told(edit, said):
+    assert f"all is as if {said}" in found(edit).relations
+
+
+OF_ALL_U = "dUf, dUi, dUg and dUo"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (after(DW, "if t == 0: dW[:e] -= k.z[:e] @ delta.T"), f"{OF_ALL_U} lack the part of step 1 of 4"),
+        (after(DW, "dW[:e] -= (k.z[:e, :1] @ delta[:, :1].T)"), f"{OF_ALL_U} lack the part of sample 1 of 3"),
+        (after(DW, "dW[-1:] += delta[:, -1].T"), "dbf, dbi, dbg and dbo have the part of sample 3 of 3 2 times"),
+        (
+            after(DW, "dW[:e] += (tape[s - 1 - t].z - k.z)[:e] @ delta.T"),
+            f"{OF_ALL_U} came as if made with X with its steps in reverse order",
+        ),
+        ((DX, "dX[:, t] = (back[:e] + (p['Ug'] - p['Uo']) @ bo).T"), "dX came as if made with Ug in place of Uo"),
+        ((DX, "dX[:, t] = (back[:e] - 2 * p['Ui'] @ bi).T"), "dX has the part of gate i -1 times"),
+    ],
+)
+def test_the_part_that_is_missing_in_a_sum_is_told(edit, said):
+    assert said in found(edit).relations
+
+
+def test_a_sum_with_no_weights_at_all_is_explained_by_none():
+    assert found(finally_('g["dUf"] = g["dUf"] + np.sin(np.arange(e * u)).reshape(e, u)')).relations == ()
+
+
+def test_a_formula_that_is_off_by_little_is_not_called_rounding():
+    """The carry times 1 - 1e-9 is off by as much as the carry in float32, and as much everywhere."""
+    diagnosis = found((KAPPA, "kappa = gamma * k.gf * (1 - 1e-9)"), case=Case(1, 2, 1, 1))
+    assert diagnosis.suspects == ()
+    assert not any("float32" in said for said in diagnosis.relations)
+
+
+def test_rounding_that_no_fault_reproduces_is_still_called_that():
+    single = "kappa = (gamma.astype('f4') * k.gf.astype('f4')).astype(X.dtype)"
+    assert "carry-in-single" in [named.fault for named in found((KAPPA, single)).suspects]
+
+
+def test_what_another_case_refutes_is_not_called_the_suspect():
+    target = planted("hidden", [(THROUGH, f"{THROUGH}\nif t == s - 1: through = eta * k.go")])
+    report = explain(target, verify_case(target, Case(1, 1, 1, 1)))
+    (named, *_) = report.diagnosis.suspects
+    assert named.refuted
+    assert "suspect   no catalogued fault fits everywhere; here as with memory-derivative-missing" in render_failure(
+        "it", report
+    )
+
+
+def test_one_number_that_another_case_refutes_is_no_suspect():
+    lost = "rho = np.vstack([0 * back[e : e + 1], back[e + 1 : e + u]])"
+    assert found((RHO, lost), case=Case(1, 1, 1, 1)).suspects == ()
+
+
+def test_no_fault_is_named_where_it_shows_and_the_target_is_right():
+    """Clipped below alone: the catalogue's clips above, too, which small cases do not show."""
+    found((MEMORY, f"{MEMORY}\nnew = np.maximum(new, -3)"), case=Case(2, 5, 3, 3, regime="x10", seed=4))
+
+
+def test_a_gate_looked_at_through_one_that_does_not_saturate_is_not_blamed():
+    (line,) = [line for line in found((ACTIVATE, f"{ACTIVATE}\ngg = ag / (1 + abs(ag))")).where if "by itself" in line]
+    assert line == ("gate f is right by itself at a single step; i times g is not 1 where the biases of both are 40")
+
+
+def test_gates_that_are_wrong_are_named_in_the_plural():
+    (line,) = [line for line in found((LOGISTIC, "return np.clip(x / 4 + 0.5, 0, 1)")).where if "by them" in line]
+    assert line == "gates f, i and o are wrong by themselves at a single step, g right"
+
+
+def test_what_hangs_on_the_values_is_not_called_a_place():
+    """di_ is lost where i is above 0.95, in whatever unit that is."""
+    where = found((BI, f"{BI}\nbi = bi * (k.gi < 0.95)")).where
+    assert where == (
+        "going back in time, di_ departs first, at step 4 of 4, df_, dg_ and do_ right there (solved for from dU)",
+    )
+
+
+def test_cotangents_that_are_cut_off_are_told():
+    assert (
+        "right for cotangents 2^-20 times as large, so not linear in them"
+        in found((FINAL, f"{FINAL}\nrho = np.clip(rho, -0.1, 0.1)")).where
+    )
+
+
+def test_a_unit_that_is_wrong_is_told():
+    assert "wrong at unit 2 of 3 alone" in found(finally_("for n in g: g[n][:, 1] *= 1.5")).where
+
+
+def test_sizes_are_not_blamed_for_values():
+    def fails(case):
+        return (case.seed + case.u) % 3 == 0
+
+    assert describe_sizes(fails, Case(1, 1, 1, 3)) == "right at these sizes for 3 of 4 other draws of values"
+
+
+def test_a_fault_that_spreads_is_placed_where_most_is_wrong():
+    """Cut more than five steps back: six steps show it in dh0 alone."""
+    cut = after(RHO, "if s - t > 5: rho = 0 * rho")
+    where = found(cut, case=Case(1, 6, 1, 1)).where
+    assert not any("right at every step" in line for line in where)
+
+
+def test_what_differs_between_two_calls_is_named():
+    counter = "import itertools\ncalls = itertools.count()\n\n\ndef squash(x):"
+    target = planted("hidden", [("def squash(x):", counter), finally_('g["dVg"] = g["dVg"] * next(calls)')])
+    assert diagnose(target, CASE).where == ("two calls with the same inputs differ in dVg",)
+
+
+def test_what_is_kept_and_not_there_at_first_is_told():
+    kept = "kept = {}\n\n\ndef squash(x):"
+    add = 'g["dVg"] = g["dVg"] + kept.get(X.shape, 0)\nkept[X.shape] = kept.get(X.shape, 0) + 1.0'
+    assert diagnose(planted("hidden", [("def squash(x):", kept), finally_(add)]), CASE).where == (
+        "two calls with the same inputs differ in dVg",
+        "right at the first call of a size, wrong at later ones",
+    )
