@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import lstm_fast
 import lstm_ref
-from checks import oracles, tolerance
-from checks.cases import COTANGENTS, STRATA, Case, strata
+from checks import oracles, strategies, tolerance
+from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
 from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
 from checks.contract import (
     CN,
@@ -28,6 +28,7 @@ from checks.contract import (
     from_function,
     from_layer,
 )
+from checks.properties.claims import OWN_REGIMES
 from checks.report.text import render_case, render_failure, render_report
 from checks.verify import (
     CHECK_GRAD,
@@ -411,7 +412,12 @@ def test_inputs_of_the_contract_are_fifteen():
 
 def test_a_dtype_the_target_has_not_is_unsupported():
     only64 = replace(from_function(right), dtypes=("float64",))
-    assert verify_case(only64, replace(CASE, dtype="float32")).verdict is Verdict.UNSUPPORTED
+    case = replace(CASE, dtype="float32")
+    report = verify_case(only64, case)
+    assert report.verdict is Verdict.UNSUPPORTED
+    assert report.case is case
+    reason = "float32: the target computes in float64"
+    assert report.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in (*OUTPUTS, *GRADIENTS))
 
 
 def forward_only(spoil=0.0):
@@ -611,6 +617,52 @@ def test_check_grad_is_asked_only_where_it_can_answer():
     assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
 
 
+@pytest.mark.parametrize("reference", [True, False])
+def test_what_verify_draws_is_what_was_asked_for(monkeypatch, reference):
+    asked = []
+
+    def drawn(*args, **options):
+        asked.append((*args, options))
+        return {}
+
+    monkeypatch.setattr(strategies, "draw_cases", drawn)
+    target = replace(from_function(right), compiles=True)
+    verify(target, reference=reference)
+    report = verify(
+        target,
+        examples=7,
+        seed=5,
+        dtypes=("float32",),
+        max_dims=(1, 2, 2, 3),
+        regimes=("x100", "zero"),
+        reference=reference,
+    )
+    assert (report.seed, report.examples, report.failure, report.exit_code) == (5, (), None, 2)
+    (examples, seed, options), (few, other_seed, narrow) = asked
+    assert (examples, seed, few, other_seed) == (100, 0, 7, 5)
+    assert options["dtypes"] == ("float64",)
+    assert options["max_dims"] == strategies.MAX_DIMS
+    assert options["shapes"] == strategies.few_shapes(strategies.MAX_DIMS, 0)
+    # Without a reference what is chaotic by design is not drawn.
+    assert options["regimes"] == (REGIMES if reference else OWN_REGIMES)
+    assert narrow["dtypes"] == ("float32",)
+    assert narrow["max_dims"] == (1, 2, 2, 3)
+    assert narrow["shapes"] == strategies.few_shapes((1, 2, 2, 3), 5)
+    assert narrow["regimes"] == (("x100", "zero") if reference else ("zero",))
+    reachable = strategies.reachable_strata(**narrow)
+    assert report.unreachable == tuple(name for name in STRATA if name not in reachable) != ()
+
+
+def test_every_example_is_asked_the_properties_that_were_chosen():
+    seen = []
+    report = verify(from_function(right), examples=3, properties=("causality",), progress=lambda: seen.append(1))
+    assert len(seen) == len(report.examples) == 3
+    for example in report.examples:
+        assert [c.name for c in example.claims if c.name in PROPERTIES] == ["causality"]
+        assert example.reference
+    assert report.reference
+
+
 @pytest.mark.parametrize("lacks", [set(), {STATES}, {CN}, {DCN}, {CN, DCN, STATES}])
 def test_only_what_a_target_has_is_drawn(lacks):
     target = replace(from_function(right), lacks=frozenset(lacks))
@@ -686,5 +738,28 @@ def test_without_a_reference_the_form_is_a_claim_and_what_is_lacking_is_said():
     assert report.claim(FORM).verdict is Verdict.PASS
     assert report.claim("dX").verdict is Verdict.UNSUPPORTED
     assert not [c for c in report.claims if c.name in OF_HARNESS]
-    report = verify_case(spoilt(raises), CASE, reference=False)
-    assert [(c.name, c.discrepancy.kind) for c in report.claims] == [("h", "error")]
+    for cotangents in ("every+h+C", "last"):
+        report = verify_case(
+            from_layer(lstm_fast.LSTM), replace(CASE, cotangents=cotangents), properties=("linearity",), reference=False
+        )
+        assert report.claim(FORM) == Claim(FORM, Verdict.PASS)
+        assert report.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_exception_without_a_reference_is_told_with_where_it_was_raised(at):
+    """The target is called for its answer, and then at inputs and cotangents next to the case's."""
+    calls = []
+
+    def change(g):
+        calls.append(0)
+        if len(calls) == at:
+            raises(g)
+
+    target = spoilt(change)
+    calls.clear()
+    (claim,) = verify_case(target, CASE, thorough=False, reference=False).claims
+    assert (claim.name, claim.verdict, claim.use) == ("h", Verdict.FAIL, np.inf)
+    assert (claim.discrepancy.tensor, claim.discrepancy.kind) == ("h", "error")
+    where = "" if at == 1 else "called with a problem next to the case, "
+    assert claim.discrepancy.message.startswith(f"{where}pullback raised RuntimeError: no memory left")
