@@ -1,5 +1,6 @@
 """The harness finds what is planted and says which tensor; form never fools it; on what is right it is silent."""
 
+import re
 import time
 from dataclasses import replace
 
@@ -239,7 +240,7 @@ def test_a_target_that_writes_to_its_input_is_failed():
     claim = verify_case(from_function(target), CASE).claim(INPUTS_KEPT)
     assert claim.verdict is Verdict.FAIL
     assert "wrote to its input X, C0" in claim.discrepancy.message
-    assert (claim.use, claim.discrepancy.tensor) == (np.inf, "X")
+    assert (claim.use, claim.discrepancy.tensor, claim.discrepancy.kind) == (np.inf, "X", "inputs")
 
 
 def test_a_target_that_hangs_on_to_its_inputs_is_failed():
@@ -278,7 +279,7 @@ def test_results_in_a_buffer_that_a_later_call_overwrites_are_failed():
     claim = verify_case(spoilt(change), CASE).claim(OUTPUTS_KEPT)
     assert (claim.verdict, claim.use) == (Verdict.FAIL, np.inf)
     assert claim.discrepancy.message.startswith("a later call wrote to dbo, dX returned")
-    assert claim.discrepancy.tensor == "dbo"
+    assert (claim.discrepancy.tensor, claim.discrepancy.kind) == ("dbo", "outputs")
 
 
 def test_state_kept_from_a_call_of_another_shape_is_failed():
@@ -302,6 +303,7 @@ def test_bits_that_differ_within_the_tolerance_are_noted():
     report = verify_case(spoilt(change), CASE)
     assert report.verdict is Verdict.PASS
     assert "not repeatable" in report.notes[0]
+    assert verify_case(from_function(right), CASE).notes == ()
 
 
 def test_what_a_target_lacks_is_unsupported_and_not_passed():
@@ -344,6 +346,24 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
     assert report.exit_code == 2
     assert "MISTRUSTED" in render_report(report)
     assert report.examples[-1].claim(COMPLEX_STEP) is not None
+
+
+def test_which_oracle_the_reference_fails_by_is_told(monkeypatch):
+    correct = oracles.lstm_parameter_gradients
+    monkeypatch.setattr(
+        oracles, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
+    )
+    report = verify_case(from_function(right), Case(1, 2, 1, 1, seed=1))
+    by_complex_step, by_check_grad = report.mistrusted
+    for claim, sentence, where in (
+        (by_complex_step, "the complex step disagrees with lstm_ref", r"d[UVb][figo]\[\d, \d\]"),
+        (by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient", "random"),
+    ):
+        pattern = rf"{re.escape(sentence)}: \S+ times what rounding and truncation explain \(({where})\)"
+        found = re.fullmatch(pattern, claim.discrepancy.message)
+        assert found
+        assert (claim.discrepancy.tensor, claim.discrepancy.kind) == (found[1], "oracle")
+        assert claim.use > 1
 
 
 def test_a_failing_example_is_shrunk_to_what_the_bug_needs():
@@ -694,6 +714,10 @@ def test_the_worst_of_a_second_call_is_told_and_what_was_wrong_before_is_not():
     report = verify_case(spoilt(scaled("dUf", 1 + 2.0**-50)), CASE)
     assert 0 < report.claim(SECOND_CALL).use == report.claim("dUf").use < 1
     assert verify_case(spoilt(raises), CASE).claim(SECOND_CALL) is None
+    # With weights of zero and no states both outputs are zero: nothing is at stake, and nothing of a tolerance used.
+    nothing = verify_case(forward_only(), Case(1, 2, 1, 1, regime="zero", states=False))
+    assert Verdict.PASS not in {claim.verdict for claim in nothing.claims if claim.name in OUTPUTS}
+    assert nothing.claim(SECOND_CALL) == Claim(SECOND_CALL, Verdict.PASS, 0.0)
 
 
 def test_a_failure_is_explained_where_a_reference_and_the_size_allow_it(monkeypatch):
