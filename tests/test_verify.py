@@ -632,6 +632,11 @@ def test_check_grad_is_asked_only_where_it_can_answer():
     # Where the form of an output or a gradient is wrong there is nothing to ask about; a value's is asked.
     assert asked(spoilt(missing), CASE) == {}
     assert asked(spoilt(scaled("dUi", 2)), CASE) == {CHECK_GRAD: Verdict.FAIL}
+    report = verify_case(spoilt(scaled("dUi", 2)), small)
+    for name, direction in ((CHECK_GRAD, "random"), (CHECK_GRAD_ALL, "all")):
+        message = report.claim(name).discrepancy.message
+        assert message.startswith("scipy.optimize.check_grad rejects the target's gradient: ")
+        assert message.endswith(f" times what rounding and truncation explain ({direction})")
     chaotic = Case(1, 2, 1, 1, regime="x100", seed=8)
     assert oracles.expect(chaotic).chaotic(GRADIENTS)
     assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
