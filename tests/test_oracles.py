@@ -215,6 +215,11 @@ def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_revers
     assert 1.5 < np.exp(np.mean(np.log(twice / noise))) < 2.5
 
 
+@pytest.mark.parametrize("cotangents", ["every", "last", "last+C", "every+h"])
+def test_the_last_step_alone_is_due_where_no_other_step_has_a_cotangent(cotangents):
+    assert oracles.expect(replace(TINY, cotangents=cotangents)).last_only is ("last" in cotangents)
+
+
 @given(case=SMALL, steps=st.integers(1, 7))
 def test_sums_over_a_few_steps_at_a_time_are_the_whole(case, steps):
     arrays = case.arrays.astype(np.float64)
