@@ -311,7 +311,7 @@ class _Directions:
         along = self._chosen(chosen)
         for name, value in self.arrays.inputs.items():
             perturbed = value + 1j * complex_step.STEP * along[name]
-            if along[name].any() or name in ("h0", "C0"):
+            if along[name].any():
                 inputs[name] = exact(perturbed, rounding)
         with np.errstate(all="ignore"):
             result = self._objective(inputs)

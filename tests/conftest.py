@@ -6,7 +6,7 @@ new ones each time, more of them, and keeps what failed in a directory.
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -20,5 +20,8 @@ settings.register_profile(
     print_blob=True,
     database=DirectoryBasedExampleDatabase(".hypothesis/nightly"),
     **COMMON,
+)
+settings.register_profile(
+    "mutants", max_examples=50, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate], **COMMON
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

@@ -78,6 +78,13 @@ def test_all_copies_count_along_the_directions(large, monkeypatch):
     assert sum(copies) == tolerance.LARGE_COPIES * len(found)
 
 
+def test_each_case_has_directions_of_its_own(large):
+    """So that what is hidden along those of one case shows along another's."""
+    x = np.ones((CASE.u, CASE.u))
+    one, other = (oracles.expect(replace(CASE, seed=seed)).project("dVi", x) for seed in (3, 4))
+    assert not np.any(np.isclose(one, other))
+
+
 @pytest.mark.parametrize("cotangents", ["every+h+C", "last"])
 def test_the_last_step_alone_will_do_where_it_will_of_any_case(large, cotangents):
     case = replace(CASE, cotangents=cotangents)

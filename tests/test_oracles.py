@@ -97,6 +97,19 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     assert found.agrees == (found.use <= 1)
 
 
+@pytest.mark.parametrize("direction", ["all", "random"])
+def test_check_grad_is_granted_twice_what_the_function_bends(direction):
+    """The outputs grow with the squared distance from the case: its gradient is zero, and a difference never is."""
+    at = TINY.arrays.inputs
+    sd = {name: np.zeros_like(value) for name, value in oracles.expect(TINY).values.items()}
+
+    def forward(inputs):
+        return np.full((1, 2, 1), sum(np.sum(np.square(inputs[name] - at[name])) for name in INPUTS)), np.zeros((1, 1))
+
+    found = oracles.check_grad(forward, sd, TINY, oracles.Expected({}, sd, "float64"), direction)
+    assert found.use == pytest.approx(0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize("last", [False, True])
 @pytest.mark.parametrize("sd_of_last", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -200,6 +213,11 @@ def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_revers
     assert np.all(np.abs(np.log(some / noise[chosen])) < np.log(2))
     twice = oracles.complex_step_noise(CASE, lambda inputs: [2 * k for k in oracles.reference_forward(inputs)])
     assert 1.5 < np.exp(np.mean(np.log(twice / noise))) < 2.5
+
+
+@pytest.mark.parametrize("cotangents", ["every", "last", "last+C", "every+h"])
+def test_the_last_step_alone_is_due_where_no_other_step_has_a_cotangent(cotangents):
+    assert oracles.expect(replace(TINY, cotangents=cotangents)).last_only is ("last" in cotangents)
 
 
 @given(case=SMALL, steps=st.integers(1, 7))

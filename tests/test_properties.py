@@ -28,7 +28,7 @@ from checks.properties.closed_form import zero_weights_answer
 from checks.properties.noise import checked, own_expected
 from checks.report.text import render_failure, render_report
 from checks.strategies import cases
-from checks.verify import CHECK_GRAD, verify, verify_case
+from checks.verify import CHECK_GRAD, explain, verify, verify_case
 
 CASE = Case(3, 4, 2, 3, seed=7)
 
@@ -321,6 +321,9 @@ def test_a_target_that_fits_the_reference_and_breaks_a_property_is_failed():
     # One part of the cotangents can be all zero, too.
     assert {claim.name for claim in report.failure.failures} <= {"zero cotangent", "linearity"}
     assert verify_case(report.target, report.failure.case, properties=NAMES).verdict is Verdict.FAIL
+    # Other sizes are asked for the property that does not hold, and not for those whose turn it is: it never holds.
+    failed = verify_case(report.target, CASE, properties=("zero cotangent",))
+    assert explain(report.target, failed).pattern == ""
 
 
 def test_no_property_is_asked_where_a_tensor_is_wrong():

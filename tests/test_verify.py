@@ -1,5 +1,6 @@
 """The harness finds what is planted and says which tensor; form never fools it; on what is right it is silent."""
 
+import re
 import time
 import warnings
 from dataclasses import replace
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 import lstm_fast
 import lstm_ref
-from checks import oracles, tolerance
-from checks.cases import COTANGENTS, STRATA, Case, strata
+from checks import oracles, strategies, tolerance
+from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
 from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
 from checks.contract import (
     CN,
@@ -29,6 +30,7 @@ from checks.contract import (
     from_function,
     from_layer,
 )
+from checks.properties.claims import OWN_REGIMES
 from checks.report.text import render_case, render_failure, render_report
 from checks.verify import (
     CHECK_GRAD,
@@ -302,7 +304,7 @@ def test_a_target_that_writes_to_its_input_is_failed():
     claim = verify_case(from_function(target), CASE).claim(INPUTS_KEPT)
     assert claim.verdict is Verdict.FAIL
     assert "wrote to its input X, C0" in claim.discrepancy.message
-    assert (claim.use, claim.discrepancy.tensor) == (np.inf, "X")
+    assert (claim.use, claim.discrepancy.tensor, claim.discrepancy.kind) == (np.inf, "X", "inputs")
 
 
 def test_a_target_that_hangs_on_to_its_inputs_is_failed():
@@ -341,7 +343,7 @@ def test_results_in_a_buffer_that_a_later_call_overwrites_are_failed():
     claim = verify_case(spoilt(change), CASE).claim(OUTPUTS_KEPT)
     assert (claim.verdict, claim.use) == (Verdict.FAIL, np.inf)
     assert claim.discrepancy.message.startswith("a later call wrote to dbo, dX returned")
-    assert claim.discrepancy.tensor == "dbo"
+    assert (claim.discrepancy.tensor, claim.discrepancy.kind) == ("dbo", "outputs")
 
 
 class Stateful(lstm_ref.LSTM):
@@ -409,7 +411,9 @@ def test_bits_that_differ_within_the_tolerance_are_noted():
 
     report = verify_case(spoilt(change), CASE)
     assert report.verdict is Verdict.PASS
-    assert "not repeatable" in report.notes[0]
+    assert report.notes == ("not repeatable: two calls with the same inputs differ in their last bits",)
+    assert verify_case(from_function(right), CASE).notes == ()
+    assert verify_case(from_function(right), CASE, thorough=False).notes == ()
 
 
 def test_what_a_target_lacks_is_unsupported_and_not_passed():
@@ -454,6 +458,24 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
     assert report.examples[-1].claim(COMPLEX_STEP) is not None
 
 
+def test_which_oracle_the_reference_fails_by_is_told(monkeypatch):
+    correct = oracles.lstm_parameter_gradients
+    monkeypatch.setattr(
+        oracles, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
+    )
+    report = verify_case(from_function(right), Case(1, 2, 1, 1, seed=1))
+    by_complex_step, by_check_grad = report.mistrusted
+    for claim, sentence, where in (
+        (by_complex_step, "the complex step disagrees with lstm_ref", r"d[UVb][figo]\[\d, \d\]"),
+        (by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient", "random"),
+    ):
+        pattern = rf"{re.escape(sentence)}: \S+ times what rounding and truncation explain \(({where})\)"
+        found = re.fullmatch(pattern, claim.discrepancy.message)
+        assert found
+        assert (claim.discrepancy.tensor, claim.discrepancy.kind) == (found[1], "oracle")
+        assert claim.use > 1
+
+
 def test_a_failing_example_is_shrunk_to_what_the_bug_needs():
     def target(p, X, h0, C0):
         outputs, pullback = right(p, X, h0, C0)
@@ -469,6 +491,8 @@ def test_a_failing_example_is_shrunk_to_what_the_bug_needs():
     report = verify(from_function(target), examples=40)
     assert report.failure.case.dims == (1, 4, 2, 1)
     assert report.failure.case.regime == "normal"
+    assert report.failure.reference is True
+    assert report.failure.claim("dVg").verdict is Verdict.FAIL
     assert report.failure.pattern == "right at s=3 and at e=1, wrong from s=4 e=2"
     assert "  pattern   right at s=3 and at e=1, wrong from s=4 e=2\n" in render_failure("it", report.failure)
 
@@ -520,7 +544,12 @@ def test_inputs_of_the_contract_are_fifteen():
 
 def test_a_dtype_the_target_has_not_is_unsupported():
     only64 = replace(from_function(right), dtypes=("float64",))
-    assert verify_case(only64, replace(CASE, dtype="float32")).verdict is Verdict.UNSUPPORTED
+    case = replace(CASE, dtype="float32")
+    report = verify_case(only64, case)
+    assert report.verdict is Verdict.UNSUPPORTED
+    assert report.case is case
+    reason = "float32: the target computes in float64"
+    assert report.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in (*OUTPUTS, *GRADIENTS))
 
 
 def forward_only(spoil=0.0):
@@ -667,6 +696,7 @@ def test_a_target_that_hangs_is_failed_by_that_and_not_called_again():
     report = verify_case(target, CASE, thorough=False)
     assert report.timed_out
     assert [(c.name, c.discrepancy.kind) for c in report.failures] == [("h", TIMEOUT)]
+    assert not verify_case(spoilt(raises), CASE, thorough=False).timed_out
     target, calls = hangs_in(2)
     start = time.perf_counter()
     report = verify(target, examples=5)
@@ -692,6 +722,7 @@ def test_an_exception_next_to_the_case_is_a_failure_of_check_grad(error):
 
     report = verify_case(from_function(target), case)
     found = {c.name: c.discrepancy.kind for c in report.failures if c.name in (CHECK_GRAD, CHECK_GRAD_ALL)}
+    assert {c.discrepancy.tensor for c in report.failures if c.name in found} == {"h"}
     late = isinstance(error, TimeLimitError)
     assert found == ({CHECK_GRAD: TIMEOUT} if late else {CHECK_GRAD: "error", CHECK_GRAD_ALL: "error"})
     assert report.timed_out == late
@@ -715,9 +746,60 @@ def test_check_grad_is_asked_only_where_it_can_answer():
     # Where the form of an output or a gradient is wrong there is nothing to ask about; a value's is asked.
     assert asked(spoilt(missing), CASE) == {}
     assert asked(spoilt(scaled("dUi", 2)), CASE) == {CHECK_GRAD: Verdict.FAIL}
+    report = verify_case(spoilt(scaled("dUi", 2)), small)
+    for name, direction in ((CHECK_GRAD, "random"), (CHECK_GRAD_ALL, "all")):
+        message = report.claim(name).discrepancy.message
+        assert message.startswith("scipy.optimize.check_grad rejects the target's gradient: ")
+        assert message.endswith(f" times what rounding and truncation explain ({direction})")
     chaotic = Case(1, 2, 1, 1, regime="x100", seed=8)
     assert oracles.expect(chaotic).chaotic(GRADIENTS)
     assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_what_verify_draws_is_what_was_asked_for(monkeypatch, reference):
+    asked = []
+
+    def drawn(*args, **options):
+        asked.append((*args, options))
+        return {}
+
+    monkeypatch.setattr(strategies, "draw_cases", drawn)
+    target = replace(from_function(right), compiles=True)
+    verify(target, reference=reference)
+    report = verify(
+        target,
+        examples=7,
+        seed=5,
+        dtypes=("float32",),
+        max_dims=(1, 2, 2, 3),
+        regimes=("x100", "zero"),
+        reference=reference,
+    )
+    assert (report.seed, report.examples, report.failure, report.exit_code) == (5, (), None, 2)
+    (examples, seed, options), (few, other_seed, narrow) = asked
+    assert (examples, seed, few, other_seed) == (100, 0, 7, 5)
+    assert options["dtypes"] == ("float64",)
+    assert options["max_dims"] == strategies.MAX_DIMS
+    assert options["shapes"] == strategies.few_shapes(strategies.MAX_DIMS, 0)
+    # Without a reference what is chaotic by design is not drawn.
+    assert options["regimes"] == (REGIMES if reference else OWN_REGIMES)
+    assert narrow["dtypes"] == ("float32",)
+    assert narrow["max_dims"] == (1, 2, 2, 3)
+    assert narrow["shapes"] == strategies.few_shapes((1, 2, 2, 3), 5)
+    assert narrow["regimes"] == (("x100", "zero") if reference else ("zero",))
+    reachable = strategies.reachable_strata(**narrow)
+    assert report.unreachable == tuple(name for name in STRATA if name not in reachable) != ()
+
+
+def test_every_example_is_asked_the_properties_that_were_chosen():
+    seen = []
+    report = verify(from_function(right), examples=3, properties=("causality",), progress=lambda: seen.append(1))
+    assert len(seen) == len(report.examples) == 3
+    for example in report.examples:
+        assert [c.name for c in example.claims if c.name in PROPERTIES] == ["causality"]
+        assert example.reference
+    assert report.reference
 
 
 @pytest.mark.parametrize("lacks", [set(), {STATES}, {CN}, {DCN}, {CN, DCN, STATES}])
@@ -727,6 +809,8 @@ def test_only_what_a_target_has_is_drawn(lacks):
     assert options["states"] == (STATES not in lacks)
     assert options["dtypes"] == ("float32",)
     assert "shapes" not in options
+    # Where no seed is given a target that compiles gets the same few shapes every time.
+    assert draw_options(replace(target, compiles=True))["shapes"] == strategies.few_shapes(strategies.MAX_DIMS, 0)
     without = [c for c in COTANGENTS if "C" not in c.split("+")]
     assert options["cotangents"] == (without if lacks & {CN, DCN} else list(COTANGENTS))
     assert len(without) < len(COTANGENTS)
@@ -751,6 +835,10 @@ def test_the_worst_of_a_second_call_is_told_and_what_was_wrong_before_is_not():
     report = verify_case(spoilt(scaled("dUf", 1 + 2.0**-50)), CASE)
     assert 0 < report.claim(SECOND_CALL).use == report.claim("dUf").use < 1
     assert verify_case(spoilt(raises), CASE).claim(SECOND_CALL) is None
+    # With weights of zero and no states both outputs are zero: nothing is at stake, and nothing of a tolerance used.
+    nothing = verify_case(forward_only(), Case(1, 2, 1, 1, regime="zero", states=False))
+    assert Verdict.PASS not in {claim.verdict for claim in nothing.claims if claim.name in OUTPUTS}
+    assert nothing.claim(SECOND_CALL) == Claim(SECOND_CALL, Verdict.PASS, 0.0)
 
 
 def test_a_failure_is_explained_where_a_reference_and_the_size_allow_it(monkeypatch):
@@ -795,5 +883,28 @@ def test_without_a_reference_the_form_is_a_claim_and_what_is_lacking_is_said():
     assert report.claim(FORM).verdict is Verdict.PASS
     assert report.claim("dX").verdict is Verdict.UNSUPPORTED
     assert not [c for c in report.claims if c.name in OF_HARNESS]
-    report = verify_case(spoilt(raises), CASE, reference=False)
-    assert [(c.name, c.discrepancy.kind) for c in report.claims] == [("h", "error")]
+    for cotangents in ("every+h+C", "last"):
+        report = verify_case(
+            from_layer(lstm_fast.LSTM), replace(CASE, cotangents=cotangents), properties=("linearity",), reference=False
+        )
+        assert report.claim(FORM) == Claim(FORM, Verdict.PASS)
+        assert report.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_exception_without_a_reference_is_told_with_where_it_was_raised(at):
+    """The target is called for its answer, and then at inputs and cotangents next to the case's."""
+    calls = []
+
+    def change(g):
+        calls.append(0)
+        if len(calls) == at:
+            raises(g)
+
+    target = spoilt(change)
+    calls.clear()
+    (claim,) = verify_case(target, CASE, thorough=False, reference=False).claims
+    assert (claim.name, claim.verdict, claim.use) == ("h", Verdict.FAIL, np.inf)
+    assert (claim.discrepancy.tensor, claim.discrepancy.kind) == ("h", "error")
+    where = "" if at == 1 else "called with a problem next to the case, "
+    assert claim.discrepancy.message.startswith(f"{where}pullback raised RuntimeError: no memory left")
