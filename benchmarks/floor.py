@@ -6,6 +6,7 @@ by as many threads.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 import lstm_fast
 from benchmarks.peers import Peer, Problem, switched_off
+from lstm_fast.threads import blas_in_one_thread
 
 Product = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -43,11 +45,12 @@ def play(parts: list[list[Product]]) -> None:
             matmul(left, right, out)
 
     threads = [threading.Thread(target=part, args=(products,)) for products in parts[1:]]
-    for thread in threads:
-        thread.start()
-    part(parts[0])
-    for thread in threads:
-        thread.join()
+    with blas_in_one_thread() if threads else contextlib.nullcontext():  # as lstm_fast has it
+        for thread in threads:
+            thread.start()
+        part(parts[0])
+        for thread in threads:
+            thread.join()
 
 
 def record_passes(problem: Problem) -> list[list[list[Product]]]:
