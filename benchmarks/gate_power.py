@@ -148,10 +148,10 @@ def judge_again_and_again(speed: Speed, slowed: str, null: int, slow: int, jobs:
 
 def accuracy() -> None:
     """Print by how much the use of the tolerance moves with the examples, and with the implementation."""
+    from checks.cases import REGIMES
     from checks.judge import JOBS
 
-    base = {"examples": 60, "dtype": "float64", "max-dims": (9, 60, 9, 9)}
-    base["regimes"] = ("normal", "x1e-3", "x10", "x100", "mixed", "zero")
+    base = {"examples": 60, "dtype": "float64", "max-dims": (9, 60, 9, 9), "regimes": REGIMES}
     for dtype in ("float64", "float32"):
         uses = [JOBS["verify"]({**base, "dtype": dtype, "target": FAST, "seeds": (seed,)})["use"] for seed in range(4)]
         floor = tolerance.ACCURACY_FLOOR

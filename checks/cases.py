@@ -17,7 +17,7 @@ from checks.contract import PARAMETERS, input_shapes
 Array = NDArray[Any]
 
 DTYPES = ("float64", "float32")
-REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero")
+REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded")
 """The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
 a chaotic problem."""
 _KNOWN_REGIMES = (*REGIMES, "init")
@@ -98,8 +98,9 @@ class Case:
         "float64" or "float32".
     regime : str
         "normal": every value from N(0, 1). "x1e-3", "x10", "x100": the same with the parameters scaled.
-        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero. "init": the
-        parameters scaled by 1 / sqrt(e + u), as layers are initialized.
+        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero. "padded":
+        "normal", but X exactly zero at about half of the steps of each sample, as padding is. "init": the parameters
+        scaled by 1 / sqrt(e + u), as layers are initialized.
     cotangents : str
         Which are present: "every" step's or the "last" step's h, the final "h", the final memory state "C",
         joined by "+".
@@ -201,11 +202,20 @@ class Case:
             values[name] = np.random.default_rng((self.seed, index)).standard_normal(shape) * self._scale(name)
         if not self.states:
             values["h0"][...] = values["C0"][...] = 0
+        if self.regime == "padded":
+            values["X"][self._padding()] = 0
         self._keep_cotangents(values)
         arrays = {name: value.astype(self.dtype) for name, value in values.items()}
         for value in arrays.values():
             value.flags.writeable = False
         return from_named(arrays)
+
+    def _padding(self) -> Array:
+        """Return at which steps of each sample X is zero, (m, s): at one at least."""
+        rng = np.random.default_rng((self.seed, *b"padding"))
+        padding = rng.random((self.m, self.s)) < 0.5
+        padding.flat[rng.integers(padding.size)] = True
+        return padding
 
     def _scale(self, name: str) -> float:
         """Return the scale of one array in this regime."""
@@ -252,6 +262,7 @@ STRATA: dict[str, Any] = {
     "x100": lambda c: c.regime == "x100",
     "mixed": lambda c: c.regime == "mixed",
     "zero": lambda c: c.regime == "zero",
+    "padded": lambda c: c.regime == "padded",
     "states": lambda c: c.states,
     "no states": lambda c: not c.states,
     "every": lambda c: "every" in c.cotangents,

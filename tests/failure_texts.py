@@ -102,7 +102,7 @@ h[0, 0, 1] = nan, but should be finite; first non-finite value at step 1 of 1   
   extent    h 1/3 entries (entry 1), Cn 1/3 entries (column 1), dUf 2/6 entries (column 1), dVf 3/9 entries (column 1) and 13 more; 17 of 17 tensors
   pattern   right at these sizes for 4 of 4 other draws of values
   oracles   complex step agrees with lstm_ref
-  suspect   sigmoid-of-two-exponentials: The sigmoid is exp(x) / (1 + exp(x)), NaN above 710    (reproduces all 32 entries to rounding, and those of 14 more cases)
+  suspect   sigmoid-of-two-exponentials: The sigmoid is exp(x) / (1 + exp(x)), NaN above 710    (reproduces all 32 entries to rounding, and those of 20 more cases)
   rerun     lstm-checks verify mylib:LSTM --case m1s1e2u3-float64-x100-seed2
 """,
     ),

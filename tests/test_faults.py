@@ -40,6 +40,7 @@ CASES = [
     Case(4, 4, 8, 9, regime="x1e-3", seed=6),
     Case(4, 7, 4, 5, regime="x100", seed=7),
     Case(3, 1, 9, 9, regime="x100", seed=0),
+    Case(3, 4, 2, 3, regime="padded", seed=8),
 ]
 
 

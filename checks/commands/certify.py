@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
         "--regimes",
         metavar="R,R",
         help="value regimes in turn, default normal,x1e-3, where no gate saturates; all: "
-        "normal,x1e-3,x10,x100,mixed,zero",
+        "normal,x1e-3,x10,x100,mixed,zero,padded",
     )
     common.add_output(parser)
 

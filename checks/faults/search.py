@@ -10,7 +10,7 @@ from checks.compare import Verdict, compare
 from checks.faults.model import Fault, evaluate, fault_target
 from checks.verify import verify_case
 
-REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed")
+REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed", "padded")
 SEEDS = 3
 LARGEST = 16
 

@@ -5,6 +5,7 @@ from functools import partial
 from checks.faults.model import Fault, in_backward, in_forward, in_gradients
 
 _fault = partial(Fault, family="steps")
+_PADDED = "(np.asarray(X_s) == 0).all(axis=-1, keepdims=True)"
 _INPUT = "X_s = X[..., s, :]"
 _COTANGENT = "dA_s = dA[..., s, :]"
 _BEFORE = "hp, Cp_ = h, C_"
@@ -12,6 +13,10 @@ _X = 'X = _steps_first(fc["X"])'
 _HP = 'hp = _steps_first(fc["hp"])'
 _DF = "df = dC_ * Cp_  # (6)"
 _DC = "dh_ * o * tanh_derivative(C)"
+_H = "h = o * C  # (8)"
+_DC_PASSED = "dC = dC_ * f  # (6)"
+_KEPT = "trace.append((dhn"
+_DH = "dh_ = dA_s + dhn  # (9)"
 _DX = 'dX = df_ @ p["Uf"].mT + di_ @ p["Ui"].mT + dg_ @ p["Ug"].mT + do_ @ p["Uo"].mT  # (1)'
 
 FAULTS = (
@@ -77,6 +82,35 @@ FAULTS = (
         title="The hidden state returned for each step is that of the step before.",
         explanation="(8): h is stored before it is updated.",
         patches=(in_forward("C_, C, h))\n", "C_, C, hp))\n"),),
+    ),
+    _fault(
+        id="padded-steps-skipped",
+        title="A step whose input is zero throughout hands on the states of the step before.",
+        explanation="(1) to (8) hold for an input of zeros, too; a layer that takes those for padding, as Keras does"
+        " after Masking(0.0), computes something else. Its backward pass knows. Hidden where no step of X is zero.",
+        patches=(
+            in_forward(
+                _H,
+                f"{_H}\n        padded = {_PADDED}\n        h = h * ~padded + hp * padded\n"
+                "        C_ = C_ * ~padded + Cp_ * padded",
+            ),
+            in_backward(_COTANGENT, f'{_COTANGENT}\n        X_s = fc["X"][..., s, :]\n        padded = {_PADDED}'),
+            in_backward(
+                _DC_PASSED,
+                "dC = dC_ * f * ~padded + dCn * padded  # (6)\n"
+                "        do, di, dg, df = do * ~padded, di * ~padded, dg * ~padded, df * ~padded",
+            ),
+            in_backward(_KEPT, f"dh = dh * ~padded + dh_ * padded\n        {_KEPT}"),
+        ),
+        example="m1s1e1u1-float64-padded-seed0",
+    ),
+    _fault(
+        id="cotangent-of-padded-steps-lost",
+        title="The output's cotangent is dropped where a step's input is zero throughout.",
+        explanation="(9): a mask made of X, which belongs into the loss, is applied in the layer. Hidden where no step"
+        " of X is zero.",
+        patches=(in_backward(_DH, f'X_s = fc["X"][..., s, :]\n        dh_ = dA_s * ~{_PADDED} + dhn  # (9)'),),
+        example="m1s1e1u1-float64-padded-seed0",
     ),
     _fault(
         id="cotangent-read-backwards",
