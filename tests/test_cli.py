@@ -153,6 +153,13 @@ def test_a_file_may_have_the_name_of_a_module_that_is_needed(folder, name):
         (("verify", "--exampels", "3"), "there is no option '--exampels'; did you mean '--examples'?"),
         (("verify", "--zzz"), "there is no option '--zzz'; see lstm-checks verify --help"),
         (("--zzz",), "there is no option '--zzz'; see lstm-checks --help"),
+        *(
+            (
+                ("verify", "--case", "m1s1e1u1-float64-seed0", f"--{option}", value),
+                f"--{option} does not go with --case",
+            )
+            for option, value in {"examples": "3", "seed": "0", "dtype": "float64", "max-dims": "1,1,1,1"}.items()
+        ),
         (("verify", "a:b", "c:d"), "verify has no use for 'c:d'; lstm-checks verify --help says what it takes"),
     ],
 )
@@ -195,6 +202,7 @@ def test_closed_streams_never_blame_the_target(folder, closed, target, code):
         ("verify", "--max-dims", "1,2,3"),
         ("verify", "--dtype", "float16"),
         ("verify", "--regimes", "normal,huge"),
+        ("verify", "--case", "m1s1e1u1-float64-seed0", "--regimes", "normal"),
         ("certify", "--examples", "0"),
         ("certify", "--case", "m1s1"),
         ("certify", "--regimes", "huge"),

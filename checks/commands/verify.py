@@ -8,6 +8,8 @@ from typing import Any
 from checks.commands import common
 from checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
 
+EXAMPLES = 100
+
 
 def add(commands: Any) -> None:
     """Add the command."""
@@ -20,10 +22,8 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(parser)
-    parser.add_argument(
-        "--examples", type=common.positive, default=100, metavar="N", help="number of examples, default 100"
-    )
-    parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
+    parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
+    parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
     parser.add_argument(
         "--dtype",
         choices=["float64", "float32", "both"],
@@ -60,12 +60,23 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
+    if options.case is not None:
+        _refuse_draws(options)
+    options.examples = EXAMPLES if options.examples is None else options.examples
+    options.seed = options.seed or 0
     if options.executor is not None:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
     target = common.load(options.target, options.timeout)
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+
+
+def _refuse_draws(options: argparse.Namespace) -> None:
+    """Raise for an option that says which examples are drawn: a case says all that by itself."""
+    for name in ("examples", "seed", "dtype", "max-dims", "regimes"):
+        if getattr(options, name.replace("-", "_")) is not None:
+            raise UsageError(f"--{name} does not go with --case {options.case}, which is one example by itself")
 
 
 def _verify_case(target: Any, options: argparse.Namespace) -> int:
