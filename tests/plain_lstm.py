@@ -53,7 +53,9 @@ def plain_lstm(p, X, h0, C0, sequences=True):
         act = squash(new)
         out = go * act
         tape.append(
-            SimpleNamespace(z=z, ag=ag, af=af, go=go, gg=gg, gf=gf, gi=gi, cell=cell, new=new, act=act, out=out)
+            SimpleNamespace(
+                z=z, ao=ao, ag=ag, af=af, ai=ai, go=go, gg=gg, gf=gf, gi=gi, cell=cell, new=new, act=act, out=out
+            )
         )
         hidden, cell = out, new
     H = np.stack([k.out.T for k in tape], axis=1)

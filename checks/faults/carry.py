@@ -57,6 +57,12 @@ FAULTS = (
         patches=(in_backward(_CARRY, "dC = dC_ * i  # (6)"),),
     ),
     _fault(
+        id="carry-by-output-gate",
+        title="dC passed on is multiplied by o and not by f.",
+        explanation="(6): one letter; the output gate has its part in what comes from h.",
+        patches=(in_backward(_CARRY, "dC = dC_ * o  # (6)"),),
+    ),
+    _fault(
         id="carry-by-linear-forget",
         title="dC passed on is multiplied by f_, the forget gate before its activation.",
         explanation="(6) takes f, and a cache that holds both f_ and f is read at the wrong name.",

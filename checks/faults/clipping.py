@@ -14,7 +14,7 @@ FAULTS = (
     *(
         _fault(
             id=f"gradients-clipped-at-{limit}",
-            title="dU, dV and db are clipped to & by entry.",
+            title=f"dU, dV and db are clipped to [-{limit}, {limit}] by entry.",
             explanation="(1): a training aid inside the layer, which cannot be turned off. Hidden by small gradients.",
             patches=(
                 in_gradients(_RETURN, f"    return {{k: np.clip(v, -{limit}, {limit}) for k, v in g.items()}}\n"),

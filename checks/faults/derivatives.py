@@ -14,6 +14,7 @@ _LOCAL = {
     "o": "do_ = do * sigmoid_derivative(o)  # (5)",
 }
 _GATES = {"f": "forget", "i": "input", "g": "candidate", "o": "output"}
+_SIGMOIDS = {"f": 2, "i": 3, "o": 5}
 _MEMORY = "tanh_derivative(C) + dCn  # (8), (7)"
 
 FAULTS = (
@@ -36,6 +37,24 @@ FAULTS = (
             patches=(in_backward(_LOCAL[gate], f"d{gate}_ = 0 * d{gate}  # ({number})"),),
         )
         for number, (gate, name) in enumerate(_GATES.items(), 2)
+    ),
+    *(
+        _fault(
+            id=f"derivative-unweighted-{gate}",
+            title=f"The {_GATES[gate]} gate's derivative is 1 - {gate}.",
+            explanation=f"({number}): {gate} (1 - {gate}) without its first factor, in one of the gates' lines.",
+            patches=(in_backward(_LOCAL[gate], f"d{gate}_ = d{gate} * (1 - {gate})  # ({number})"),),
+        )
+        for gate, number in _SIGMOIDS.items()
+    ),
+    *(
+        _fault(
+            id=f"derivative-without-complement-{gate}",
+            title=f"The {_GATES[gate]} gate's derivative is {gate}.",
+            explanation=f"({number}): {gate} (1 - {gate}) without its second factor.",
+            patches=(in_backward(_LOCAL[gate], f"d{gate}_ = d{gate} * {gate}  # ({number})"),),
+        )
+        for gate, number in _SIGMOIDS.items()
     ),
     _fault(
         id="forget-sigmoid-for-derivative",
@@ -92,11 +111,18 @@ FAULTS = (
         explanation="(4): the formula wants the activated value and is given the linear one.",
         patches=(in_backward(_LOCAL["g"], 'dg_ = dg * tanh_derivative(fc["g_"][..., s, :])  # (4)'),),
     ),
-    _fault(
-        id="forget-derivative-of-linear",
-        title="df_ takes f_ (1 - f_) for the sigmoid's derivative.",
-        explanation="(2): the formula wants the activated value and is given the linear one.",
-        patches=(in_backward(_LOCAL["f"], 'df_ = df * sigmoid_derivative(fc["f_"][..., s, :])  # (2)'),),
+    *(
+        _fault(
+            id=f"{_GATES[gate]}-derivative-of-linear",
+            title=f"d{gate}_ takes {gate}_ (1 - {gate}_) for the sigmoid's derivative.",
+            explanation=f"({number}): the formula wants the activated value and is given the linear one.",
+            patches=(
+                in_backward(
+                    _LOCAL[gate], f'd{gate}_ = d{gate} * sigmoid_derivative(fc["{gate}_"][..., s, :])  # ({number})'
+                ),
+            ),
+        )
+        for gate, number in _SIGMOIDS.items()
     ),
     _fault(
         id="memory-derivative-of-hidden",
@@ -116,17 +142,47 @@ FAULTS = (
         explanation="(4): the two tanh of a step are confused.",
         patches=(in_backward(_LOCAL["g"], "dg_ = dg * tanh_derivative(C)  # (4)"),),
     ),
+    *(
+        _fault(
+            id=f"candidate-derivative-{how}",
+            title=f"dg_ takes {form} for the derivative of tanh.",
+            explanation=f"(4): {why}, in this line alone.",
+            patches=(in_backward(_LOCAL["g"], f"dg_ = dg * ({form.replace('^2', ' * g')})  # (4)"),),
+        )
+        for how, form, why in (
+            ("unsquared", "1 - g", "1 - g^2 without its square"),
+            ("with-plus", "1 + g^2", "the derivative of tan"),
+        )
+    ),
+    *(
+        _fault(
+            id=f"memory-derivative-{how}",
+            title=f"dC_ takes {form} for the derivative of tanh.",
+            explanation=f"(7): {why}, in this line alone.",
+            patches=(
+                in_backward(_MEMORY, f"({form.replace('^2', ' * C').replace('C (', 'C * (')}) + dCn  # (8), (7)"),
+            ),
+        )
+        for how, form, why in (
+            ("unsquared", "1 - C", "1 - C^2 without its square"),
+            ("with-plus", "1 + C^2", "the derivative of tan"),
+            ("of-sigmoid", "C (1 - C)", "a gate's line, copied"),
+        )
+    ),
     _fault(
         id="candidate-by-sigmoid-derivative",
         title="dg_ takes the sigmoid's derivative for that of tanh.",
         explanation="(4): three gates of four are sigmoids, and the fourth was copied.",
         patches=(in_backward(_LOCAL["g"], "dg_ = dg * sigmoid_derivative(g)  # (4)"),),
     ),
-    _fault(
-        id="output-by-tanh-derivative",
-        title="do_ takes the derivative of tanh for the sigmoid's.",
-        explanation="(5): the candidate's line was copied.",
-        patches=(in_backward(_LOCAL["o"], "do_ = do * (1 - o * o)  # (5)"),),
+    *(
+        _fault(
+            id=f"{_GATES[gate]}-by-tanh-derivative",
+            title=f"d{gate}_ takes the derivative of tanh for the sigmoid's.",
+            explanation=f"({number}): the candidate's line, copied.",
+            patches=(in_backward(_LOCAL[gate], f"d{gate}_ = d{gate} * tanh_derivative({gate})  # ({number})"),),
+        )
+        for gate, number in _SIGMOIDS.items()
     ),
     _fault(
         id="input-by-forget-derivative",

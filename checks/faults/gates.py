@@ -206,6 +206,12 @@ FAULTS = (
         patches=(in_forward("h = o * C  # (8)", "h = o * C_  # (8)"),),
     ),
     _fault(
+        id="output-gate-inside-tanh",
+        title="h is tanh(o * C_) in the forward pass.",
+        explanation="(7), (8): the output gate multiplies before the activation and not after it.",
+        patches=(in_forward("h = o * C  # (8)", "h = tanh(o * C_)  # (8)"),),
+    ),
+    _fault(
         id="memory-activated-twice",
         title="h is o * tanh(C) in the forward pass.",
         explanation="(7), (8): C is activated already.",
@@ -238,6 +244,15 @@ FAULTS = (
         patches=(
             in_backward("df = dC_ * Cp_", "df = dC_ * g"),
             in_backward("di = dC_ * g", "di = dC_ * Cp_"),
+        ),
+    ),
+    _fault(
+        id="di-and-dg-crossed",
+        title="di is made of i, and dg of g.",
+        explanation="(6): the derivative of i * g by the one is the other, and not itself.",
+        patches=(
+            in_backward("di = dC_ * g", "di = dC_ * i"),
+            in_backward("dg = dC_ * i", "dg = dC_ * g"),
         ),
     ),
     _fault(

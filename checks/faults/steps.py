@@ -170,6 +170,18 @@ FAULTS = (
         patches=(in_gradients(_HP, 'hp = _steps_first(fc["h"])'),),
     ),
     _fault(
+        id="dv-of-memory",
+        title="dV is made of Cp_ and not of hp.",
+        explanation="(1): the recurrence takes the hidden state; the two states of the step before are confused.",
+        patches=(in_gradients(_HP, 'hp = _steps_first(fc["Cp_"])'),),
+    ),
+    _fault(
+        id="dv-of-activated-memory",
+        title="dV is made of tanh(Cp_) and not of hp.",
+        explanation="(1): the recurrence takes the hidden state, tanh(Cp_) times the output gate.",
+        patches=(in_gradients(_HP, 'hp = _steps_first(np.tanh(fc["Cp_"]))'),),
+    ),
+    _fault(
         id="dv-of-hidden-two-back",
         title="dV is made of the hidden state two steps back.",
         explanation="(1): hp is shifted once more. Hidden at one step.",
