@@ -93,7 +93,7 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
             return Diagnosis()
         suspects = find_suspects(target, observation, spare(0.6))
         larger = _larger(target, observation)
-        relations = tuple(find_relations(larger))
+        relations = tuple(find_relations(larger, observation if larger.case != case else None))
         certain = any(suspect.certain for suspect in suspects)
         if any(said.endswith(OF_FLOAT32_SIZE) for said in relations) and (
             certain or not errs_like_rounding(target, observation.case)

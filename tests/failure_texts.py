@@ -65,7 +65,7 @@ dbf[0, 0] = -0.16133, but should be -0.32266 ± ...    [mylib:LSTM against lstm_
   pattern   right at m=1, wrong from m=2
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   mean-over-samples: dU, dV and db are means over the samples    (reproduces all 12 entries to rounding, and those of 12 more cases)
-  relation  each of 12 tensors, dUf, dVf, dbf and others, is 1/4 = 1/m times what is due
+  relation  each of 12 tensors, dUf, dVf, dbf and others, is 1/m times what is due
   rerun     lstm-checks verify mylib:LSTM --case m2s1e1u1-float64-seed0
 """,
     ),

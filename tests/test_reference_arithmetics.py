@@ -200,6 +200,13 @@ def test_what_all_copies_share_gets_noise_of_its_own_in_each():
     assert len({copy.tobytes() for copy in copies}) == 9
 
 
+def test_what_is_handed_on_as_it_came_has_no_noise():
+    rounding = Rounding(2.0**-53, 0.0, 64.0, np.random.default_rng(0), 8)
+    value, sd = spread(exact(np.ones((2, 3)), rounding))
+    assert np.array_equal(value, np.ones((2, 3)))
+    assert np.array_equal(sd, np.zeros((2, 3)))
+
+
 @given(case=cases, dtype=st.sampled_from(DTYPES))
 def test_the_dtype_that_comes_is_the_dtype_that_goes(case, dtype):
     assert {value.dtype for value in evaluate_everything(case.arrays.astype(dtype)).values()} == {np.dtype(dtype)}

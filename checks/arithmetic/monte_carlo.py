@@ -210,6 +210,9 @@ def spread(result: MonteCarloArray) -> tuple[NDArray[Any], NDArray[Any]]:
 
 def deviation(copies: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
     """Return the standard deviation of the rounding error of real copies, of which the first is exact."""
+    if len(copies) == 1:
+        # An input that nothing was done to: all copies share it.
+        return np.zeros(copies.shape[1:])
     size = np.abs(copies[1:] - copies[0])
     # Scaled by the largest, so that no square of a tiny deviation is lost to underflow.
     largest = np.max(size, axis=0)

@@ -257,8 +257,8 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
     case = observation.case
     try:
         return oracles.expect(case, evaluate=lambda arrays: evaluate(faults, arrays))
-    except (TypeError, ValueError):
-        # No noise model for one of its operations, or nothing left of the copies: the reference's own noise.
+    except TypeError:
+        # No noise model for one of its operations: the reference's own noise.
         values = evaluate(faults, case.arrays.astype(np.float64))
         return Expected(values, slack(values, observation.expected), case.dtype, not case.sequences)
 

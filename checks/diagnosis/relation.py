@@ -12,6 +12,7 @@ import numpy as np
 
 from checks import oracles, tolerance
 from checks.calling import other_values
+from checks.cases import Case
 from checks.contract import GATES
 from checks.diagnosis.observe import Array, Observation, Values, departs
 
@@ -45,19 +46,30 @@ class _Tensor:
             return False
         return not departs(self.came, value, self.sd if sd is None else sd, self.dtype).any()
 
+    def is_multiple(self, factor: float) -> bool:
+        """Return whether it is a multiple of what was due, with an allowance for the factor's being an estimate."""
+        return self.is_(factor * self.due, self.sd * np.hypot(1, factor))
+
     @property
     def alike(self) -> int:
         """How many entries are large enough to say anything."""
         return int(np.sum(np.abs(self.due) > tolerance.accepted(self.sd, self.dtype)))
 
 
-def find_relations(observation: Observation) -> list[str]:
-    """Return a sentence for each simple relation that explains wrong tensors whole, those of most tensors first."""
+def find_relations(observation: Observation, smaller: Observation | None = None) -> list[str]:
+    """Return a sentence for each simple relation that explains wrong tensors whole, those of most tensors first.
+
+    Parameters
+    ----------
+    observation : Observation
+        Of a case large enough that chance explains little.
+    smaller : Observation
+        Of the failing case, if that is another one: it tells a factor that hangs on the sizes from one that does not.
+    """
     found: dict[str, list[str]] = {}
     before = _values_before(observation)
     for name in observation.wrong:
-        tensor = _Tensor(name, observation.came[name], *observation.due(name), observation.case.dtype)
-        said = next(_relations(tensor, observation, before), "")
+        said = next(_relations(_tensor(name, observation), observation, smaller, before), "")
         if said:
             found.setdefault(said, []).append(name)
     whole = _same_factor(observation, found)
@@ -65,6 +77,11 @@ def find_relations(observation: Observation) -> list[str]:
     ranked = sorted(found, key=lambda said: -len(found[said]))
     sentences += [f"{_listed(found[said])} {said}" for said in ranked]
     return [sentence for sentence in sentences if sentence]
+
+
+def _tensor(name: str, observation: Observation) -> _Tensor:
+    """Return one tensor of an observation."""
+    return _Tensor(name, observation.came[name], *observation.due(name), observation.case.dtype)
 
 
 def _listed(names: list[str]) -> str:
@@ -82,7 +99,7 @@ def _values_before(observation: Observation) -> Values:
         return oracles.evaluate_reference(arrays.astype(np.float64))
 
 
-def _relations(tensor: _Tensor, observation: Observation, before: Values) -> Iterator[str]:
+def _relations(tensor: _Tensor, observation: Observation, smaller: Observation | None, before: Values) -> Iterator[str]:
     """Yield what a tensor is, the plainest first."""
     if not np.all(np.isfinite(tensor.came)):
         return
@@ -90,7 +107,7 @@ def _relations(tensor: _Tensor, observation: Observation, before: Values) -> Ite
         yield "is zero throughout"
         return
     yield from _of_other_tensors(tensor, observation)
-    yield from _factor(tensor, observation)
+    yield from _factor(tensor, observation.case, smaller)
     yield from _rounded(tensor)
     yield from _moved(tensor)
     yield from _added(tensor, observation, before)
@@ -110,28 +127,25 @@ def _of_other_tensors(tensor: _Tensor, observation: Observation) -> Iterator[str
             yield f"holds the value of {name}, transposed"
 
 
-def _factor(tensor: _Tensor, observation: Observation) -> Iterator[str]:
+def _factor(tensor: _Tensor, case: Case, smaller: Observation | None) -> Iterator[str]:
     """Yield by which number it is multiplied."""
-    case = observation.case
     weight = tensor.due / tolerance.accepted(tensor.sd, tensor.dtype)
     total = float(np.sum(weight * weight))
     if not total:
         return
     estimate = float(np.sum(weight * weight * (tensor.came / np.where(tensor.due == 0, 1, tensor.due)))) / total
-    numbers = _round_numbers(case.m, case.s, case.u)
-    words = [name for number, name in numbers if abs(estimate - number) < 1e-6 * abs(number)]
-    if words:
-        estimate = next(number for number, name in _round_numbers(case.m, case.s, case.u) if name == words[0])
-        if tensor.is_(estimate * tensor.due, _scaled(tensor, estimate)):
-            yield f"is {' = '.join(words)} times what is due"
-            return
-    if tensor.alike >= 2 and tensor.is_(estimate * tensor.due, _scaled(tensor, estimate)):
-        yield f"is {_number(estimate)} times what is due"
-
-
-def _scaled(tensor: _Tensor, factor: float) -> Array:
-    """Return the standard deviation of a multiple, as it comes and as its factor is estimated."""
-    return tensor.sd * np.hypot(1, factor)
+    numbers = _round_numbers(case)
+    near = [name for name, number in numbers.items() if number != 1 and abs(estimate - number) < 1e-6 * abs(number)]
+    names = [name for name in near if tensor.is_multiple(numbers[name])]
+    other, elsewhere = None, {}
+    if smaller is not None and tensor.name in smaller.came:
+        other, elsewhere = _tensor(tensor.name, smaller), _round_numbers(smaller.case)
+        names = [name for name in names if other.is_multiple(elsewhere[name])]
+    if names:
+        yield f"is {' = '.join(names)} times what is due"
+    elif tensor.alike >= 2 and tensor.is_multiple(estimate):
+        where = "" if other is None or other.is_multiple(estimate) else f" on {case.descriptor}"
+        yield f"is {_number(estimate)} times what is due{where}"
 
 
 def _number(value: float) -> str:
@@ -144,15 +158,14 @@ def _number(value: float) -> str:
     return "1"
 
 
-def _round_numbers(m: int, s: int, u: int) -> Iterator[tuple[float, str]]:
-    """Yield the factors that slips of the pen make, with their words; a size of 1 makes none."""
-    yield from ((-1.0, "-1"), (2.0, "2"), (0.5, "1/2"), (-2.0, "-2"), (3.0, "3"), (4.0, "4"), (0.25, "1/4"))
-    for name, size in {"m": m, "s": s, "m s": m * s, "u": u}.items():
-        plain = size in (2, 3, 4)
-        if size > 1:
-            yield float(size), name if plain else f"{name} = {size}"
-            short = f"1/{name}" if " " not in name else f"1/({name})"
-            yield 1 / size, short if size in (2, 4) else f"{short} = 1/{size}"
+def _round_numbers(case: Case) -> dict[str, float]:
+    """Return the factors that slips of the pen make on a case, by their words."""
+    m, s, e, u = case.dims
+    sizes = {"m": m, "s": s, "m s": m * s, "u": u, "e": e, "m s u": m * s * u, "m^2": m * m, "s^2": s * s}
+    found = {"-1": -1.0, "2": 2.0, "1/2": 0.5, "-2": -2.0, "3": 3.0, "4": 4.0, "1/4": 0.25}
+    for name, size in sizes.items():
+        found |= {name: float(size), f"1/({name})" if " " in name else f"1/{name}": 1 / size}
+    return found
 
 
 def _rounded(tensor: _Tensor) -> Iterator[str]:
@@ -293,7 +306,7 @@ def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
 def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
     """Return that all parameters' gradients are one multiple, where their norm is a round number then."""
     names = [name for name in observation.came if name[1:2] in ("U", "V", "b")]
-    factors = [said for said in found if said.endswith("times what is due")]
+    factors = [said for said in found if "times what is due" in said]
     if len(names) < 12 or len(factors) != 1 or set(found[factors[0]]) < set(names):
         return ""
     norm = float(np.sqrt(sum(np.sum(np.square(observation.came[name])) for name in names)))
