@@ -17,6 +17,7 @@ from checks.contract import LAST, OUTPUTS, Target
 from checks.diagnosis.as_if import find_change
 from checks.diagnosis.fingerprint import Suspect, find_suspects
 from checks.diagnosis.layout import find_reading
+from checks.diagnosis.limits import find_limits
 from checks.diagnosis.localize import PLACES, grown, locate, of_caches
 from checks.diagnosis.observe import (
     Observation,
@@ -110,7 +111,7 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         if not certain and not repeatable(observation):
             where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
-            where = (*locate(target, case, spare()), *_kept(target, case))
+            where = (*locate(target, case, spare()), *find_limits(target, case, spare()), *_kept(target, case))
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
 
 

@@ -77,6 +77,7 @@ ORDER = [
     "diagnosis.as_if",
     "diagnosis.layout",
     "diagnosis.localize",
+    "diagnosis.limits",
     "diagnose",
     "properties.closed_form",
     "properties.noise",

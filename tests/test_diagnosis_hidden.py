@@ -3,6 +3,7 @@
 Planted in the plain layer of `plain_lstm.py`. Whole answers to other faults in no catalogue are in `test_diagnosis.py`.
 """
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -167,6 +168,44 @@ def test_what_hangs_on_the_values_is_not_called_a_place():
     where = found((BI, f"{BI}\nbi = bi * (k.gi < 0.95)")).where
     assert where == (
         "going back in time, di_ departs first, at step 4 of 4, df_, dg_ and do_ right there (solved for from dU)",
+        "di_ goes wrong where i is above a limit between 0.949 and 0.951, and nowhere else (37 of 192)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "said", "limit"),
+    [
+        ((THROUGH, f"{THROUGH} * (abs(k.new) < 1)"), r"df_, di_ and dg_ go wrong where \|C_\| is above a limit", 1),
+        ((MEMORY, f"{MEMORY}\nnew = np.maximum(new, -1)"), "h and Cn go wrong where C_ is below a limit", -1),
+        (finally_('g["dbo"] = abs(g["dbo"])'), "dbo goes wrong where what is due is below a limit", 0),
+        (finally_('g["dVg"] *= abs(g["dVg"]) > 1'), r"dVg goes wrong where \|what is due\| is below a limit", 1),
+    ],
+)
+def test_a_value_that_decides_is_named_with_its_limit(edit, said, limit):
+    (line,) = [line for line in found(edit, case=Case(4, 5, 3, 3, seed=3)).where if "a limit" in line]
+    words, low, high = re.fullmatch(r"(.*) between (\S+) and (\S+), and nowhere else \(\d+ of \d+\)", line).groups()
+    assert re.fullmatch(said, words)
+    assert float(low) <= limit <= float(high)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        finally_("for n in g: g[n][:, 1] *= 1.5"),
+        (BI, f"{BI}\nbi = bi * (np.arange(m) > 0)"),
+        (KAPPA, f"{KAPPA} * 0.99"),
+        (MEMORY, f"{MEMORY} * 1.01"),
+    ],
+)
+def test_no_value_decides_where_a_place_does_or_nothing(edit):
+    assert not any("a limit" in line for line in found(edit).where)
+
+
+def test_a_gate_is_not_blamed_for_a_memory_that_is_cut_off():
+    edit = (MEMORY, f"{MEMORY}\nnew = np.maximum(new, -3)")
+    assert (
+        "each gate by itself is right at a single step"
+        in found(edit, case=Case.parse("m1s1e1u3-float64-mixed-seed1")).where
     )
 
 

@@ -364,7 +364,8 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             inputs[f"b{other}"] = np.full_like(single.arrays.p[f"b{other}"], bias)
             inputs[f"U{other}"] = np.zeros_like(single.arrays.p[f"U{other}"])
             inputs[f"V{other}"] = np.zeros_like(single.arrays.p[f"V{other}"])
-        wrong = wrong_entries(target, single, _with(single, **inputs))
+        # Of a memory of usual size: what becomes of a large one is not the gate's doing.
+        wrong = wrong_entries(target, single, _with(single, **inputs, C0=np.tanh(single.arrays.C0)))
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
@@ -411,12 +412,12 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             yield f"{_and(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         again = _other_values(target, asked)
-        departing, *elsewhere = (_departing(target, one) for one in (asked, *again))
-        if departing is None:
+        first, *elsewhere = (departing(target, one) for one in (asked, *again))
+        if first is None:
             continue
         # Samples and units are named where they are the same for other values.
         for places in (True, False):
-            lines = list(_first_departing(departing, asked.s, places))
+            lines = list(_first_departing(first, asked.s, places))
             known = [other for other in elsewhere if other is not None]
             if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
                 yield from lines
@@ -426,7 +427,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         yield right_everywhere
 
 
-def _departing(target: Target, case: Case) -> dict[str, Array] | None:
+def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
     X = case.arrays.X.reshape(-1, case.e).astype(np.float64)
     inverse = np.linalg.pinv(X.T)
@@ -444,9 +445,9 @@ def _departing(target: Target, case: Case) -> dict[str, Array] | None:
     return found
 
 
-def _first_departing(departing: Mapping[str, Array], s: int, places: bool) -> Iterator[str]:
+def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterator[str]:
     """Yield the gates and steps that depart, or where they depart first going back in time; samples and units, too."""
-    steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in departing.items()}
+    steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in found.items()}
     gates = [gate for gate in GATES if steps[gate]]
     if not gates:
         return
@@ -455,7 +456,7 @@ def _first_departing(departing: Mapping[str, Array], s: int, places: bool) -> It
     # Where nothing is passed on, all that departs is looked at; else the first place, before it spreads.
     last = max(t for gate in gates for t in steps[gate])
     there = gates if alone else [gate for gate in GATES if last in steps[gate]]
-    wrong = np.any([departing[gate] if alone else departing[gate][:, [last]] for gate in there], axis=0)
+    wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
     names, verb = _and([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
     for axis, words in ((0, "sample"), (2, "unit")) if places else ():
