@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checks.adapters.common import AdapterError, layout_of
 from checks.cases import Case
 from checks.contract import GATES, GRADIENTS, PARAMETERS
 from checks.layouts import (
@@ -228,6 +229,31 @@ def test_missing_biases_are_zero_only_where_that_is_said():
 def run(*arguments, cwd):
     command = [sys.executable, "-W", "error", "-m", "checks", "convert", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("more", "gates", "said"),
+    [
+        ({"weight_hh_l0_reverse": (28, 7)}, 4, "it has two directions, give one"),
+        ({"weight_ih_l1": (28, 7), "weight_hh_l1": (28, 7)}, 4, "it has several layers, give one"),
+        ({}, 3, "it has three gates, as a GRU has"),
+        ({"fc.weight": (1, 7), "fc.bias": (1,)}, 4, "it has fc.weight and fc.bias besides, give the LSTM alone"),
+    ],
+)
+def test_why_weights_are_not_those_of_one_lstm_is_said(more, gates, said):
+    rows = 7 * gates
+    shapes = {"weight_ih_l0": (rows, 5), "weight_hh_l0": (rows, 7), "bias_ih_l0": (rows,), "bias_hh_l0": (rows,)}
+    with pytest.raises(
+        AdapterError, match=f"of mine are not those of one LSTM with biases, in any layout known: {said}. "
+    ):
+        layout_of(shapes | more, "mine")
+
+
+def test_an_lstm_without_biases_is_told_to_have_some():
+    with pytest.raises(
+        AdapterError, match="known: it has no biases, give it some. With input size 5 and 7 units it has"
+    ):
+        layout_of({"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 7)}, "mine")
 
 
 def test_the_command_converts_a_file(tmp_path):

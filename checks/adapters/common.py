@@ -100,11 +100,28 @@ def layout_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[Layout,
     if layout is None:
         listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
         raise AdapterError(
-            f"the weights of {name} are not those of one LSTM with biases, in any layout known: made with input size "
-            f"{e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), weight_hh_l0 "
-            f"({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
+            f"the weights of {name} are not those of one LSTM with biases, in any layout known{_reason(shapes, u)}. "
+            f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
+            f"weight_hh_l0 ({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
         )
     return layout, ""
+
+
+def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
+    """Return what weights look like that are not one LSTM's, and what to do; empty where that is not clear."""
+    recurrent = {n: [key for key, shape in shapes.items() if shape in ((n * u, u), (u, n * u))] for n in (3, 4)}
+    beside = [key for key, shape in shapes.items() if 4 * u not in shape]
+    if any("reverse" in key or "backward" in key for key in shapes):
+        return ": it has two directions, give one"
+    if len(recurrent[4]) > 1:
+        return ": it has several layers, give one"
+    if len(recurrent[3]) == 1:
+        return ": it has three gates, as a GRU has"
+    if recurrent[4] and not any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values()):
+        return ": it has no biases, give it some"
+    if recurrent[4] and beside:
+        return f": it has {' and '.join(beside)} besides, give the LSTM alone"
+    return ""
 
 
 def target_of(
