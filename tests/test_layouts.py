@@ -251,7 +251,7 @@ def test_why_weights_are_not_those_of_one_lstm_is_said(more, gates, said):
 
 def test_an_lstm_without_biases_is_told_to_have_some():
     with pytest.raises(
-        AdapterError, match="known: it has no biases, give it some. With input size 5 and 7 units it has"
+        AdapterError, match=r"known: it has no biases, give it some\. With input size 5 and 7 units it has"
     ):
         layout_of({"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 7)}, "mine")
 
