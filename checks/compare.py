@@ -217,7 +217,7 @@ def _pattern(wrong: Array) -> str:
     for axis, label in enumerate(axes):
         others = tuple(k for k in range(wrong.ndim) if k != axis)
         hit = wrong.any(axis=others)
-        if wrong.shape[axis] > 1 and not hit.all() and np.array_equal(wrong, _spread_over(hit, axis, wrong.shape)):
+        if not hit.all() and np.array_equal(wrong, _spread_over(hit, axis, wrong.shape)):
             found = [str(k) for k in np.flatnonzero(hit)]
             return f"{label}{'s' if len(found) > 1 else ''} {', '.join(found)}"
     return ""

@@ -28,7 +28,11 @@ def due(dtype="float64", sd=1e-3):
 
 def claims(values, expected, target=TARGET):
     came = {name: np.asarray(value).astype(expected.dtype) for name, value in values.items()}
-    return {claim.name: claim for claim in compare(came, expected, target, expected.dtype)}
+    return claims_as_they_came(came, expected, target)
+
+
+def claims_as_they_came(values, expected, target=TARGET):
+    return {claim.name: claim for claim in compare(values, expected, target, expected.dtype)}
 
 
 def masks(shape):
@@ -46,6 +50,14 @@ def of_where(where, shape):
     mask = np.zeros(shape, bool)
     mask[(slice(None),) * axis + (found,)] = True
     return mask
+
+
+def assert_where(where, wrong):
+    """Assert that the words speak of the wrong entries, and that there are words where they are whole slices."""
+    axes = range(wrong.ndim)
+    whole = (wrong.any(axis=tuple(k for k in axes if k != axis), keepdims=True) for axis in axes if not wrong.all())
+    assert bool(where) == any(np.array_equal(wrong, np.broadcast_to(hit, wrong.shape)) for hit in whole)
+    assert not where or np.array_equal(of_where(where, wrong.shape), wrong)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -79,12 +91,7 @@ def test_exactly_the_entries_beyond_the_accepted_deviation_are_wrong_and_the_wor
     assert share[found.index] == share.max()
     assert found.message.startswith(f"{name}{list(found.index)} = ")
     assert found.message.endswith(f" ± {accepted[found.index]:.2g}")
-    assert bool(found.where) == any(
-        np.array_equal(wrong, np.broadcast_to(wrong.any(axis=others, keepdims=True), shape))
-        for others in (tuple(k for k in range(len(shape)) if k != axis) for axis in range(len(shape)))
-        if not wrong.all()
-    )
-    assert not found.where or np.array_equal(of_where(found.where, shape), wrong)
+    assert_where(found.where, wrong)
 
 
 def test_what_is_accepted_is_accepted_to_the_last_bit():
@@ -97,6 +104,8 @@ def test_what_is_accepted_is_accepted_to_the_last_bit():
     came["dbo"][1, 2] += 2.0**-52
     claim = claims(came, expected)["dbo"]
     assert (claim.verdict, claim.discrepancy.wrong, claim.discrepancy.index) == (Verdict.FAIL, 1, (1, 2))
+    no_more = replace(expected, values=ones | {"dbo": np.full(SHAPES["dbo"], limit)})
+    assert claims(no_more.values, no_more)["dbo"].verdict is Verdict.VACUOUS
     # So is a share of the entry that is just what must be known of it.
     known = replace(expected, values={n: limit / tolerance.RESOLUTION["float64"] * v for n, v in ones.items()})
     assert {claim.verdict for claim in claims(known.values, known).values()} == {Verdict.PASS}
@@ -121,7 +130,9 @@ def test_a_pass_takes_an_entry_that_is_not_zero_and_one_that_rounding_leaves(nam
     def verdict(values):
         changed = replace(expected, values=expected.values | {name: values})
         # The others' noise says that it is not chaotic, which is another matter.
-        return claims(changed.values, changed)[name].verdict
+        claim = claims(changed.values | {name: values + 0.5 * accepted}, changed)[name]
+        assert claim.use == pytest.approx(0.5, rel=1e-2)
+        return claim.verdict
 
     assert verdict(0.99 * accepted) is Verdict.VACUOUS
     blurred = accepted / tolerance.RESOLUTION[dtype] * 0.99
@@ -139,8 +150,10 @@ def test_a_pass_takes_an_entry_that_is_not_zero_and_one_that_rounding_leaves(nam
 def test_rounding_that_drowns_one_output_says_nothing_of_the_other_and_of_all_gradients(name):
     expected = due()
     expected.sd[name][0, 0] = 2.1 * tolerance.CHAOTIC["float64"]
-    found = {n: c.reason for n, c in claims(expected.values, expected).items() if c.verdict is Verdict.INCONCLUSIVE}
-    assert set(found) == ({name} if name in OUTPUTS else set(GRADIENTS))
+    came = expected.values | {"dbhf": expected.values["dbf"]}
+    all_claims = claims(came, expected, replace(TARGET, twins={"dbhf": "dbf"}))
+    found = {n: c.reason for n, c in all_claims.items() if c.verdict is Verdict.INCONCLUSIVE}
+    assert set(found) == ({name} if name in OUTPUTS else {*GRADIENTS, "dbhf"})
     assert set(found.values()) == {"chaotic: rounding drowns the answer"}
 
 
@@ -159,6 +172,9 @@ def test_what_a_target_lacks_adds_or_calls_by_a_second_name():
         "dbho": "missing",
     }
     assert found["dWf"].use == np.inf
+    shown = found["dWf"].discrepancy
+    assert shown.tensor == "dWf"
+    assert shown.message.startswith("dWf is not a gradient of the contract, expected only dUf, dVf, dbf, dUi, ")
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -211,7 +227,7 @@ def test_of_what_is_not_finite_the_first_that_was_computed_is_shown(name, data, 
     assert found.message.endswith(", gate o") == (name == "dUo")
     assert ", gate" not in found.message or name == "dUo"
     assert (found.tensor, found.kind, found.wrong, found.size) == (name, "finite", bad.sum(), bad.size)
-    assert not found.where or np.array_equal(of_where(found.where, bad.shape), bad)
+    assert_where(found.where, bad)
 
 
 @pytest.mark.parametrize("name", ["dX", "dbo"])
@@ -233,7 +249,37 @@ def test_the_form_comes_before_the_values(name, kind):
     assert (" is None," in found[name].discrepancy.message) == (kind == "none")
 
 
-@given(share=st.floats(0.01, 30), count=st.integers(1, 15), worst=st.integers(0, 15))
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_wrong_shape_and_a_wrong_type_are_shown_beside_what_was_expected(name):
+    axes = {"h": "m, s, u", "dX": "m, s, e", "Cn": "m, u", "dh0": "m, u", "dC0": "m, u"}
+    axes |= {f"d{kind}{gate}": {"U": "e, u", "V": "u, u", "b": "1, u"}[kind] for kind in "UVb" for gate in "figo"}
+    expected = due()
+    value, shape = expected.values[name], SHAPES[name]
+
+    def message(came, last_only=False):
+        found = claims_as_they_came(expected.values | {name: came}, replace(expected, last_only=last_only))
+        return found[name].discrepancy.message
+
+    wanted = f"expected ({axes[name]}) = {shape}"
+    assert message(value[..., :1]) == f"{name} has shape {value[..., :1].shape}, {wanted}"
+    assert message(None) == f"{name} is None, {wanted.replace('expected', 'expected an array of shape')}"
+    assert message(1.0) == f"{name} is a float, expected a NumPy array of float64"
+    assert message(np.float64(1)) == f"{name} is a numpy.float64, expected a NumPy array of float64"
+    if name == "h":
+        assert message(value[:, -1, :1], True) == "h has shape (3, 1), expected (m, u) = (3, 2)"
+        assert message(None, True) == "h is None, expected an array of shape (m, s, u) = (3, 4, 2)"
+
+
+def test_an_error_too_large_for_its_share_is_infinite_and_no_warning():
+    expected = due()
+    expected.sd["dbo"][...] = 1e-300
+    claim = claims(expected.values | {"dbo": expected.values["dbo"] + 1e300}, expected)["dbo"]
+    assert (claim.verdict, claim.use) == (Verdict.FAIL, np.inf)
+
+
+@given(
+    share=st.floats(0.01, 30).filter(lambda x: abs(x - 1) > 1e-6), count=st.integers(1, 15), worst=st.integers(0, 15)
+)
 def test_a_large_tensor_is_judged_along_its_directions_as_well(share, count, worst):
     expected = replace(due(sd=1e-4), sigmas=1e3, seed=5)
     came = expected.values | {"dX": expected.values["dX"] + 10 * expected.sd["dX"]}
@@ -250,7 +296,14 @@ def test_a_large_tensor_is_judged_along_its_directions_as_well(share, count, wor
     if use > 1:
         shown = claim.discrepancy
         assert (shown.kind, shown.size, shown.wrong) == ("direction", 16, count if share > 1 else 1)
-        assert f"along random direction {worst} = " in shown.message
+        assert shown.tensor == "dX"
+        assert shown.message.startswith(f"dX along random direction {worst} = ")
+        assert shown.message.endswith(", though every entry by itself is within what 8 noisy copies can tell")
     # The entries' use counts where the directions' is less.
     expected.directions["dX"] = found, accepted
     assert claims(came, expected)["dX"].use == pytest.approx(1e-2, rel=0.01)
+    # What is accepted is accepted to the last bit, and alone what is beyond is wrong.
+    expected.directions["dX"] = 0 * found, np.abs(found)
+    assert (claims(came, expected)["dX"].verdict, claims(came, expected)["dX"].use) == (Verdict.PASS, 1.0)
+    expected.directions["dX"][1][worst] /= 2
+    assert claims(came, expected)["dX"].discrepancy.wrong == 1
