@@ -29,6 +29,7 @@ from checks.diagnosis.observe import (
     wrong_entries,
 )
 from checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
+from checks.diagnosis.scaled import find_scale
 from checks.diagnosis.sums import find_weights
 from checks.faults.model import diff
 
@@ -104,6 +105,8 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         if not certain and observation.wrong and repeatable(observation) and spare(0.65)():
             change = find_change(target, _for_change(larger.case), spare(0.75))
             relations += (change,) if change else tuple(find_weights(target, larger.case))
+            if not relations and (scale := find_scale(target, larger.case, spare(0.8))):
+                relations = (scale,)
             relations = relations or tuple(_of_one_cotangent(target, larger.case))
         forward = bool(set(observation.wrong) & set(OUTPUTS))
         layout = find_reading(target, spare(0.8)) if forward and not certain else ""

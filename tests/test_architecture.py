@@ -75,6 +75,7 @@ ORDER = [
     "diagnosis.relation",
     "diagnosis.sums",
     "diagnosis.as_if",
+    "diagnosis.scaled",
     "diagnosis.layout",
     "diagnosis.localize",
     "diagnosis.limits",

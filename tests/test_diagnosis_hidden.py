@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from plain_lstm import planted
 from planted_faults import (
+    ABOVE,
     ACTIVATE,
     BI,
     DW,
@@ -17,6 +18,9 @@ from planted_faults import (
     KAPPA,
     LOGISTIC,
     MEMORY,
+    OUT,
+    PACK,
+    READ,
     RHO,
     THROUGH,
     after,
@@ -199,6 +203,36 @@ def test_a_value_that_decides_is_named_with_its_limit(edit, said, limit):
 )
 def test_no_value_decides_where_a_place_does_or_nothing(edit):
     assert not any("a limit" in line for line in found(edit).where)
+
+
+ROOT_OF_E = after(READ, "x = x / e**0.5")
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ([ROOT_OF_E], "all is as if X were 1/sqrt(e) times as large"),
+        ([ROOT_OF_E, finally_("dX = dX / e**0.5")], "all is as if X were 1/sqrt(e) times as large within the layer"),
+        ([after(PACK, "W[e : e + u] *= 0.9")], "h and Cn are as if all V were 0.9 times as large"),
+        ([after(ACTIVATE, "go = logistic(1.1 * ao)")], "h and Cn are as if Uo, Vo and bo were 1.1 times as large"),
+        ([after(ABOVE, "above = 0.3 * above")], "all is as if dh were 0.3 times as large"),
+        ([(FINAL, "rho, kappa = dhn.T, dCn.T / u")], "all is as if dCn were 1/u times as large"),
+    ],
+)
+def test_what_is_scaled_is_named_with_its_factor(edits, said):
+    assert found(*edits).relations == (said,)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        after(OUT, "out = 0.9 * out + 0.1 * hidden"),
+        after(ACTIVATE, "gf = np.where(t % 2, logistic(1.1 * af), gf)"),
+        after(ABOVE, "above = 0.3 * above if t else above"),
+    ],
+)
+def test_nothing_is_said_to_be_scaled_where_no_factor_explains_it(edit):
+    assert not any("times as large" in said for said in found(edit).relations)
 
 
 def test_a_gate_is_not_blamed_for_a_memory_that_is_cut_off():
