@@ -15,7 +15,7 @@ from checks.calling import call_target
 from checks.cases import Case
 from checks.contract import LAST, OUTPUTS, Target
 from checks.diagnosis.as_if import find_change
-from checks.diagnosis.fingerprint import Suspect, find_suspects
+from checks.diagnosis.fingerprint import Suspect, find_forward_slip, find_suspects
 from checks.diagnosis.layout import find_reading
 from checks.diagnosis.limits import find_limits
 from checks.diagnosis.localize import PLACES, grown, locate, of_caches
@@ -97,18 +97,14 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         larger = _larger(target, observation)
         relations = tuple(find_relations(larger, observation if larger.case != case else None))
         certain = any(suspect.certain for suspect in suspects)
+        forward = bool(set(observation.wrong) & set(OUTPUTS))
         if any(said.endswith(OF_FLOAT32_SIZE) for said in relations) and (
             certain or not errs_like_rounding(target, observation.case)
         ):
             # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
             relations = tuple(said for said in relations if not said.endswith(OF_FLOAT32_SIZE))
         if not certain and observation.wrong and repeatable(observation) and spare(0.65)():
-            change = find_change(target, _for_change(larger.case), spare(0.75))
-            relations += (change,) if change else tuple(find_weights(target, larger.case))
-            if not relations and (scale := find_scale(target, larger.case, spare(0.8))):
-                relations = (scale,)
-            relations = relations or tuple(_of_one_cotangent(target, larger.case))
-        forward = bool(set(observation.wrong) & set(OUTPUTS))
+            relations += _experiments(target, larger.case, forward, not relations, spare)
         layout = find_reading(target, spare(0.8)) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not repeatable(observation):
@@ -116,6 +112,20 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (*locate(target, case, spare()), *find_limits(target, case, spare()), *_kept(target, case))
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
+
+
+def _experiments(
+    target: Target, case: Case, forward: bool, alone: bool, spare: Callable[[float], Callable[[], bool]]
+) -> tuple[str, ...]:
+    """Return as if what were otherwise the target answers; `alone` where no relation is known that says as much."""
+    if change := find_change(target, _for_change(case), spare(0.75)):
+        return (change,)
+    found = tuple(find_weights(target, case))
+    if alone and not found and (scale := find_scale(target, case, spare(0.8))):
+        return (scale,)
+    if forward and (slip := find_forward_slip(target, case, spare(0.85))):
+        return (*found, slip)
+    return found or (tuple(_of_one_cotangent(target, case)) if alone else ())
 
 
 def _larger(target: Target, observation: Observation) -> Observation:

@@ -57,6 +57,7 @@ ORDER = [
     "calling",
     "compare",
     "faults.model",
+    "faults.slips",
     "faults.carry",
     "faults.states",
     "faults.steps",

@@ -235,7 +235,7 @@ HIDDEN = {
     ),
     "the candidate's tanh too steep": (
         [after(ACTIVATE, "gg = squash(1.1 * ag)")],
-        [],
+        ["h and Cn are as if Ug, Vg and bg were 1.1 times as large"],
         ["gate g is wrong by itself at a single step, f, i and o right"],
     ),
     "dbi and dbo swapped": (

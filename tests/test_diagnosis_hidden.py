@@ -12,9 +12,15 @@ from planted_faults import (
     ABOVE,
     ACTIVATE,
     BI,
+    BO,
     DW,
     DX,
+    EF,
+    EG,
+    EI,
+    EO,
     FINAL,
+    GAMMA,
     KAPPA,
     LOGISTIC,
     MEMORY,
@@ -34,6 +40,7 @@ from checks.report.text import render_failure
 from checks.verify import explain, verify, verify_case
 
 CASE = Case(3, 4, 3, 3, seed=3)
+OF_MEMORY = "dh_ * o * tanh_derivative(C)"
 START = "m, s, e = X.shape"
 
 
@@ -87,6 +94,35 @@ def test_a_fault_of_the_last_output_alone_is_told():
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
+        ((EG, "eg = gamma * k.act"), "dg = dC_ * C, not dC_ * i"),
+        ((EF, "ef = gamma * k.out"), "df = dC_ * h, not dC_ * Cp_"),
+        ((EO, "eo = eta * tape[t - 1].act"), "do = dh_ * C[s - 1], not dh_ * C"),
+        ((BO, "bo = eo * slope_of_logistic(k.gf)"), "do_ = do * sigmoid_derivative(f), not do * sigmoid_derivative(o)"),
+        ((GAMMA, "gamma = through - kappa"), f"dC_ = {OF_MEMORY} - dCn, not {OF_MEMORY} + dCn"),
+        ((DX, "dX[:, t] = (back[:e] + (p['Ug'] - p['Uo']) @ bo).T"), "in dX, do_ @ Ug.mT, not do_ @ Uo.mT"),
+        ((DX, "dX[:, t] = (back[:e] - 2 * p['Ui'] @ bi).T"), "in dX, - di_ @ Ui.mT, not + di_ @ Ui.mT"),
+        (after(DW, "dW[-1, u : 2 * u] += (gamma - bg).sum(axis=1)"), "dbg is made of dC_, not dg_"),
+        ((MEMORY, "new = gf * cell + gi * gf"), "C_ = f * Cp_ + i * f, not f * Cp_ + i * g"),
+        (after(ACTIVATE, "go = logistic(ag)"), "o = sigmoid(g_), not sigmoid(o_)"),
+    ],
+)
+def test_one_wrong_word_is_named(edit, said):
+    (named, *more) = diagnose(planted("hidden", [edit]), CASE).suspects
+    assert (named.fault, named.title, named.certain, more) == ("slip", said, True, [])
+    assert named.sure.startswith("reproduces all ")
+    assert named.diff.startswith("--- a/lstm_ref/")
+
+
+def test_one_wrong_word_that_is_differentiated_as_well_is_named_by_the_outputs():
+    """As a framework does it: the gradients are those of what was written."""
+    forward, backward = (MEMORY, "new = gf * cell + gi * go"), (EI, "ei = gamma * k.go")
+    diagnosis = found(forward, backward, (EG, "eg = 0 * gamma"), (EO, f"{EO} + gamma * k.gi"))
+    assert "h and Cn came as with a slip: C_ = f * Cp_ + i * o, not f * Cp_ + i * g" in diagnosis.relations
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
         ((FINAL, "rho, kappa = dhn.T, abs(dCn.T)"), "dCn were its absolute value"),
         ((FINAL, "rho, kappa = dhn.T, dCn.T / 2"), "dCn were half as large"),
         ((FINAL, "rho, kappa = dhn.T, dCn[:1].T + 0 * dCn.T"), "dCn were that of its first sample for all"),
@@ -113,8 +149,7 @@ OF_ALL_U = "dUf, dUi, dUg and dUo"
             after(DW, "dW[:e] += (tape[s - 1 - t].z - k.z)[:e] @ delta.T"),
             f"{OF_ALL_U} came as if made with X with its steps in reverse order",
         ),
-        ((DX, "dX[:, t] = (back[:e] + (p['Ug'] - p['Uo']) @ bo).T"), "dX came as if made with Ug in place of Uo"),
-        ((DX, "dX[:, t] = (back[:e] - 2 * p['Ui'] @ bi).T"), "dX has the part of gate i -1 times"),
+        ((DX, "dX[:, t] = (back[:e] + 2 * p['Ui'] @ bi).T"), "dX has the part of gate i 3 times"),
     ],
 )
 def test_the_part_that_is_missing_in_a_sum_is_told(edit, said):

@@ -21,6 +21,7 @@ from checks.faults import catalogue
 from checks.faults.catalogue import FAULTS, find
 from checks.faults.model import FILES, Patch, diff, evaluate, fault_target, in_backward
 from checks.faults.search import candidates, find_example, shows
+from checks.faults.slips import slips
 from checks.oracles import evaluate_reference, expect, objective
 from checks.strategies import draw_cases
 from checks.tolerance import accepted
@@ -142,6 +143,18 @@ def test_every_fault_keeps_shapes_and_dtypes(dtype):
             assert values.keys() == due.keys()
             for name, value in values.items():
                 assert (value.shape, value.dtype) == (due[name].shape, due[name].dtype), (fault.id, name)
+
+
+@pytest.mark.parametrize("file", ["forward.py", "backward.py", "gradients.py"])
+def test_every_slip_keeps_the_shapes_and_changes_a_value(file):
+    """Sizes of which no two are the same: a value of another shape would not pass for the one that is due."""
+    arrays = Case(5, 4, 3, 2, seed=1).arrays
+    due = evaluate_reference(arrays)
+    assert len({slip.title for slip in slips(file)}) == len(slips(file)) > 70
+    for slip in slips(file):
+        values = evaluate(slip, arrays)
+        assert {name: value.shape for name, value in values.items()} == {name: v.shape for name, v in due.items()}
+        assert any(not np.allclose(values[name], due[name], rtol=1e-9, atol=0) for name in due), slip.title
 
 
 def test_no_size_named_can_be_less():

@@ -15,7 +15,7 @@ import numpy as np
 from checks import oracles, tolerance
 from checks.calling import other_values
 from checks.cases import REGIMES, Arrays, Case
-from checks.contract import GRADIENTS, Target
+from checks.contract import GRADIENTS, OUTPUTS, Target
 from checks.diagnosis.observe import (
     TENSORS,
     Array,
@@ -31,6 +31,7 @@ from checks.diagnosis.observe import (
 )
 from checks.faults.catalogue import FAULTS
 from checks.faults.model import Fault, evaluate, fault_target
+from checks.faults.slips import slips
 from checks.oracles import Expected
 
 Faults = tuple[Fault, ...]
@@ -97,7 +98,7 @@ def find_suspects(target: Target, first: Observation, spare: Callable[[], bool])
         Whether there is still time.
     """
     found: list[Suspect] = []
-    for search in (_alone, _between_calls, _in_pairs):
+    for search in (_alone, _between_calls, _by_a_slip, _in_pairs):
         # A case that the target no longer fails says that it keeps something.
         if spare() and (first.fails or search is _between_calls):
             suspects = search(target, first, spare)
@@ -116,6 +117,39 @@ def _alone(target: Target, first: Observation, spare: Callable[[], bool]) -> lis
     """Return the faults in the mathematics that reproduce the target by themselves."""
     fitting: list[Faults] = [(fault,) for fault in FAULTS.values() if not fault.wrap and reproduces((fault,), first)]
     return _confirm(target, first, fitting, spare)
+
+
+def _by_a_slip(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
+    """Return the slips of the pen that reproduce the target wherever it was looked; any other is as good as chance."""
+    files = ("forward.py",) if set(first.wrong) & set(OUTPUTS) else ("gradients.py", "backward.py")
+    tried = (slip for file in files for slip in slips(file))
+    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first)]
+    return [suspect for suspect in _confirm(target, first, fitting, spare) if suspect.certain]
+
+
+def find_forward_slip(target: Target, case: Case, spare: Callable[[], bool]) -> str:
+    """Return with which slip in the forward pass the outputs alone came, in words; empty if with none.
+
+    So it is where a framework differentiates what was written: the gradients are right for it, and not the reference's.
+    """
+    cases = (suited(target, other) for other in (case, *BANK[:4]))
+    observations = [observe_once(target, other) for other in cases if other is not None]
+    if any(seen.answer.error for seen in observations):
+        return ""
+    fitting = [
+        slip for slip in slips("forward.py") if spare() and all(_outputs_come_from(slip, seen) for seen in observations)
+    ]
+    return f"h and Cn came as with a slip: {' or '.join(s.title for s in fitting[:2])}" if fitting else ""
+
+
+def _outputs_come_from(fault: Fault, observation: Observation) -> bool:
+    """Return whether both outputs are what the reference with a fault in it gives."""
+    arrays = observation.case.arrays.astype(np.float64)
+    with np.errstate(all="ignore"):
+        outputs, _ = fault_target(fault).call(arrays.p, arrays.X, arrays.h0, arrays.C0)
+    values = observation.expected.values | dict(zip(OUTPUTS, outputs, strict=True))
+    expected = replace(observation.expected, values=values, sd=slack(values, observation.expected))
+    return not set(replace(observation, expected=expected).wrong) & set(OUTPUTS)
 
 
 def _in_pairs(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:

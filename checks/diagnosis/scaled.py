@@ -36,6 +36,8 @@ def find_scale(target: Target, case: Case, spare: Callable[[], bool]) -> str:
     if other is None:
         return ""
     observations = observe_once(target, case), observe_once(target, other)
+    if any(o.answer.error for o in observations):
+        return ""
     forward = all(set(o.wrong) & set(OUTPUTS) for o in observations)
     for words, names in _groups(forward):
         if not spare():

@@ -163,7 +163,7 @@ def diff(fault: Fault) -> str:
     found: list[str] = []
     texts = _patched(tuple((fault.id, patch) for patch in fault.patches))
     for file in FILES:
-        old, new = (text.splitlines(keepends=True) for text in (_source(file), texts[file]))
+        old, new = (text.splitlines(keepends=True) for text in (source(file), texts[file]))
         found += difflib.unified_diff(old, new, f"a/lstm_ref/{file}", f"b/lstm_ref/{file}")
     if fault.wrap:
         new = inspect.getsource(fault.wrap).splitlines(keepends=True)
@@ -177,7 +177,7 @@ def patched_source(fault: Fault | None, file: str) -> str:
 
 
 @cache
-def _source(file: str) -> str:
+def source(file: str) -> str:
     """Return the text of a file of the reference."""
     return resources.files("lstm_ref").joinpath(file).read_text(encoding="utf-8")
 
@@ -186,7 +186,7 @@ def _patched(patches: tuple[tuple[str, Patch], ...]) -> dict[str, str]:
     """Return the text of every file with the patches, each given with the id of its fault."""
     texts = {}
     for file in FILES:
-        text, spans = _source(file), []
+        text, spans = source(file), []
         for owner, patch in (found for found in patches if found[1].file == file):
             count = text.count(patch.old)
             if count != 1:
@@ -209,13 +209,13 @@ def _patched(patches: tuple[tuple[str, Patch], ...]) -> dict[str, str]:
     return texts
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _compiled(file: str, text: str) -> CodeType:
     """Return the code of a file."""
     return compile(text, f"lstm_ref/{file} (patched)", "exec")
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _kernel(patches: tuple[tuple[str, Patch], ...]) -> Kernel:
     """Return the reference's functions from a private copy of its modules; nothing enters `sys.modules`."""
     modules: dict[str, ModuleType] = {}
