@@ -1,8 +1,10 @@
 """Properties that need no oracle: silent on what is right, a variant included, and each sees what it is there for."""
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -385,6 +387,21 @@ def test_each_example_is_asked_a_few_properties_and_a_hundred_all_of_them():
         assert len(asked) == PER_EXAMPLE
     turns = [name for seed in range(100) for name in rotation(Case(3, 4, 2, 3, seed=seed))]
     assert min(turns.count(name) for name in NAMES) >= 8
+
+
+@pytest.mark.parametrize("reference", [True, False])
+@pytest.mark.parametrize("dims", [(2, 3, 4, 5), (3, 3, 4, 5), (2, 1, 3, 3)])
+def test_h_of_the_last_step_now_and_of_every_step_then_is_failed_for_its_shape(dims, reference):
+    """Either form will do where the last step's output alone counts, but not by turns."""
+    layer, calls = from_layer(lstm_ref.LSTM), itertools.count()
+
+    def call(p, X, h0, C0, sequences):
+        return layer.call(p, X, h0, C0, sequences or next(calls) % 2 == 1)
+
+    report = verify_case(replace(layer, call=call), Case(*dims, cotangents="last", seed=1), reference=reference)
+    (failed,) = report.failures
+    assert ", h has shape (" in failed.discrepancy.message
+    assert ", and that of the case has (" in failed.discrepancy.message
 
 
 def test_the_closed_form_is_the_reference_at_zero_weights():

@@ -40,10 +40,12 @@ class OwnExpected(Expected):
         return not max(float(np.max(self.sd[name])) for name in names) <= tolerance.OWN_CHAOTIC * largest
 
 
-def answer(target: Target, arrays: Arrays, sequences: bool, backward: bool = True) -> dict[str, Array]:
+def answer(
+    target: Target, arrays: Arrays, sequences: bool, backward: bool = True, like: Mapping[str, Array] | None = None
+) -> dict[str, Array]:
     """Return what a target gives for some arrays, in float64: h, Cn and its gradients, whose form is right.
 
-    Without `backward` it is h and Cn alone.
+    Without `backward` it is h and Cn alone. Of two forms of h that are right it must be that of the answer `like`.
 
     Raises
     ------
@@ -53,7 +55,10 @@ def answer(target: Target, arrays: Arrays, sequences: bool, backward: bool = Tru
     outcome = call_target(target, arrays, sequences, backward)
     if outcome.error:
         raise BrokenAnswerError("h", outcome.sentence)
-    return checked(target, outcome.values, arrays, sequences, EVERY if backward else OUTPUTS)
+    values = checked(target, outcome.values, arrays, sequences, EVERY if backward else OUTPUTS)
+    if like is not None and values["h"].ndim != like["h"].ndim:
+        raise BrokenAnswerError("h", f"h has shape {values['h'].shape}, and that of the case has {like['h'].shape}")
+    return values
 
 
 def checked(
@@ -103,7 +108,7 @@ def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], seque
             name: (value * (1 + size * rng.standard_normal(value.shape))).astype(dtype)
             for name, value in (arrays.inputs | arrays.cotangents).items()
         }
-        for name, value in answer(target, from_named(perturbed), sequences).items():
+        for name, value in answer(target, from_named(perturbed), sequences, like=values).items():
             squares[name] += np.square(value - values[name])
     unit = tolerance.OWN_FLOOR[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
     floors = _term_sizes(arrays, values)

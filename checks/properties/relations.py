@@ -67,7 +67,8 @@ class Example:
 
     def ask(self, arrays: Arrays, sequences: bool | None = None) -> dict[str, Array]:
         """Return the target's answer to a problem."""
-        return answer(self.target, arrays.copy(), self.case.sequences if sequences is None else sequences)
+        like = self.values if sequences in (None, self.case.sequences) else None
+        return answer(self.target, arrays.copy(), self.case.sequences if sequences is None else sequences, like=like)
 
     def sd(self, name: str) -> Array:
         """Return the noise of each entry of the case's own answer."""
@@ -280,7 +281,7 @@ def gradient_step(x: Example) -> list[Compared]:
         return {name: (a.p[name] - step * lrate * value).astype(dtype) for name, value in g.items()}
 
     def loss(p: dict[str, Array]) -> float:
-        return _inner(answer(x.target, _with(a, **p).copy(), x.case.sequences, backward=False), a)
+        return _inner(answer(x.target, _with(a, **p).copy(), x.case.sequences, backward=False, like=x.values), a)
 
     errors, steps = [], []
     for k in tolerance.GRADIENT_STEPS:
