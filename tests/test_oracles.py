@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from checks import oracles, tolerance
+from checks.arithmetic.monte_carlo import MonteCarloArray
 from checks.cases import Case
 from checks.contract import GRADIENTS, INPUTS, PARAMETERS
 from checks.strategies import cases
@@ -316,6 +317,16 @@ def test_the_seconds_said_grow_with_what_there_is_to_do_and_with_the_time_it_tak
     # Four rounds of two copies and the noiseless one, forwards and backwards (twice as much), and the other oracles.
     assert 4 * 3 * 3 * products * product <= of_products <= 3 * 4 * 3 * 3 * products * product
     assert 4 * entries * operation <= of_noise <= 20 * 4 * 3 * entries * operation
+
+
+def test_what_is_timed_is_a_matrix_product_and_an_operation_on_noisy_copies(monkeypatch):
+    timed = []
+    monkeypatch.setattr(oracles, "_seconds", lambda call: timed.append(call()) or 1.0)
+    oracles.estimate_large(CASE)
+    product, noisy = timed
+    assert np.array_equal(product, np.full(product.shape, float(len(product))))
+    assert isinstance(noisy, MonteCarloArray)
+    assert len(np.unique(noisy.view(np.ndarray))) > 1
 
 
 def test_of_an_operation_the_least_time_counts_and_not_the_first(monkeypatch):
