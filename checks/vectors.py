@@ -62,6 +62,7 @@ FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
     "huge-scale": (lambda c: c.regime == "x100", "Parameters near 100: exp overflows where tanh would not."),
     "mixed-scale": (lambda c: c.regime == "mixed", "Each array has its own power of ten from 1e-3 to 1e2."),
     "zero-parameters": (lambda c: c.regime == "zero", "All parameters are zero: every gate is a half, g is zero."),
+    "zero-inputs": (lambda c: c.regime == "padded", "X is zero at some steps, as padding is: steps like any other."),
     "float64": (lambda c: c.dtype == "float64", "Inputs and tolerances are those of float64."),
     "float32": (lambda c: c.dtype == "float32", "Inputs are float32 numbers, tolerances those of float32 arithmetic."),
 }
@@ -201,7 +202,7 @@ _DIMS = (
     (2, 8, 1, 1),
     (1, 2, 9, 9),
 )
-_SCALES = ("x1e-3", "x10", "x100", "mixed", "zero", "x10", "mixed")
+_SCALES = ("x1e-3", "x10", "x100", "mixed", "zero", "padded", "mixed")
 
 
 def make_vectors(

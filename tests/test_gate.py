@@ -525,14 +525,14 @@ def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline
 def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, number):
     target(HANGS)(folder)
     command = [sys.executable, "-m", "checks", "gate", "--junit", "r.xml"]
-    # Where the tests run in the background, SIGINT is ignored, and a child would inherit that.
+    # Where the tests run in the background or under nohup, these are ignored, and a child would inherit that.
     process = subprocess.Popen(
         command,
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(ignored, signal.SIG_DFL) for ignored in (signal.SIGINT, signal.SIGHUP)],
     )
     wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
     process.send_signal(number)
