@@ -57,6 +57,10 @@ def test_the_command_that_reruns_it_does():
     ("arguments", "told"),
     [
         (("faults", "cary-dropped"), "no fault 'cary-dropped', did you mean carry-dropped"),
+        (
+            ("faults", "slip"),
+            "no fault 'slip', which is a wrong word in an equation and in no catalogue; verify --case",
+        ),
         (("verify", "fault:cary-dropped"), "no fault 'cary-dropped', did you mean carry-dropped"),
         (("faults", "carry-dropped", "--matrix"), "--matrix is about all faults, expected no ID"),
         (("faults", "--examples", "3"), "--examples is for the matrix, expected --matrix with it"),

@@ -17,6 +17,7 @@ from checks.faults import (
     transposition,
 )
 from checks.faults.model import Fault
+from checks.faults.slips import ID as SLIP
 
 FAMILIES = (
     carry,
@@ -50,4 +51,6 @@ def find(id: str) -> Fault:
         return FAULTS[id]
     near = difflib.get_close_matches(id, FAULTS)
     hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(FAULTS)} ids in the catalogue"
+    if id == SLIP:
+        hint = "which is a wrong word in an equation and in no catalogue; verify --case shows it as a diff"
     raise ValueError(f"no fault {id!r}, {hint}")
