@@ -12,7 +12,7 @@ import numpy as np
 
 from checks.cases import Case
 from checks.contract import GATES, GRADIENTS, OUTPUTS, Target
-from checks.diagnosis.localize import DELTAS, departing
+from checks.diagnosis.localize import DELTAS, conjunction, departing
 from checks.diagnosis.observe import Array, due_on, suited, wrong_entries
 from lstm_ref import lstm_backward, lstm_forward
 
@@ -122,7 +122,9 @@ def _lines(draws: Sequence[Seen]) -> list[str]:
         found = list(_limits(mask, own))
         if 1 <= len(found) <= 2:
             verb, where = "goes" if len(names) == 1 else "go", " or where ".join(found)
-            lines.append(f"{_and(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})")
+            lines.append(
+                f"{conjunction(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"
+            )
     return lines
 
 
@@ -145,8 +147,3 @@ def _between(low: float, high: float) -> str:
     """Return two numbers in words, in as few digits as tell them apart."""
     digits = next(d for d in range(3, 18) if f"{low:.{d}g}" != f"{high:.{d}g}")
     return f"between {low:.{digits}g} and {high:.{digits}g}"
-
-
-def _and(words: Sequence[str]) -> str:
-    """Return words as a list in English."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
