@@ -12,7 +12,7 @@ import numpy as np
 
 from checks.cases import Case
 from checks.contract import GATES, GRADIENTS, OUTPUTS, Target
-from checks.diagnosis.localize import DELTAS, conjunction, departing
+from checks.diagnosis.localize import DELTAS, departing, listed
 from checks.diagnosis.observe import Array, due_on, suited, wrong_entries
 from lstm_ref import lstm_backward, lstm_forward
 
@@ -122,9 +122,7 @@ def _lines(draws: Sequence[Seen]) -> list[str]:
         found = list(_limits(mask, own))
         if 1 <= len(found) <= 2:
             verb, where = "goes" if len(names) == 1 else "go", " or where ".join(found)
-            lines.append(
-                f"{conjunction(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"
-            )
+            lines.append(f"{listed(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})")
     return lines
 
 

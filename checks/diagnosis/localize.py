@@ -119,7 +119,7 @@ def _of_conditions(target: Target, case: Case) -> Iterator[str]:
     ]
     sizes = [f"{size}={getattr(case, size)}" for size in larger]
     if sizes and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES)):
-        yield f"wrong at {conjunction(sizes)}, right at {conjunction([f'{size}={getattr(case, size) + 1}' for size in larger])}"
+        yield f"wrong at {listed(sizes)}, right at {listed([f'{size}={getattr(case, size) + 1}' for size in larger])}"
     if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
         yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
 
@@ -163,12 +163,12 @@ def _of_tensors(target: Target, case: Case) -> Iterator[str]:
     if len(ever) <= 3:
         gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
         yield (
-            f"only {conjunction(sorted(ever))}{gate} is ever wrong {tried}"
+            f"only {listed(sorted(ever))}{gate} is ever wrong {tried}"
             if len(ever) == 1
-            else (f"only {conjunction(sorted(ever))}{gate} are ever wrong {tried}")
+            else (f"only {listed(sorted(ever))}{gate} are ever wrong {tried}")
         )
     elif parameters == ever and len(gates) < 4:
-        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {conjunction(sorted(gates))} are ever wrong {tried}"
+        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {listed(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
         yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
 
@@ -267,7 +267,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         yield (
             f"credit goes wrong {lost[0]} step{'s' if lost[0] > 1 else ''} back{' and further' if from_on else ''}: "
             if from_on or len(lost) == 1
-            else "credit goes wrong " + conjunction([str(k) for k in lost]) + " steps back: "
+            else "credit goes wrong " + listed([str(k) for k in lost]) + " steps back: "
         ) + _map(marks)
     elif len(inputs) < s:
         yield f"dX goes wrong at input step{_steps(inputs, s)}: {_map(marks)}"
@@ -293,7 +293,7 @@ def _of_final_states(target: Target, case: Case) -> Iterator[str]:
         if wrong_entries(target, case, _with(case, **alone)):
             found.append(words)
     if found:
-        yield f"right for cotangents of the outputs alone, wrong for the final {conjunction(found)} state's"
+        yield f"right for cotangents of the outputs alone, wrong for the final {listed(found)} state's"
 
 
 def _wrong_steps(wrong: Array | None, s: int) -> list[int]:
@@ -378,11 +378,11 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     elif wrong_gates and right_gates:
         several = len(wrong_gates) > 1
         wrong_by = (
-            f"gates {conjunction(wrong_gates)} are wrong by themselves"
+            f"gates {listed(wrong_gates)} are wrong by themselves"
             if several
             else f"gate {wrong_gates[0]} is wrong by itself"
         )
-        yield f"{wrong_by} at a single step, {conjunction(right_gates)} right"
+        yield f"{wrong_by} at a single step, {listed(right_gates)} right"
     elif not wrong_gates:
         yield "each gate by itself is right at a single step"
 
@@ -401,7 +401,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             others = sorted(wrong)
             right_everywhere = right_everywhere or (
                 f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
-                f"{conjunction(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+                f"{listed(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
             )
             continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
@@ -409,7 +409,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         if alone:
             # df_ cannot be at fault where dbf, its plain sum, is right: then X^T df_ is.
             verb = "is" if len(alone) == 1 else "are"
-            yield f"{conjunction(alone)} {verb} wrong where dV or db, made from the same, is right"
+            yield f"{listed(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         again = _other_values(target, asked)
         first, *elsewhere = (departing(target, one) for one in (asked, *again))
@@ -457,7 +457,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     last = max(t for gate in gates for t in steps[gate])
     there = gates if alone else [gate for gate in GATES if last in steps[gate]]
     wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
-    names, verb = conjunction([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
+    names, verb = listed([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
     for axis, words in ((0, "sample"), (2, "unit")) if places else ():
         hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
@@ -466,7 +466,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
         yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
         return
     right = [DELTAS[gate] for gate in GATES if gate not in there]
-    beside = f", {conjunction(right)} right there" if right else ""
+    beside = f", {listed(right)} right there" if right else ""
     yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
 
 
@@ -506,10 +506,10 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
 
 def _steps(found: Sequence[int], count: int) -> str:
     """Return numbers counted from 1, as they follow "step" or "sample": "s 1 and 3 of 4"."""
-    return f"{'s' if len(found) > 1 else ''} {conjunction([str(k + 1) for k in found])} of {count}"
+    return f"{'s' if len(found) > 1 else ''} {listed([str(k + 1) for k in found])} of {count}"
 
 
-def conjunction(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """Return words as a list in English."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
