@@ -130,10 +130,11 @@ def accepted(sd: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
 
 
 def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str) -> bool:
-    """Return whether the noise is so large that nothing can be concluded (NaN included)."""
-    largest = max(float(np.max(np.abs(value))) for value in values.values())
-    noisiest = max(float(np.max(sd)) for sd in sds.values())
-    return not noisiest <= CHAOTIC[dtype] * largest + SMALLEST_NORMAL[dtype]
+    """Return whether the noise is so large that nothing can be concluded, or a value or its noise is not finite."""
+    # NumPy's maximum hands NaN on, wherever it stands; Python's does not.
+    largest = float(np.max([np.max(np.abs(value)) for value in values.values()]))
+    noisiest = float(np.max([np.max(sd) for sd in sds.values()]))
+    return not (np.isfinite(largest) and noisiest <= CHAOTIC[dtype] * largest + SMALLEST_NORMAL[dtype])
 
 
 def check_grad_noise(terms: float, value: float, products: float) -> float:

@@ -109,7 +109,12 @@ def test_chaotic_is_more_noise_than_the_share_of_the_largest_entry_and_nan(share
     largest = max(0.1, largest)
     sds = {"a": np.array([0.0, 1e-30]), "b": np.array([1e-30, share * largest])}
     assert t.is_chaotic(values, sds, dtype) == (share > t.CHAOTIC[dtype])
-    assert t.is_chaotic(values, {"a": np.array([np.nan]), "b": np.zeros(1)}, dtype)
+    quiet = {name: np.zeros(2) for name in values}
+    assert not t.is_chaotic(values, quiet, dtype)
+    for name in values:
+        for nothing in (np.nan, np.inf):
+            assert t.is_chaotic(values, quiet | {name: np.array([0, nothing])}, dtype)
+            assert t.is_chaotic(values | {name: np.array([0, nothing])}, quiet, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
