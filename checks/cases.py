@@ -73,6 +73,10 @@ class Arrays:
         """Return copies that can be written to, as a user's arrays can."""
         return from_named({name: value.copy() for name, value in (self.inputs | self.cotangents).items()})
 
+    def replaced(self, **changed: Any) -> "Arrays":
+        """Return arrays of which some, inputs or cotangents, are others."""
+        return from_named(self.inputs | self.cotangents | changed)
+
     def astype(self, dtype: Any) -> "Arrays":
         """Return copies in another dtype."""
         cast = {name: value.astype(dtype) for name, value in (self.inputs | self.cotangents).items()}

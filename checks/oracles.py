@@ -296,10 +296,10 @@ class _Directions:
         if not self.every_entry:
             return f"random direction {index}"
         ends = np.cumsum([self.arrays.inputs[name].size for name in INPUTS])
-        name = INPUTS[int(np.searchsorted(ends, index, side="right"))]
-        shape = self.arrays.inputs[name].shape
-        where = np.unravel_index(index - ends[INPUTS.index(name)] + np.prod(shape), shape)
-        return f"d{name}{[int(k) for k in where]}"
+        which = int(np.searchsorted(ends, index, side="right"))
+        value = self.arrays.inputs[INPUTS[which]]
+        where = np.unravel_index(index - (ends[which] - value.size), value.shape)
+        return f"d{INPUTS[which]}{[int(k) for k in where]}"
 
     def rounding_noise(self, chosen: Array) -> Array:
         """Return the standard deviation of the complex step's own rounding error along the chosen directions."""

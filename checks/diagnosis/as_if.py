@@ -6,15 +6,14 @@ the target gave for the true one, that is what the target did with it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from checks import oracles
-from checks.cases import Case, from_named
+from checks.cases import Case
 from checks.contract import Target
-from checks.diagnosis.observe import Array, Observation, observe_once, slack
+from checks.diagnosis.observe import Array, Observation, observe_once
 
 Changes = Iterator[tuple[str, Array]]
 
@@ -47,12 +46,10 @@ def find_change(target: Target, cases: list[Case], spare: Callable[[], bool]) ->
 
 def _explains(observation: Observation, name: str, value: Array) -> bool:
     """Return whether the reference gives what came if an array is another."""
-    arrays = observation.case.arrays
-    changed = from_named(arrays.inputs | arrays.cotangents | {name: value}).astype(np.float64)
+    changed = observation.case.arrays.replaced(**{name: value}).astype(np.float64)
     with np.errstate(all="ignore"):
         values = oracles.evaluate_reference(changed)
-    expected = replace(observation.expected, values=values, sd=slack(values, observation.expected))
-    return not replace(observation, expected=expected).wrong
+    return not observation.wrong_for(values)
 
 
 def _changes(name: str, named: dict[str, Array]) -> Changes:

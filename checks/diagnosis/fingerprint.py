@@ -148,8 +148,7 @@ def _outputs_come_from(fault: Fault, observation: Observation) -> bool:
     with np.errstate(all="ignore"):
         outputs, _ = fault_target(fault).call(arrays.p, arrays.X, arrays.h0, arrays.C0)
     values = observation.expected.values | dict(zip(OUTPUTS, outputs, strict=True))
-    expected = replace(observation.expected, values=values, sd=slack(values, observation.expected))
-    return not set(replace(observation, expected=expected).wrong) & set(OUTPUTS)
+    return not observation.wrong_for(values) & set(OUTPUTS)
 
 
 def _in_pairs(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:

@@ -15,11 +15,10 @@ import numpy as np
 
 from checks import tolerance
 from checks.calling import call_target
-from checks.cases import Arrays, Case, from_named
+from checks.cases import Arrays, Case
 from checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
-from checks.diagnosis.observe import Array, Observation, due_on, suited, wrong_entries
+from checks.diagnosis.observe import Array, Observation, due_on, intermediates, suited, wrong_entries
 from checks.diagnosis.relation import axes
-from lstm_ref import lstm_backward, lstm_forward
 
 PLACES = (
     Case(4, 5, 3, 3, seed=131),
@@ -145,11 +144,6 @@ def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, W
     return most
 
 
-def _with(case: Case, **changed: Any) -> Arrays:
-    """Return a case's arrays with some replaced by name."""
-    return from_named(case.arrays.inputs | case.arrays.cotangents | changed)
-
-
 def _of_tensors(target: Target, case: Case) -> Iterator[str]:
     """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
     asked = [c for c in (suited(target, place) for place in PLACES) if c is not None]
@@ -207,7 +201,7 @@ def _of_inputs(target: Target, case: Case) -> Iterator[str]:
     for words, names in groups.items():
         if not any(arrays[name].any() for name in names):
             continue
-        if wrong_entries(target, case, _with(case, **{n: np.zeros_like(arrays[n]) for n in names})) == {}:
+        if wrong_entries(target, case, case.arrays.replaced(**{n: np.zeros_like(arrays[n]) for n in names})) == {}:
             right.append(words)
     single = [words for words in right if not words.startswith("all")]
     said = [w for w in right if not w.startswith("all") or not any(one.startswith(w[-1]) for one in single)]
@@ -223,7 +217,7 @@ def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
         ("2^20 times as large", 2.0**20),
         ("of the other sign", -1.0),
     ):
-        arrays = _with(case, **{name: value * factor for name, value in case.arrays.cotangents.items()})
+        arrays = case.arrays.replaced(**{name: value * factor for name, value in case.arrays.cotangents.items()})
         answer = call_target(target, arrays.copy(), case.sequences)
         # A power of two is exact, so that what comes is what was due times it, and so is the tolerance.
         values = {name: value if name in OUTPUTS else value / factor for name, value in answer.values.items()}
@@ -244,7 +238,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
     for t in range(s):
         alone = np.zeros_like(case.arrays.dh)
         alone[:, t] = case.arrays.dh[:, t] if case.arrays.dh[:, t].any() else 1
-        wrong = wrong_entries(target, case, _with(case, dh=alone, **_no_final(case)))
+        wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **_no_final(case)))
         if wrong is None:
             return
         outputs += [t] if wrong else []
@@ -283,14 +277,14 @@ def _no_final(case: Case) -> dict[str, Array]:
 def _of_final_states(target: Target, case: Case) -> Iterator[str]:
     """Yield that it takes a final state's cotangent to go wrong."""
     nothing = {name: np.zeros_like(value) for name, value in case.arrays.cotangents.items()}
-    if wrong_entries(target, case, _with(case, **_no_final(case))) != {}:
+    if wrong_entries(target, case, case.arrays.replaced(**_no_final(case))) != {}:
         return
     found = []
     for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
         if lack in target.lacks:
             continue
         alone = nothing | {name: np.ones_like(nothing[name])}
-        if wrong_entries(target, case, _with(case, **alone)):
+        if wrong_entries(target, case, case.arrays.replaced(**alone)):
             found.append(words)
     if found:
         yield f"right for cotangents of the outputs alone, wrong for the final {listed(found)} state's"
@@ -315,7 +309,7 @@ def _of_samples(target: Target, case: Case) -> Iterator[str]:
         for name, value in case.arrays.cotangents.items():
             alone[name] = np.zeros_like(value)
             alone[name][n] = value[n]
-        if wrong_entries(target, case, _with(case, **alone)):
+        if wrong_entries(target, case, case.arrays.replaced(**alone)):
             found.append(n)
     if found and len(found) < case.m:
         yield f"wrong for cotangents of sample{_steps(found, case.m)} alone, right for those of the others"
@@ -355,7 +349,9 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     }
     open_ = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], HELD) for gate in "ig"}
     open_ |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV" for gate in "ig"}
-    saturates = "Cn" not in (wrong_entries(target, single, _with(single, **open_, C0=single.arrays.C0 * 0)) or {})
+    saturates = "Cn" not in (
+        wrong_entries(target, single, single.arrays.replaced(**open_, C0=single.arrays.C0 * 0)) or {}
+    )
     wrong_gates: list[str] = []
     right_gates: list[str] = []
     for gate, (biases, output) in held.items():
@@ -365,7 +361,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             inputs[f"U{other}"] = np.zeros_like(single.arrays.p[f"U{other}"])
             inputs[f"V{other}"] = np.zeros_like(single.arrays.p[f"V{other}"])
         # Of a memory of usual size: what becomes of a large one is not the gate's doing.
-        wrong = wrong_entries(target, single, _with(single, **inputs, C0=np.tanh(single.arrays.C0)))
+        wrong = wrong_entries(target, single, single.arrays.replaced(**inputs, C0=np.tanh(single.arrays.C0)))
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
@@ -482,10 +478,7 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
     arrays : Arrays, optional
         The values of that call, if not the case's own.
     """
-    arrays = (arrays or case.arrays).astype(np.float64)
-    with np.errstate(all="ignore"):
-        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        bc = lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+    fc, bc = intermediates(arrays or case.arrays)
     share = 1e-6 if case.dtype == "float64" else 1e-3
     orders = (
         (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),

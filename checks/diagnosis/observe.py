@@ -25,6 +25,7 @@ from checks.calling import (
 from checks.cases import Arrays, Case, from_named
 from checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
 from checks.oracles import Expected
+from lstm_ref import lstm_backward, lstm_forward
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
@@ -99,6 +100,11 @@ class Observation:
         """The tensors that are wrong in the second answer."""
         return tuple(n for n, came in self.came_again.items() if departs(came, *self.due(n), self.case.dtype).any())
 
+    def wrong_for(self, values: dict[str, Array]) -> set[str]:
+        """Return the tensors that would be wrong if other values were due, whose own noise is not known."""
+        expected = replace(self.expected, values=values, sd=slack(values, self.expected))
+        return set(replace(self, expected=expected).wrong)
+
     def due(self, name: str, expected: Expected | None = None) -> tuple[Array, Array]:
         """Return the value of a tensor and its standard deviation, in the shape in which the target returns it."""
         expected = expected or self.expected
@@ -117,6 +123,14 @@ class Observation:
             if came.shape == self.due(name)[0].shape:
                 found[name] = came.astype(np.float64)
         return found
+
+
+def intermediates(arrays: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return what the reference's two passes give at every step, `fc` and `bc`, in float64."""
+    arrays = arrays.astype(np.float64)
+    with np.errstate(all="ignore"):
+        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
+        return fc, lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
 
 
 def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:

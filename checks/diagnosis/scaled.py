@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from checks import oracles
-from checks.cases import Arrays, Case, from_named
+from checks.cases import Arrays, Case
 from checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
-from checks.diagnosis.observe import Array, Observation, observe_once, slack, suited
+from checks.diagnosis.observe import Array, Observation, observe_once, suited
 
 STEPS = 12
 """How many Newton steps are taken; from 1 to the factor it takes a few, or there is none."""
@@ -63,7 +63,7 @@ def _groups(forward: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
 def _changed(observation: Observation, names: tuple[str, ...], factor: float) -> Arrays:
     """Return the arrays of a case with some scaled, in float64."""
     named = observation.case.arrays.inputs | observation.case.arrays.cotangents
-    return from_named(named | {name: named[name] * factor for name in names}).astype(np.float64)
+    return observation.case.arrays.replaced(**{name: named[name] * factor for name in names}).astype(np.float64)
 
 
 def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> float:
@@ -102,7 +102,7 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
     with np.errstate(all="ignore"):
         values = oracles.evaluate_reference(_changed(observation, names, factor))
     inside = {n: v * factor if n[1:] in names else v for n, v in values.items()}
-    wrong, wrong_inside = (_wrong(observation, v) for v in (values, inside))
+    wrong, wrong_inside = observation.wrong_for(values), observation.wrong_for(inside)
     if not wrong:
         return "all is as if {}"
     if not wrong_inside:
@@ -110,12 +110,6 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
     if observation.wrong.keys() & set(OUTPUTS) and not wrong & set(OUTPUTS):
         return "h and Cn are as if {}"
     return ""
-
-
-def _wrong(observation: Observation, values: dict[str, Array]) -> set[str]:
-    """Return the tensors that are not as they would be with other values due."""
-    expected = replace(observation.expected, values=values, sd=slack(values, observation.expected))
-    return set(replace(observation, expected=expected).wrong)
 
 
 def _in_words(factors: list[float], cases: list[Case]) -> str:

@@ -145,28 +145,26 @@ FAULTS = (
     *(
         _fault(
             id=f"candidate-derivative-{how}",
-            title=f"dg_ takes {form} for the derivative of tanh.",
+            title=f"dg_ takes {words} for the derivative of tanh.",
             explanation=f"(4): {why}, in this line alone.",
-            patches=(in_backward(_LOCAL["g"], f"dg_ = dg * ({form.replace('^2', ' * g')})  # (4)"),),
+            patches=(in_backward(_LOCAL["g"], f"dg_ = dg * ({form})  # (4)"),),
         )
-        for how, form, why in (
-            ("unsquared", "1 - g", "1 - g^2 without its square"),
-            ("with-plus", "1 + g^2", "the derivative of tan"),
+        for how, words, form, why in (
+            ("unsquared", "1 - g", "1 - g", "1 - g^2 without its square"),
+            ("with-plus", "1 + g^2", "1 + g * g", "the derivative of tan"),
         )
     ),
     *(
         _fault(
             id=f"memory-derivative-{how}",
-            title=f"dC_ takes {form} for the derivative of tanh.",
+            title=f"dC_ takes {words} for the derivative of tanh.",
             explanation=f"(7): {why}, in this line alone.",
-            patches=(
-                in_backward(_MEMORY, f"({form.replace('^2', ' * C').replace('C (', 'C * (')}) + dCn  # (8), (7)"),
-            ),
+            patches=(in_backward(_MEMORY, f"({form}) + dCn  # (8), (7)"),),
         )
-        for how, form, why in (
-            ("unsquared", "1 - C", "1 - C^2 without its square"),
-            ("with-plus", "1 + C^2", "the derivative of tan"),
-            ("of-sigmoid", "C (1 - C)", "a gate's line, copied"),
+        for how, words, form, why in (
+            ("unsquared", "1 - C", "1 - C", "1 - C^2 without its square"),
+            ("with-plus", "1 + C^2", "1 + C * C", "the derivative of tan"),
+            ("of-sigmoid", "C (1 - C)", "C * (1 - C)", "a gate's line, copied"),
         )
     ),
     _fault(

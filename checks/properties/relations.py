@@ -67,8 +67,9 @@ class Example:
 
     def ask(self, arrays: Arrays, sequences: bool | None = None) -> dict[str, Array]:
         """Return the target's answer to a problem."""
-        like = self.values if sequences in (None, self.case.sequences) else None
-        return answer(self.target, arrays.copy(), self.case.sequences if sequences is None else sequences, like=like)
+        sequences = self.case.sequences if sequences is None else sequences
+        like = self.values if sequences == self.case.sequences else None
+        return answer(self.target, arrays.copy(), sequences, like=like)
 
     def sd(self, name: str) -> Array:
         """Return the noise of each entry of the case's own answer."""
@@ -103,15 +104,10 @@ class Example:
         return (scale * self.rng.standard_normal(array.shape)).astype(array.dtype)
 
 
-def _with(arrays: Arrays, **changes: Array) -> Arrays:
-    """Return arrays of which some, inputs or cotangents, are others."""
-    return from_named({**arrays.inputs, **arrays.cotangents, **changes})
-
-
 def _samples(arrays: Arrays, chosen: Any) -> Arrays:
     """Return the problem of some of the samples."""
     named = {n: v[chosen] for n, v in {"X": arrays.X, "h0": arrays.h0, "C0": arrays.C0, **arrays.cotangents}.items()}
-    return _with(arrays, **named)
+    return arrays.replaced(**named)
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -161,7 +157,7 @@ def unit_permutation(x: Example) -> list[Compared]:
 def linearity(x: Example) -> list[Compared]:
     """Compare the pullback of the cotangents times a number, and of two parts of them added: it is linear."""
     scaled = {name: np.asarray(-CLIPPED_ABOVE * value) for name, value in x.arrays.cotangents.items()}
-    times = x.ask(_with(x.arrays, **{name: v.astype(x.case.dtype) for name, v in scaled.items()}))
+    times = x.ask(x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()}))
     times = {name: value if name in OUTPUTS else value / -CLIPPED_ABOVE for name, value in times.items()}
     found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
     masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
@@ -170,7 +166,7 @@ def linearity(x: Example) -> list[Compared]:
     # One part has no dCn, to see what a target does without.
     masks["dCn"][...] = True
     parts = [
-        _with(x.arrays, **{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
+        x.arrays.replaced(**{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
         for flip in (False, True)
     ]
     first, second = (x.ask(part) for part in parts)
@@ -183,7 +179,7 @@ def linearity(x: Example) -> list[Compared]:
 def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array]:
     """Return the noise of the added gradients of two problems of the same parameters: of both as one batch."""
     m, named = x.case.m, [{"X": a.X, "h0": a.h0, "C0": a.C0, **a.cotangents} for a in (first, second)]
-    batch = _with(first, **{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
+    batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
     sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed).sd
     return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in PER_SAMPLE else sd[n] for n in GRADIENTS}
 
@@ -195,8 +191,8 @@ def causality(x: Example) -> list[Compared]:
     X[:, k:] = x.changed(X[:, k:])
     dh[:, :k] = x.changed(dh[:, :k])
     earlier, later = np.s_[:, :k], np.s_[:, k:]
-    h = x.ask(_with(x.arrays, X=X))["h"][earlier]
-    dX = x.ask(_with(x.arrays, dh=dh))["dX"][later]
+    h = x.ask(x.arrays.replaced(X=X))["h"][earlier]
+    dX = x.ask(x.arrays.replaced(dh=dh))["dX"][later]
     return [
         *x.compared(f"with other inputs from step {k} on", {"h": h}, "as before", ("h",), earlier),
         *x.compared(f"with other cotangents before step {k}", {"dX": dX}, "as before", ("dX",), later),
@@ -207,14 +203,14 @@ def sequence_cut(x: Example) -> list[Compared]:
     """Compare the sequence in two parts, the states carried over and their cotangents back, with the whole."""
     k, a = int(x.rng.integers(1, x.case.s)), x.arrays
     zero = np.zeros_like(a.h0)
-    start = _with(a, X=a.X[:, :k], dh=np.zeros_like(a.dh[:, :k]), dhn=zero, dCn=zero)
+    start = a.replaced(X=a.X[:, :k], dh=np.zeros_like(a.dh[:, :k]), dhn=zero, dCn=zero)
     before = x.ask(start)
     h, Cn = (before["h"][:, -1] if before["h"].ndim == 3 else before["h"]), before["Cn"]
     dtype = x.case.dtype
-    end = _with(a, X=a.X[:, k:], h0=h.astype(dtype), C0=Cn.astype(dtype), dh=a.dh[:, k:])
+    end = a.replaced(X=a.X[:, k:], h0=h.astype(dtype), C0=Cn.astype(dtype), dh=a.dh[:, k:])
     second = x.ask(end)
     carried = {"dhn": second["dh0"].astype(dtype), "dCn": second["dC0"].astype(dtype)}
-    first = x.ask(_with(start, dh=a.dh[:, :k], **carried))
+    first = x.ask(start.replaced(dh=a.dh[:, :k], **carried))
     came = {name: first[name] + second[name] for name in PARAMETER_GRADIENTS}
     came |= {"Cn": second["Cn"], "dh0": first["dh0"], "dC0": first["dC0"]}
     came["dX"] = np.concatenate([first["dX"], second["dX"]], axis=1)
@@ -239,7 +235,7 @@ def sign_symmetry(x: Example) -> list[Compared]:
 
 def zero_weights(x: Example) -> list[Compared]:
     """Compare with the closed form that everything has with all weights and biases zero."""
-    arrays = _with(x.arrays, **{name: np.zeros_like(value) for name, value in x.arrays.p.items()})
+    arrays = x.arrays.replaced(**{name: np.zeros_like(value) for name, value in x.arrays.p.items()})
     came = x.ask(arrays)
     due, sizes = zero_weights_answer(arrays.astype(np.float64))
     roundings = x.case.m * x.case.s + 2 * x.case.s + 16
@@ -256,7 +252,7 @@ def zero_weights(x: Example) -> list[Compared]:
 
 def zero_cotangent(x: Example) -> list[Compared]:
     """Compare the gradients of all-zero cotangents with exact zeros."""
-    came = x.ask(_with(x.arrays, **{name: np.zeros_like(value) for name, value in x.arrays.cotangents.items()}))
+    came = x.ask(x.arrays.replaced(**{name: np.zeros_like(value) for name, value in x.arrays.cotangents.items()}))
     zeros = {name: np.zeros_like(came[name]) for name in GRADIENTS if name not in x.target.lacks}
     return [Compared("with all cotangents zero", n, came[n], zero, zero, "exactly") for n, zero in zeros.items()]
 
@@ -281,7 +277,7 @@ def gradient_step(x: Example) -> list[Compared]:
         return {name: (a.p[name] - step * lrate * value).astype(dtype) for name, value in g.items()}
 
     def loss(p: dict[str, Array]) -> float:
-        return _inner(answer(x.target, _with(a, **p).copy(), x.case.sequences, backward=False, like=x.values), a)
+        return _inner(answer(x.target, a.replaced(**p).copy(), x.case.sequences, backward=False, like=x.values), a)
 
     errors, steps = [], []
     for k in tolerance.GRADIENT_STEPS:
