@@ -10,9 +10,10 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from checks.commands import certify, convert, faults, gate, vectors, verify
-from checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError
+from checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, emit
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
 COMMANDS = (verify, certify, convert, vectors, gate, faults)
@@ -79,15 +80,23 @@ def _gave_up(message: str) -> int:
     return NOTHING_JUDGED
 
 
-def _parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def _parser() -> tuple["_Parser", dict[str, "_Parser"]]:
     """Return the parser of all commands, and the parser of each by its name."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("lstm-checks", description=DESCRIPTION, epilog=TARGETS, formatter_class=raw)
+    parser = _Parser("lstm-checks", description=DESCRIPTION, epilog=TARGETS, formatter_class=raw)
     parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         command.add(commands)
     return parser, commands.choices
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its commands, whose help arrives or is known not to have arrived."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            emit(message.removesuffix("\n"), sys.stdout if file is sys.stdout else sys.stderr)
 
 
 class _Version(argparse.Action):
@@ -100,5 +109,5 @@ class _Version(argparse.Action):
             found = version("lstm-checks")
         except PackageNotFoundError:
             found = "(not installed)"
-        print(f"lstm-checks {found}")
+        emit(f"lstm-checks {found}", sys.stdout)
         parser.exit(0)

@@ -1,6 +1,7 @@
 """The command line, run as a user runs it: by exit code and text."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -170,7 +171,17 @@ def test_a_slip_on_the_command_line_is_explained_in_one_line(arguments, words, c
     assert (out, err.count("\n")) == ("", 1)
 
 
-@pytest.mark.parametrize("command", ["verify --examples 1", "faults", "convert --layouts", "--version", ""])
+# Python's streams are buffered or not, and what breaks at the end of a process breaks in the buffered ones alone.
+@pytest.fixture(params=["", "1"], ids=["buffered", "unbuffered"])
+def streams(request, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", request.param)
+
+
+EVERY_WAY_TO_PRINT = ["verify --examples 1", "faults", "convert --layouts", "--version", "--help", "verify --help", ""]
+
+
+@pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize("command", EVERY_WAY_TO_PRINT)
 def test_a_reader_who_has_seen_enough_is_left_in_peace(command):
     # The other end of the pipe is closed before anything is written.
     with subprocess.Popen(
@@ -179,6 +190,18 @@ def test_a_reader_who_has_seen_enough_is_left_in_peace(command):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize("command", EVERY_WAY_TO_PRINT)
+def test_a_full_disk_is_said_in_one_line(command):
+    with open("/dev/full", "w") as full:
+        found = subprocess.run(
+            [sys.executable, "-m", "checks", *command.split()], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert found.returncode == 2
+    assert found.stderr == b"lstm-checks: standard output cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,13 @@ class _Layouts(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *ignored: object) -> None:
         from checks.layouts import LAYOUTS
 
+        told = []
         for layout in LAYOUTS.values():
-            print(f"{layout.name} ({layout.evidence}): {layout.of}")
-            for block in layout.blocks if layout.gates != "by name" else layout.blocks[:0]:
-                print(f"    {block.name} {block.formula}")
+            by_name = layout.gates == "by name"
+            told.append(f"{layout.name} ({layout.evidence}): {layout.of}")
+            told += [f"    {block.name} {block.formula}" for block in layout.blocks if not by_name]
             added = f"; {layout.forget_bias:g} is added to f at run time" if layout.forget_bias else ""
-            print(f"    gates {' '.join(layout.gates) if layout.gates != 'by name' else 'by name'}{added}")
-            print(f"    biases {layout.biases}; {layout.activations}; state {layout.state}")
+            told.append(f"    gates {'by name' if by_name else ' '.join(layout.gates)}{added}")
+            told.append(f"    biases {layout.biases}; {layout.activations}; state {layout.state}")
+        common.emit("\n".join(told), sys.stdout)
         parser.exit(0)

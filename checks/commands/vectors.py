@@ -67,7 +67,7 @@ def _write(options: argparse.Namespace) -> int:
     except OSError as error:
         raise common.UsageError(f"the vectors cannot be written to {path}: {error.strerror or error}") from error
     if not options.quiet:
-        print(f"{len(written)} certified vectors, {path.stat().st_size / 1e6:.1f} MB: {path}", file=sys.stdout)
+        common.emit(f"{len(written)} certified vectors, {path.stat().st_size / 1e6:.1f} MB: {path}", sys.stdout)
     return OK
 
 
