@@ -330,7 +330,7 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         low = {"float64": 1e-16, "float32": 1e-8}[dtype]
         least.set(yscale="log", ylim=(low, 1), xticks=range(len(REGIMES)), xticklabels=REGIMES, ylabel="relative error")
         least.set_title(f"{dtype}: least error caught, in half to 99 % of cases")
-        least.legend(loc="upper left")
+        least.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(KINDS))  # below: bars stand everywhere
     figure.savefig(path, metadata={"Date": None})
 
 

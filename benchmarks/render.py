@@ -167,9 +167,8 @@ def draw(path: Path, lines: Callable[..., None], panels: int = 1) -> bool:
     mpl.rcParams["svg.hashsalt"] = "lstm-checks"  # the same file for the same figures
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, panels, figsize=(5.5 * panels, 4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, panels, figsize=(5.5 * panels, 4), sharey=True, squeeze=False, layout="constrained")
     lines(*axes[0])
-    figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return True
@@ -203,7 +202,8 @@ def _ratios(found: list[dict[str, Any]], counts: list[int], dtype: str, *axes: A
         axis.set_xticks(range(len(points)), [",".join(map(str, p)) for p in points], rotation=40, ha="right")
         axis.set_title(f"{dtype}, {threads} thread(s)")
     axes[0].set_ylabel("time over lstm_fast's")
-    axes[0].legend()
+    # Below the panels: there is no corner in which no line runs.
+    axes[0].figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """What the commands share: exit codes, types of arguments, printing a report and writing it as JSON."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,15 @@ OK, FAILED, NOTHING_JUDGED = 0, 1, 2
 LONG_SECONDS = 5.0
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
-TARGETS = """\
+
+def page(name: str) -> str:
+    """Return the path of a page of the documentation: in the installed package, or in the checkout it is run from."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "docs", name)
+    return installed if os.path.exists(installed) else os.path.join(os.path.dirname(package), "docs", name)
+
+
+TARGETS = f"""\
 A TARGET is one of
   pkg.mod:LSTM      a layer class in EpyNN's form; a function in the vjp form,
   path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
@@ -19,8 +28,9 @@ A TARGET is one of
                         or a function of the sizes that makes one. What it is is found out.
   path/model.onnx   the one LSTM node of a model, forward only; gradients are unsupported
   torch, flax, equinox, keras, onnx
-                    the framework's own LSTM; each needs pip install 'lstm-checks[NAME]'
-  exec:./program    an external program in any language; docs/exec.md says how it speaks
+                    the framework's own LSTM; each needs its extra of that name
+  exec:./program    an external program in any language; how it speaks is said in
+                    {page("exec.md")}
 
 exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged
 """

@@ -13,9 +13,10 @@ from typing import Any
 from checks.commands import common
 from checks.commands.common import OK, UsageError
 
-EPILOG = """\
+EPILOG = f"""\
 exit code: 0 something was judged and all of it passed; 1 a regression; 2 something could not be judged, whatever the
-reason. $GITHUB_STEP_SUMMARY and GITHUB_ACTIONS are heeded. docs/gate.md has the rest.
+reason. $GITHUB_STEP_SUMMARY and GITHUB_ACTIONS are heeded. The rest is in
+{common.page("gate.md")}
 """
 
 

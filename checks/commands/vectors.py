@@ -16,7 +16,7 @@ def add(commands: Any) -> None:
         _say_help,
         help="write certified test vectors, or run an LSTM on them",
         description="Certified test vectors: cases with their exact answers, for an LSTM in any language.",
-        epilog="docs/vectors.md has the file's form, and how to use it from C, Rust and CUDA.",
+        epilog=f"The file's form, and how to use it from C, Rust and CUDA: {common.page('vectors.md')}",
     )
     parser.set_defaults(parser=parser)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")

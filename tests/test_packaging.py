@@ -1,0 +1,50 @@
+"""What is built from a checkout: the wheel that is installed, and the sdist that everything can be made from."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Git's own list is what a checkout holds; an unpacked sdist has none, and nothing to compare with.
+CHECKOUT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def tracked(*folders):
+    command = ["git", "ls-files", "-z", *folders]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    return {name for name in listed.split("\0") if name and (ROOT / name).exists()}
+
+
+@CHECKOUT
+def test_the_sdist_holds_what_a_checkout_does(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert tracked() - inside <= {name for name in tracked() if name.startswith(".github/")}
+
+
+@CHECKOUT
+def test_the_wheel_holds_the_packages_and_the_pages_that_help_names(built):
+    (path,) = built.glob("*.whl")
+    inside = set(zipfile.ZipFile(path).namelist())
+    assert tracked("lstm_ref", "lstm_fast", "checks") <= inside
+    assert {f"checks/{name}" for name in tracked("docs")} <= inside
+
+
+def test_help_names_pages_that_are_there():
+    command = [sys.executable, "-m", "checks", "--help"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    (page,) = (word for word in said.split() if word.endswith("exec.md"))
+    assert Path(page).is_file()
