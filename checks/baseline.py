@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from checks.config import GateConfig
-from checks.files import replace_file
+from checks.files import FileError, parse_json, read_bytes, replace_file, shown
 
 SCHEMA = "lstm-checks/baseline/1"
 
@@ -107,9 +107,8 @@ def expect_same(was: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> N
     """Raise BaselineError where the settings of a baseline differ from those of the configuration."""
     for key in sorted({*was, *now}):
         if was.get(key) != now.get(key):
-            raise BaselineError(
-                f"{path} was taken with {key} = {was.get(key)!r}, the configuration says {now.get(key)!r}"
-            )
+            came, due = shown(was.get(key), 200), shown(now.get(key), 200)
+            raise BaselineError(f"{path} was taken with {key} = {came}, the configuration says {due}")
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -121,18 +120,18 @@ def read_baseline(path: Path) -> Baseline:
         "there is no baseline lstm-checks-baseline.json; take a new one with ...", and the like.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = read_bytes(path)
     except FileNotFoundError:
         raise BaselineError(f"there is no baseline {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, FileError) as error:
         raise BaselineError(f"the baseline {path} cannot be read: {error}") from error
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BaselineError(f"the baseline {path} is not JSON: {error}") from error
+        content = parse_json(data)
+    except FileError as error:
+        raise BaselineError(f"the baseline {path} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         came = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise BaselineError(f"the baseline {path} is of the form {came!r}, expected {SCHEMA!r}")
+        raise BaselineError(f"the baseline {path} is of the form {shown(came)}, expected {SCHEMA!r}")
     try:
         return _from_json(content)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -142,7 +141,7 @@ def read_baseline(path: Path) -> Baseline:
 def _from_json(content: dict[str, Any]) -> Baseline:
     """Return the baseline of what JSON gave; any exception says that it is none."""
     if set(content) != {"schema", "settings", "targets", "faults", "speed"}:
-        raise ValueError(f"keys {', '.join(sorted(content))}")
+        raise ValueError(f"keys {shown(', '.join(sorted(content)), 200)}")
     targets = {
         name: {
             dtype: {group: _number(use, 0) for group, use in groups.items()} for dtype, groups in value["use"].items()
@@ -170,14 +169,14 @@ def _number(value: Any, least: float, most: float = math.inf) -> float:
     """Return a finite number of at least `least` and at most `most`."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not least <= value <= most:
-        raise ValueError(f"{value!r} for a number")
+        raise ValueError(f"{shown(value)} for a number")
     return float(value)
 
 
 def _text(value: Any) -> str:
     """Return a text."""
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} for a name")
+        raise ValueError(f"{shown(value)} for a name")
     return value
 
 

@@ -6,7 +6,6 @@ error with its line, for a gate that overlooks a misspelt key lets through what 
 
 import difflib
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Any
 
 from checks import tolerance
 from checks.cases import DTYPES, REGIMES, Case
+from checks.contract import GRADIENTS
+from checks.files import NOT_TOML, FileError, parse_toml, read_bytes, shown
 
 PYPROJECT = "pyproject.toml"
 TABLE = ("tool", "lstm-checks")
@@ -81,7 +82,10 @@ class GateConfig:
     seeds : tuple of int
         Each draws other examples.
     claims : tuple of str
-        The claims that count, each of which must have been judged; empty: all, as far as the target supports them.
+        The claims that count, each of which must have been judged; empty: all, every gradient but those of `without`
+        among them. What is not a value, an exception or a wrong form, fails them all.
+    without : tuple of str
+        The gradients that a target need not give.
     max_unjudged : float
         The share of examples that may be neither pass nor fail.
     vectors : bool
@@ -103,6 +107,7 @@ class GateConfig:
     max_dims: tuple[int, int, int, int] = DEFAULT_MAX_DIMS
     regimes: tuple[str, ...] = REGIMES
     claims: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     max_unjudged: float = tolerance.MAX_UNJUDGED
     vectors: bool = True
     time_limit: float = 300.0
@@ -129,15 +134,15 @@ Kind = Callable[[Any], Any]
 
 
 def _text(value: Any) -> str:
-    """Return a text that is not empty."""
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("a text that is not empty")
+    """Return a text that is not empty; names of files and targets hold no control characters."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("a text that is not empty, without control characters")
     return value
 
 
 def _json_file(value: Any) -> str:
     """Return the name of a file for JSON: whatever is there is replaced by a new baseline."""
-    if not isinstance(value, str) or not value.endswith(".json"):
+    if not isinstance(value, str) or not value.endswith(".json") or not value.isprintable():
         raise ValueError("a file whose name ends in .json")
     return value
 
@@ -149,12 +154,18 @@ def _flag(value: Any) -> bool:
     return value
 
 
+LARGEST = 10**18
+"""What is passed on as JSON, and drawn with, in 64 bits."""
+
+
 def _whole(least: int) -> Kind:
     """Return the kind of whole numbers from `least` on."""
 
     def check(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"a whole number of at least {least}")
+        if value > LARGEST:
+            raise ValueError(f"a whole number of at most {LARGEST}")
         return value
 
     return check
@@ -202,7 +213,7 @@ def _list_of(kind: Kind, length: int | None = None) -> Kind:
             try:
                 found.append(kind(item))
             except ValueError as error:
-                raise ValueError(f"in place of {item!r} {error}") from None
+                raise ValueError(f"in place of {shown(item)} {error}") from None
         if length is None and len(set(found)) < len(found):
             raise ValueError("a list that names nothing twice")
         return tuple(found)
@@ -229,6 +240,7 @@ _KEYS: dict[str, Kind] = {
     "max-dims": _list_of(_whole(1), 4),
     "regimes": _list_of(_one_of(REGIMES)),
     "claims": _list_of(_text),
+    "without": _list_of(_one_of(GRADIENTS)),
     "max-unjudged": _number(0, 1, "a share from 0 to 1"),
     "vectors": _flag,
     "time-limit": _number(1, 86400, "a number of seconds from 1 to 86400"),
@@ -268,13 +280,7 @@ def read_config(path: str | Path | None = None) -> GateConfig:
         "pyproject.toml, line 12: unknown key 'exmaples', did you mean 'examples'?", and the like.
     """
     path = find_config() if path is None else Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    text, content = _read_toml(path)
     prefix: tuple[str, ...] = TABLE if path.name == PYPROJECT or TABLE[0] in content else ()
     reader = _Reader(path, text, prefix)
     if prefix and path.name != PYPROJECT and (stray := _own_keys(content)):
@@ -288,6 +294,17 @@ def read_config(path: str | Path | None = None) -> GateConfig:
         where = f"[{'.'.join(prefix)}]" if prefix else "anything"
         raise ConfigError(f"{path} does not have {where}; `lstm-checks gate --init` writes one to start from")
     return reader.config(table)
+
+
+def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the text of a file, and the table that it says."""
+    try:
+        data = read_bytes(path)
+        return data.decode("utf-8", errors="replace"), parse_toml(data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except FileError as error:
+        raise ConfigError(f"{path} {error}") from error
 
 
 def _own_keys(content: dict[str, Any]) -> tuple[str, ...]:
@@ -311,6 +328,9 @@ class _Reader:
                 raise self._error((), name, f"is {_shown(table)}, expected a table: [{'.'.join((*self.prefix, name))}]")
             values[name] = make(**self._values(table, keys, (name,), needed))
         config = GateConfig(**values, root=self.path.resolve().parent)
+        both = [name for name in config.without if name in config.claims]
+        if both:
+            raise self._error((), "without", f"names {both[0]!r}, expected none of claims")
         if config.speed is not None and config.speed.limit <= config.speed.margin:
             speed = config.speed
             raise self._error(("speed",), "limit", f"is {speed.limit:g}, expected more than margin, {speed.margin:g}")
@@ -358,14 +378,14 @@ class _Reader:
 
 def _shown(value: Any) -> str:
     """Return a value as TOML would have it, nearly."""
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else shown(value, 200)
 
 
 def _line_of(text: str, wanted: tuple[str, ...]) -> int:
     """Return the line in which a key stands, named with its tables, or 0; tomllib tells no lines."""
     current = tuple[str, ...]()
     for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
+        header = re.match(r"\s*\[+([^\]]+)\]", line)
         entry = re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""", line)
         if entry:
             if (*current, *_parts(entry[1]))[: len(wanted)] == wanted:
@@ -394,6 +414,7 @@ seeds = [0]                     # each draws other examples
 # max-dims = [9, 60, 9, 9]      # largest m, s, e, u
 # regimes = ["normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded"]
 # claims = ["h", "dX"]          # only these count, and each must have been judged; default: all there are
+# without = ["dh0", "dC0"]      # gradients that the target need not give; default: every gradient must be judged
 max-unjudged = {unjudged:g}             # share of examples that may be vacuous, inconclusive or unsupported
 vectors = true                  # the certified test vectors
 time-limit = 300                # seconds for one judgement; a target that hangs is stopped
@@ -432,15 +453,10 @@ def initialize(path: str | Path | None = None, target: str = "your_package:LSTM"
     """
     path = Path(path or PYPROJECT)
     text, newline = "", "\n"
-    try:
-        if path.exists():
-            text = path.read_bytes().decode()
-            newline = "\r\n" if "\r\n" in text else "\n"
-        content = tomllib.loads(text)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    content: dict[str, Any] = {}
+    if path.exists():
+        text, content = _read_toml(path)
+        newline = "\r\n" if "\r\n" in text else "\n"
     tool: Any = content.get(TABLE[0], {})
     there = TABLE if isinstance(tool, dict) and TABLE[1] in tool else _own_keys(content)[:1]
     if there and (there == TABLE or path.name != PYPROJECT):
@@ -456,7 +472,8 @@ def initialize(path: str | Path | None = None, target: str = "your_package:LSTM"
     ).replace("\n", newline)
     whole = text + ("" if not text or text.endswith("\n") else newline) + (newline if text else "") + new
     try:
-        tomllib.loads(whole)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} cannot be added to, write [{'.'.join(TABLE)}] by hand: {error}") from error
+        parse_toml(whole.encode("utf-8"))
+    except FileError as error:
+        reason = str(error).removeprefix(NOT_TOML)
+        raise ConfigError(f"{path} cannot be added to, write [{'.'.join(TABLE)}] by hand: {reason}") from error
     return path, whole

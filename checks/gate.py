@@ -278,6 +278,10 @@ def _judge_verify(subject: str, answer: Mapping[str, Any], config: GateConfig) -
     if answer["mistrusted"]:
         message = "the oracles disagree; blame the harness and not the target"
         return Finding("verify", subject, Outcome.UNJUDGED, message, answer["mistrusted"])
+    if answer["formless"] and config.claims:
+        # An exception is booked on one claim, and says nothing for any other.
+        message = f"wrong, whatever is claimed: {answer['formless']}; {summary}"
+        return Finding("verify", subject, Outcome.REGRESSION, message, answer["failure"])
     counted = [name for name in answer["failed"] if not config.claims or name in config.claims]
     if counted:
         message = f"wrong: {', '.join(counted)}; {summary}"
@@ -285,14 +289,19 @@ def _judge_verify(subject: str, answer: Mapping[str, Any], config: GateConfig) -
     judged = counts.get("pass", 0) + counts.get("fail", 0)
     if not judged:
         return Finding("verify", subject, Outcome.UNJUDGED, f"nothing was judged in {summary}")
-    if not config.claims and not any(answer["claims"].get(name, {}).get("pass") for name in GRADIENTS):
-        message = f"no gradient was judged, and no claims that would do without; {summary}"
-        return Finding("verify", subject, Outcome.UNJUDGED, message)
     if examples - judged > config.max_unjudged * examples:
         share = (examples - judged) / examples
         message = f"{share:.0%} could not be judged, more than max-unjudged, {config.max_unjudged:.0%}; {summary}"
         return Finding("verify", subject, Outcome.UNJUDGED, message)
-    never = [name for name in config.claims if not answer["claims"].get(name, {}).get("pass")]
+    wanted = config.claims or [name for name in GRADIENTS if name not in config.without]
+    never = [name for name in wanted if not answer["claims"].get(name, {}).get("pass")]
+    if not config.claims and never:
+        lacks = [name for name in never if name in answer["unsupported"]]
+        if lacks:
+            message = f"gives no {', '.join(lacks)}; name in without = [...] the gradients that need not be; {summary}"
+        else:
+            message = f"{', '.join(never)} judged in no example; more or larger ones would; {summary}"
+        return Finding("verify", subject, Outcome.UNJUDGED, message)
     if never:
         near = difflib.get_close_matches(never[0], answer["claims"], n=1)
         hint = f"; did you mean {near[0]!r}?" if near and near[0] != never[0] else ""

@@ -236,7 +236,7 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
 
     target = load_target(job["target"])
     found: dict[str, Any] = {"examples": 0, "verdicts": {}, "claims": {}, "failure": "", "mistrusted": ""}
-    found |= {"unsupported": list(target.unsupported), "dtypes": list(target.dtypes)}
+    found |= {"formless": "", "unsupported": list(target.unsupported), "dtypes": list(target.dtypes)}
     uses: dict[str, list[float]] = {}
     for seed in job["seeds"]:
         report = verify(
@@ -259,6 +259,7 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
         if report.failure is not None and not found["failure"]:
             found["failure"] = render_failure(target.name, report.failure)
         for example in report.examples:
+            found["formless"] = found["formless"] or _formless(example)
             for claim in example.claims:
                 if claim.verdict is Verdict.PASS and claim.name in (*OUTPUTS, *GRADIENTS):
                     uses.setdefault(claim.name, []).append(claim.use)
@@ -270,15 +271,32 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+VALUES = ("value", "finite", "direction", "property", "oracle", "inputs", "outputs")
+"""Kinds of discrepancies in which there were values to judge; in others the target gave none, or of another form."""
+
+
+def _formless(example: Any) -> str:
+    """Return what came in place of values, an exception or a wrong form; empty if values came."""
+    for claim in example.failures:
+        if claim.discrepancy is None or claim.discrepancy.kind not in VALUES:
+            words = claim.name if claim.discrepancy is None else claim.discrepancy.message
+            return f"{words} [{example.case.descriptor}]"
+    return ""
+
+
 def _vectors(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the certified vectors say of a target."""
-    from checks.vectors import read_vectors, run_vectors
+    from checks.explain_vectors import explain_vectors
+    from checks.vectors import run_vectors
 
-    report = run_vectors(load_target(job["target"]), read_vectors(None))
+    target = load_target(job["target"])
+    report = run_vectors(target)
+    explained = explain_vectors(target, report)
+    diagnosis = explained.diagnosis if explained is not None else None
     failed = [r for r in report.results if r.verdict == "fail"]
     return {
         "counts": report.counts,
-        "suspects": list(report.suspects()),
+        "suspects": [suspect.fault for suspect in diagnosis.suspects] if diagnosis is not None else [],
         "failed": [{"vector": r.vector.id, "reason": r.reason} for r in failed],
     }
 

@@ -8,9 +8,12 @@ import ast
 import contextlib
 import difflib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
+import shlex
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -79,6 +82,48 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     _choose_keras_backend()
     target = _load_named(spec)
     return target if seconds is None else with_time_limit(target, seconds)
+
+
+def files_of(spec: str, root: Path | None = None) -> list[Path]:
+    """Return the files that hold a target, as far as its name tells; nothing is imported, and none need be there.
+
+    Of a program its own file and those among its arguments, of a module all of its top-level package.
+
+    Parameters
+    ----------
+    spec : str
+        As `load_target` takes it.
+    root : path, optional
+        The folder that names are relative to; by default the current one.
+    """
+    root = Path.cwd() if root is None else root
+    if spec.startswith(EXEC):
+        try:
+            words = shlex.split(spec.removeprefix(EXEC))
+        except ValueError:
+            return []
+        program = [Path(found) for found in [shutil.which(words[0])] if found] if words else []
+        return program + [root / word.rpartition("=")[2] for word in words if word]
+    place = spec if spec.endswith(".onnx") else spec.rpartition(":")[0]
+    if place.endswith((".onnx", ".py")):
+        return [root / place]
+    return _files_of_module(place, root)
+
+
+def _files_of_module(name: str, root: Path) -> list[Path]:
+    """Return the file of a module, or those of the package that it is in, found without running any of it."""
+    top = name.partition(".")[0]
+    if not top.isidentifier():
+        return []
+    found = importlib.machinery.PathFinder.find_spec(top, [str(root), *sys.path])
+    for finder in sys.meta_path:  # where it is installed in place of its folder
+        with contextlib.suppress(Exception):
+            found = found or finder.find_spec(top, None)
+    if found is None:
+        return []
+    files = [Path(found.origin)] if found.origin is not None else []
+    folders = map(Path, found.submodule_search_locations or ())
+    return files + [path for folder in folders for path in sorted(folder.rglob("*.py"))]
 
 
 def _time_limit(timeout: float | None) -> float | None:

@@ -245,3 +245,20 @@ SPEED_BASELINE_ROUNDS = 12
 SPEED_ELSEWHERE = 1.5
 """Factor on margin and limit where the baseline was measured on another machine, or with another NumPy or Python: the
 ratio of two programs is not the same on two processors, and only a coarse slowdown can be told from that."""
+
+# ---- What is read
+
+MOST_BYTES = 2**28
+"""Bytes of a file that is read whole: a journal of 10^8 examples has a tenth of it, the shipped vectors a hundredth."""
+
+MOST_TOML = 2**20
+"""Bytes of a configuration. The largest pyproject.toml in use have some 10^5; tomllib takes time that grows with the
+square of a line's length, seconds for one of 10^6."""
+
+DEEPEST = 64
+"""Brackets in brackets of JSON, tables in tables of TOML: nothing here is written more than 8 deep, and Python's own
+parser, compiler and `repr` hold out until some hundreds or thousands, which differ with its version."""
+
+LONGEST_NUMBER = 1100
+"""Characters of a number in JSON. The longest finite float64 written out whole has 309 before the point; the smallest
+has 1074 behind it. Python reads whole numbers up to 4300 digits, a limit that anybody in the process may set."""

@@ -6,17 +6,16 @@ refuses a file that is damaged or was edited, and says where. `docs/vectors.md` 
 """
 
 import hashlib
-import importlib
-import inspect
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,8 +26,10 @@ from checks.arithmetic import balls
 from checks.calling import call_target
 from checks.cases import COTANGENTS, DTYPES, LONG, Arrays, Case, from_named
 from checks.certify import certified_gradient
+from checks.compare import form_fault
 from checks.contract import DCN, GATES, GRADIENTS, INPUTS, OUTPUTS, STATES, Target, input_shapes
-from checks.files import replace_file
+from checks.faults.model import Fault, Patch, evaluate
+from checks.files import FileError, parse_json, read_bytes, replace_file, shown
 from checks.oracles import Expected, expect
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
@@ -100,6 +101,7 @@ NOTES: dict[str, Any] = {
 }
 
 _HEX = re.compile(r"-?0x[01](\.[0-9a-f]+)?p[+-][0-9]+")
+LONGEST_WORD = 200  # characters of an id or a flag
 _MARGIN = 2.0  # an implementation's own rounding may use one tolerance and hide as much of an error
 
 
@@ -458,39 +460,19 @@ _EDITS: tuple[tuple[str, str, str, str, str], ...] = (
 def _edited_sources() -> Iterable[tuple[str, KnownError]]:
     """Yield the terms and factors that only another source can drop."""
     for name, module, old, new, words in _EDITS:
-        yield name, KnownError(words, partial(_evaluate_edited, module, old, new))
-
-
-def _evaluate_edited(module: str, old: str, new: str, arrays: Arrays) -> dict[str, Any]:
-    """Return the results of the reference with one place of its source edited."""
-    return _evaluate(arrays, functions={module: _edited(module, old, new)})
-
-
-@cache
-def _edited(module: str, old: str, new: str) -> Callable[..., dict[str, Any]]:
-    """Return the function of one of the reference's modules with its source edited in one place."""
-    sources = importlib.import_module(f"lstm_ref.{module}")
-    source = inspect.getsource(sources)
-    if source.count(old) != 1:
-        raise AssertionError(f"{old!r} stands {source.count(old)} times in lstm_ref.{module}, expected once")
-    namespace: dict[str, Any] = {"__name__": f"edited_{module}"}
-    exec(compile(source.replace(old, new), f"<edited lstm_ref/{module}.py>", "exec"), namespace)
-    function = {"gradients": "lstm_parameter_gradients"}.get(module, f"lstm_{module}")
-    return namespace[function]
+        fault = Fault(name, "dropped", words, "", (Patch(f"{module}.py", old, new),))
+        yield name, KnownError(words, partial(evaluate, fault))
 
 
 def _evaluate(
     arrays: Arrays,
     forward_p: Mapping[str, Any] | None = None,
     backward_p: Mapping[str, Any] | None = None,
-    functions: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return h, Cn and the gradients, with other parameters or another function in some pass."""
-    passes: dict[str, Callable[..., dict[str, Any]]]
-    passes = {"forward": lstm_forward, "backward": lstm_backward, "gradients": lstm_parameter_gradients, **functions}
-    fc = passes["forward"](forward_p or arrays.p, arrays.X, arrays.h0, arrays.C0)
-    bc = passes["backward"](backward_p or arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
-    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **passes["gradients"](fc, bc)}
+    """Return h, Cn and the gradients, with other parameters in some pass."""
+    fc = lstm_forward(forward_p or arrays.p, arrays.X, arrays.h0, arrays.C0)
+    bc = lstm_backward(backward_p or arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **lstm_parameter_gradients(fc, bc)}
     return values | {name: bc[name] for name in ("dX", "dh0", "dC0")}
 
 
@@ -502,70 +484,91 @@ def shipped_vectors() -> Path:
     return Path(str(resources.files("checks"))) / "data" / "vectors.json"
 
 
+SHIPPED_SHA256 = "2ee480045ee0b4db988e788d3d0b6a25bd4736af3ac64ee94b61509027d511fa"
+"""Of the file that came with the package, as `sha256sum` gives it. Sums inside a file show damage, and anybody can make
+them anew; this one says that it is the file whose answers were certified."""
+
+
 def vectors_schema() -> Path:
     """Return the path of the JSON Schema of a file of vectors."""
     return shipped_vectors().with_name("vectors.schema.json")
 
 
+@dataclass(frozen=True)
+class VectorFile:
+    """A file of vectors that was read.
+
+    Attributes
+    ----------
+    path : Path
+    sha256 : str
+        Of its bytes, in hexadecimal digits.
+    vectors : tuple of Vector
+    """
+
+    path: Path
+    sha256: str
+    vectors: tuple[Vector, ...]
+
+    @property
+    def shipped(self) -> bool:
+        """Whether it is, to the byte, the file that came with the package."""
+        return self.sha256 == SHIPPED_SHA256
+
+
 def read_vectors(path: str | Path | None = None) -> tuple[Vector, ...]:
-    """Return the vectors of a file, all of it checked.
+    """Return the vectors of a file; see `read_vectors_file`."""
+    return read_vectors_file(path).vectors
+
+
+def read_vectors_file(path: str | Path | None = None) -> VectorFile:
+    """Return a file of vectors, all of it checked.
 
     Parameters
     ----------
     path : path, optional
-        The vectors that came with the package where None.
+        The file that came with the package where None; any other in its place is refused.
 
     Raises
     ------
     VectorsError
         "vectors.json: vector m2s3e2u3-float64-seed1: it was changed after it was written (its sha256 does not match)".
     """
-    path = shipped_vectors() if path is None else Path(path)
+    wanted = shipped_vectors() if path is None else Path(path)
     try:
-        return _parse(path.read_bytes())
+        data = read_bytes(wanted)
+        file = VectorFile(wanted, hashlib.sha256(data).hexdigest(), _parse(data))
     except OSError as error:
-        raise VectorsError(f"{path}: {error.strerror or error}") from error
-    except VectorsError as error:
-        raise VectorsError(f"{path}: {error}") from None
+        raise VectorsError(f"{wanted}: {error.strerror or error}") from error
+    except (FileError, VectorsError) as error:
+        raise VectorsError(f"{wanted}: {error}") from None
+    if path is None and not file.shipped:
+        raise VectorsError(
+            f"{wanted}: its sha256 is {file.sha256}, expected {SHIPPED_SHA256}: it is not the file that came with "
+            "lstm-checks; install that anew, or name the file yourself with --file"
+        )
+    return file
 
 
 def _parse(data: bytes) -> tuple[Vector, ...]:
     """Return the vectors that a file's bytes hold."""
-    try:
-        content = json.loads(data.decode("ascii"), object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise VectorsError(f"byte {error.start} is not ASCII: the file is damaged") from None
-    except json.JSONDecodeError as error:
-        end = " where the file ends: it was cut short" if error.pos >= len(data.rstrip()) else ""
-        raise VectorsError(f"not JSON: {error.msg}, line {error.lineno} column {error.colno}{end}") from None
+    if not data.isascii():
+        strange = next(index for index, byte in enumerate(data) if byte > 127)
+        raise VectorsError(f"byte {strange} is not ASCII: the file is damaged")
+    content = parse_json(data)
     _expect_keys("the file", content, ("format", "notes", "vectors", "sha256"))
     if content["format"] != FORMAT:
-        raise VectorsError(f"the format is {content['format']!r}, expected {FORMAT!r}")
+        raise VectorsError(f"the format is {shown(content['format'])}, expected {FORMAT!r}")
     if not isinstance(content["vectors"], list) or not content["vectors"]:
         raise VectorsError("there are no vectors")
     vectors = tuple(_read_vector(index, vector) for index, vector in enumerate(content["vectors"]))
-    ids = [vector.id for vector in vectors]
-    for name in ids:
-        if ids.count(name) > 1:
+    for name, count in Counter(vector.id for vector in vectors).items():
+        if count > 1:
             raise VectorsError(f"vector {name} is there twice")
     head = {"format": content["format"], "notes": content["notes"]}
     if content["sha256"] != _checksum(head | {"vectors": [vector["sha256"] for vector in content["vectors"]]}):
         raise VectorsError("vectors were removed, added or reordered, or the notes changed (sha256 does not match)")
     return vectors
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict, each key once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise VectorsError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice in one object")
-    return found
-
-
-def _no_constant(word: str) -> Any:
-    """Refuse the words that JSON has not."""
-    raise VectorsError(f"not JSON: {word}")
 
 
 def _expect_keys(where: str, value: Any, keys: Sequence[str]) -> None:
@@ -574,7 +577,10 @@ def _expect_keys(where: str, value: Any, keys: Sequence[str]) -> None:
         raise VectorsError(f"{where} is not an object")
     missing, extra = [k for k in keys if k not in value], [k for k in value if k not in keys]
     if missing or extra:
-        words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(extra)
+        words = [f"lacks {', '.join(missing)}"] * bool(missing)
+        words += [f"has unknown {', '.join(key if key.isidentifier() else shown(key) for key in extra[:4])}"] * bool(
+            extra
+        )
         raise VectorsError(f"{where} {' and '.join(words)}")
 
 
@@ -585,24 +591,24 @@ _VECTOR_KEYS = (
 
 def _read_vector(index: int, content: Any) -> Vector:
     """Return one vector, checked."""
-    name = content.get("id") if isinstance(content, dict) else None
-    where = f"vector {name}" if isinstance(name, str) else f"vector {index}"
+    name: Any = content.get("id") if isinstance(content, dict) else None
+    where = f"vector {name}" if _is_word(name) else f"vector {index}"
     _expect_keys(where, content, _VECTOR_KEYS)
-    if not isinstance(name, str):
-        raise VectorsError(f"{where}: the id is not a string")
+    if not _is_word(name):
+        raise VectorsError(f"{where}: the id is {shown(name)}, expected a word such as m2s3e2u3-float64-seed1")
     if content["sha256"] != _checksum({key: value for key, value in content.items() if key != "sha256"}):
         raise VectorsError(f"{where}: it was changed after it was written (its sha256 does not match)")
     _expect_keys(f"{where}: sizes", content["sizes"], "mseu")
     for key, size in content["sizes"].items():
         if type(size) is not int or size < 1:
-            raise VectorsError(f"{where}: {key} is {size!r}, expected an integer of at least 1")
+            raise VectorsError(f"{where}: {key} is {shown(size)}, expected an integer of at least 1")
     m, s, e, u = (content["sizes"][key] for key in "mseu")
     if content["dtype"] not in DTYPES:
-        raise VectorsError(f"{where}: the dtype is {content['dtype']!r}, expected one of {', '.join(DTYPES)}")
+        raise VectorsError(f"{where}: the dtype is {shown(content['dtype'])}, expected one of {', '.join(DTYPES)}")
     if type(content["sequences"]) is not bool:
-        raise VectorsError(f"{where}: sequences is {content['sequences']!r}, expected true or false")
+        raise VectorsError(f"{where}: sequences is {shown(content['sequences'])}, expected true or false")
     for key in ("flags", "exposes"):
-        if not isinstance(content[key], list) or not all(isinstance(word, str) for word in content[key]):
+        if not isinstance(content[key], list) or not all(map(_is_word, content[key])):
             raise VectorsError(f"{where}: {key} is not a list of words")
     inputs = input_shapes(m, s, e, u)
     shapes = inputs | {"h": (m, s, u), "dh": (m, s, u)} | dict.fromkeys(("Cn", "dhn", "dCn"), (m, u))
@@ -638,11 +644,16 @@ def _read_vector(index: int, content: Any) -> Vector:
     )
 
 
+def _is_word(value: Any) -> bool:
+    """Return whether it is a text that can be printed in a line."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_WORD
+
+
 def _array(where: str, numbers: Any, shape: tuple[int, ...]) -> Array:
     """Return a list of hexadecimal floats as an array."""
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if not isinstance(numbers, list) or len(numbers) != count:
-        raise VectorsError(f"{where} is not a list of {count} numbers")
+        raise VectorsError(f"{where} is not a list of {shown(count)} numbers")
     found = np.empty(count)
     for index, text in enumerate(numbers):
         try:
@@ -650,7 +661,7 @@ def _array(where: str, numbers: Any, shape: tuple[int, ...]) -> Array:
                 raise ValueError
             found[index] = float.fromhex(text)
         except (TypeError, ValueError, OverflowError):
-            raise VectorsError(f"{where}[{index}] is {text!r}, not a hexadecimal float") from None
+            raise VectorsError(f"{where}[{index}] is {shown(text)}, not a hexadecimal float") from None
     return found.reshape(shape)
 
 
@@ -683,10 +694,22 @@ class VectorResult:
 
 @dataclass(frozen=True)
 class VectorReport:
-    """What a target did on every vector."""
+    """What a target did on every vector.
+
+    Attributes
+    ----------
+    target : str
+    results : tuple of VectorResult
+    file : VectorFile or None
+        Which the vectors are from, where they are those of a file.
+    lacking : tuple of str
+        The outputs and gradients that the target does not give, which no vector has judged.
+    """
 
     target: str
     results: tuple[VectorResult, ...]
+    file: VectorFile | None = None
+    lacking: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -709,16 +732,6 @@ class VectorReport:
         found = {flag: [r for r in self.results if flag in r.vector.flags] for flag in flags}
         return {flag: _count(results) for flag, results in found.items() if results}
 
-    def suspects(self) -> tuple[str, ...]:
-        """Return the known errors that every failed vector exposes and no passed one: what fits the pattern.
-
-        Failures by form, and those within twice the tolerance, which is what a vector must exceed to list an error, say
-        nothing here.
-        """
-        failed = [set(r.vector.exposes) for r in self.results if r.verdict == FAIL and _MARGIN < r.use < np.inf]
-        passed = [set(r.vector.exposes) for r in self.results if r.verdict == PASS]
-        return tuple(sorted(set.intersection(*failed).difference(*passed))) if failed else ()
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one dict a vector, for a table: vector, verdict, use, reason, flags."""
         return [
@@ -731,10 +744,13 @@ class VectorReport:
         rows = [row | {"use": row["use"] if np.isfinite(row["use"]) else str(row["use"])} for row in self.rows()]
         return {
             "target": self.target,
+            "file": str(self.file.path) if self.file else None,
+            "sha256": self.file.sha256 if self.file else None,
+            "shipped": self.file is not None and self.file.shipped,
+            "lacking": list(self.lacking),
             "passed": self.passed,
             "counts": self.counts,
             "flags": self.by_flag(),
-            "suspects": list(self.suspects()),
             "vectors": [row | {"flags": list(row["flags"])} for row in rows],
         }
 
@@ -744,9 +760,15 @@ def _count(results: Sequence[VectorResult]) -> dict[str, int]:
     return {verdict: sum(r.verdict == verdict for r in results) for verdict in (PASS, FAIL, UNSUPPORTED)}
 
 
-def run_vectors(target: Target, vectors: Iterable[Vector] | None = None) -> VectorReport:
-    """Return the verdict on each vector; the shipped ones where None are given. Needs no extra."""
-    return VectorReport(target.name, tuple(_run(target, v) for v in (read_vectors() if vectors is None else vectors)))
+def run_vectors(target: Target, vectors: VectorFile | Iterable[Vector] | None = None) -> VectorReport:
+    """Return the verdict on each vector, of a file or not; the shipped ones where None are given. Needs no extra."""
+    vectors = read_vectors_file() if vectors is None else vectors
+    file = vectors if isinstance(vectors, VectorFile) else None
+    results = tuple(
+        _run(target, vector) for vector in (vectors.vectors if isinstance(vectors, VectorFile) else vectors)
+    )
+    lacking = tuple(name for name in (*OUTPUTS, *GRADIENTS) if name in target.lacks)
+    return VectorReport(target.name, results, file, lacking)
 
 
 def _run(target: Target, vector: Vector) -> VectorResult:
@@ -757,31 +779,32 @@ def _run(target: Target, vector: Vector) -> VectorResult:
         return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")
     if DCN in target.lacks and vector.arrays.dCn.any():
         return VectorResult(vector, UNSUPPORTED, "the target takes no cotangent of the final memory state")
+    names = [name for name in (*OUTPUTS, *GRADIENTS) if name not in target.lacks]
+    if not names:
+        return VectorResult(vector, UNSUPPORTED, "the target gives no output and no gradient")
     outcome = call_target(target, vector.arrays.copy(), vector.sequences)
-    uses: dict[str, float] = {}
-    worst, reason = -1.0, ""
-    for name in (*OUTPUTS, *GRADIENTS):
-        if name in target.lacks:
-            continue
-        uses[name], words = _judge(name, outcome.values.get(name), vector, outcome.error)
-        if uses[name] > worst:
-            worst, reason = uses[name], words
+    if outcome.error:
+        return VectorResult(vector, FAIL, outcome.sentence, np.inf)
+    unknown = sorted(map(str, set(outcome.values) - {*OUTPUTS, *GRADIENTS, *target.twins}))
+    if unknown:
+        return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
+    judged = {name: _judge(name, outcome.values, vector) for name in names}
+    uses = {name: use for name, (use, _) in judged.items()}
+    worst, reason = max(judged.values(), key=lambda found: found[0])
     return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)
 
 
-def _judge(name: str, came: Any, vector: Vector, error: str) -> tuple[float, str]:
-    """Return a tensor's largest deviation over its tolerance, and that entry in words."""
-    if came is None:
-        return np.inf, f"{name} was not returned" + (f": {error}" if error else "")
-    value, due, accepted = np.asarray(came), vector.values[name], vector.tolerances[name]
-    if name == "h" and value.ndim == 2 and not vector.sequences:
+def _judge(name: str, values: Mapping[str, Any], vector: Vector) -> tuple[float, str]:
+    """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
+    due, accepted, came = vector.values[name], vector.tolerances[name], values.get(name)
+    if name == "h" and getattr(came, "ndim", 0) == 2 and not vector.sequences:
         due, accepted = due[:, -1], accepted[:, -1]
-    if value.shape != due.shape:
-        return np.inf, f"{name} has shape {value.shape}, expected {due.shape}"
-    if value.dtype != vector.dtype:
-        return np.inf, f"{name} has dtype {value.dtype}, expected {vector.dtype}"
+    badly_formed = form_fault(name, values, due.shape, vector.dtype)
+    if badly_formed is not None and badly_formed.discrepancy is not None:
+        return np.inf, badly_formed.discrepancy.message
+    value = values[name].astype(np.float64)
     with np.errstate(all="ignore"):
-        deviation = np.abs(value.astype(np.float64) - due) / accepted
+        deviation = np.abs(value - due) / accepted
     deviation = np.where(np.isnan(deviation), np.inf, deviation)
     index = tuple(int(k) for k in np.unravel_index(int(np.argmax(deviation)), deviation.shape))
     entry = f"{name}[{', '.join(map(str, index))}]"

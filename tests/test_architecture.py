@@ -43,12 +43,12 @@ EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
 # Arrows run from right to left: a module imports those before it in this order, and none after.
 ORDER = [
+    "tolerance",
     "files",
     "contract",
     "layouts",
     "weights",
     "cases",
-    "tolerance",
     "arithmetic.balls",
     "arithmetic.complex_step",
     "arithmetic.monte_carlo",
@@ -98,6 +98,7 @@ ORDER = [
     "adapters.onnx",
     "targets",
     "verify",
+    "explain_vectors",
     "executors",
     "campaign",
     "faults.search",

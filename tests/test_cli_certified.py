@@ -7,7 +7,7 @@ import sys
 import pytest
 from test_cli import WRONG, run
 
-from checks.vectors import shipped_vectors
+from checks.vectors import SHIPPED_SHA256, shipped_vectors
 
 RAISING = """
 def lstm(p, X, h0, C0):
@@ -129,7 +129,9 @@ def test_the_shipped_vectors_pass_and_are_counted_by_flag():
     lines = found.stderr.splitlines()
     assert lines[0] == f"lstm_fast:LSTM on {count} certified vectors: {count} pass"
     assert ["one-step", str(report["flags"]["one-step"]["pass"]), "0", "0"] in [line.split() for line in lines]
-    assert lines[-1] == f"PASS  lstm_fast:LSTM: {count} of {count} vectors"
+    assert lines[-1] == f"PASS  lstm_fast:LSTM: {count} of {count} certified vectors"
+    assert lines[2] == f"  sha256    {SHIPPED_SHA256}: the certified file that came with lstm-checks"
+    assert (report["sha256"], report["shipped"]) == (SHIPPED_SHA256, True)
     assert run("vectors", "run", "--quiet").stdout == ""
 
 
@@ -141,7 +143,7 @@ def test_vectors_that_fail_are_exit_1_told_one_by_one_with_a_rerun(folder):
     assert report["counts"]["fail"] == len(wrong) > 20
     assert all(row["reason"].startswith("dVi[") for row in wrong)
     lines = found.stdout.splitlines()
-    assert lines[-1] == f"FAIL  wrong.py:LSTM: {len(wrong)} of {len(report['vectors'])} vectors"
+    assert lines[-1] == f"FAIL  wrong.py:LSTM: {len(wrong)} of {len(report['vectors'])} certified vectors"
     assert sum(line.startswith("  fail      m") for line in lines) == 5
     assert report["flags"]["float32"]["fail"] == report["flags"]["huge-scale"]["fail"] == 0
     assert report["flags"]["float64"]["fail"] == len(wrong)
@@ -153,7 +155,10 @@ def test_an_error_that_is_known_is_among_the_suspects(folder):
     (folder / "turned.py").write_text(WRONG.replace("*= 1 + 1e-12", '= self.g["dVi"].T.copy()'))
     found = run("vectors", "run", "turned.py:LSTM", cwd=folder)
     assert found.returncode == 1
-    assert next(line for line in found.stdout.splitlines() if "suspects" in line).split()[1:] == ["transposed-dVi"]
+    lines = found.stdout.splitlines()
+    suspect = next(line for line in lines if "suspect" in line)
+    rerun = next(line for line in lines if "rerun" in line).split("lstm-checks ")[1]
+    assert suspect in run(*rerun.split(), cwd=folder).stdout.splitlines()
 
 
 def test_a_damaged_file_of_vectors_is_exit_2_with_the_reason(folder):
@@ -174,4 +179,4 @@ def test_vectors_are_written_anew_to_the_byte(flint, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["vectors.json"]
     again = run("vectors", "run", "--file", "vectors.json", cwd=tmp_path)
     assert again.returncode == 0
-    assert "certified vectors of vectors.json: " in again.stdout
+    assert " vectors of vectors.json: " in again.stdout

@@ -57,6 +57,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `certify`."""
+    common.expect_apart([("the report", options.json)], options.target)
     common.need_balls()
     target = common.load(options.target)
     cases = _cases(target, options)

@@ -3,8 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
@@ -66,6 +67,33 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="time limit of one call; default LSTM_CHECKS_TIMEOUT, or 10 for a program and none for anything else",
     )
+
+
+def expect_apart(
+    written: Iterable[tuple[str, str | None]], target: str | None = None, read: Iterable[tuple[str, str | Path]] = ()
+) -> None:
+    """Raise UsageError where what is to be written would take the place of what is read; before anything is judged.
+
+    Parameters
+    ----------
+    written : iterable of (str, str or None)
+        What is to be written, and where: None for nowhere, "-" for standard output.
+    target : str, optional
+        The target that is judged, whose files are read.
+    read : iterable of (str, path)
+        What else is read.
+    """
+    from checks.files import FileError, expect_apart
+    from checks.targets import files_of
+
+    places = [(what, name) for what, name in written if name not in (None, "-")]
+    if not places:
+        return
+    own = [(f"a file of target {target}", path) for path in files_of(target)] if target is not None else []
+    try:
+        expect_apart(places, [*read, *own])
+    except FileError as error:
+        raise UsageError(str(error)) from error
 
 
 def load(spec: str, timeout: float | None = None) -> Any:

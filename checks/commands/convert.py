@@ -31,6 +31,9 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `convert`."""
+    common.expect_apart(
+        [("the converted weights", options.destination)], read=[("the file they come from", options.source)]
+    )
     from checks.layouts import LayoutError, find_layout
     from checks.weights import WeightsError, convert, read_arrays, write_arrays
 

@@ -42,6 +42,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `faults`."""
+    picture = str(Path(options.write).with_suffix(".svg")) if options.write and Path(options.write).name else None
+    common.expect_apart([("the matrix", options.write), ("the picture", picture), ("the report", options.json)])
     if options.matrix:
         return _matrix(options)
     given = [name for name in _OF_MATRIX if getattr(options, name) is not None]
@@ -113,6 +115,7 @@ def _matrix(options: argparse.Namespace) -> int:
 
 def _page(name: str) -> str:
     """Return the document as it stands, having seen that its figures can be written."""
+    from checks.files import read_bytes
     from checks.report import kill_matrix as report
 
     path = Path(name)
@@ -120,10 +123,10 @@ def _page(name: str) -> str:
         raise common.UsageError(f"the matrix cannot be written to {path}, expected a file NAME.md in a folder there is")
     try:
         report.need_matplotlib()
-        page = path.read_text(encoding="utf-8") if path.exists() else ""
+        page = read_bytes(path).decode("utf-8") if path.exists() else ""
     except report.MissingExtra as error:
         raise common.UsageError(str(error)) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise common.UsageError(f"{path} cannot be read: {error}") from error
     if page and not (report.BEGIN in page and report.END in page.partition(report.BEGIN)[2]):
         raise common.UsageError(f"{path} has no place for figures, expected the lines {report.BEGIN} and {report.END}")

@@ -101,26 +101,34 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _check_places(options: argparse.Namespace) -> None:
-    """Raise UsageError where a report would replace another one, or what the gate reads."""
+    """Raise UsageError where a report, or a new baseline, would take the place of another one or of what is read."""
     from checks.config import DEFAULT_BASELINE, ConfigError, find_config, read_config
+    from checks.targets import files_of
+    from checks.vectors import shipped_vectors
 
-    read = {}
+    reports: list[tuple[str, str | None]] = [
+        ("the JSON report", options.json),
+        ("the JUnit report", options.junit),
+        ("the Markdown report", options.markdown),
+        ("the summary", os.environ.get("GITHUB_STEP_SUMMARY") or None),
+    ]
+    read: list[tuple[str, str | Path]] = [("the file of vectors", shipped_vectors())]
+    baseline: Path | None = None
     try:
         path = Path(options.config) if options.config else find_config()
-        read = {path: "the configuration", path.resolve().parent / DEFAULT_BASELINE: "the baseline"}
+        read.append(("the configuration", path))
+        baseline = path.resolve().parent / DEFAULT_BASELINE
         config = read_config(path)
-        read[config.baseline_path] = "the baseline"
-        read |= {config.root / target.rpartition(":")[0]: f"of target {target}" for target in config.targets}
+        baseline = config.baseline_path
+        timed = [] if config.speed is None else [config.speed.target, config.speed.than]
+        for target in dict.fromkeys([*config.targets, *timed]):
+            read += [(f"a file of target {target}", file) for file in files_of(target, config.root)]
     except ConfigError:
         pass  # it is said once the reports are there
-    taken = {path.resolve(): f"{path.name} is {what}" for path, what in read.items()}
-    for name, _ in _renderings(options):
-        path = Path(name)
-        if path.exists() and not path.is_file():
-            continue  # a device or a pipe
-        if path.resolve() in taken:
-            raise UsageError(f"the report cannot be written to {name}: {taken[path.resolve()]}")
-        taken[path.resolve()] = "another report goes there"
+    if baseline is not None:
+        common.expect_apart([("a new baseline", str(baseline))], read=read)
+        read.append(("the baseline", baseline))
+    common.expect_apart(reports, read=read)
 
 
 def _deliver(options: argparse.Namespace, report: Any) -> None:

@@ -57,6 +57,7 @@ def _write(options: argparse.Namespace) -> int:
     from checks.vectors import vector_cases, write_vectors
 
     path = Path(options.path)
+    common.expect_apart([("the vectors", options.path)])
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a folder" if path.is_dir() else "is in no folder that there is"
         raise common.UsageError(f"the vectors cannot be written: {path} {problem}, expected the path of a file")
@@ -73,16 +74,20 @@ def _write(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run`."""
-    target = common.load(options.target)
+    from checks.explain_vectors import explain_vectors
     from checks.report import certified as report
-    from checks.vectors import VectorsError, read_vectors, run_vectors
+    from checks.vectors import VectorsError, read_vectors_file, run_vectors, shipped_vectors
 
+    path = shipped_vectors() if options.file is None else options.file
+    common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
+    target = common.load(options.target)
     try:
-        vectors = read_vectors(options.file)
+        file = read_vectors_file(options.file)
     except VectorsError as error:
         raise common.UsageError(str(error)) from error
-    found = run_vectors(target, vectors)
+    found = run_vectors(target, file)
     exit_code = (OK if found.passed else FAILED) if found.judged else NOTHING_JUDGED
-    common.save_json(options.json, lambda: report.vectors_to_json(found, exit_code))
-    common.say(report.render_vectors(options.target, found, options.file), options, exit_code)
+    explained = explain_vectors(target, found)
+    common.save_json(options.json, lambda: report.vectors_to_json(found, exit_code, explained))
+    common.say(report.render_vectors(options.target, found, explained), options, exit_code)
     return exit_code

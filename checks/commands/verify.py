@@ -1,7 +1,6 @@
 """`lstm-checks verify`: judge an LSTM over random examples, or on one case."""
 
 import argparse
-import os
 import sys
 from typing import Any
 
@@ -60,6 +59,8 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
+    written = [("the report", options.json), ("the journal", options.journal)]
+    common.expect_apart(written, options.target)
     if options.case is not None:
         _refuse_draws(options)
     options.examples = EXAMPLES if options.examples is None else options.examples
@@ -165,8 +166,6 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
-    if options.journal is not None and options.json not in (None, "-") and _same(options.journal, options.json):
-        raise UsageError("--journal and --json name the same file")
     dtypes = _dtypes(common.load(options.target, options.timeout), options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
@@ -188,11 +187,6 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     common.save_json(options.json, report.to_json)
     common.say(render_campaign(report, time.perf_counter() - start), options, report.exit_code)
     return report.exit_code
-
-
-def _same(left: str, right: str) -> bool:
-    """Return whether two names are of one file."""
-    return os.path.realpath(left) == os.path.realpath(right)
 
 
 def _parse_properties(text: str | None) -> tuple[str, ...] | None:

@@ -8,7 +8,9 @@ from typing import Any
 from checks.certify import CERTIFIED, Certificate, overall, rows_to_json, summarize
 from checks.compare import Verdict
 from checks.contract import Target
-from checks.vectors import FAIL, UNSUPPORTED, VectorReport, VectorResult
+from checks.report.text import render_failure
+from checks.vectors import FAIL, UNSUPPORTED, VectorReport
+from checks.verify import CaseReport
 
 CERTIFY_SCHEMA, VECTORS_SCHEMA = "lstm-checks/certify/1", "lstm-checks/vectors/1"
 _SHOWN = 5
@@ -90,12 +92,28 @@ def certificates_to_json(target: Target, certificates: Sequence[Certificate], ex
     }
 
 
-def render_vectors(name: str, report: VectorReport, file: str | None = None) -> str:
-    """Return the verdicts on test vectors: by flag, and those that did not pass one by one."""
-    results, counts = report.results, report.counts
-    where = f" of {file}" if file else ""
+def render_vectors(name: str, report: VectorReport, explained: CaseReport | None = None) -> str:
+    """Return the verdicts on test vectors: by flag, those that did not pass one by one, and what is wrong.
+
+    Parameters
+    ----------
+    name : str
+    report : VectorReport
+    explained : CaseReport, optional
+        What `explain_vectors` found.
+    """
+    results, counts, file = report.results, report.counts, report.file
+    certified = file is not None and file.shipped
+    what = f"{len(results)} {'certified ' if certified else ''}vectors"
+    what += f" of {file.path}" if file is not None and not certified else ""
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "there are none"
-    lines = [f"{name} on {len(results)} certified vectors{where}: {said}", ""]
+    lines = [f"{name} on {what}: {said}"]
+    if file is not None:
+        whose = "the certified file" if certified else "NOT the certified file"
+        lines += [f"  file      {file.path}", f"  sha256    {file.sha256}: {whose} that came with lstm-checks"]
+    if report.lacking:
+        lines.append(f"  not judged: {', '.join(report.lacking)}; the target does not give it")
+    lines.append("")
     lines.append(f"  {'flag':<20}{'pass':>6}{'fail':>6}{'unsupported':>13}")
     for flag, found in report.by_flag().items():
         lines.append(f"  {flag:<20}{found['pass']:>6}{found['fail']:>6}{found['unsupported']:>13}".rstrip())
@@ -108,25 +126,29 @@ def render_vectors(name: str, report: VectorReport, file: str | None = None) -> 
         count = sum(r.reason == reason for r in results if r.verdict == UNSUPPORTED)
         lines.append(f"  unsupported {count}: {reason}")
     if failed:
-        if report.suspects():
-            lines.append(f"  suspects  {', '.join(report.suspects())}")
-        lines.append(f"  rerun     lstm-checks verify {name} --case {_simplest(failed).vector.id}")
-        return "\n".join([*lines, f"FAIL  {name}: {len(failed)} of {len(results)} vectors"])
+        return "\n".join([*lines, *_explained(name, explained), f"FAIL  {name}: {len(failed)} of {what}"])
     if not report.judged:
         return "\n".join([*lines, f"NOTHING JUDGED  {name}: expected at least one vector that it can be run on"])
     worst = max((r for r in results if r.verdict != UNSUPPORTED), key=lambda r: r.use)
     lines.append(f"  tolerance {_percent(worst.use)} used by the worst entry, in {worst.vector.id}")
-    return "\n".join([*lines, f"PASS  {name}: {counts['pass']} of {len(results)} vectors"])
+    uncertified = "" if certified or file is None else ", whose answers nobody has certified"
+    return "\n".join([*lines, f"PASS  {name}: {counts['pass']} of {what}{uncertified}"])
 
 
-def vectors_to_json(report: VectorReport, exit_code: int) -> dict[str, Any]:
-    """Return the verdicts by vector and by flag in plain types."""
-    return {"schema": VECTORS_SCHEMA, "exit_code": exit_code, **report.to_json()}
+def _explained(name: str, report: CaseReport | None) -> list[str]:
+    """Return what `verify` says of a vector that failed, a paragraph of its own."""
+    if report is None:
+        return []
+    if report.failures:
+        return ["", render_failure(name, report), ""]
+    return [f"  verify    finds nothing wrong with {report.case.descriptor}: are these the right answers?"]
 
 
-def _simplest(results: Sequence[VectorResult]) -> VectorResult:
-    """Return the result of the smallest vector."""
-    return min(results, key=lambda r: (r.vector.dims[1], sum(r.vector.dims)))
+def vectors_to_json(report: VectorReport, exit_code: int, explained: CaseReport | None = None) -> dict[str, Any]:
+    """Return the verdicts by vector and by flag in plain types, and the faults that `verify` suspects."""
+    diagnosis = explained.diagnosis if explained is not None else None
+    suspects = [suspect.fault for suspect in diagnosis.suspects] if diagnosis is not None else []
+    return {"schema": VECTORS_SCHEMA, "exit_code": exit_code, **report.to_json(), "suspects": suspects}
 
 
 def _above(bound: float) -> str:
