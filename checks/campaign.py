@@ -1,7 +1,8 @@
 """Many examples on many processes: seeded chunks over any executor, merged the same whatever the order.
 
 A chunk is a number of examples with a seed of its own, so that its result depends on the plan and its index alone. What
-is done is written to a journal line by line; a chunk whose worker was lost is judged again, and none counts twice.
+is done is written to a journal line by line, each with a digest of what it says and of the campaign that it is of; a
+chunk whose line is damaged or whose worker was lost is judged again, and none counts twice.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from checks import strategies
 from checks.cases import REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
+from checks.files import FileError, parse_json, read_bytes, shown
 from checks.targets import EXEC, FRAMEWORKS, load_target
 from checks.verify import CaseReport, draw_options, explain_simplest, most_telling, verify_case
 
@@ -35,7 +37,7 @@ except ImportError:  # Windows
 
 CHUNK = 250
 ATTEMPTS = 3
-FORMAT = "lstm-checks/journal/1"
+FORMAT = "lstm-checks/journal/2"
 
 
 class CampaignError(Exception):
@@ -179,8 +181,9 @@ class CampaignReport:
         Of all chunks, in the order of the plan.
     failure : CaseReport or None
         The simplest failing example, from the first that failed.
-    resumed, repeated : int
-        Chunks that the journal knew, and chunks judged again because a worker was lost.
+    resumed, repeated, damaged : int
+        Chunks that the journal knew, chunks judged again because a worker was lost, and lines of the journal that were
+        not as they had been written.
     """
 
     plan: Plan
@@ -189,6 +192,7 @@ class CampaignReport:
     failure: CaseReport | None
     resumed: int = 0
     repeated: int = 0
+    damaged: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -288,7 +292,7 @@ def run(
     start_executor : callable
         Returns an executor; called again where one broke.
     workers : int
-        How many chunks are worth having under way; a few more are submitted.
+        How many chunks are under way at a time.
     journal : path, optional
         File to which each finished chunk is written, and from which an interrupted campaign goes on.
     progress : callable
@@ -304,7 +308,7 @@ def run(
         target = load_target(plan.target)
     except Exception as error:
         raise CampaignError(f"the target cannot be loaded: {error}") from error
-    with _open_journal(journal, plan) as (known, write):
+    with _open_journal(journal, plan) as (known, damaged, write):
         resumed = len(known)
         progress(sum(tally.examples for tally in known.values()))
         repeated = 0
@@ -319,7 +323,7 @@ def run(
     for index in sorted(known):
         whole.add(known[index])
     failure = _explain(plan, target, known) if whole.failed else None
-    return CampaignReport(plan, target.kind, whole, failure, resumed, repeated)
+    return CampaignReport(plan, target.kind, whole, failure, resumed, repeated, damaged)
 
 
 def _judge(
@@ -332,7 +336,9 @@ def _judge(
     under_way: dict[Future[dict[str, Any]], int] = {}
     try:
         while waiting or under_way:
-            while waiting and len(under_way) < 2 * workers:
+            # No more than are judged at a time: where a pool breaks, nobody can tell what it had begun from what lay in
+            # its queue, and all that is under way counts as lost.
+            while waiting and len(under_way) < workers:
                 under_way[executor.submit(judge_chunk, plan, waiting[-1])] = waiting[-1]
                 waiting.pop()
             done, _ = wait(under_way, return_when=FIRST_COMPLETED)
@@ -389,26 +395,31 @@ LOOKED_AT = 8
 @contextmanager
 def _open_journal(
     path: str | Path | None, plan: Plan
-) -> Iterator[tuple[dict[int, Tally], Callable[[int, Tally], None]]]:
-    """Yield the chunks that a journal knows, and a function that adds one to it; meanwhile the journal is locked."""
+) -> Iterator[tuple[dict[int, Tally], int, Callable[[int, Tally], None]]]:
+    """Yield the chunks that a journal knows, how many lines are damaged, and a function that adds a chunk to it.
+
+    Meanwhile the journal is locked.
+    """
     if path is None:
-        yield {}, lambda index, tally: None
+        yield {}, 0, lambda index, tally: None
         return
     path = Path(path)
     with _writing(path):
-        file = path.open("a", encoding="utf-8")
+        # Not to wait for whoever would read a pipe.
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o644)
+        file = os.fdopen(handle, "a", encoding="utf-8")
     try:
         _lock(file, path)
-        known = _read_journal(path, plan)
+        lines, known, damaged = _read_journal(path, plan)
         with _writing(path):
-            if not path.stat().st_size:
-                _append(file, _head(plan))
+            if lines is not None:
+                _rewrite(file, path, lines)
 
         def write(index: int, tally: Tally) -> None:
             with _writing(path):
-                _append(file, {"chunk": index, "tally": tally.to_json()})
+                _append(file, _line({"chunk": index, "tally": tally.to_json()}, plan))
 
-        yield known, write
+        yield known, damaged, write
     finally:
         with suppress(OSError):
             file.close()
@@ -435,62 +446,104 @@ def _lock(file: TextIO, path: Path) -> None:
 
 
 def _head(plan: Plan) -> dict[str, Any]:
-    """Return the first line of a journal."""
+    """Return what the first line of a journal says."""
     return {"format": FORMAT, "plan": plan.to_json(), "code": code_of(plan.target)}
 
 
-def _append(file: TextIO, value: Any) -> None:
-    """Write one line that is on the disk when this returns."""
-    file.write(json.dumps(value) + "\n")
+def _line(value: Mapping[str, Any], plan: Plan) -> str:
+    """Return a line of a plan's journal, with the digest of what it says."""
+    return json.dumps({**value, "sha256": _digest_of(value, plan)}) + "\n"
+
+
+def _digest_of(value: Mapping[str, Any], plan: Plan) -> str:
+    """Return the SHA-256 of what a line says and of the campaign that says it."""
+    text = json.dumps([_head(plan), value], sort_keys=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _append(file: TextIO, text: str) -> None:
+    """Write a text that is on the disk when this returns."""
+    file.write(text)
     file.flush()
     os.fsync(file.fileno())
 
 
-def _read_journal(path: Path, plan: Plan) -> dict[int, Tally]:
-    """Return the chunks that a journal knows; a last line that is torn or damaged is cut off, of a journal of ours."""
+def _rewrite(file: TextIO, path: Path, lines: list[str]) -> None:
+    """Write a journal of these lines alone in place of what is there; should this be cut short, chunks are lost."""
+    if path.is_file():
+        os.truncate(path, 0)
+    _append(file, "".join(lines))
+
+
+def _read_journal(path: Path, plan: Plan) -> tuple[list[str] | None, dict[int, Tally], int]:
+    """Return the lines that a journal should have, None if it has just these; the chunks it knows; the damaged lines.
+
+    A line is damaged where it has not the digest that it was written with, or was cut off. A file none of whose lines
+    has one is no journal of this campaign, and nothing is done to it.
+    """
     try:
-        if not path.stat().st_size:  # a device would be read for ever
-            return {}
-        data = path.read_bytes()
-        *lines, torn = data.split(b"\n")
-        if not lines:
-            if not json.dumps(_head(plan)).encode().startswith(torn):
-                raise ValueError("its first line is another")
-            os.truncate(path, 0)
-            return {}
-        head = json.loads(lines[0])
-        if head.get("format") != FORMAT:
-            raise ValueError(f"its format is {head.get('format')!r}, expected {FORMAT!r}")
-        differing = _differing(head["plan"], plan.to_json()) or _differing(head["code"], code_of(plan.target))
-        if differing:
-            raise CampaignError(f"{path} is of another campaign: {differing}; name another file")
-        known: dict[int, Tally] = {}
-        length = len(lines[0]) + 1
-        for number, line in enumerate(lines[1:], 2):
-            try:
-                index, tally = _read_line(line, plan)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-                if number == len(lines) and not torn:
-                    break
-                raise ValueError(f"line {number} is damaged ({error})") from error
-            if known.setdefault(index, tally) != tally:
-                raise ValueError(f"line {number} says something else of chunk {index} than one before")
-            length += len(line) + 1
-        if length < len(data):
-            os.truncate(path, length)
-        return known
+        data = read_bytes(path)
     except OSError as error:
         raise CampaignError(f"the journal {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CampaignError(f"{path} is no journal of a campaign: {error}; name another file") from error
+    except FileError as error:
+        if _is_device(path):
+            return [_line(_head(plan), plan)], {}, 0
+        raise CampaignError(f"the journal {path} {error}") from error
+    head = _line(_head(plan), plan)
+    if not data:
+        return [head], {}, 0
+    *whole, torn = data.split(b"\n")
+    right = head.encode("ascii")
+    if not whole and right.startswith(torn):
+        return [head], {}, 0
+    known: dict[int, Tally] = {}
+    kept, damaged = [head], int(bool(torn))
+    for number, line in enumerate(whole, 1):
+        found = _read_line(line, plan)
+        if found is None:
+            damaged += line + b"\n" != right or number > 1
+            continue
+        index, tally = found
+        if known.setdefault(index, tally) != tally:
+            raise CampaignError(
+                f"{path} is no journal: line {number} says something else of chunk {index} than another"
+            )
+        kept.append(line.decode("ascii") + "\n")
+    first = whole[0] if whole else torn
+    if not known and first + b"\n" != right:
+        raise CampaignError(_of_another(path, first, plan))
+    return (kept if damaged else None), known, damaged
 
 
-def _read_line(line: bytes, plan: Plan) -> tuple[int, Tally]:
-    """Return the chunk that a line is about, and its tally; any exception says that it is damaged."""
-    plain = json.loads(line)
-    index, tally = plain["chunk"], Tally.from_json(plain["tally"])
-    if isinstance(index, bool) or index not in range(plan.chunks):
-        raise ValueError(f"there is no chunk {index!r}")
-    if min(tally.verdicts.values()) < 1 or not 0 < tally.examples <= plan.count(index):
-        raise ValueError(f"{tally.examples} examples in chunk {index}")
-    return index, tally
+def _is_device(path: Path) -> bool:
+    """Return whether a path leads to a device, which is written to and never read: it might have no end."""
+    return path.exists() and not path.is_file() and not path.is_dir() and not path.is_fifo()
+
+
+def _of_another(path: Path, head: bytes, plan: Plan) -> str:
+    """Return what is said of a file whose first line is not this campaign's, and of which no other line is."""
+    try:
+        plain = parse_json(head)
+        if not isinstance(plain, dict) or plain.get("format") != FORMAT:
+            came = plain.get("format") if isinstance(plain, dict) else plain
+            raise FileError(f"its format is {shown(came)}, expected {FORMAT!r}")
+        ours = _head(plan)
+        differing = _differing(plain["plan"], ours["plan"]) or _differing(plain["code"], ours["code"])
+    except (FileError, KeyError, AttributeError) as error:
+        return f"{path} is no journal of a campaign: {error}; name another file"
+    if differing:
+        return f"{path} is of another campaign: {differing}; name another file"
+    return f"{path} is no journal of a campaign: its first line is damaged, and so is every other; name another file"
+
+
+def _read_line(line: bytes, plan: Plan) -> tuple[int, Tally] | None:
+    """Return the chunk that a line is about, and its tally; None where it has not the digest it was written with."""
+    try:
+        plain = parse_json(line)
+        digest = plain.pop("sha256")
+        if digest != _digest_of(plain, plan):
+            return None
+        index, tally = plain["chunk"], Tally.from_json(plain["tally"])
+    except (FileError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+    return (index, tally) if index in range(plan.chunks) else None

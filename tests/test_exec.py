@@ -14,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from misbehaving_program import answer
 
-from checks.adapters.program import Program, program_target
+from checks.adapters.program import Program, program_target, target_of
 from checks.calling import call_target
 from checks.cases import Case
 from checks.compare import Verdict
-from checks.contract import GRADIENTS, TimeLimitError
+from checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitError
 from checks.oracles import expect
 from checks.targets import TargetError, load_target
 from checks.tolerance import accepted
-from checks.verify import verify, verify_case
+from checks.verify import CLAIMS, verify, verify_case
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "exec.md").read_text()
@@ -320,6 +323,97 @@ def test_nothing_is_left_running(tmp_path):
     while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(alive, pids))
+
+
+DAEMON = """
+import os, sys, time
+def detach():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            open(PIDS, "a").write(f"{os.getpid()} ")
+            os.environ.clear()
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+detach()
+for line in sys.stdin:
+    END
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there are no child subreapers")
+@pytest.mark.parametrize("end", ["time.sleep(600)", "sys.exit(3)", "detach(); print('[]', flush=True)", "os.abort()"])
+def test_no_daemon_is_left_running(tmp_path, end):
+    text = DAEMON.replace("PIDS", repr(str(tmp_path / "pids"))).replace("END", end)
+    (tmp_path / "daemon.py").write_text(text)
+    program = Program([sys.executable, str(tmp_path / "daemon.py")], 5.0)
+    with pytest.raises(ContractError) as caught:
+        program.ask(CASE.arrays.inputs, {})
+    assert ("exit code 3" in str(caught.value)) == (end == "sys.exit(3)")
+    assert ("SIGABRT" in str(caught.value)) == (end == "os.abort()")
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 1 + end.startswith("detach")
+    assert not any(map(alive, pids))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there are no child subreapers")
+def test_no_daemon_outlives_a_harness_that_is_killed(tmp_path):
+    text = DAEMON.replace("PIDS", repr(str(tmp_path / "pids"))).replace("END", "time.sleep(600)")
+    (tmp_path / "daemon.py").write_text(text)
+    code = (
+        "import sys\nfrom checks.adapters.program import Program\nfrom checks.cases import Case\n"
+        f"Program([sys.executable, {str(tmp_path / 'daemon.py')!r}], 600.0).ask(Case(1, 1, 1, 1).arrays.inputs, {{}})\n"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", code])
+    end = time.monotonic() + 60
+    while not (tmp_path / "pids").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    harness.kill()
+    harness.wait()
+    pid = int((tmp_path / "pids").read_text())
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(pid)
+
+
+NUMBERS = st.sampled_from(["0x1p+1023", "-0x1p+1023", "0x0.0000000000001p-1022", "nan", "inf", 1e308, 0, -0.0])
+ODD = st.one_of(
+    NUMBERS,
+    st.integers(-(2**64), 2**64) | st.floats() | st.booleans() | st.none() | st.text(max_size=3),
+    st.sampled_from([10**400, "0x1p+9999", [], {}, [[0]], ["0x1p+0"] * 3]),
+)
+NAMES = st.sampled_from([*OUTPUTS, *GRADIENTS, *CLAIMS, "dzz", "", "unsupported", "error"])
+
+
+@given(st.data())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_a_program_answers_is_said_of_the_program(data):
+    how = data.draw(st.sampled_from(["entry", "list", "name", "group", "line"]))
+    group, name, odd = data.draw(st.sampled_from(["outputs", "gradients"])), data.draw(NAMES), data.draw(ODD)
+
+    def change(request):
+        result = answer(request)
+        numbers = result.get(group, {})
+        if how == "entry" and numbers.get(name):
+            numbers[name][data.draw(st.integers(0, len(numbers[name]) - 1))] = odd
+        elif how == "list" and name in numbers:
+            numbers[name] = odd
+        elif how == "name":
+            result.setdefault(group, {})[name] = data.draw(st.sampled_from([["0x1p+0"], [], None, odd]))
+        elif how == "group":
+            result[data.draw(st.sampled_from(["id", "outputs", "gradients", "unsupported", "error"]))] = odd
+        return json.dumps(odd if how == "line" else result).encode()
+
+    program = Program(["never-started"], 1.0)
+    program._exchange = lambda line, most: change(json.loads(line))
+    program._stop = lambda: None
+    target = target_of("odd", program)
+    found = verify_case(target, Case(1, 2, 2, 1))
+    assert not found.mistrusted
+    assert found.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.UNSUPPORTED)
+    for claim in found.failures:
+        assert claim.discrepancy is None or "\n" not in claim.discrepancy.message
 
 
 def test_it_is_ended_with_the_harness_and_when_no_longer_needed(tmp_path):

@@ -2,7 +2,7 @@
 
 The program is kept running between cases. Whatever it does, be it to crash, to hang, to write something else or half a
 line, is a `ProgramError` or a `TimeLimitError` of that call; it is then ended with all its children, and started
-anew for the next.
+anew for the next. Between it and the harness stands `supervise.py`, a process that outlives nobody.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -38,10 +39,13 @@ from checks.contract import (
     TimeLimitError,
     input_shapes,
 )
+from checks.files import FileError, parse_json
 from checks.vectors import hex_list
 
 PROGRAM_SECONDS = 10.0
 GRACE_SECONDS = 0.5  # for a program to end by itself, once its input has
+KILL_SECONDS = 10.0  # for what it started to be killed
+SUPERVISE = Path(__file__).with_name("supervise.py")
 SHOWN = 60  # characters of what a program wrote
 KEPT = 2000  # bytes of what it wrote to standard error
 MAY_LACK = frozenset({STATES, CN, DCN, DHN, *GRADIENTS})
@@ -70,7 +74,11 @@ def program_target(name: str, command: str, seconds: float) -> Target:
     ProgramError
         "there is no program './lstn'; did you mean './lstm'?", and the like: of a program that cannot be started.
     """
-    program = Program(_find_program(command), seconds)
+    return target_of(name, Program(_find_program(command), seconds))
+
+
+def target_of(name: str, program: "Program") -> Target:
+    """Return the target of a program, which is asked two tiny cases."""
     lacks, dtypes, kind = _probe(program)
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
@@ -167,6 +175,7 @@ class Program:
         self.lacks: frozenset[str] = frozenset()
         self._count = 0
         self._process: Any | None = None
+        self._status: Any = None
         self._end: Callable[[], Any] = lambda: None
         self._said = b""
 
@@ -210,16 +219,21 @@ class Program:
             self._stop()
             raise
         if unknown := set(outputs) - set(OUTPUTS):
-            raise ProgramError(f"outputs has {min(unknown)!r}, expected {' and '.join(OUTPUTS)}")
+            raise ProgramError(f"outputs has {_shown(min(unknown))}, expected {' and '.join(OUTPUTS)}")
+        if unknown := set(gradients) - set(GRADIENTS):
+            raise ProgramError(f"gradients has {_shown(min(unknown))}, expected some of {', '.join(GRADIENTS)}")
         return outputs, gradients
 
     def _parse(self, line: bytes) -> dict[str, Any]:
         """Return the answer of a line."""
         text = line.decode(errors="replace")
         try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError):
-            raise ProgramError(f"the program answered {_shown(text)}, expected a line of JSON{self._tail()}") from None
+            answer = parse_json(line, constants=True)
+        except FileError as error:
+            why = "" if str(error).startswith("not JSON") else f" ({error})"
+            raise ProgramError(
+                f"the program answered {_shown(text)}, expected a line of JSON{why}{self._tail()}"
+            ) from None
         if not isinstance(answer, dict):
             raise ProgramError(f"the program answered {_shown(text)}, expected a JSON object")
         if answer.get("id") != self._count:
@@ -244,12 +258,19 @@ class Program:
             selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(process.stderr, selectors.EVENT_READ)
+            selector.register(self._status, selectors.EVENT_READ)
             while b"\n" not in came:
                 ready = selector.select(max(0.0, deadline - time.monotonic()))
                 if not ready or time.monotonic() > deadline:
                     raise TimeLimitError(self._no_answer(came))
                 for key, _ in ready:
-                    if key.fileobj is process.stdin:
+                    if key.fileobj is self._status:
+                        # It is over, though what it has started may hold its output open; what it said before counts.
+                        came += _read(process.stdout) or b""
+                        if b"\n" not in came:
+                            raise ProgramError(self._ended(process, came))
+                        break
+                    elif key.fileobj is process.stdin:
                         line = _write(process.stdin, line)
                         if not line:
                             selector.unregister(process.stdin)
@@ -275,20 +296,16 @@ class Program:
         if self._process is None:
             self._said = b""
             try:
-                # A session of its own is a process group of its own: its children end with it.
-                process: Any = subprocess.Popen(
-                    self.words,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    bufsize=0,
-                    start_new_session=True,
-                )
+                process, control, self._status = _start(self.words)
             except OSError as error:
                 raise ProgramError(f"{self.words[0]!r} cannot be started: {error.strerror or error}") from error
-            for stream in (process.stdin, process.stdout, process.stderr):
-                os.set_blocking(stream.fileno(), False)
-            self._process, self._end = process, weakref.finalize(self, _end, process)
+            self._process = process
+            self._end = weakref.finalize(self, _end, process, control, self._status)
+            said = self._status.readline()
+            if said != b"started\n":
+                self._stop()
+                why = said.decode(errors="replace").removeprefix("failed ").strip() or "its supervisor has ended"
+                raise ProgramError(f"{self.words[0]!r} cannot be started: {why}")
         return self._process
 
     def _stop(self) -> None:
@@ -303,11 +320,12 @@ class Program:
 
     def _ended(self, process: Any, came: bytes) -> str:
         """Return what is said of a program that has closed its output."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._status, selectors.EVENT_READ)
+            told = self._status.readline() if selector.select(GRACE_SECONDS) else b""
         while said := _read(process.stderr):
             self._said = (self._said + said)[-KEPT:]
-        code = process.returncode
+        code = int(told.split()[1]) if told.startswith(b"ended ") else None
         how = f"exit code {code}" if code is not None and code >= 0 else "its output closed"
         if code is not None and code < 0:
             how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
@@ -321,17 +339,47 @@ class Program:
         return f"; it said: {' | '.join(lines[-3:])}" if lines else ""
 
 
-def _end(process: Any) -> None:
-    """End a process and its children; one that is waiting for a case may do so by itself."""
+def _start(words: list[str]) -> tuple[Any, int, Any]:
+    """Return a program's supervisor, the handle that it ends with, and the stream on which it says what happens."""
+    held, control = os.pipe()  # it ends its program once nobody holds `control`, be that since the harness is gone
+    status, told = os.pipe()
+    try:
+        # A session of its own is a process group of its own: what else is in that ends with it, too.
+        process: Any = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(SUPERVISE), str(held), str(told), *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=(held, told),
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(control)
+        os.close(status)
+        raise
+    finally:
+        os.close(held)
+        os.close(told)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        os.set_blocking(stream.fileno(), False)
+    return process, control, os.fdopen(status, "rb", buffering=0)
+
+
+def _end(process: Any, control: int, status: Any) -> None:
+    """End a program and whatever it started; one that is waiting for a case may do so by itself."""
     with contextlib.suppress(OSError):
         process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
+    os.close(control)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(KILL_SECONDS)
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    process.stdout.close()
-    process.stderr.close()
+    for stream in (process.stdout, process.stderr, status):
+        stream.close()
 
 
 def _write(stream: Any, line: bytes) -> bytes:

@@ -15,6 +15,8 @@ def render_campaign(report: CampaignReport, seconds: float) -> str:
     ]
     if report.resumed:
         lines.append(f"  resumed   {report.resumed} chunks were in the journal")
+    if report.damaged:
+        lines.append(f"  damaged   {report.damaged} lines of the journal; what they may have said was judged again")
     if report.repeated:
         lines.append(f"  repeated  {report.repeated} times a chunk was judged again, since a worker was lost")
     if report.empty_strata:
