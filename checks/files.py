@@ -5,6 +5,7 @@ first with all that is read.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -42,10 +43,16 @@ def read_bytes(path: str | Path, most: int = tolerance.MOST_BYTES) -> bytes:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:
         raise FileError(f"is no path: {error}") from None
-    with open(handle, "rb") as file:
+    try:
         kind = _kind(os.fstat(handle).st_mode)
+        if kind == "folder":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if kind != "file":
             raise FileError(f"is a {kind}, expected a file")
+    except BaseException:
+        os.close(handle)
+        raise
+    with open(handle, "rb") as file:
         data = file.read(most + 1)
         if len(data) > most:
             size = max(os.fstat(handle).st_size, len(data))

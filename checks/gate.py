@@ -265,8 +265,11 @@ def _judge_answers(
                 notes.append(f"{subject} does not support {', '.join(answer['unsupported'])}")
             if finding.outcome is Outcome.PASS:
                 standings.setdefault(target, {})[dtype] = answer["use"]
-                if old is not None and config.accuracy is not None:
-                    was = old.targets[target]
+            if old is not None and config.accuracy is not None:
+                was = old.targets[target]
+                # What the target gave when the baseline was taken, and gives no longer, is a regression.
+                given_up = finding.outcome is Outcome.UNJUDGED and set(was.get(dtype, {})) & set(answer["unsupported"])
+                if finding.outcome is Outcome.PASS or given_up:
                     findings.append(_judge_accuracy(subject, dtype, answer["use"], was, config.accuracy.factor))
     return findings, replace(new, targets=standings), notes
 

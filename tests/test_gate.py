@@ -100,6 +100,13 @@ def read(tmp_path, text):
         ('targets = ["a:b"]\ndtypes = ["flaot64"]\n', "line 2: key 'dtypes' is ['flaot64'], expected in place of "),
         ('targets = ["a:b"]\ndtypes = ["flaot64"]\n', "did you mean 'float64'?"),
         ('targets = ["a:b"]\nmax-dims = [1, 2]\n', "line 2: key 'max-dims' is [1, 2], expected a list of 4"),
+        (
+            'targets = ["a:b"]\nclaims = ["dX"]\nwithout = ["dX"]\n',
+            "line 3: key 'without' names 'dX', expected none of claims",
+        ),
+        ('targets = ["a:b"]\nwithout = ["dY"]\n', "line 2: key 'without' is ['dY'], expected in place of 'dY' one of"),
+        ('targets = ["a\\u0000:b"]\n', "expected in place of 'a\\x00:b' a text that is not empty, without control"),
+        ('targets = ["a:b"]\nexamples = 0x' + "f" * 5000 + "\n", "expected a whole number of at most 10000"),
         ('targets = ["a:b"]\nmax-unjudged = 2\n', "line 2: key 'max-unjudged' is 2, expected a share from 0 to 1"),
         ("examples = 3\n", "lacks the key 'targets'"),
         ('targets = ["a:b"]\nspeed = 3\n', "line 2: key 'speed' is 3, expected a table: [speed]"),
@@ -214,10 +221,12 @@ def test_every_line_of_the_first_configuration_that_is_commented_out_is_right(tm
         .replace("# max-dims", "max-dims")
         .replace("# regimes", "regimes")
         .replace("# claims", "claims")
+        .replace("# without", "without")
     )
     config = read(tmp_path, whole)
     assert config.faults == FaultScore(1.0, 60)
     assert config.claims == ("h", "dX")
+    assert config.without == ("dh0", "dC0")
 
 
 # ---- What is right passes, and says so in every form
@@ -381,6 +390,18 @@ def make_folder(path):
     path.mkdir()
 
 
+def make_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+ONE_GRADIENT = """
+from checks.targets import load_target
+right = load_target("lstm_ref:LSTM")
+def LSTM(p, X, h0, C0):
+    outputs, pullback = right.call(p, X, h0, C0, True)
+    return outputs, lambda dh, dCn: {k: v if k == "dbf" else None for k, v in pullback(dh, dCn, dCn * 0).items()}
+"""
 GOOD_BASELINE = {
     "schema": "lstm-checks/baseline/1",
     "settings": {},
@@ -393,7 +414,36 @@ CANNOT_JUDGE = {
     "no section": (config("[project]\nname = 'x'\n"), "does not have [tool.lstm-checks]"),
     "a misspelt key": (config(QUICK + "exmaples = 3\n"), "line 7: key 'exmaples' is unknown, did you mean 'examples'?"),
     "zero examples": (config(QUICK.replace("= 8", "= 0")), "line 3: key 'examples' is 0, expected"),
-    "nothing supported": (target(LACKS_ALL), "no gradient was judged"),
+    "nothing supported": (target(LACKS_ALL), "gives no dUf, dVf"),
+    "gradients that are None": (
+        target(ONE_GRADIENT),
+        "gives no dUf, dVf, dUi, dVi, dbi, dUg, dVg, dbg, dUo, dVo, dbo, dX, dh0, dC0; name in without = [...]",
+    ),
+    "one not left out by name": (
+        lambda folder: (
+            target(ONE_GRADIENT.replace('k == "dbf"', 'k != "dh0"'))(folder),
+            config(QUICK + 'without = ["dC0"]\n')(folder),
+        ),
+        "gives no dh0; name in",
+    ),
+    "a key twice": (
+        baseline(json.dumps(GOOD_BASELINE).replace('"faults"', '"targets": {},\n"faults"')),
+        "is damaged: line 1: the key 'targets' is there twice in one object",
+    ),
+    "deep JSON": (baseline("[" * 10_000), "is damaged: line 1: brackets stand more than 64 deep in brackets"),
+    "a number of 5,000 digits": (baseline('{"schema":\n' + "9" * 5_000 + "}"), "line 2: a number of 5,000 characters"),
+    "a pipe for a baseline": (
+        lambda folder: (baseline("")(folder), make_pipe(folder / "lstm-checks-baseline.json")),
+        "is a pipe, expected a file",
+    ),
+    "a pipe for a configuration": (
+        lambda folder: make_pipe(folder / "pyproject.toml"),
+        "there is no pyproject.toml",
+    ),
+    "deep TOML": (config("x = " + "[" * 5_000), "is not TOML: brackets stand too deep in brackets"),
+    "tables in tables": (config(f"[{'.'.join('a' * 100)}]"), "has tables or lists that stand more than 64 deep"),
+    "huge TOML": (config("#" * 2_000_000), "has 2,000,000 bytes, expected at most 1,048,576"),
+    "a number of 5,000 digits in TOML": (config("x = " + "9" * 5_000), "is not TOML: Exceeds the limit"),
     "too much inconclusive": (
         config(QUICK.replace("[2, 5, 2, 3]", "[9, 60, 9, 9]") + 'max-unjudged = 0\nregimes = ["x100"]\n'),
         "could not be judged, more than max-unjudged, 0%",
@@ -414,17 +464,17 @@ CANNOT_JUDGE = {
         lambda folder: (baseline("")(folder), make_folder(folder / "lstm-checks-baseline.json")),
         "cannot be read",
     ),
-    "no JSON": (baseline("{"), "is not JSON"),
+    "no JSON": (baseline("{"), "is damaged: not JSON: "),
     "another form": (baseline('{"schema": "lstm-checks/baseline/0"}'), "expected 'lstm-checks/baseline/1'"),
     "another file": (baseline("[1, 2]"), "is of the form 'list'"),
     "a damaged one": (baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {}}})), "is damaged (KeyError: 'use')"),
     "not a number": (
         baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": math.nan}}}}})),
-        "nan for a number",
+        "line 1: not JSON: NaN",
     ),
     "no number at all": (
         baseline(json.dumps(GOOD_BASELINE | {"targets": {"a": {"use": {"f": {"g": 10**400}}}}})),
-        "is damaged (OverflowError",
+        "is beyond float64",
     ),
     "times that are none": (
         baseline(json.dumps(GOOD_BASELINE | {"speed": {"settings": {}, "machines": {"m": {"c": [1e4] * 3}}}})),
@@ -483,17 +533,48 @@ def test_a_report_that_cannot_be_written_is_exit_2_before_anything_is_judged(fol
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--json", "lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
-        (["--update-baseline", "--junit", "./lstm-checks-baseline.json"], "lstm-checks-baseline.json is the baseline"),
-        (["--markdown", "pyproject.toml"], "pyproject.toml is the configuration"),
-        (["--junit", "mine.py"], "mine.py is of target mine.py:LSTM"),
-        (["--junit", "report", "--json", "./report"], "another report goes there"),
+        (["--json", "lstm-checks-baseline.json"], "that is the baseline"),
+        (["--update-baseline", "--junit", "./lstm-checks-baseline.json"], "that is the baseline"),
+        (["--markdown", "pyproject.toml"], "that is the configuration"),
+        (["--junit", "mine.py"], "that is a file of target mine.py:LSTM"),
+        (["--junit", "link.json"], "that is a file of target mine.py:LSTM"),
+        (["--json", "hard.json"], "that is a file of target mine.py:LSTM"),
+        (["--json", "MINE.PY"], "that is a file of target mine.py:LSTM"),
+        (["--json", "other.py"], "a file .py that is there is never replaced"),
+        (["--junit", "report", "--json", "./report"], "that is where the JSON report goes"),
     ],
 )
 def test_a_report_replaces_nothing_that_the_gate_reads_and_no_other_report(with_baseline, arguments, words):
+    (with_baseline / "other.py").write_text("from mine import LSTM\n")
+    (with_baseline / "link.json").symlink_to("mine.py")
+    (with_baseline / "hard.json").hardlink_to(with_baseline / "mine.py")
     before = {path: path.read_bytes() for path in with_baseline.iterdir()}
     assert words in run(with_baseline, *arguments, expect=2).stderr
     assert {path: path.read_bytes() for path in with_baseline.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "mine.py", "lstm-checks-baseline.json", "r.json"])
+def test_the_summary_is_not_appended_to_what_the_gate_reads_or_writes(with_baseline, name):
+    before = {path: path.read_bytes() for path in with_baseline.iterdir()}
+    found = run(with_baseline, "--json", "r.json", expect=2, GITHUB_STEP_SUMMARY=name)
+    assert f"the summary cannot be written to {name}: that is " in found.stderr
+    assert {path: path.read_bytes() for path in with_baseline.iterdir()} == before
+
+
+@pytest.mark.parametrize("claims", [["dX", "dh0", "dC0"], ["h", "Cn"], ["dbf"]])
+def test_what_is_no_value_fails_whatever_is_claimed(folder, claims):
+    (folder / "mine.py").write_text(
+        "from lstm_ref import LSTM as Right\nclass LSTM(Right):\n    def backward(self, dA, dhn=None, dCn=None):\n"
+        "        if len(dA) > 1: raise RuntimeError('no batches here')\n        return super().backward(dA, dhn, dCn)\n"
+    )
+    (folder / "pyproject.toml").write_text(QUICK + f"claims = {json.dumps(claims)}\n")
+    assert "wrong, whatever is claimed: pullback raised RuntimeError: no batches here" in run(folder, expect=1).stdout
+
+
+def test_gradients_that_are_left_out_by_name_need_not_be_given(folder):
+    (folder / "mine.py").write_text(ONE_GRADIENT.replace('k == "dbf"', 'k not in ("dh0", "dC0")'))
+    (folder / "pyproject.toml").write_text(QUICK + 'without = ["dh0", "dC0"]\n')
+    assert "note: mine.py:LSTM float64 does not support dh0, dC0" in run(folder, expect=0).stdout
 
 
 def test_where_one_report_cannot_be_written_no_other_says_that_all_is_well(folder):
