@@ -21,6 +21,7 @@ from typing import IO, Any
 from checks.bench import THREADS, NotPassedError, time_round
 from checks.cases import Case
 from checks.contract import GRADIENTS, OUTPUTS, Target
+from checks.files import FileError, parse_json, shown
 from checks.targets import TargetError, load_target
 
 REGIME = "regime "
@@ -163,10 +164,14 @@ def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit:
         _kill(process)
         reader.join(DRAIN)
         raise JobError(_crash(process.returncode, b"".join(said)))
-    found = json.loads(line)
-    if found["kind"] != "answer":
-        raise JobError(str(found["message"]))
-    return dict(found["value"])
+    try:
+        found = parse_json(line)
+        if found["kind"] == "answer":
+            return dict(found["value"])
+        message = str(found["message"])
+    except (FileError, KeyError, TypeError, ValueError):  # whatever runs there may write to any of its streams
+        raise JobError(f"what came is no answer: {shown(line.decode(errors='replace'))}") from None
+    raise JobError(message)
 
 
 def _in_background(function: Any, *arguments: Any) -> threading.Thread:

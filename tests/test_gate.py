@@ -3,6 +3,7 @@
 Every exit code is that of a process, as CI sees it.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -149,6 +150,68 @@ def test_a_wrong_configuration_names_the_key_the_line_and_what_was_expected(tmp_
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, text)
     assert words in str(caught.value)
+
+
+PLAIN = {
+    "targets": ["a:b"], "dtypes": ["float64"], "examples": 6, "seeds": [0], "max-dims": [9, 60, 9, 9], "claims": ["dX"],
+    "without": ["dh0"], "max-unjudged": 0.5, "vectors": True, "time-limit": 300,
+    "baseline": "b.json", "regimes": ["x10"],
+    "accuracy": {"factor": 2.5}, "faults": {"score": 1.0}, "speed": {"target": "a:b", "than": "c:d", "margin": 1.2},
+}  # fmt: skip
+VALUES = st.one_of(
+    *(st.integers(), st.floats(), st.booleans(), st.text(max_size=4), st.lists(st.integers(), max_size=3)),
+    st.sampled_from([10**30, 10**400, -1, 0, [[]], {"a": {}}, ["dX"], "x.json", "float64", "a\0b", "~", "[" * 200]),
+)
+
+
+def as_toml(table, prefix=""):
+    """A table as TOML; what JSON writes of a list, a text or a number is TOML, too."""
+    plain = {k: v for k, v in table.items() if not isinstance(v, dict)}
+    lines = [
+        f"{json.dumps(k)} = {json.dumps(v).replace('Infinity', 'inf').replace('NaN', 'nan')}" for k, v in plain.items()
+    ]
+    for key, inner in table.items():
+        if isinstance(inner, dict):
+            lines += [f"[{prefix}{json.dumps(key)}]", as_toml(inner, f"{prefix}{json.dumps(key)}.")]
+    return "\n".join(lines)
+
+
+@given(
+    st.sampled_from([*PLAIN, "speed.than", "accuracy.factor", "other"]), VALUES, st.binary(max_size=3), st.integers(0)
+)
+def test_whatever_stands_in_a_configuration_it_is_read_or_refused_in_words(tmp_path_factory, key, value, junk, at):
+    table, _, inner = key.rpartition(".")
+    content = {**PLAIN, table: {**PLAIN[table], inner: value}} if table else {**PLAIN, key: value}
+    text = as_toml(content).encode(errors="replace")
+    path = tmp_path_factory.mktemp("config") / "gate.toml"
+    path.write_bytes(text[: at % len(text)] + junk + text[at % len(text) :] if at % 2 else text)
+    with contextlib.suppress(ConfigError):
+        assert json.dumps(dataclasses.asdict(read_config(path)), default=str)
+
+
+WHOLE = {
+    "schema": "lstm-checks/baseline/1",
+    "settings": {"dtypes": ["float64"]},
+    "targets": {"a:b": {"use": {"float64": {"h": 0.5}}}},
+    "faults": {"settings": {}, "caught": ["carry-dropped"]},
+    "speed": {"settings": {}, "machines": {"m": {"c": [0.1, 0.2, 0.3]}}},
+}
+
+
+@given(st.data())
+def test_whatever_stands_in_a_baseline_it_is_read_or_refused_in_words(tmp_path_factory, data):
+    def changed_somewhere(value):
+        if not isinstance(value, dict | list) or not value or not data.draw(st.integers(0, 4)):
+            return data.draw(VALUES)
+        key = data.draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+        copy = dict(value) if isinstance(value, dict) else list(value)
+        copy[key] = changed_somewhere(value[key])
+        return copy
+
+    path = tmp_path_factory.mktemp("baseline") / "b.json"
+    path.write_text(json.dumps(changed_somewhere(WHOLE)))
+    with contextlib.suppress(BaselineError):
+        assert read_baseline(path).settings is not None
 
 
 # Not "seeds": "seedq" is as near to "speed".
@@ -488,6 +551,12 @@ CANNOT_JUDGE = {
     "an end that looks well": (target("raise SystemExit(0)\n"), "mine.py cannot be imported: SystemExit: 0"),
     "an interrupt of its own": (target(CALLED.format("raise KeyboardInterrupt")), "KeyboardInterrupt"),
     "no way to answer": (target("import os\nos.closerange(3, 99)\n" + RIGHT), "crashed: exit code 1; OSError"),
+    "an answer that is spoilt": (
+        target(
+            "import os\nfor n in range(3, 20):\n    try: os.write(n, b'hello ')\n    except OSError: pass\n" + RIGHT
+        ),
+        "what came is no answer: 'hello ",
+    ),
     "a hang": (
         lambda folder: (target(HANGS)(folder), config(QUICK.replace("= 100", "= 2"))(folder)),
         "no answer within 2 s",
