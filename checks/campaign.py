@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -329,32 +329,41 @@ def run(
 def _judge(
     plan: Plan, wanted: list[int], start_executor: Callable[[], Executor], workers: int
 ) -> Iterator[tuple[int, Tally, int]]:
-    """Yield the index and the tally of each chunk as it is done, and how often it was lost before."""
-    lost: Counter[int] = Counter()
+    """Yield the index and the tally of each chunk as it is done, and how often it was lost before.
+
+    Of a pool that breaks nobody can tell which of the chunks under way was its end. So no more are under way than are
+    judged at a time, those that were then are judged again one at a time, and only what is lost by itself is charged.
+    """
+    lost, charged = Counter[int](), Counter[int]()
+    suspects = set[int]()
     waiting = wanted[::-1]
     executor = start_executor()
     under_way: dict[Future[dict[str, Any]], int] = {}
     try:
         while waiting or under_way:
-            # No more than are judged at a time: where a pool breaks, nobody can tell what it had begun from what lay in
-            # its queue, and all that is under way counts as lost.
-            while waiting and len(under_way) < workers:
-                under_way[executor.submit(judge_chunk, plan, waiting[-1])] = waiting[-1]
-                waiting.pop()
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
             broken = False
-            for future in done:
+            try:
+                while waiting and len(under_way) < (1 if suspects else workers):
+                    under_way[executor.submit(judge_chunk, plan, waiting[-1])] = waiting[-1]
+                    waiting.pop()
+            except BrokenExecutor:  # by the end of a worker that had nothing to do
+                broken = True
+            alone = len(under_way) == 1
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done if under_way else ():
                 index = under_way.pop(future)
                 try:
                     found = future.result()
                 except Exception as error:
                     lost[index] += 1
-                    if lost[index] >= ATTEMPTS:
+                    charged[index] += alone
+                    if charged[index] >= ATTEMPTS:
                         why = f"{type(error).__name__}: {error}"
                         raise CampaignError(f"chunk {index} was lost {ATTEMPTS} times: {why}") from error
                     waiting.append(index)
+                    suspects.add(index)
                     broken = True
                     continue
+                suspects.discard(index)
                 if "error" in found:
                     raise CampaignError(f"a worker cannot load the target: {found['error']}")
                 differing = _differing(found["code"], code_of(plan.target))
@@ -364,6 +373,7 @@ def _judge(
             if broken:
                 # A broken pool takes no more work, and what it had under way is lost with it.
                 waiting += sorted(under_way.values(), reverse=True)
+                suspects.update(under_way.values())
                 _stop(executor, under_way)
                 under_way.clear()
                 executor = start_executor()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -348,11 +348,36 @@ class Breaking(ThreadPoolExecutor):
         return future
 
 
-def test_only_chunks_that_were_under_way_are_charged_with_a_lost_worker(whole):
-    Breaking.times, Breaking.given = 2, set()
-    report = run(PLAN, lambda: Breaking(1), workers=1)
-    assert Breaking.given == {0}
-    assert report.repeated == 2
+def test_workers_that_are_killed_early_do_not_end_a_campaign(whole):
+    # The first two breaks hit two chunks under way, or one of them by itself; none is lost three times by itself.
+    Breaking.times, Breaking.given = 3, set()
+    report = run(PLAN, lambda: Breaking(2), workers=2)
+    assert Breaking.given == {0, 1}
+    assert report.to_json() == whole.to_json()
+
+
+def test_a_chunk_that_ends_its_worker_ends_the_campaign_whoever_was_beside_it():
+    Losing.times = 99
+    with pytest.raises(CampaignError, match="chunk 1 was lost 3 times: RuntimeError: the worker is gone"):
+        run(PLAN, lambda: Losing(1), workers=2)
+
+
+class Refusing(ThreadPoolExecutor):
+    """An executor that breaks while it has nothing to do."""
+
+    times = 0
+
+    def submit(self, function, plan, index):
+        if Refusing.times > 0:
+            Refusing.times -= 1
+            raise BrokenExecutor("a worker was killed while it waited")
+        return super().submit(function, plan, index)
+
+
+def test_a_pool_that_broke_before_it_was_asked_costs_nothing(whole):
+    Refusing.times = 5
+    report = run(PLAN, lambda: Refusing(1), workers=2)
+    assert report.repeated == 0
     assert report.to_json() == whole.to_json()
 
 
