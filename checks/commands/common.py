@@ -113,12 +113,12 @@ def parse_case(descriptor: str) -> Any:
 
 def parse_regimes(text: str) -> tuple[str, ...]:
     """Return the regimes named in a list."""
-    from checks.cases import REGIMES
+    from checks.cases import LARGE_REGIME, REGIMES
 
-    names = tuple(word.strip() for word in text.split(","))
-    unknown = [name for name in names if name not in REGIMES]
+    names, known = tuple(word.strip() for word in text.split(",")), (*REGIMES, LARGE_REGIME)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(REGIMES)}")
+        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(known)}")
     return names
 
 
