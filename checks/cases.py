@@ -21,7 +21,7 @@ REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded")
 """The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
 a chaotic problem."""
 LARGE_REGIME = "large"
-"""What asks for examples of more than `LARGE_ROWS` rows, with values as in "init". It is drawn only where it is named."""
+"""What asks for examples of more than `LARGE_ROWS` rows, with values as in "init"; drawn only where it is named."""
 _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
@@ -295,8 +295,8 @@ EDGES: dict[str, dict[str, int]] = {
     "e = 65": {"e": 65, "u": 31},
     "e = 129": {"e": 129, "s": 16},
 }
-"""The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves a
-tail, and the sizes that an example drawn for it has: another one, where it is cheap, is a whole block or one short."""
+"""The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves
+a tail, and the sizes that an example drawn for it has: another one, where it is cheap, is a whole block or one short."""
 
 BLOCK_EDGES = tuple(block + beside for block in (16, 32, 64, 128) for beside in (-1, 0, 1))
 """The sizes at the edges of blocks."""

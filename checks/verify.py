@@ -404,6 +404,14 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
 
 
+def default_dtypes(target: Target, reference: bool = True) -> tuple[str, ...]:
+    """Return the dtypes that are judged where none is named: all that the target has.
+
+    Without a reference it is the first alone: check_grad cannot be asked of a float32 forward pass.
+    """
+    return target.dtypes if reference else target.dtypes[:1]
+
+
 def verify(
     target: Target,
     *,
@@ -442,7 +450,7 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    dtypes = target.dtypes if dtypes is None else dtypes
+    dtypes = default_dtypes(target, reference) if dtypes is None else dtypes
     options = draw_options(target, seed=seed, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)

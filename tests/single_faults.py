@@ -73,7 +73,10 @@ FAULTS = (
             "np.sum(np.sum(dk_, axis=-2), axis=-2)[..., np.newaxis, :].astype(np.float16).astype(np.float32))",
         ),
     ),
-    fault("bfloat16-hidden-cache", in_gradients('hp = _steps_first(fc["hp"])', f'hp = fc["hp"]\n    hp = _steps_first({cut("hp", 7)})')),
+    fault(
+        "bfloat16-hidden-cache",
+        in_gradients('hp = _steps_first(fc["hp"])', f'hp = fc["hp"]\n    hp = _steps_first({cut("hp", 7)})'),
+    ),
     fault("bfloat16-carry", in_backward("        dhn, dCn = dh, dC\n", f"        dhn, dCn = dh, {cut('dC', 7)}\n")),
     fault(
         "half-memory",

@@ -78,6 +78,16 @@ def load(spec: str, timeout: float | None = None) -> Any:
         raise UsageError(str(error)) from error
 
 
+def in_form(target: Any) -> Any:
+    """Return a target, or raise in what it is of another form than a target's, whatever the sizes."""
+    from checks.form import not_in_form
+
+    reason = not_in_form(target)
+    if reason:
+        raise UsageError(f"{target.name} is not in the form of a {target.kind}: {reason}")
+    return target
+
+
 def need_balls() -> None:
     """Raise the command that installs the extra `certify`, where it is missing."""
     from checks.arithmetic.balls import MissingExtra, flint

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--dtype",
         choices=["float64", "float32", "both"],
-        help="default: all that the target computes in, in one run",
+        help="default: all that the target computes in, in one run; the first of them with --no-reference",
     )
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
-    target = common.load(options.target, options.timeout)
+    target = common.in_form(common.load(options.target, options.timeout))
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
 
@@ -151,7 +151,9 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
 
 def _dtypes(target: Any, options: argparse.Namespace) -> tuple[str, ...]:
     """Return the dtypes to judge in: what is asked for, or all that the target has."""
-    both = {None: target.dtypes, "both": ("float64", "float32")}
+    from checks.verify import default_dtypes
+
+    both = {None: default_dtypes(target, not options.no_reference), "both": ("float64", "float32")}
     return tuple(both.get(options.dtype, (options.dtype,)))
 
 
@@ -173,7 +175,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
             raise UsageError(f"--executor does not go with {option}")
     if options.journal is not None and options.json not in (None, "-") and _same(options.journal, options.json):
         raise UsageError("--journal and --json name the same file")
-    dtypes = _dtypes(common.load(options.target, options.timeout), options)
+    dtypes = _dtypes(common.in_form(common.load(options.target, options.timeout)), options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)

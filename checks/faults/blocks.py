@@ -1,7 +1,7 @@
 """Faults past the edges of blocks of 16, 32, 64 and 128: the tail of a tile, and what lies beyond one block.
 
-A kernel works on tiles of samples, units, elements or steps; what it does with the sizes that are no multiple of a tile,
-or larger than one, is hidden at all the sizes that a quick test takes.
+A kernel works on tiles of samples, units, elements or steps; what it does with sizes that are no multiple of a tile, or
+larger than one, is hidden at all the sizes that a quick test takes.
 """
 
 from functools import partial
@@ -148,7 +148,7 @@ FAULTS = (
     _fault(
         id="states-again-after-64-steps",
         title="Every 64 steps the forward pass starts from h0 and C0 again.",
-        explanation="(6): a sequence is taken in pieces of 64 steps, each from the initial states. Hidden up to 64 steps.",
+        explanation="(6): a sequence is taken in pieces of 64 steps, each from the initial states. Hidden before.",
         patches=(in_forward(_START, "hp, Cp_ = (h0, C0) if s % 64 == 0 else (h, C_)\n"),),
         example="m1s65e1u1-float64-seed0",
     ),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from checks.compare import Claim, Verdict
-from checks.contract import GRADIENTS
+from checks.contract import GRADIENTS, OUTPUTS
 from checks.diagnose import Diagnosis
 from checks.properties.claims import OF_THE_PLAIN_CELL
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
@@ -132,7 +132,13 @@ def _oracles(report: CaseReport) -> str:
         said.append(f"complex step agrees with {REFERENCE}")
     if by_check_grad is not None and by_check_grad.verdict in (Verdict.PASS, Verdict.FAIL):
         rejects = by_check_grad.verdict is Verdict.FAIL
-        said.append("check_grad rejects the target too" if rejects else "check_grad sees nothing wrong with the target")
+        own = {claim.name for claim in report.failures} & set(OUTPUTS) and report.case.dtype == "float64"
+        said.append(
+            "check_grad rejects the target too"
+            if rejects
+            else "check_grad sees nothing wrong with the target"
+            + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
+        )
     return "; ".join(said)
 
 
