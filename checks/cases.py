@@ -296,7 +296,7 @@ EDGES: dict[str, dict[str, int]] = {
     "e = 129": {"e": 129, "s": 16},
 }
 """The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves
-a tail, and the sizes that an example drawn for it has: another one, where it is cheap, is a whole block or one short."""
+a tail, and the sizes that an example drawn for it has: another, where it is cheap, is a whole block or one short."""
 
 BLOCK_EDGES = tuple(block + beside for block in (16, 32, 64, 128) for beside in (-1, 0, 1))
 """The sizes at the edges of blocks."""

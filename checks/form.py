@@ -11,7 +11,7 @@ from checks.calling import Outcome, call_target
 from checks.cases import Case
 from checks.contract import CN, DCN, GRADIENTS, PARAMETERS, STATES, Target
 
-SIZES = ((2, 3, 4, 5), (1, 2, 3, 2), (3, 1, 2, 4))
+SIZES = ((2, 3, 4, 5), (1, 2, 3, 4), (3, 1, 2, 4))
 """The sizes (m, s, e, u) tried; within each no two are the same, so that a shape tells its axes."""
 
 OF_THE_CALL = ("TypeError", "KeyError", "AttributeError")
@@ -57,8 +57,8 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
     came = [name for name, value in outcome.values.items() if name not in ("h", "Cn") and value is not None]
     if wanted and came and not set(came) & set(wanted):
         return (
-            f"the pullback's gradients are named {_listed(came)}, expected {wanted[0]}, {wanted[1]} ... by the names of "
-            f"the inputs{_hint_for_names(came)}"
+            f"the pullback's gradients are named {_listed(came)}, expected {wanted[0]}, {wanted[1]} ... by the names "
+            f"of the inputs{_hint_for_names(came)}"
         )
     return ""
 

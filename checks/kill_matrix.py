@@ -30,8 +30,9 @@ from checks.verify import verify_case
 Array = NDArray[Any]
 
 MAX_DIMS = (4, 6, 5, 5)
-SHOWN = tuple(id for id, fault in FAULTS.items() if fault.family != "blocks")
 """Largest (m, s, e, u): at most 380 entries, so that differences of all of them in every fault take minutes."""
+SHOWN = tuple(id for id, fault in FAULTS.items() if fault.family != "blocks")
+"""The faults that such sizes can show."""
 
 CHECK_GRAD_FIXED, CHECK_GRAD_AUTOMATIC = "check_grad, 1e-5", "check_grad, our threshold"
 TORCH, JAX, ALLCLOSE = "torch.gradcheck's", "jax.check_grads's", "np.allclose"
