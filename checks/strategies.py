@@ -26,7 +26,7 @@ EDGE_REGIMES = {"normal": "init", "x1e-3": "x1e-3"}
 """The regimes of such an example, by those drawn. There is but one for every edge, and it has to show what is wrong
 there: nothing is zero in these, and no sum is so large that the gates saturate or the problem is chaotic."""
 SHARES = {"edge": 2, "other": 7}
-"""Shares of the strata in the examples: each of those at edges has one at least of a hundred, each of the others three."""
+"""Shares of the strata in the examples: each past an edge has one at least of a hundred, each of the others three."""
 COMPILED_EDGES = ((129, 2, 17, 2), (33, 1, 2, 65), (2, 1, 129, 17), (2, 2, 33, 33), (17, 1, 2, 129), (65, 2, 65, 2))
 """The sizes past edges for which a compiling target is asked."""
 LARGE_SIZES = ((257, 256, 4), (4097, 17, 5), (513, 129, 4), (65537, 1, 4))
@@ -69,7 +69,7 @@ def dims(draw: st.DrawFn, max_dims: Dims | None = None, stratum: str = "") -> An
     elif stratum == "m = s":
         low_s, high_s = 2, min(high_s, max_m)
     s = draw(st.integers(low_s, high_s))
-    u = draw(st.integers(8 if stratum == "u >= 8" else 1, max_u - 1 if stratum == "e > u" else max_u))
+    u = draw(st.integers(8 if stratum == "u >= 8" else 1, min(max_u, max_e - 1) if stratum == "e > u" else max_u))
     if stratum == "odd u":
         u -= 1 - u % 2
     if stratum in ("e = u", "m = u"):
@@ -89,7 +89,7 @@ def edge_sizes(stratum: str, max_dims: Dims | None = None) -> dict[str, int]:
 def _at_edge(size: int) -> st.SearchStrategy[int]:
     """Return the strategy of mostly one size, and at times those that it may shrink to."""
     less = [*range(1, SMALL + 1), *(edge for edge in BLOCK_EDGES if edge < size)]
-    return st.sampled_from([*less, *[size] * (4 * len(less))])
+    return st.sampled_from([*less, *[size] * (9 * len(less))])
 
 
 @st.composite
@@ -204,7 +204,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
     shapes = options.get("shapes", ())
     possible |= {name: any(STRATA[name](Case(*d)) for d in shapes) for name in SIZES if shapes}
     if set(regimes) == {LARGE_REGIME}:
-        possible |= {name: False for name in (*SIZES, *REGIMES, "m = s", "every", "last")}
+        possible |= dict.fromkeys((*SIZES, *REGIMES, "m = s", "every", "last"), False)
     return tuple(name for name in STRATA if possible.get(name, True))
 
 

@@ -111,7 +111,7 @@ GRADIENT_STEPS = (1.0, 0.25, 2.0)
 """Multiples of the step at which the loss is looked at."""
 
 GRADIENT_STEP_SHORTER = 2.0**-20
-"""Share of the step, at least, at which the loss is looked at again where it did not fall as predicted. A right gradient
+"""Share of the step, at least, at which the loss is looked at again where it did not fall as predicted. A right one
 was seen whose usual step brought 2^-13 of the fall predicted (54 steps, scales mixed): well below that share."""
 
 GRADIENT_STEP_COARSE = 0.1

@@ -5,7 +5,6 @@ They are in no catalogue: in float64 each of them is right to the last bit.
 
 from checks.faults.model import Fault, in_activations, in_backward, in_forward, in_gradients
 
-SINGLE = "{0}.dtype == np.float32"
 GATES = "figo"
 TANH, SIGMOID = "    return np.tanh(x)\n", "    return 0.5 * (1 + np.tanh(0.5 * x))\n"
 DU, DV = "np.sum(X.mT @ dk_, axis=-3)", "np.sum(hp.mT @ dk_, axis=-3)"
@@ -82,7 +81,8 @@ FAULTS = (
         "half-memory",
         in_forward(
             "C_ = f * Cp_ + i * g  # (6)",
-            "C_ = f * Cp_ + i * g  # (6)\n        C_ = C_.astype(np.float16).astype(np.float32) if C_.dtype == np.float32 else C_",
+            "C_ = f * Cp_ + i * g  # (6)\n        "
+            "C_ = C_.astype(np.float16).astype(np.float32) if C_.dtype == np.float32 else C_",
         ),
     ),
 )
