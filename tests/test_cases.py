@@ -73,7 +73,8 @@ def test_a_stratum_is_drawn_from(stratum):
         found.append(stratum in strata(case))
 
     draw()
-    assert sum(found) > len(found) / 2
+    # Past an edge also the sizes are drawn to which an example may shrink.
+    assert sum(found) > len(found) / (4 if stratum in EDGES else 2)
 
 
 def test_exploring_ends_when_the_visitor_has_enough():
