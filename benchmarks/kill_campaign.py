@@ -20,6 +20,7 @@ from functools import partial
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
 
+from checks.cases import DTYPES
 from checks.compare import Verdict
 from checks.executors import parse_executor
 from checks.faults.catalogue import FAULTS
@@ -56,7 +57,7 @@ def run_seed(seed: int, examples: int, right: Sequence[str] = RIGHT, faults: Seq
     targets = [load_target(spec) for spec in right]
     needed: dict[str, int] = {}
     alarms, passes = [], 0
-    cases = draw_cases(examples, seed)
+    cases = draw_cases(examples, seed, dtypes=DTYPES)
     for count, case in enumerate(cases, 1):
         expected = expect(case)
         killed = [fault for fault in alive if shows(fault, case, expected)]

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 
 import lstm_ref
 from checks import strategies
-from checks.cases import REGIMES, STRATA, Case, strata
+from checks.cases import DTYPES, REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
 from checks.files import FileError, parse_json, read_bytes, shown
@@ -54,7 +54,7 @@ class Plan:
         As `checks.targets.load_target` takes it; every worker must be able to load it.
     examples, seed : int
     dtypes, regimes : tuple of str
-    max_dims : tuple of int
+    max_dims : tuple of int, optional
     chunk : int
         Number of examples judged at a time.
     """
@@ -62,9 +62,9 @@ class Plan:
     target: str
     examples: int
     seed: int = 0
-    dtypes: tuple[str, ...] = ("float64",)
+    dtypes: tuple[str, ...] = DTYPES
     regimes: tuple[str, ...] = REGIMES
-    max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS
+    max_dims: strategies.Dims | None = None
     chunk: int = CHUNK
 
     @property

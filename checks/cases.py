@@ -20,6 +20,8 @@ DTYPES = ("float64", "float32")
 REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded")
 """The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
 a chaotic problem."""
+LARGE_REGIME = "large"
+"""What asks for examples of more than `LARGE_ROWS` rows, with values as in "init"; drawn only where it is named."""
 _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
@@ -275,7 +277,40 @@ STRATA: dict[str, Any] = {
     "final C": lambda c: "C" in c.cotangents.split("+"),
 }
 
-SIZES = ("s = 1", "s > 4", "s >= 13", "m = 1", "m = u", "e = u", "e > u", "odd u", "u >= 8", "m >= 5")
+EDGES: dict[str, dict[str, int]] = {
+    "u = 17": {"u": 17, "s": 31},
+    "u = 33": {"u": 33, "e": 32},
+    "u = 65": {"u": 65, "m": 32},
+    "u = 129": {"u": 129},
+    "s = 17": {"s": 17, "m": 16},
+    "s = 33": {"s": 33, "m": 31},
+    "s = 65": {"s": 65, "m": 15},
+    "s = 129": {"s": 129, "e": 15},
+    "m = 17": {"m": 17, "e": 16},
+    "m = 33": {"m": 33, "u": 15},
+    "m = 65": {"m": 65, "s": 15},
+    "m = 129": {"m": 129, "e": 31},
+    "e = 17": {"e": 17, "u": 16},
+    "e = 33": {"e": 33, "s": 32},
+    "e = 65": {"e": 65, "u": 31},
+    "e = 129": {"e": 129, "s": 16},
+}
+"""The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves
+a tail, and the sizes that an example drawn for it has: another, where it is cheap, is a whole block or one short."""
+
+BLOCK_EDGES = tuple(block + beside for block in (16, 32, 64, 128) for beside in (-1, 0, 1))
+"""The sizes at the edges of blocks."""
+
+LARGE_ROWS = 2**16
+"""Rows, m times s, above which an index or a count of 16 bits and a grid of so many blocks end."""
+
+STRATA |= {name: lambda c, name=name: getattr(c, name[0]) == EDGES[name][name[0]] for name in EDGES}
+STRATA[LARGE_REGIME] = lambda c: c.m * c.s > LARGE_ROWS
+
+SIZES = (
+    *("s = 1", "s > 4", "s >= 13", "m = 1", "m = u", "e = u", "e > u", "odd u", "u >= 8", "m >= 5"),
+    *EDGES,
+)
 """The strata that sizes alone decide."""
 
 

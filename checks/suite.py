@@ -64,8 +64,8 @@ class LayerSuite:
         passes after all fails. The names are those of `TESTS`.
     dtypes : tuple of str, optional
         Those to draw from; all that the target has, where None.
-    max_dims : tuple of int
-        Largest (m, s, e, u) drawn.
+    max_dims : tuple of int, optional
+        Largest (m, s, e, u) drawn; see `checks.verify.verify`.
     regimes : tuple of str
         The value regimes drawn; see `Case`.
     examples : int, optional
@@ -77,7 +77,7 @@ class LayerSuite:
     target: ClassVar[Any] = None
     xfail: ClassVar[Mapping[str, str]] = {}
     dtypes: ClassVar[Sequence[str] | None] = None
-    max_dims: ClassVar[tuple[int, int, int, int]] = strategies.MAX_DIMS
+    max_dims: ClassVar[strategies.Dims | None] = None
     regimes: ClassVar[Sequence[str]] = REGIMES
     examples: ClassVar[int | None] = None
     timeout: ClassVar[float | None] = None
@@ -106,7 +106,7 @@ def _check_options(cls: type[LayerSuite]) -> None:
         if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
             raise TypeError(f"{cls.__name__}.{option} is {given!r}, expected a tuple of some of {', '.join(known)}")
     dims, examples = cls.max_dims, cls.examples
-    if len(dims) != 4 or any(not isinstance(size, int) or size < 1 for size in dims):
+    if dims is not None and (len(dims) != 4 or any(not isinstance(size, int) or size < 1 for size in dims)):
         raise TypeError(f"{cls.__name__}.max_dims is {dims!r}, expected four sizes m, s, e, u, each at least 1")
     if examples is not None and (not isinstance(examples, int) or examples < 1):
         raise TypeError(f"{cls.__name__}.examples is {examples!r}, expected a number of at least 1")

@@ -399,9 +399,17 @@ def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Cla
 def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
     """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
     if target.compiles:
-        options["shapes"] = strategies.few_shapes(options.get("max_dims", strategies.MAX_DIMS), seed)
+        options["shapes"] = strategies.few_shapes(options.get("max_dims"), seed)
     cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+
+
+def default_dtypes(target: Target, reference: bool = True) -> tuple[str, ...]:
+    """Return the dtypes that are judged where none is named: all that the target has.
+
+    Without a reference it is the first alone: check_grad cannot be asked of a float32 forward pass.
+    """
+    return target.dtypes if reference else target.dtypes[:1]
 
 
 def verify(
@@ -409,8 +417,8 @@ def verify(
     *,
     examples: int = 100,
     seed: int = 0,
-    dtypes: tuple[str, ...] = ("float64",),
-    max_dims: tuple[int, int, int, int] = strategies.MAX_DIMS,
+    dtypes: tuple[str, ...] | None = None,
+    max_dims: strategies.Dims | None = None,
     regimes: tuple[str, ...] = REGIMES,
     properties: tuple[str, ...] | None = None,
     reference: bool = True,
@@ -427,12 +435,13 @@ def verify(
         Number of different cases; every reachable stratum gets its share of them.
     seed : int
         Seed of the draws.
-    dtypes : tuple of str
-        The dtypes to draw from.
-    max_dims : tuple of int
-        Largest (m, s, e, u) drawn.
+    dtypes : tuple of str, optional
+        The dtypes to draw from; by default all that the target computes in, in one run.
+    max_dims : tuple of int, optional
+        Largest (m, s, e, u) drawn. By default `checks.strategies.MAX_DIMS`, and up to 129 past the edges of blocks.
     regimes : tuple of str
-        The value regimes to draw from; without a reference those of `checks.properties.claims.OWN_REGIMES`.
+        The value regimes to draw from; without a reference those of `checks.properties.claims.OWN_REGIMES`. "large",
+        which is not drawn unless it is named, is of more than 65536 rows.
     properties, reference
         See `verify_case`.
     progress : callable
@@ -441,6 +450,7 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
+    dtypes = default_dtypes(target, reference) if dtypes is None else dtypes
     options = draw_options(target, seed=seed, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)
@@ -458,8 +468,15 @@ def verify(
 
 
 def most_telling(failed: list[CaseReport]) -> CaseReport | None:
-    """Return the first report in which a tensor is wrong, since that says most of what is; else the first."""
-    return next((report for report in failed if is_tensor(report.failures[0].name)), failed[0] if failed else None)
+    """Return the first report in which a tensor is wrong, since that says most of what is; else the first.
+
+    One in float64 where there is one, since more digits tell more.
+    """
+
+    def rank(report: CaseReport) -> tuple[bool, bool]:
+        return not is_tensor(report.failures[0].name), report.case.dtype != "float64"
+
+    return min(failed, key=rank, default=None)
 
 
 def explain_simplest(

@@ -364,6 +364,33 @@ ACCUMULATION = {
     "odd-unit-lost": [after(GB, 'g["db" + gate][0, u - 1 :] *= u == 1 or u % 2 == 0')],
     "tail-of-steps-lost": [with_z("z[:e] *= s < 9 or t >= s % 8")],
     "input-gradient-cut-to-units": [finally_("dX[:, :, u:] = 0")],
+    "tail-of-sixteen-samples-lost": [
+        with_z("z[:e, m - m % 16 if m > 16 else m :] = 0"),
+    ],
+    "bias-lost-beyond-32-samples": [after(SPLIT, 'ao[:, 32:] = ao[:, 32:] - p["bo"].T')],
+    "input-gradient-lost-beyond-64-samples": [finally_("dX[64:] = 0")],
+    "carry-lost-beyond-128-samples": [after(KAPPA, "kappa[:, 128:] = 0")],
+    "tail-of-sixteen-units-lost": [
+        (
+            "a = W.T @ z",
+            "most = e + (u // 16 * 16 if u > 16 else u)\nshort = z.copy()\nshort[most : e + u] = 0\na = W.T @ short",
+        )
+    ],
+    "dv-lost-beyond-32-units": [after(GV, 'g["dV" + gate][:, 32:] = 0')],
+    "recurrence-lost-beyond-64-units": [
+        (RHO, "most = np.vstack([bo[:64], 0 * bo[64:], bg, bf, bi])\nrho = (R @ most)[e : e + u]")
+    ],
+    "bias-lost-beyond-128-units": [forward_with(bf='p["bf"] * (np.arange(u) < 128)')],
+    "tail-of-sixteen-elements-lost": [
+        ("a = W.T @ z", "short = z.copy()\nshort[e // 16 * 16 if e > 16 else e : e] = 0\na = W.T @ short")
+    ],
+    "du-lost-beyond-32-elements": [after(GU, 'g["dU" + gate][32:] = 0')],
+    "input-gradient-lost-beyond-64-elements": [finally_("dX[:, :, 64:] = 0")],
+    "candidate-input-lost-beyond-128-elements": [forward_with(Ug='p["Ug"] * (np.arange(e) < 128)[:, None]')],
+    "tail-of-sixteen-steps-lost": [with_z("z[e : e + u] *= s < 17 or t >= s % 16")],
+    "carry-lost-after-32-steps": [cut("kappa = 0 * kappa", "s - t == 32")],
+    "states-again-after-64-steps": [before(READ, "if t % 64 == 0:\n    hidden, cell = h0.T, C0.T")],
+    "input-gradient-lost-beyond-128-steps": [finally_("dX[:, 128:] = 0")],
     "input-gradient-assigned": [(DX, f"dX[:, t] = (R @ {only_o()})[:e].T")],
     "input-gradient-mean-over-samples": [finally_("dX[...] = dX.mean(axis=0)")],
     "single-sample-squeezed": [(DW, "dW += k.z @ delta.T * (m > 1 or t == s - 1)")],

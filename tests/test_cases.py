@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
-from checks.strategies import cases, draw_cases, explore
+from checks import tolerance
+from checks.cases import COTANGENTS, DTYPES, EDGES, LARGE_REGIME, REGIMES, STRATA, Case, strata
+from checks.strategies import cases, draw_cases, explore, shrink
 
 
 @given(cases(dtypes=("float64", "float32")))
@@ -65,13 +66,15 @@ def test_a_bad_descriptor_is_refused_and_shown(descriptor):
 @pytest.mark.parametrize("stratum", STRATA)
 def test_a_stratum_is_drawn_from(stratum):
     found = []
+    options = {"regimes": (*REGIMES, LARGE_REGIME)} if stratum == LARGE_REGIME else {}
 
-    @given(cases(stratum=stratum))
+    @given(cases(stratum=stratum, **options))
     def draw(case):
         found.append(stratum in strata(case))
 
     draw()
-    assert sum(found) > len(found) / 2
+    # Past an edge also the sizes are drawn to which an example may shrink.
+    assert sum(found) > len(found) / (4 if stratum in EDGES else 2)
 
 
 def test_exploring_ends_when_the_visitor_has_enough():
@@ -85,5 +88,42 @@ def test_every_stratum_is_met_in_any_hundred():
         drawn = draw_cases(100, seed)
         assert len(drawn) == 100
         counts = Counter(name for case in drawn for name in strata(case))
-        assert min(counts[name] for name in STRATA) >= 4, counts
+        assert min(counts[name] for name in STRATA if name not in EDGES and name != LARGE_REGIME) >= 4, counts
+        assert counts[LARGE_REGIME] == 0
         assert list(draw_cases(100, seed)) == list(drawn)
+
+
+def test_every_size_past_a_block_is_met_in_any_hundred_with_all_that_may_be_wrong_there():
+    for seed in range(10):
+        drawn = draw_cases(100, seed, dtypes=DTYPES)
+        for name, sizes in EDGES.items():
+            found = [case for case, origin in drawn.items() if origin.stratum == name]
+            assert found
+            for case in found:
+                assert all(getattr(case, letter) == size for letter, size in sizes.items())
+                assert (case.states, case.cotangents) == (True, "every+h+C")
+                assert case.regime in ("init", "x1e-3")
+        for letter in "mseu":
+            met = {getattr(case, letter) for case in drawn}
+            # A whole block and one short, beside the sizes past each.
+            assert {15, 16, 17, 31, 33, 65, 129} <= met
+
+
+def test_a_maximum_holds_past_the_edges_of_blocks_as_well():
+    drawn = draw_cases(100, 0, max_dims=(40, 20, 6, 17))
+    assert all(case.m <= 40 and case.s <= 20 and case.e <= 6 and case.u <= 17 for case in drawn)
+    assert {"m = 17", "m = 33", "s = 17", "u = 17"} == {o.stratum for o in drawn.values()} & set(EDGES)
+
+
+def test_a_failure_past_an_edge_shrinks_to_the_edge_that_matters():
+    drawn = draw_cases(100, 0)
+    case, origin = next((c, o) for c, o in drawn.items() if o.stratum == "m = 129")
+    assert shrink(lambda c: c.m > 16, origin, case).dims == (17, 1, 1, 1)
+    assert shrink(lambda c: c.m > 64 and c.u > 1, origin, case).dims == (65, 1, 1, 2)
+
+
+def test_the_large_regime_is_more_rows_than_16_bits_count():
+    drawn = draw_cases(8, 0, regimes=(LARGE_REGIME,))
+    assert {case.m * case.s > 2**16 and case.regime == "init" for case in drawn} == {True}
+    assert all(case.size > tolerance.LARGE for case in drawn)
+    assert len({case.dims[:2] for case in drawn}) > 2

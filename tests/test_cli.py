@@ -38,9 +38,7 @@ def test_the_default_target_passes_quietly_in_a_log():
     found = run("verify", "--examples", "25")
     assert found.returncode == 0, found.stderr
     assert found.stderr == ""
-    assert found.stdout.splitlines()[0].startswith(
-        "lstm_fast:LSTM (layer class) against lstm_ref: 25 examples in float64"
-    )
+    assert found.stdout.splitlines()[0].startswith("lstm_fast:LSTM (layer class) against lstm_ref: 25 examples, 2")
     assert found.stdout.splitlines()[-1].startswith("PASS  lstm_fast:LSTM: 2")
     assert "used by the worst entry" in found.stdout
 

@@ -42,6 +42,10 @@ CASES = [
     Case(4, 7, 4, 5, regime="x100", seed=7),
     Case(3, 1, 9, 9, regime="x100", seed=0),
     Case(3, 4, 2, 3, regime="padded", seed=8),
+    Case(129, 17, 2, 2, regime="init", seed=9),
+    Case(2, 129, 2, 2, regime="init", seed=10),
+    Case(2, 2, 129, 2, regime="init", seed=11),
+    Case(2, 2, 2, 129, regime="init", seed=12),
 ]
 
 
@@ -70,7 +74,7 @@ def test_every_fault_is_described():
 def test_every_family_is_there():
     assert list(dict.fromkeys(fault.family for fault in FAULTS.values())) == [
         *("carry", "states", "steps", "transposition", "derivatives", "gates"),
-        *("accumulation", "clipping", "precision", "conventions", "numerics", "calls"),
+        *("accumulation", "blocks", "clipping", "precision", "conventions", "numerics", "calls"),
     ]
     assert {fault.id for fault in FAULTS.values() if fault.id.startswith("gate-order-")} == {
         f"gate-order-{''.join(order)}" for order in list(permutations("figo"))[1:]

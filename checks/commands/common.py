@@ -106,6 +106,16 @@ def load(spec: str, timeout: float | None = None) -> Any:
         raise UsageError(str(error)) from error
 
 
+def in_form(target: Any) -> Any:
+    """Return a target, or raise in what it is of another form than a target's, whatever the sizes."""
+    from checks.form import not_in_form
+
+    reason = not_in_form(target)
+    if reason:
+        raise UsageError(f"{target.name} is not in the form of a {target.kind}: {reason}")
+    return target
+
+
 def need_balls() -> None:
     """Raise the command that installs the extra `certify`, where it is missing."""
     from checks.arithmetic.balls import MissingExtra, flint
@@ -141,12 +151,12 @@ def parse_case(descriptor: str) -> Any:
 
 def parse_regimes(text: str) -> tuple[str, ...]:
     """Return the regimes named in a list."""
-    from checks.cases import REGIMES
+    from checks.cases import LARGE_REGIME, REGIMES
 
-    names = tuple(word.strip() for word in text.split(","))
-    unknown = [name for name in names if name not in REGIMES]
+    names, known = tuple(word.strip() for word in text.split(",")), (*REGIMES, LARGE_REGIME)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(REGIMES)}")
+        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(known)}")
     return names
 
 

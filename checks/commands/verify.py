@@ -8,6 +8,9 @@ from checks.commands import common
 from checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
 
 EXAMPLES = 100
+MAX_DIMS_HELP = (
+    "largest sizes drawn; default 9,60,9,9, and in one example each 17, 33, 65 and 129, past the edges of blocks"
+)
 
 
 def add(commands: Any) -> None:
@@ -26,12 +29,15 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--dtype",
         choices=["float64", "float32", "both"],
-        help="default float64, or what the target computes in if it cannot",
+        help="default: all that the target computes in, in one run; the first of them with --no-reference",
     )
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
-    parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help="largest sizes drawn, default 9,60,9,9")
+    parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
     parser.add_argument(
-        "--regimes", metavar="R,R", help="value regimes drawn, default all: normal,x1e-3,x10,x100,mixed,zero,padded"
+        "--regimes",
+        metavar="R,R",
+        help="value regimes drawn, default normal,x1e-3,x10,x100,mixed,zero,padded; beside these there is large: "
+        "more than 65536 rows (m times s), some seconds an example",
     )
     parser.add_argument(
         "--properties",
@@ -69,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
-    target = common.load(options.target, options.timeout)
+    target = common.in_form(common.load(options.target, options.timeout))
     return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
 
@@ -145,8 +151,10 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
 
 
 def _dtypes(target: Any, options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the dtypes to judge in: what is asked for, or the first that the target has."""
-    both = {None: target.dtypes[:1], "both": ("float64", "float32")}
+    """Return the dtypes to judge in: what is asked for, or all that the target has."""
+    from checks.verify import default_dtypes
+
+    both = {None: default_dtypes(target, not options.no_reference), "both": ("float64", "float32")}
     return tuple(both.get(options.dtype, (options.dtype,)))
 
 
@@ -166,7 +174,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
-    dtypes = _dtypes(common.load(options.target, options.timeout), options)
+    dtypes = _dtypes(common.in_form(common.load(options.target, options.timeout)), options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)

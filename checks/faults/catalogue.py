@@ -4,6 +4,7 @@ import difflib
 
 from checks.faults import (
     accumulation,
+    blocks,
     calls,
     carry,
     clipping,
@@ -27,6 +28,7 @@ FAMILIES = (
     derivatives,
     gates,
     accumulation,
+    blocks,
     clipping,
     precision,
     conventions,

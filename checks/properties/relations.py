@@ -270,8 +270,23 @@ def gradient_step(x: Example) -> list[Compared]:
         return [Compared("", "the fall of the loss", nothing, nothing, nothing, "")]
     # No linear activation moves by more than `longest`: |X dU + h dV + db| <= |(X, h, 1)| |(dU, dV, db)|.
     reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a.X, a.h0))) * np.sqrt(x.case.e + x.case.u + 1)
-    longest = tolerance.gradient_step(noise * reach / np.sqrt(square), dtype)
-    lrate = longest / (np.sqrt(square) * reach)
+    per_move = noise * reach / np.sqrt(square)
+    longest = tolerance.gradient_step(per_move, dtype)
+    found = _fall_along(x, g, longest / (np.sqrt(square) * reach), noise)
+    deviation = np.abs(found[0].came - found[0].due) if found else np.zeros(1)
+    shorter = max(longest * tolerance.GRADIENT_STEP_SHORTER, tolerance.shortest_gradient_step(per_move))
+    if not found or np.all(deviation <= found[0].accepted) or shorter > longest / 2:
+        return found
+    # Where gradients explode the loss turns within far less than that step, and so evenly that no multiple of it shows
+    # it: a right gradient is right for a shorter one. A wrong one is not, if that could show as large a deviation.
+    again = _fall_along(x, g, shorter / (np.sqrt(square) * reach), noise)
+    telling = again and 2 * again[0].accepted / np.abs(again[0].due) <= deviation / np.abs(found[0].due)
+    return again if telling else found
+
+
+def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) -> list[Compared]:
+    """Return the comparison of the fall of the loss with lrate |g|^2, for one lrate; none where it is too coarse."""
+    a, dtype = x.arrays, x.case.dtype
 
     def moved(step: float) -> dict[str, Array]:
         return {name: (a.p[name] - step * lrate * value).astype(dtype) for name, value in g.items()}

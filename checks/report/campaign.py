@@ -1,7 +1,7 @@
 """The report on a campaign as text."""
 
 from checks.campaign import CampaignReport
-from checks.report.text import render_failure
+from checks.report.text import none_in, render_failure
 
 
 def render_campaign(report: CampaignReport, seconds: float) -> str:
@@ -20,7 +20,7 @@ def render_campaign(report: CampaignReport, seconds: float) -> str:
     if report.repeated:
         lines.append(f"  repeated  {report.repeated} times a chunk was judged again, since a worker was lost")
     if report.empty_strata:
-        lines.append(f"  none in   {', '.join(report.empty_strata)}")
+        lines.append(f"  none in   {none_in(report.empty_strata)}")
     if tally.worst is not None:
         use, tensor, descriptor = tally.worst
         lines.append(f"  tolerance {100 * use:.0f} % used by the worst entry, in {tensor} of {descriptor}")

@@ -1,9 +1,12 @@
 """A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
 
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 
+from checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from checks.compare import Claim, Verdict
-from checks.contract import GRADIENTS
+from checks.contract import GRADIENTS, OUTPUTS
 from checks.diagnose import Diagnosis
 from checks.properties.claims import OF_THE_PLAIN_CELL
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
@@ -20,8 +23,7 @@ def render_report(report: Report) -> str:
     if report.mistrusted:
         return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
     if report.failure is not None:
-        failed = report.counts[Verdict.FAIL]
-        lines += ["", render_failure(name, report.failure), "", f"FAIL  {name}: {failed} of {_examples(report)}"]
+        lines += ["", render_failure(name, report.failure), "", f"FAIL  {name}: {_failed(report)}"]
         return "\n".join(lines)
     lines += [*_summary(report), *_not_repeatable(report)]
     if report.exit_code:
@@ -130,20 +132,29 @@ def _oracles(report: CaseReport) -> str:
         said.append(f"complex step agrees with {REFERENCE}")
     if by_check_grad is not None and by_check_grad.verdict in (Verdict.PASS, Verdict.FAIL):
         rejects = by_check_grad.verdict is Verdict.FAIL
-        said.append("check_grad rejects the target too" if rejects else "check_grad sees nothing wrong with the target")
+        own = {claim.name for claim in report.failures} & set(OUTPUTS) and report.case.dtype == "float64"
+        said.append(
+            "check_grad rejects the target too"
+            if rejects
+            else "check_grad sees nothing wrong with the target"
+            + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
+        )
     return "; ".join(said)
 
 
 def _summary(report: Report) -> list[str]:
     """Return the strata, the verdicts that are neither pass nor fail, and the worst use of the tolerance."""
     lines = []
-    strata = [f"{name} {count}" for name, count in report.stratum_counts.items() if count]
+    counts = report.stratum_counts
+    strata = [f"{name} {count}" for name, count in counts.items() if count and name not in EDGES]
     half = (len(strata) + 1) // 2
     lines.append("  examples  " + ", ".join(strata[:half]) + ",")
     lines.append("            " + ", ".join(strata[half:]))
-    empty = [name for name, count in report.stratum_counts.items() if not count]
+    if any(counts[name] for name in EDGES):
+        lines.append(f"  edges     {_at_edges(report)}")
+    empty = [name for name, count in counts.items() if not count]
     if empty:
-        lines.append(f"  none in   {', '.join(empty)}")
+        lines.append(f"  none in   {none_in(empty)}")
     if report.target.compiles:
         count = len({example.case.dims for example in report.examples})
         lines.append(f"  shapes    {count}, few because each is compiled; --seed draws others")
@@ -169,6 +180,20 @@ def _summary(report: Report) -> list[str]:
     if not set(GRADIENTS) <= report.target.lacks:
         said.append(f"scipy.optimize.check_grad accepts the target in {oracles[1]}")
     return [*lines, f"  oracles   {'; '.join(said)}"] if said else lines
+
+
+def none_in(empty: Sequence[str]) -> str:
+    """Return the strata without an example, with what asks for those that are drawn only where they are named."""
+    words = [name for name in empty if name != LARGE_REGIME]
+    large = [f"{LARGE_REGIME} (more than {LARGE_ROWS} rows; --regimes {LARGE_REGIME})"] * (LARGE_REGIME in empty)
+    return ", ".join([*words, *large])
+
+
+def _at_edges(report: Report) -> str:
+    """Return the sizes that were reached at the edges of blocks, by letter."""
+    found = {name: sorted({getattr(example.case, name) for example in report.examples}) for name in "mseu"}
+    reached = {name: [str(size) for size in sizes if size in BLOCK_EDGES] for name, sizes in found.items()}
+    return "; ".join(f"{name} {' '.join(sizes)}" for name, sizes in reached.items() if sizes)
 
 
 def _properties(report: Report) -> list[str]:
@@ -214,9 +239,28 @@ def _mistrusted(report: Report) -> list[str]:
 
 def _examples(report: Report) -> str:
     """Return the number of examples in words, with their dtypes."""
-    count = len(report.examples)
-    dtypes = " and ".join(sorted({example.case.dtype for example in report.examples}, reverse=True))
-    return f"{count} example{'s' if count != 1 else ''}{f' in {dtypes}' if dtypes else ''}"
+    counts = _by_dtype(report)
+    total = len(report.examples)
+    words = f"{total} example{'s' if total != 1 else ''}"
+    if len(counts) < 2:
+        return words + "".join(f" in {dtype}" for dtype in counts)
+    return f"{words}, {', '.join(f'{count} in {dtype}' for dtype, count in counts.items())}"
+
+
+def _failed(report: Report) -> str:
+    """Return how many of the examples failed, dtype by dtype where there are several."""
+    counts = _by_dtype(report)
+    failed = Counter(example.case.dtype for example in report.examples if example.failures)
+    if len(counts) < 2:
+        return f"{failed.total()} of {_examples(report)}"
+    parts = (f"{failed[dtype]} of {count} in {dtype}" for dtype, count in counts.items())
+    return f"{failed.total()} of {len(report.examples)} examples, {', '.join(parts)}"
+
+
+def _by_dtype(report: Report) -> dict[str, int]:
+    """Return the number of examples of each dtype that there is."""
+    counts = Counter(example.case.dtype for example in report.examples)
+    return {dtype: counts[dtype] for dtype in DTYPES if counts[dtype]}
 
 
 def _counted(report: Report) -> str:
