@@ -27,6 +27,7 @@ from planted_faults import (
     EI,
     EO,
     FINAL,
+    GB,
     KAPPA,
     LOGISTIC,
     LOOP,
@@ -39,7 +40,6 @@ from planted_faults import (
     START,
     STEP,
     THROUGH,
-    GB,
     H,
     after,
     before,
@@ -48,7 +48,7 @@ from planted_faults import (
     samples,
     with_z,
 )
-from sentence_truth import PARAMETER_GRADIENTS, Truth
+from truth.evidence import PARAMETER_GRADIENTS, Truth
 
 from checks.contract import GRADIENTS, Target
 
