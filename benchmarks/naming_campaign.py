@@ -189,18 +189,21 @@ def tell(job: Job, examples: int = 100) -> Told:
     failure = report.failure
     if failure is None:
         return Told(set, id, title, seed, caught=False, seconds=time.perf_counter() - start)
-    suspects = tuple(s.fault for s in failure.diagnosis.suspects) if failure.diagnosis is not None else ()
-    text = render_failure("planted", failure)
-    lines, error = [], ""
-    evidence = Evidence(make, failure.case, truth)
-    for label, said in lines_of(text):
-        try:
-            verdict = judge_line(evidence, label, said)
-        except Exception:
-            error = traceback.format_exc(limit=-2)
-            verdict = Verdict(Said.UNJUDGED, "its judge broke: " + error.strip().splitlines()[-1])
-        if verdict is not None:
-            lines.append(Line(label, said, verdict.said, verdict.why))
+    failures = (failure, *getattr(report, "further", ()))
+    diagnoses = [one.diagnosis for one in failures if one.diagnosis is not None]
+    suspects = tuple(named.fault for diagnosis in diagnoses for named in diagnosis.suspects)
+    texts = [render_failure("planted", one) for one in failures]
+    lines, error, text = [], "", "\n".join(texts)
+    for one, words in zip(failures, texts, strict=True):
+        evidence = Evidence(make, one.case, truth, {claim.name for claim in one.failures})
+        for label, said in lines_of(words):
+            try:
+                verdict = judge_line(evidence, label, said)
+            except Exception:
+                error = traceback.format_exc(limit=-2)
+                verdict = Verdict(Said.UNJUDGED, "its judge broke: " + error.strip().splitlines()[-1])
+            if verdict is not None:
+                lines.append(Line(label, said, verdict.said, verdict.why))
     return Told(
         *(set, id, title, seed, True, failure.case.descriptor),
         *(suspects, tuple(lines), text, error, time.perf_counter() - start),

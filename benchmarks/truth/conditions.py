@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from truth.evidence import NAME, NAMES, TENSORS, Evidence, Said, Verdict, due_on, judge_share, last_step, listed, look
+from truth.evidence import (
+    FEWEST,
+    NAME,
+    NAMES,
+    NUMBER,
+    TENSORS,
+    Evidence,
+    Said,
+    Verdict,
+    due_on,
+    judge_share,
+    last_step,
+    listed,
+    look,
+)
 from truth.forms import where
 
 from checks.calling import call_target
-from checks.cases import Case
+from checks.cases import COTANGENTS, REGIMES, Case
+from checks.compare import Verdict as Judged
 from checks.contract import Target
+from checks.verify import PROPERTIES, verify_case
 
 DRAWS = 12
 """For how many fresh draws of values a size is asked about."""
 
 
 def _fails(evidence: Evidence, case: Case) -> bool | None:
-    """Return whether a target fails a case by a value; None where rounding drowns it."""
-    seen = evidence.look(case)
-    return None if seen is None else bool(seen.wrong or seen.error)
+    """Return whether what failed on the diagnosed case fails on another; None where that says nothing."""
+    if not evidence.claims or evidence.claims & set(TENSORS):
+        seen = evidence.look(case)
+        return None if seen is None else bool(seen.wrong or seen.error)
+    properties = tuple(name for name in PROPERTIES if name in evidence.claims)
+    report = verify_case(evidence.target, case, properties=properties or None)
+    found = {claim.verdict for claim in report.claims if claim.name in evidence.claims}
+    return True if Judged.FAIL in found else False if Judged.PASS in found else None
 
 
 def _share_failing(evidence: Evidence, case: Case, draws: int = DRAWS) -> float | None:
@@ -43,6 +65,9 @@ def judge_pattern(evidence: Evidence, text: str) -> Verdict:
         if evidence.truth.calls and not evidence.truth.values:
             return Verdict(Said.MISLEADING, "it hangs on the calls, not on the values")
         return Verdict(Said.HELPFUL if evidence.truth.values or evidence.truth.random else Said.NO_USE)
+    rule = re.fullmatch(r"wrong where (.+), in (\d+) of (\d+) examples tried; right elsewhere, in \d+ of \d+", text)
+    if rule is not None:
+        return _judge_rule(evidence, rule[1], int(rule[2]) / int(rule[3]))
     match = re.fullmatch(r"right at (.*), wrong (from|at) ((?:[mseu]=\d+ ?)+)", text)
     if match is None:
         return Verdict(Said.UNJUDGED, "no known form")
@@ -157,3 +182,189 @@ def _first_call(evidence: Evidence, match: re.Match[str]) -> Verdict:
 def _broken(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge that the diagnosis broke: no true line about a target."""
     return Verdict(Said.FALSE, "the diagnosis broke")
+
+
+# Rules of a case's features.
+
+RULED = 120
+"""On how many fresh cases a rule is tried."""
+
+OUTSIDE = 0.02
+"""Share of the cases outside a rule that may be wrong, of so many by chance none or one or two are."""
+
+
+def rule_of(words: str) -> Callable[[Case], bool] | None:
+    """Return what a rule in words says of a case; None if a part of it is of no known form.
+
+    Examples
+    --------
+    >>> rule_of("m is no multiple of 4 and the regime is x10 or x100")(Case(3, 1, 1, 1, regime="x10"))
+    True
+    """
+    plain = words.replace("x10 or x100", "x10/x100")
+    parts = re.split(r" and | or ", plain)
+    features = [_feature(part) for part in parts]
+    if any(feature is None for feature in features) or (" and " in plain and " or " in plain):
+        return None
+    combined = any if " or " in plain else all
+    return lambda case: combined(feature(case) for feature in features if feature is not None)
+
+
+_CIRCUMSTANCES: dict[str, Callable[[Case], bool]] = {
+    "dhn is given": lambda c: "h" in c.cotangents.split("+"),
+    "dhn is zero": lambda c: "h" not in c.cotangents.split("+"),
+    "dCn is given": lambda c: "C" in c.cotangents.split("+"),
+    "dCn is zero": lambda c: "C" not in c.cotangents.split("+"),
+    "dh is given at every step": lambda c: "every" in c.cotangents,
+    "dh is zero before the last step": lambda c: "every" not in c.cotangents,
+    "dh is given at the last step alone": lambda c: "last" in c.cotangents,
+    "dh is zero at every step": lambda c: not {"every", "last"} & set(c.cotangents.split("+")),
+    "dh is given": lambda c: bool({"every", "last"} & set(c.cotangents.split("+"))),
+    "the initial states are given": lambda c: c.states,
+    "the initial states are zero": lambda c: not c.states,
+    "the regime is neither x10 nor x100": lambda c: c.regime not in ("x10", "x100"),
+}
+_COMPARED: dict[str, Callable[[int, int], bool]] = {
+    "=": lambda a, b: a == b,
+    "is": lambda a, b: a == b,
+    "is not": lambda a, b: a != b,
+    ">": lambda a, b: a > b,
+    "<": lambda a, b: a < b,
+    ">=": lambda a, b: a >= b,
+    "<=": lambda a, b: a <= b,
+}
+
+
+def _feature(words: str) -> Callable[[Case], bool] | None:
+    """Return what one feature in words says of a case."""
+    if words in _CIRCUMSTANCES:
+        return _CIRCUMSTANCES[words]
+    if match := re.fullmatch(r"the (regime|dtype) is (not )?(\S+)", words):
+        name, wanted, sign = match[1], match[3].split("/"), bool(match[2])
+        return lambda c: (getattr(c, name) in wanted) != sign
+    if match := re.fullmatch(r"([mseu](?: \* [mseu])*) (>=|<=|=|>|<|is not|is) (\d+|[mseu])", words):
+        value, compare, other = _product(match[1]), _COMPARED[match[2]], match[3]
+        return lambda c: compare(value(c), int(other) if other.isdigit() else getattr(c, other))
+    if match := re.fullmatch(r"([mseu](?: \* [mseu])*) is (not )?above a limit between (\d+) and (\d+)", words):
+        # Between the two it is open.
+        value, sign, low, high = _product(match[1]), bool(match[2]), int(match[3]), int(match[4])
+        return lambda c: (value(c) > (high if not sign else low)) != sign
+    if match := re.fullmatch(r"([mseu]) is (a|no) multiple of (\d+)", words):
+        return lambda c: (getattr(c, match[1]) % int(match[3]) == 0) == (match[2] == "a")
+    if match := re.fullmatch(r"([mseu]) is 1 more than a multiple of (\d+)", words):
+        return lambda c: getattr(c, match[1]) % int(match[2]) == 1
+    if match := re.fullmatch(r"([mseu]) is (even|odd)", words):
+        return lambda c: getattr(c, match[1]) % 2 == (match[2] == "odd")
+    if match := re.fullmatch(r"([mseu]) is (a|no) power of 2", words):
+        return lambda c: (getattr(c, match[1]).bit_count() == 1) == (match[2] == "a")
+    return None
+
+
+def _product(words: str) -> Callable[[Case], int]:
+    """Return the value of a size or of a product of sizes."""
+    return lambda case: int(np.prod([getattr(case, name) for name in words.split(" * ")]))
+
+
+def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
+    """Judge that cases fail where a rule holds, and no others do."""
+    rule = rule_of(words)
+    if rule is None:
+        return Verdict(Said.UNJUDGED, "no known rule")
+    own = evidence.look(evidence.case)
+    names = set(own.wrong) if own is not None and own.wrong else None
+    inside: list[bool] = []
+    outside: list[bool] = []
+    for case in _anywhere(evidence.case):
+        holds = rule(case)
+        side = inside if holds else outside
+        if len(side) >= RULED // 2:
+            continue
+        if names is None:
+            failed = _fails(evidence, case)
+        else:
+            seen = evidence.look(case)
+            failed = None if seen is None or not seen.came else bool(set(seen.wrong) & names)
+        if failed is not None:
+            side.append(failed)
+    if len(inside) < FEWEST or len(outside) < FEWEST:
+        return Verdict(Said.UNJUDGED, f"holds of {len(inside)} of {len(inside) + len(outside)} fresh cases")
+    if np.mean(outside) > OUTSIDE:
+        return Verdict(Said.FALSE, f"{sum(outside)} of {len(outside)} fresh cases are wrong where it does not hold")
+    share = float(np.mean(inside))
+    if share < stated - 0.1:
+        return Verdict(Said.MISLEADING if share > 0.5 else Said.FALSE, f"where it holds {share:.0%} are wrong")
+    return Verdict(Said.HELPFUL)
+
+
+def _anywhere(own: Case) -> Iterator[Case]:
+    """Yield fresh cases like one's own, one thing changed at a time, and from everywhere, larger ones among them."""
+    rng = np.random.default_rng(17)
+    regimes = [regime for regime in REGIMES if regime != "zero"]
+    for k in range(4 * RULED):
+        change: dict[str, Any] = {}
+        if k % 2:
+            size = "mseu"[k // 2 % 4]
+            change = {size: int(rng.integers(1, 14))}
+            if k % 8 == 7:
+                change |= {"regime": str(rng.choice(regimes)), "cotangents": str(rng.choice(COTANGENTS))}
+            elif k % 8 == 5:
+                change |= {"states": not own.states, "cotangents": str(rng.choice(COTANGENTS))}
+            yield replace(own, seed=770_000 + k, **change)
+            continue
+        m, s, e, u = (int(n) for n in rng.integers(1, (10, 14, 10, 10)))
+        if k % 12 == 0:
+            m, e, u = ((m, m, u), (m, e, m), (m, e, e))[k // 12 % 3]
+        regime = str(rng.choice(regimes)) if k % 4 else "normal"
+        yield Case(m, s, e, u, own.dtype, regime, str(rng.choice(COTANGENTS)), bool(rng.integers(0, 3)), 770_000 + k)
+
+
+# Chance.
+
+RUNS = 30
+"""How often a case is run to see how often it fails."""
+
+
+def _rate(evidence: Evidence) -> float:
+    """Return how often the case fails, run again and again as `verify --case` runs it."""
+    return float(np.mean([bool(verify_case(evidence.target, evidence.case).failures) for _ in range(RUNS)]))
+
+
+@where(r"fails in (\d+) of (\d+) runs of the same case")
+def _by_chance(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge how often a case fails."""
+    rate, said = _rate(evidence), int(match[1]) / int(match[2])
+    if rate in (0, 1) and not evidence.truth.calls:
+        return Verdict(Said.FALSE, f"fails in {rate:.0%} of {RUNS} fresh runs")
+    # Four standard deviations of so few runs.
+    if abs(rate - said) > 4 * np.sqrt(0.25 / int(match[2])):
+        return Verdict(Said.MISLEADING, f"fails in {rate:.0%} of {RUNS} fresh runs")
+    return Verdict(Said.HELPFUL)
+
+
+@where(
+    r"did not fail again in \d+ runs of the same case|fails in the first example alone: .*|"
+    r"fails the first time that it meets a size, and in none of \d+ more runs of the same case"
+)
+def _once(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that a failure is not there again."""
+    rate = _rate(evidence)
+    if rate > 0.3:
+        return Verdict(Said.FALSE, f"fails in {rate:.0%} of {RUNS} fresh runs")
+    if not (evidence.truth.random or evidence.truth.calls):
+        return Verdict(Said.NO_USE, "neither chance nor the calls before are planted")
+    return Verdict(Said.HELPFUL)
+
+
+@where(rf"less accurate than rounding, ({NUMBER}) times the tolerance in ({NAME}); too small to name")
+def _too_small(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that errors are hardly above rounding."""
+    shares = [max(seen.share(name) for name in seen.wrong) for seen in evidence.failing()]
+    if not shares:
+        return Verdict(Said.FALSE, "no fresh case is wrong")
+    if np.median(shares) > SMALL:
+        return Verdict(Said.MISLEADING, f"{np.median(shares):.2g} times the tolerance on fresh cases")
+    return Verdict(Said.HELPFUL)
+
+
+SMALL = 100.0
+"""Up to how many times the tolerance an error is small, on the median fresh case."""

@@ -7,7 +7,7 @@ by what it leaves of the error. The right answer must fail it; what leaves most 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -197,10 +197,12 @@ class Evidence:
     case : Case
         On which it was diagnosed.
     truth : Truth
+    claims : iterable of str
+        The names of the claims that failed there; where none is a tensor, values alone do not show the fault.
     """
 
-    def __init__(self, make: Callable[[], Target], case: Case, truth: Truth) -> None:
-        self.make, self.case, self.truth = make, case, truth
+    def __init__(self, make: Callable[[], Target], case: Case, truth: Truth, claims: Iterable[str] = ()) -> None:
+        self.make, self.case, self.truth, self.claims = make, case, truth, frozenset(claims)
         self.target = make()
         self._seen: dict[Case, Seen | None] = {}
 
@@ -263,7 +265,7 @@ class Only(Evidence):
     """The same evidence, of cases with some fields fixed."""
 
     def __init__(self, evidence: Evidence, **fixed: Any) -> None:
-        super().__init__(evidence.make, evidence.case, evidence.truth)
+        super().__init__(evidence.make, evidence.case, evidence.truth, evidence.claims)
         # What was asked already need not be asked again.
         self.target, self._seen, self.fixed = evidence.target, evidence._seen, fixed
 

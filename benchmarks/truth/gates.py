@@ -362,3 +362,56 @@ def _limit_masks(evidence: Evidence, seen: Seen, names: Sequence[str]) -> list[t
         for n in names
         if n in seen.came
     ]
+
+
+# In how many bits things come.
+
+
+def _bits(values: Any) -> int:
+    """Return with how many significant bits all of the values can be written."""
+    parts = np.abs(np.frexp(values[np.isfinite(values) & (values != 0)])[0])
+    whole = (np.ldexp(parts, bits) for bits in range(1, 54))
+    return next((bits for bits, scaled in enumerate(whole, 1) if np.array_equal(scaled, np.rint(scaled))), 0)
+
+
+_READ_OUT: dict[str, tuple[str, dict[str, float], float]] = {
+    "f": ("Cn", {"i": -45.0, "g": 0.0}, 1.0),
+    "i": ("Cn", {"g": 45.0, "f": -45.0}, 0.0),
+    "g": ("Cn", {"i": 45.0, "f": -45.0}, 0.0),
+    "o": ("h", {"f": 45.0, "i": -45.0, "g": 0.0}, 45.0),
+}
+"""By which output a gate is read, the others held open or shut, and from which memory."""
+
+
+def _read_out(evidence: Evidence, gate: str) -> Any:
+    """Return many values of a gate, as they come."""
+    output, biases, memory = _READ_OUT[gate]
+    found = []
+    for seed in range(780_000, 780_004):
+        case = Case(5, 1, 3, 6, evidence.case.dtype, seed=seed)
+        p = case.arrays.p
+        changed = {f"b{g}": np.full_like(p[f"b{g}"], bias) for g, bias in biases.items()}
+        changed |= {f"{kind}{g}": np.zeros_like(p[f"{kind}{g}"]) for kind in "UV" for g in biases}
+        seen = evidence.look(case, C0=np.full_like(case.arrays.C0, memory), **changed)
+        if seen is not None and output in seen.came:
+            found.append(seen.came[output].ravel())
+    return np.concatenate(found)
+
+
+@where(r"(.+) comes? in (\d+) significant bits(?:, as .+ has)?")
+def _in_bits(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that gates or tensors come in a number of significant bits; what is due does not."""
+    said, whole = int(match[2]), 53 if evidence.case.dtype == "float64" else 24
+    gates = re.search(r"\bgates? ([figo](?:(?:, | and )[figo]\b)*)", match[1])
+    rest = match[1].replace(gates[0], "") if gates else match[1]
+    for gate in listed(gates[1]) if gates else ():
+        if _bits(_read_out(evidence, gate)) > said:
+            return Verdict(Said.FALSE, f"gate {gate} comes in {_bits(_read_out(evidence, gate))}")
+    for name in re.findall(rf"\b{NAME}\b", rest):
+        values = [seen.came[name].ravel() for seen in evidence.failing() if name in seen.came]
+        bits = _bits(np.concatenate(values)) if values else whole
+        if bits > said:
+            return Verdict(Said.FALSE, f"{name} comes in {bits}")
+    if said >= whole - 2:
+        return Verdict(Said.MISLEADING, "so does what is due")
+    return Verdict(Said.HELPFUL)

@@ -22,7 +22,7 @@ LABELS: dict[str, Callable[[Evidence, str], Verdict | None]] = {
 }
 
 
-NOT_OF_THE_DIAGNOSIS = ("case", "extent", "also", "oracles", "rerun", "note")
+NOT_OF_THE_DIAGNOSIS = ("case", "explains", "extent", "also", "oracles", "rerun", "note")
 """Labels of what `verify` itself says of the failing case."""
 
 
@@ -40,6 +40,9 @@ def lines_of(text: str) -> list[tuple[str, str]]:
 
 def judge_line(evidence: Evidence, label: str, text: str) -> Verdict | None:
     """Return what a line is worth; None where it makes no claim."""
+    if text.startswith("not looked for, since "):
+        # Of what was done, and not of the target.
+        return None
     judge = LABELS.get(label, judge_where)
     verdict = judge(evidence, text)
     if verdict is None or verdict.said is not Said.UNJUDGED:

@@ -92,8 +92,8 @@ def _relation_value(said: str) -> Value | None:
             return value if value.shape == seen.due[name].shape else None
 
         return held
-    if match := re.fullmatch(r"is (.+) times what is due(?: on (\S+))?", said):
-        return _multiple(match[1], match[2])
+    if match := re.fullmatch(r"is (.+) times what is due(?: on \S+| at m=\d+ s=\d+ e=\d+ u=\d+)?", said):
+        return _multiple(match[1])
     if match := re.fullmatch(r"is transposed(, with its sign reversed)?", said):
         sign = -1 if match[1] else 1
         return lambda seen, name: (
@@ -152,13 +152,11 @@ def _along(seen: Seen, name: str, label: str, move: Callable[[Any, int], Any], l
     return move(seen.due[name], axis)
 
 
-def _multiple(words: str, on: str | None) -> Value:
+def _multiple(words: str) -> Value:
     """Return what a multiple of what is due is; the factor is solved for where it was printed in a few digits."""
 
     def value(seen: Seen, name: str) -> Any:
         case, due, came = seen.case, seen.due[name], seen.came[name]
-        if on is not None and case.dims != Case.parse(on).dims:
-            return None
         for factor in _factors(words, case):
             if re.fullmatch(NUMBER, words) and "." in words:
                 weight = due / seen.accepted[name]
@@ -221,6 +219,8 @@ def _sizes_in(said: str) -> dict[str, int]:
         return {size: len(match[2].split(", "))}
     if match := re.search(r" on (m\d\S+)$", said):
         return dict(zip("mseu", Case.parse(match[1]).dims, strict=True))
+    if match := re.search(r" at m=(\d+) s=(\d+) e=(\d+) u=(\d+)$", said):
+        return dict(zip("mseu", (int(n) for n in match.groups()), strict=True))
     return {}
 
 
