@@ -201,7 +201,7 @@ def rule_of(words: str) -> Callable[[Case], bool] | None:
     >>> rule_of("m is no multiple of 4 and the regime is x10 or x100")(Case(3, 1, 1, 1, regime="x10"))
     True
     """
-    plain = words.replace("x10 or x100", "x10/x100")
+    plain = re.sub(r"between (\d+) and (\d+)", r"between \1 to \2", words.replace("x10 or x100", "x10/x100"))
     parts = re.split(r" and | or ", plain)
     features = [_feature(part) for part in parts]
     if any(feature is None for feature in features) or (" and " in plain and " or " in plain):
@@ -245,7 +245,7 @@ def _feature(words: str) -> Callable[[Case], bool] | None:
     if match := re.fullmatch(r"([mseu](?: \* [mseu])*) (>=|<=|=|>|<|is not|is) (\d+|[mseu])", words):
         value, compare, other = _product(match[1]), _COMPARED[match[2]], match[3]
         return lambda c: compare(value(c), int(other) if other.isdigit() else getattr(c, other))
-    if match := re.fullmatch(r"([mseu](?: \* [mseu])*) is (not )?above a limit between (\d+) and (\d+)", words):
+    if match := re.fullmatch(r"([mseu](?: \* [mseu])*) is (not )?above a limit between (\d+) to (\d+)", words):
         # Between the two it is open.
         value, sign, low, high = _product(match[1]), bool(match[2]), int(match[3]), int(match[4])
         return lambda c: (value(c) > (high if not sign else low)) != sign

@@ -216,13 +216,15 @@ def _deltas_right(evidence: Evidence, match: re.Match[str]) -> Verdict:
     said = set(listed(match[1]))
     if evidence.truth.deltas:
         return Verdict(Said.FALSE, f"the cotangents of gate {evidence.truth.deltas} are planted wrong")
-    told = []
-    for seen in _solvable(evidence):
+    told, failing = [], _solvable(evidence)
+    for seen in failing:
         found = _wrong_deltas(evidence, seen)
         if set(seen.wrong) & said:
             told.append(
                 found is not None and not any(mask.any() for mask in found.values()) and set(seen.wrong) <= said
             )
+    if failing and not told:
+        return Verdict(Said.FALSE, f"{match[1]} is right on {len(failing)} fresh failing cases")
     return judge_share(told, "is so") or Verdict(Said.HELPFUL)
 
 

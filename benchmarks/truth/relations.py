@@ -252,8 +252,9 @@ def _over_failing(evidence: Evidence, names: Sequence[str], value: Value, **size
             if applicable >= ENOUGH:
                 break
         if not told:
-            if any(name in s.wrong for s in [evidence.look(evidence.case)] if s is not None):
-                return Verdict(Said.UNJUDGED, f"{name} is wrong on no fresh case of a size that is spoken of")
+            own = evidence.look(evidence.case)
+            if own is not None and name in own.wrong and not sizes and not isinstance(evidence, Only):
+                return Verdict(Said.UNJUDGED, f"{name} is wrong on no fresh case that tells")
             return Verdict(Said.FALSE, f"{name} is wrong on no fresh case")
         if told.count(None) > 0.9 * len(told):
             return Verdict(Said.MISLEADING, "the right answer is as near to it, within rounding")

@@ -168,7 +168,7 @@ def _judge_named(evidence: Evidence, suspect: tuple[Fault, ...], sure: str, here
     if (refused := judge_share(told, "reproduces what came")) is not None:
         if same:
             return Verdict(Said.HELPFUL, "it is planted")
-        if refused.said is Said.UNJUDGED and None in told and False not in told:
+        if refused.said is Said.UNJUDGED and len(told) >= FEWEST:
             return Verdict(Said.FALSE, "changes nothing that could be told from rounding")
         return Verdict(Said.FALSE, refused.why) if refused.said is not Said.UNJUDGED else refused
     # What is right with the target must be right with the suspect, too.
