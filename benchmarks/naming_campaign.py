@@ -18,7 +18,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ class Told:
 def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple[str, ...]]:
     """Return how a fault is planted, what is true of it, its title, and the dtypes in which it is looked for."""
     if set == "own":
-        return OWN[id].make, OWN[id].truth, OWN[id].title, OWN[id].dtypes
+        own = OWN[id]
+        return own.make, replace(own.truth, recording=_recording(id, own.edits)), own.title, own.dtypes
     if set == "slips":
         file, _, number = id.partition(":")
         slip = slips(file)[int(number)]
@@ -117,8 +118,28 @@ def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple
     ids = id.split("+")
     edits = [edit for one in ids for edit in EDITS.get(one, [])]
     title = " and ".join(FAULTS[one].title.rstrip(".") for one in ids)
-    truth = Truth(faults=tuple(FAULTS[one] for one in ids), random="dropout-left-on" in ids)
+    truth = Truth(
+        faults=tuple(FAULTS[one] for one in ids),
+        random="dropout-left-on" in ids,
+        calls=id in WRAPPERS,
+        recording=_recording(id, edits) if id not in WRAPPERS else None,
+    )
     return lambda: planted(id, edits, WRAPPERS.get(id)), truth, title, ("float64",)
+
+
+_STEP, _KEEP = "back = R @ delta", 'kept[t] = dict(zip("ogfi", np.split(delta, 4), strict=True))'
+_TOP = "def plain_lstm(p, X, h0, C0, sequences=True):"
+
+
+def _recording(id: str, edits: Sequence[tuple[str, str]]) -> Callable[[], Target] | None:
+    """Return how the plain layer with a fault is had as one that keeps its gates' cotangents; None where it is not."""
+    more = [*edits, (_STEP, f"{_KEEP}\n{_STEP}"), (_TOP, f"kept = {{}}\n\n\n{_TOP}")]
+    try:
+        planted(id, more)
+    except ValueError:
+        # The line is one that the fault changes.
+        return None
+    return lambda: planted(id, more)
 
 
 def members(set: str, size: int, seed: int) -> list[str]:

@@ -312,10 +312,8 @@ own(
 )
 own(
     "nothing-without-dh",
-    "where dh is zero throughout, the pullback returns zeros",
-    finally_(
-        "if not dh.any():\n    g = {n: 0 * v for n, v in g.items()}\n    dX, rho, kappa = 0 * dX, 0 * rho, 0 * kappa"
-    ),
+    "where dh is zero throughout, all gradients are zero",
+    (FINAL, "rho, kappa = (dhn.T, dCn.T) if dh.any() else (0 * dhn.T, 0 * dCn.T)"),
     tensors=BACKWARD,
     values=True,
     words=(r"dh (is )?(all )?zero",),
@@ -340,6 +338,7 @@ own(
     "bias-left-out-where-x-zero",
     "the biases are left out where a step's input is zero",
     after(PRODUCT, "a = a - W[-1:].T * ~x.any(axis=0)"),
+    forward="figo",
     values=True,
     words=(r"X (is )?zero", r"padded"),
 )

@@ -96,7 +96,9 @@ class Truth:
     near : tuple of str
         Catalogued faults that it is true to name as like it.
     words : tuple of str
-        Regular expressions; a line in which one is found says what is planted, whatever form it has.
+        Regular expressions; a line of no known form in which one is found says what is planted.
+    recording : callable or None
+        Gives the target as one that keeps its gates' cotangents of a call, step by step, in `call.__globals__["kept"]`.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -110,6 +112,7 @@ class Truth:
     rounding: bool = False
     near: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    recording: Callable[[], Target] | None = None
 
 
 @dataclass(frozen=True)
@@ -267,7 +270,8 @@ class Only(Evidence):
     def __init__(self, evidence: Evidence, **fixed: Any) -> None:
         super().__init__(evidence.make, evidence.case, evidence.truth, evidence.claims)
         # What was asked already need not be asked again.
-        self.target, self._seen, self.fixed = evidence.target, evidence._seen, fixed
+        self.target, self._seen = evidence.target, evidence._seen
+        self.fixed = getattr(evidence, "fixed", {}) | fixed
 
     def cases(self, **fixed: Any) -> Iterator[Case]:
         """Yield fresh cases of that kind."""
@@ -324,7 +328,7 @@ def judge_share(found: Sequence[bool | None], what: str) -> Verdict | None:
     if len(told) < FEWEST:
         return Verdict(Said.UNJUDGED, f"only {len(told)} fresh failing cases tell")
     share = sum(told) / len(told)
-    if share >= HOLDS:
+    if share >= HOLDS or (len(told) >= 10 and sum(told) == len(told) - 1):
         return None
     said = Said.MISLEADING if share >= 0.6 else Said.FALSE
     return Verdict(said, f"{what} on {sum(told)} of {len(told)} fresh failing cases")

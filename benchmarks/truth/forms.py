@@ -26,6 +26,9 @@ def where(form: str) -> Callable[[Judge], Judge]:
     return enter
 
 
+SO = (Said.HELPFUL, Said.NO_USE)
+
+
 def judge_where(evidence: Evidence, text: str) -> Verdict:
     """Judge a line of where, or whatever else is said in words of its own."""
     plain, case = _without_case(text)
@@ -33,7 +36,12 @@ def judge_where(evidence: Evidence, text: str) -> Verdict:
         evidence = Only(evidence, **dict(zip("mseu", case.dims, strict=True)), regime=case.regime)
     for form, judge in WHERE:
         if match := form.fullmatch(plain):
-            return judge(evidence, match)
+            verdict = judge(evidence, match)
+            if case is None or verdict.said not in (Said.FALSE, Said.MISLEADING):
+                return verdict
+            # Of the very case that it names it may be so, and of others like it not.
+            there = judge(Only(evidence, seed=case.seed), match)
+            return Verdict(Said.NO_USE, f"so of that case alone: {verdict.why}") if there.said in SO else verdict
     return Verdict(Said.UNJUDGED, "no known form")
 
 

@@ -10,7 +10,6 @@ from truth.evidence import (
     NAMES,
     PARAMETER_GRADIENTS,
     Evidence,
-    Only,
     Said,
     Verdict,
     axis_of,
@@ -238,10 +237,7 @@ def _forward_places(evidence: Evidence, match: re.Match[str]) -> Verdict:
             said = set(range(int(start) - 1, mask.shape[1])) if start else set(numbers(which))
             good = good and hit <= said and (bool(label) or min(hit) == int(start) - 1)
         told.append(good)
-    if (refused := judge_share(told, "is so")) is None or not isinstance(evidence, Only):
-        return refused or Verdict(Said.HELPFUL)
-    # Of the very case that it names it may be so, and of its sizes it is not.
-    return Verdict(Said.MISLEADING, f"of the sizes of that case, {refused.why}")
+    return judge_share(told, "is so") or Verdict(Said.HELPFUL)
 
 
 @where(r"first to depart among what the layer keeps: (fc|bc)\['(\w+)'\] at step (\d+) of (\d+)")

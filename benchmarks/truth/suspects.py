@@ -7,7 +7,19 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from truth.evidence import HOLDS, TENSORS, Evidence, Said, Seen, Verdict, explains, judge_share, near, values_with
+from truth.evidence import (
+    FEWEST,
+    HOLDS,
+    TENSORS,
+    Evidence,
+    Said,
+    Seen,
+    Verdict,
+    explains,
+    judge_share,
+    near,
+    values_with,
+)
 
 from checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
 from checks.cases import Case
