@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from failure_texts import TEXTS
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,
     ACTIVATE,
     BI,
     BO,
+    CN,
     DW,
     DX,
     EDITS,
@@ -31,8 +33,10 @@ from planted_faults import (
     after,
     before,
     finally_,
+    returning,
     with_z,
 )
+from test_diagnosis import HIDDEN
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # not installed
 
@@ -401,6 +405,61 @@ LINES = {
         "wrong where m is no multiple of 4, in 61 of 61 examples tried; right elsewhere, in 20 of 20",
         "wrong where m is odd, in 61 of 61 examples tried; right elsewhere, in 20 of 20",
     ),
+    "equal sizes": (
+        [finally_("if m == e:\n    dX = 2 * dX")],
+        "pattern",
+        "wrong where m = e, at 2, 3 and 4; right where they differ by one",
+        "wrong where m = u, at 2, 3 and 4; right where they differ by one",
+    ),
+    "h for Cn": (
+        [(CN, "Cn = tape[-1].out.T.copy()")],
+        "relation",
+        "Cn holds the value of h of the last step",
+        "Cn holds the value of dh0",
+    ),
+    "symmetrized": (
+        [finally_(f"{DVG}(g['dVg'] + g['dVg'].T) / 2")],
+        "relation",
+        "dVg is the mean of what is due and its transpose",
+        "dVg is transposed",
+    ),
+    "summed": (
+        [returning(dh0="np.repeat(rho.sum(axis=1)[None], m, axis=0)")],
+        "relation",
+        "dh0 holds in all samples the sum of what is due over them",
+        "dh0 holds in all samples the mean of what is due over them",
+    ),
+    "decayed": (
+        [finally_(f"{DVG}g['dVg'] + 0.01 * p['Vg']")],
+        "relation",
+        "dVg is what is due plus 0.01 times what it is the gradient of",
+        "dVg is what is due plus 0.02 times what it is the gradient of",
+    ),
+    "one sample right": (
+        [after(H, "H[1:] = 0")],
+        "where",
+        "of h, only the first sample is right",
+        "h is wrong at sample 1 of 4 (case m4s5e3u3-float64-seed131)",
+    ),
+    "a memory not kept": (
+        [(MEMORY, "new = 0.9 * gf * cell + gi * gg")],
+        "where",
+        "Cn is not C0 after a single step in which biases of 40 hold f open and i shut",
+        "only dX is ever wrong in 4 cases of other shapes",
+    ),
+    "sums alone": (
+        [(DW, "dW += k.z @ (delta * (t > 0)).T")],
+        "where",
+        "df_ di_ dg_ do_, solved for from dX, are right at every step; dUf, dUi, dUg and 9 more, sums over samples "
+        "and steps, are not",
+        "going back in time, df_, di_, dg_ and do_ depart first, at step 1 of 4 (solved for from dU)",
+    ),
+    "a part of the sums": (
+        [(DW, "dW += k.z @ (delta * (t > 0)).T")],
+        "where",
+        "in dU it is the part of step 1 of 4 that is wrong (solved for from dU)",
+        "in dU it is the part of step 2 of 4 that is wrong (solved for from dU)",
+    ),
     "too small": (
         [after(OUT, "out = (out + 1) - 1")],
         "relation",
@@ -408,6 +467,8 @@ LINES = {
         "h is 1 times what is due",
     ),
 }
+HAND = {"sums alone": {"deltas": ""}}
+"""What is known by hand, without which a lie may pass: solved for from dU alone, the sums' fault is the cotangents'."""
 CASES = {"clipped by norm": Case(3, 4, 3, 3, seed=3, regime="x10"), "too small": Case(4, 1, 3, 1)}
 
 
@@ -416,7 +477,7 @@ def test_a_line_that_is_so_is_told_from_one_that_is_not(name):
     edits, label, true, lie = LINES[name]
     case = CASES.get(name, CASE)
     assert judged(edits, label, true, case) in (Said.HELPFUL, Said.NO_USE)
-    assert judged(edits, label, lie, case) in NOT_SO
+    assert judged(edits, label, lie, case, **HAND.get(name, {})) in NOT_SO
 
 
 # Suspects. What is planted; the fault that is named; whether that is so.
@@ -532,6 +593,33 @@ def test_a_rule_is_read(words, holds, not_of):
 def test_a_sentence_of_no_known_form_is_not_judged():
     assert judged([CARRY], "where", "all is well") == Said.UNJUDGED
     assert judged([CARRY], "relation", "dX is somewhat blue") == Said.UNJUDGED
+
+
+class Touched(Exception):
+    """The judge of a sentence has begun to ask the target."""
+
+
+class Untouched(Evidence):
+    def look(self, *arguments, **options):
+        raise Touched
+
+    def cases(self, **fixed):
+        raise Touched
+
+
+SAID = [line for text in TEXTS.values() for line in lines_of(text[2].strip())]
+SAID += [("relation", line) for _, relations, _ in HIDDEN.values() for line in relations]
+SAID += [("where", line) for _, _, where in HIDDEN.values() for line in where]
+
+
+@pytest.mark.parametrize(("label", "text"), dict.fromkeys(SAID))
+def test_each_sentence_that_the_tests_of_the_diagnosis_know_has_a_judge(label, text, monkeypatch):
+    monkeypatch.setattr("truth.suspects._calls", lambda *ignored: Untouched.look(None))
+    try:
+        verdict = judge_line(Untouched(lambda: planted("nothing", []), CASE, Truth()), label, text)
+    except Touched:
+        return
+    assert verdict is None or verdict.said != Said.UNJUDGED
 
 
 def test_the_lines_of_a_failure_are_those_of_its_diagnosis():

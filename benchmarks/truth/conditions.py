@@ -68,6 +68,9 @@ def judge_pattern(evidence: Evidence, text: str) -> Verdict:
     rule = re.fullmatch(r"wrong where (.+), in (\d+) of (\d+) examples tried; right elsewhere, in \d+ of \d+", text)
     if rule is not None:
         return _judge_rule(evidence, rule[1], int(rule[2]) / int(rule[3]))
+    equal = re.fullmatch(r"wrong where ([mseu] = [mseu]), at \d+, \d+ and \d+; right where they differ by one", text)
+    if equal is not None:
+        return _judge_rule(evidence, equal[1], 1.0)
     match = re.fullmatch(r"right at (.*), wrong (from|at) ((?:[mseu]=\d+ ?)+)", text)
     if match is None:
         return Verdict(Said.UNJUDGED, "no known form")

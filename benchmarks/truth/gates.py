@@ -237,9 +237,9 @@ def _recorded(target: Target, seen: Seen) -> dict[str, Any]:
     found = {}
     for gate in GATES:
         came = np.stack([kept[t][gate].T for t in range(seen.case.s)], axis=1).astype(np.float64)
-        # Some hundred roundings of a step's largest: what is wrong is wrong by more.
+        # Some tens of roundings of the largest of a step: what is wrong is wrong by more.
         largest = np.max(np.abs(due[f"d{gate}_"]), axis=(0, 2), keepdims=True)
-        blur = 2.0**8 * roundoff(seen.case.dtype) * largest
+        blur = 2.0**6 * roundoff(seen.case.dtype) * largest
         found[gate] = ~(np.abs(came - due[f"d{gate}_"]) <= blur)
     return found
 
@@ -259,6 +259,53 @@ def _deltas_right(evidence: Evidence, match: re.Match[str]) -> Verdict:
             )
     if failing and not told:
         return Verdict(Said.FALSE, f"{match[1]} is right on {len(failing)} fresh failing cases")
+    return judge_share(told, "is so") or Verdict(Said.HELPFUL)
+
+
+@where(
+    rf"df_ di_ dg_ do_, solved for from dX, are right at every step; ({NAMES})(?:,? and \d+ more)?, "
+    r"(?:the sum|sums) over samples and steps, (?:is|are) not"
+)
+def _sums_alone(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that the cotangents are right and the sums made of them wrong."""
+    if evidence.truth.deltas:
+        return Verdict(Said.FALSE, f"the cotangents of gate {evidence.truth.deltas} are planted wrong")
+    said, told = set(listed(match[1])), []
+    for seen in _solvable(evidence):
+        kept = evidence.truth.recording
+        found = _recorded(kept(), seen) if kept is not None else _solved_from_inputs(seen)
+        if set(seen.wrong) & said:
+            told.append(None if found is None else not any(mask.any() for mask in found.values()))
+    return judge_share(told, "is so") or Verdict(Said.HELPFUL)
+
+
+@where(r"in dU it is the part of (step|sample)s? ([\d, and]+) of (\d+) that is wrong \(solved for from dU\)")
+def _part_of_dU(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge of which steps or samples the part in dU is wrong."""
+    axis, size = {"step": (1, "s"), "sample": (0, "m")}[match[1]]
+    said, told = set(numbers(match[2])), []
+    for seen in _solvable(evidence, **{size: int(match[3])}):
+        found = _solved_from_sums(seen)
+        if found is not None and any(mask.any() for mask in found.values()):
+            other = tuple(k for k in range(3) if k != axis)
+            hit = np.any([mask.any(axis=other) for mask in found.values()], axis=0)
+            told.append(set(np.flatnonzero(hit).tolist()) == said)
+    return judge_share(told, "is so") or Verdict(Said.HELPFUL)
+
+
+@where(r"Cn is not C0 after a single step in which biases of 40 hold f open and i shut")
+def _not_kept(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that a memory is not kept where the gates should keep it."""
+    told = []
+    for seed in range(730_200, 730_210):
+        regime = "padded" if evidence.case.regime == "padded" else "normal"
+        case = Case(3, 1, 3, 4, evidence.case.dtype, regime, seed=seed)
+        p = case.arrays.p
+        held = {"f": 45.0, "i": -45.0, "g": 0.0}
+        changed = {f"b{g}": np.full_like(p[f"b{g}"], bias) for g, bias in held.items()}
+        changed |= {f"{kind}{g}": np.zeros_like(p[f"{kind}{g}"]) for kind in "UV" for g in held}
+        seen = evidence.look(case, **changed)
+        told.append(None if seen is None or "Cn" not in seen.came else "Cn" in seen.wrong)
     return judge_share(told, "is so") or Verdict(Said.HELPFUL)
 
 

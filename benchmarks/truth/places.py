@@ -255,3 +255,16 @@ def _kept(evidence: Evidence, match: re.Match[str]) -> Verdict:
             wrong = [s for s in range(seen.case.s) if np.any(np.abs(kept[:, s] - due[:, s]) > share)]
             told.append(t in wrong and (t == min(wrong) if match[1] == "fc" else t == max(wrong)))
     return judge_share(told, "is so") or Verdict(Said.HELPFUL)
+
+
+@where(r"of h, only the first sample is right")
+def _first_sample(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that all samples but the first are wrong in h."""
+    told = []
+    for seen in evidence.each_failing(m=4):
+        if "h" in seen.wrong and seen.telling:
+            hit = seen.wrong["h"].any(axis=tuple(range(1, seen.wrong["h"].ndim)))
+            told.append(not hit[0] and bool(hit[1:].any()))
+        if len(told) == 20:
+            break
+    return judge_share(told, "is so") or Verdict(Said.HELPFUL)

@@ -123,6 +123,20 @@ def _relation_value(said: str) -> Value | None:
         return lambda seen, name: (
             seen.due[name] + sign * seen.due[other] if seen.due[other].shape == seen.due[name].shape else None
         )
+    if said == "holds the value of h of the last step":
+        return lambda seen, name: seen.due["h"][:, -1] if seen.due["h"].ndim == 3 else seen.due["h"]
+    if said == "is the mean of what is due and its transpose":
+        return lambda seen, name: _symmetric(seen.due[name])
+    if match := re.fullmatch(rf"holds in all ({AXIS}) the (sum|mean) of what is due over them", said):
+        label, fold = match[1], np.sum if match[2] == "sum" else np.mean
+        return lambda seen, name: _along(
+            seen, name, label, lambda v, k: np.broadcast_to(fold(v, axis=k, keepdims=True), v.shape)
+        )
+    if match := re.fullmatch(
+        rf"is what is due (plus|minus) ({NUMBER}) times (?:what it is the gradient of|({NAME}))", said
+    ):
+        weight, other = float(match[2]) * (1 if match[1] == "plus" else -1), match[3]
+        return lambda seen, name: _decayed(seen, name, weight, other or name[1:])
     if match := re.fullmatch(rf"is what is due (plus|minus) ({NUMBER}) in every entry", said):
         number = float(match[2]) * (1 if match[1] == "plus" else -1)
         return lambda seen, name: _if_printed(seen, name, seen.due[name], number)
@@ -130,6 +144,20 @@ def _relation_value(said: str) -> Value | None:
         limit = float(match[1])
         return lambda seen, name: np.clip(seen.due[name], -_exact(seen, name, limit), _exact(seen, name, limit))
     return None
+
+
+def _symmetric(value: Any) -> Any:
+    """Return the mean of a square array and its transpose; None for any other."""
+    return (value + value.T) / 2 if value.shape == value.shape[::-1] else None
+
+
+def _decayed(seen: Seen, name: str, printed: float, of: str) -> Any:
+    """Return what is due and some times an input, of which the factor was printed in four digits."""
+    own = seen.arrays.inputs[of].astype(np.float64)
+    if own.shape != seen.due[name].shape or not own.any():
+        return None
+    weight = float(np.sum(own * (seen.came[name] - seen.due[name])) / np.sum(own * own))
+    return seen.due[name] + own * (weight if abs(weight - printed) <= 1e-3 * abs(printed) else printed)
 
 
 def _exact(seen: Seen, name: str, printed: float) -> float:
