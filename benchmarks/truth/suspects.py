@@ -145,6 +145,8 @@ def judge_suspect(evidence: Evidence, text: str) -> Verdict | None:
     words = text.partition("here as with ")[2] if here else text
     body, _, sure = words.rpartition("    (")
     body, sure = (body, sure.rstrip(")")) if body else (words, "")
+    # Of several, the first alone has those words before it.
+    here = here or ", but not " in sure
     suspects = named_faults(body)
     if not suspects:
         return Verdict(Said.UNJUDGED, "no such fault")
