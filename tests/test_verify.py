@@ -820,7 +820,7 @@ def test_what_verify_draws_is_what_was_asked_for(monkeypatch, reference):
     assert (examples, seed, few, other_seed) == (100, 0, 7, 5)
     assert options["dtypes"] == ("float64",)
     assert options["max_dims"] == strategies.MAX_DIMS
-    assert options["shapes"] == strategies.few_shapes(strategies.MAX_DIMS, 0)
+    assert options["shapes"] == strategies.few_shapes(None, 0)
     # Without a reference what is chaotic by design is not drawn.
     assert options["regimes"] == (REGIMES if reference else OWN_REGIMES)
     assert narrow["dtypes"] == ("float32",)
@@ -849,7 +849,7 @@ def test_only_what_a_target_has_is_drawn(lacks):
     assert options["dtypes"] == ("float32",)
     assert "shapes" not in options
     # Where no seed is given a target that compiles gets the same few shapes every time.
-    assert draw_options(replace(target, compiles=True))["shapes"] == strategies.few_shapes(strategies.MAX_DIMS, 0)
+    assert draw_options(replace(target, compiles=True))["shapes"] == strategies.few_shapes(None, 0)
     without = [c for c in COTANGENTS if "C" not in c.split("+")]
     assert options["cotangents"] == (without if lacks & {CN, DCN} else list(COTANGENTS))
     assert len(without) < len(COTANGENTS)
