@@ -300,7 +300,8 @@ def _of_float32_size(evidence: Evidence, names: Sequence[str]) -> Verdict:
             for seen in evidence.failing()
             if name in seen.wrong
         ]
-        if not sizes or np.mean([1e-4 < size <= 4 for size in sizes]) < HOLDS:
+        # On some cases rounding happens to be slight; on none is it more.
+        if not sizes or max(sizes) > 4 or np.median(sizes) < 1e-3:
             return Verdict(Said.FALSE, f"{name} is off by {np.median(sizes or [0]):.2g} of what float32 would be")
     if evidence.truth.rounding or any(fault.family == "precision" for fault in evidence.known_fault()):
         return Verdict(Said.HELPFUL)
