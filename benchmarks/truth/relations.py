@@ -10,7 +10,6 @@ import numpy as np
 from truth.evidence import (
     AXIS,
     ENOUGH,
-    HOLDS,
     NAME,
     NAMES,
     NUMBER,
