@@ -114,7 +114,7 @@ def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple
     if set == "slips":
         file, _, number = id.partition(":")
         slip = slips(file)[int(number)]
-        return lambda: fault_target(slip), Truth(faults=(slip,)), slip.title, ("float64",)
+        return lambda: fault_target(slip), Truth(faults=(slip,)), slip.title, ()
     ids = id.split("+")
     edits = [edit for one in ids for edit in EDITS.get(one, [])]
     title = " and ".join(FAULTS[one].title.rstrip(".") for one in ids)
@@ -124,7 +124,7 @@ def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple
         calls=id in WRAPPERS,
         recording=_recording(id, edits) if id not in WRAPPERS else None,
     )
-    return lambda: planted(id, edits, WRAPPERS.get(id)), truth, title, ("float64",)
+    return lambda: planted(id, edits, WRAPPERS.get(id)), truth, title, ()
 
 
 _STEP, _KEEP = "back = R @ delta", 'kept[t] = dict(zip("ogfi", np.split(delta, 4), strict=True))'
@@ -206,7 +206,9 @@ def tell(job: Job, examples: int = 100) -> Told:
     _remember()
     start = time.perf_counter()
     make, truth, title, dtypes = planting(set, id)
-    report = verify(make(), examples=examples, seed=seed, dtypes=dtypes)
+    # Else those that `verify` takes by itself.
+    options = {"dtypes": dtypes} if dtypes else {}
+    report = verify(make(), examples=examples, seed=seed, **options)
     failure = report.failure
     if failure is None:
         return Told(set, id, title, seed, caught=False, seconds=time.perf_counter() - start)

@@ -74,13 +74,16 @@ def kind(letter: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Own:
-    """A fault in no catalogue: what is changed, what is true of it, and the dtypes in which it is looked for."""
+    """A fault in no catalogue: what is changed, what is true of it, and in which dtypes it is looked for.
+
+    Without dtypes, in those that `verify` takes by itself.
+    """
 
     id: str
     title: str
     edits: Edits
     truth: Truth
-    dtypes: tuple[str, ...] = ("float64",)
+    dtypes: tuple[str, ...] = ()
 
     @property
     def make(self) -> Callable[[], Target]:
@@ -117,7 +120,7 @@ _TOOLS = (LOST, _HELPERS)
 OWN: dict[str, Own] = {}
 
 
-def own(id: str, title: str, *edits: tuple[str, str], dtypes: tuple[str, ...] = ("float64",), **truth: object) -> None:
+def own(id: str, title: str, *edits: tuple[str, str], dtypes: tuple[str, ...] = (), **truth: object) -> None:
     """Enter a fault."""
     OWN[id] = Own(id, title, (_TOOLS, *edits), Truth(**truth), dtypes)  # type: ignore[arg-type]
 

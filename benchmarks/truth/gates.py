@@ -197,6 +197,7 @@ def _solvable(evidence: Evidence, s: int | None = None, **fixed: int) -> list[Se
         if k % 4 == 1 and own.m * (s or own.s) <= 60:
             # What hangs on the failing case's sizes shows there.
             m, steps = fixed.get("m", own.m), s or fixed.get("s", own.s)
+            u = fixed.get("u", min(own.u, 20))
         case = Case(m, steps, max(m * steps, 4 * u) + 3 + k // 2 % 2, u, evidence.case.dtype, seed=740_000 + k)
         if k % 4 > 1:
             case = replace(case, cotangents=evidence.case.cotangents, states=evidence.case.states)
