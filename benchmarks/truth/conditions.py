@@ -60,7 +60,7 @@ def judge_pattern(evidence: Evidence, text: str) -> Verdict:
         share = _share_failing(evidence, case, 24)
         if share is None:
             return Verdict(Said.UNJUDGED, "no draw can be judged")
-        if share == 1 and int(match[1]) > 0 and not evidence.truth.random:
+        if share == 1 and int(match[1]) > 1 and not evidence.truth.random:  # one may be by chance
             return Verdict(Said.FALSE, "wrong for each of 24 fresh draws")
         if evidence.truth.calls and not evidence.truth.values:
             return Verdict(Said.MISLEADING, "it hangs on the calls, not on the values")
