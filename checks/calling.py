@@ -1,10 +1,12 @@
 """Calling a target safely: whatever it does, what comes back is an Outcome and never its exception."""
 
+import math
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +15,21 @@ from typing import Any
 import numpy as np
 
 from checks.cases import Arrays, Case
-from checks.contract import CN, DCN, DHN, LAST, OUTPUTS, STATES, ContractError, Target, TimeLimitError, undisturbed
+from checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    LAST,
+    OUTPUTS,
+    STATES,
+    ContractError,
+    RaisedElsewhereError,
+    Target,
+    TimeLimitError,
+    not_interrupted,
+    undisturbed,
+    with_article,
+)
 
 OURS = Path(__file__).parent
 LIBRARIES = {"site-packages", "dist-packages", f"python{sys.version_info[0]}.{sys.version_info[1]}"}
@@ -35,8 +51,11 @@ class Outcome:
         The very objects it returned, by name, to see whether a later call writes to them.
     written : tuple
         Names of the cotangents that the pullback wrote to.
-    timed_out : bool
-        Whether `error` is that it gave no answer in time.
+    kind : str
+        What `error` is: "error", "timeout" where no answer came in time, "ended" where the target ended its process.
+    refresh : callable
+        Begins to write into `aliased` what the target's own arrays hold now, where those are in another process, and
+        returns a function that waits for that.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +63,13 @@ class Outcome:
     stage: str = ""
     aliased: tuple[tuple[str, Any], ...] = ()
     written: tuple[str, ...] = ()
-    timed_out: bool = False
+    kind: str = "error"
+    refresh: Callable[[], Callable[[], None]] = field(default=lambda: lambda: None, compare=False)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it gave no answer in time."""
+        return self.kind == TimeLimitError.kind
 
     @property
     def sentence(self) -> str:
@@ -56,36 +81,129 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     """Return what a forward pass and a pullback of the target gave.
 
     Without `sequences`, a target that can return the last step alone is asked to; without `backward` there is no
-    pullback and there are no gradients.
+    pullback and there are no gradients. Whatever the target does to the form of the arrays it is given, in place, is
+    undone: that it may not write to them is the caller's to see, or stands in `written`.
     """
+    if target.answers is not None:
+        return begin(target, arrays, sequences, backward)()
     sequences = sequences or LAST in target.lacks
     dhn_apart = DHN not in target.lacks
-    dh = arrays.dh if dhn_apart else arrays.dh_total
     stage, outputs = "forward", dict[str, Any]()
+    given = arrays.inputs
+    forms = {name: _form(value) for name, value in given.items()}
+    written: list[str] = []
     try:
         with undisturbed():
-            (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
+            (h, Cn), pullback = target.call(dict(arrays.p), arrays.X, arrays.h0, arrays.C0, sequences)
             outputs = {"h": to_numpy(h), "Cn": to_numpy(Cn)}
             if not backward:
-                return Outcome(outputs)
+                return Outcome(outputs, written=_reformed(given, forms))
             stage = "pullback"
-            given: dict[str, Any] = {
-                "dh": dh[:, -1] if getattr(h, "ndim", 0) == 2 and not sequences else dh,
+            dh = arrays.dh if dhn_apart else arrays.dh_total
+            cotangents: dict[str, Any] = {
+                "dh": dh[:, -1] if _dimensions(h) == 2 and not sequences else dh,
                 "dCn": arrays.dCn,
             }
-            given |= {"dhn": arrays.dhn} if dhn_apart else {}
-            handed = {name: value.copy() for name, value in given.items()}
+            cotangents |= {"dhn": arrays.dhn} if dhn_apart else {}
+            handed = {name: value.copy() for name, value in cotangents.items()}
             gradients = pullback(handed["dh"], handed["dCn"], handed.get("dhn"))
-            written = tuple(name for name, value in given.items() if value.tobytes() != handed[name].tobytes())
-        if not isinstance(gradients, Mapping):
-            raise ContractError(f"the pullback returned a {type(gradients).__name__}, expected gradients by name")
-        values = outputs | {str(name): to_numpy(value) for name, value in gradients.items() if name not in OUTPUTS}
-        aliased = tuple((k, v) for k, v in {"h": h, "Cn": Cn, **gradients}.items() if isinstance(v, np.ndarray))
-        return Outcome(values, aliased=aliased, written=written)
+            if not isinstance(gradients, Mapping):
+                kind = with_article(type_name(gradients))
+                raise ContractError(f"the pullback returned {kind}, expected gradients by name")
+            # Of each key and value once: a mapping may give others the next time.
+            returned = [(key_name(key), value) for key, value in gradients.items()]
+            values = outputs | {name: to_numpy(value) for name, value in returned if name not in OUTPUTS}
+        written += [n for n, value in cotangents.items() if not same_bits(np.asarray(handed[n]), np.asarray(value))]
+        written += _reformed(given, forms)
+        aliased = tuple((k, v) for k, v in [("h", h), ("Cn", Cn), *returned] if isinstance(v, np.ndarray))
+        return Outcome(values, aliased=aliased, written=tuple(written))
     except ContractError as error:
-        return Outcome(outputs, error=str(error), timed_out=isinstance(error, TimeLimitError))
-    except (Exception, SystemExit) as error:
-        return Outcome(outputs, error=describe_error(error), stage=stage)
+        outcome = Outcome(outputs, error=str(error), kind=error.kind)
+    except BaseException as error:
+        not_interrupted(error)
+        outcome = Outcome(outputs, error=describe_error(error), stage=stage)
+    return replace(outcome, written=_reformed(given, forms))
+
+
+def begin(
+    target: Target,
+    arrays: Arrays,
+    sequences: bool,
+    backward: bool = True,
+    write_back: bool = True,
+    more: bool = False,
+) -> Callable[[], Outcome]:
+    """Return a function that returns the outcome of a call, which a target elsewhere has then begun with.
+
+    Calls are made in the order in which they are begun. Without `write_back` what such a target does to its inputs is
+    not done to the arrays here, which may hold something else by the time that its answer is taken. Where `more` is
+    begun at once, it goes there together.
+    """
+    if target.answers is None:
+        outcome = call_target(target, arrays, sequences, backward)
+        return lambda: outcome
+    finish = target.answers([(arrays, sequences, backward)], write_back, more)
+    return lambda: finish()[0]
+
+
+def call_forward(target: Target, many: Sequence[Arrays], sequences: bool) -> list[Outcome]:
+    """Return what forward passes over many arrays gave, one after the other; a target elsewhere is asked but once."""
+    if target.answers is not None:
+        return list(target.answers([(arrays, sequences, False) for arrays in many])())
+    return [call_target(target, arrays, sequences, backward=False) for arrays in many]
+
+
+Form = tuple[tuple[int, ...], np.dtype[Any], bool]
+
+
+def _form(value: Any) -> Form:
+    """Return what a target can change of an array besides its numbers."""
+    return value.shape, value.dtype, value.flags.writeable
+
+
+def _reformed(given: Mapping[str, Any], forms: Mapping[str, Form]) -> tuple[str, ...]:
+    """Give arrays the form back that they had, and return the names of those of another shape or dtype.
+
+    An array that was locked is unlocked and not named: a target may guard itself so.
+    """
+    changed = []
+    for name, value in given.items():
+        shape, dtype, writeable = forms[name]
+        if value.shape != shape or value.dtype != dtype:
+            changed.append(f"{name} (its shape or dtype)")
+            _give_form(value, shape, dtype)
+        if value.flags.writeable != writeable:
+            value.flags.writeable = writeable
+    return tuple(changed)
+
+
+def _give_form(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Give an array a form in place; what it has lost of its numbers is zero."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # setting either is deprecated, and here what is wanted
+        value.shape = (value.size,)
+        value.dtype = np.dtype(np.uint8)
+        if value.size != dtype.itemsize * math.prod(shape):
+            value.resize((dtype.itemsize * math.prod(shape),), refcheck=False)
+        value.dtype = dtype
+        value.shape = shape
+
+
+def _dimensions(value: Any) -> int:
+    """Return the number of dimensions of whatever a target returned."""
+    count = getattr(value, "ndim", 0)
+    return count if isinstance(count, int) else 0
+
+
+def key_name(key: Any) -> str:
+    """Return the name of a gradient, also where its key is no str."""
+    if type(key) is str:
+        return key
+    try:
+        return str(key)
+    except BaseException as error:
+        not_interrupted(error)
+        return f"a {type_name(key)} as a key"
 
 
 def to_numpy(value: Any) -> Any:
@@ -102,11 +220,37 @@ def to_numpy(value: Any) -> Any:
     return np.asarray(value).copy() if hasattr(value, "__array__") and hasattr(value, "shape") else value
 
 
+LONGEST_TEXT = 300
+"""Letters of an exception's message that are shown."""
+
+
 def describe_error(error: BaseException) -> str:
     """Return an exception's type, the first line of its message, and where in somebody's own code it was raised."""
-    name, lines = type(error).__name__, str(error).strip().splitlines()
-    place = _place(error)
-    return f"{name}: {lines[0]}{place}" if lines else f"{name}{place}"
+    if isinstance(error, RaisedElsewhereError):
+        return str(error)
+    name, place = type_name(error), _place(error)
+    try:
+        lines = str(error).strip().splitlines()
+    except BaseException as worse:
+        not_interrupted(worse)
+        lines = ["its text cannot be had"]
+    return f"{name}: {printable(lines[0][:LONGEST_TEXT])}{place}" if lines else f"{name}{place}"
+
+
+def type_name(value: Any) -> str:
+    """Return the name of a value's type, as far as a metaclass lets it be had."""
+    try:
+        return printable(str(type(value).__name__)[:LONGEST_TEXT])
+    except BaseException as error:
+        not_interrupted(error)
+        return "something"
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of what cannot be printed, or would steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def _place(error: BaseException) -> str:
@@ -132,7 +276,8 @@ def with_time_limit(target: Target, seconds: float) -> Target:
     """Return the target with a limit on the time that a forward pass or a pullback may take.
 
     The limit is an alarm signal: it interrupts Python, and compiled code as soon as that returns to Python. Where there
-    is no such signal, and outside the main thread, there is no limit.
+    is no such signal, outside the main thread, and where a target blocks the signal or catches every BaseException,
+    there is no limit; the commands judge a target in a process of its own, which they kill.
 
     Parameters
     ----------
@@ -154,6 +299,10 @@ def with_time_limit(target: Target, seconds: float) -> Target:
     return replace(target, call=call)
 
 
+class _OutOfTimeError(BaseException):
+    """The time is over; no Exception, which a target's loop that tries again would catch."""
+
+
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
     """Raise TimeLimitError after so many seconds, and again after as many, should the target catch it."""
@@ -162,12 +311,14 @@ def _alarm(seconds: float) -> Iterator[None]:
         return
 
     def stop(*ignored: Any) -> None:
-        raise TimeLimitError(f"no answer within {seconds:g} s")
+        raise _OutOfTimeError
 
     before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, stop)
     timer = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
+    except _OutOfTimeError:
+        raise TimeLimitError(f"no answer within {seconds:g} s") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, *timer)
         signal.signal(signal.SIGALRM, before)
@@ -179,13 +330,18 @@ def other_values(arrays: Arrays) -> None:
         value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
 
 
-def call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
-    """Return what the target gives for other values in the very arrays, which then get the case's back."""
+def begin_over_other_values(target: Target, arrays: Arrays, case: Case) -> Callable[[], Outcome]:
+    """Begin a call for other values in the very arrays, which then get the case's back; see `begin`."""
     other_values(arrays)
-    outcome = call_target(target, arrays, case.sequences)
+    outcome = begin(target, arrays, case.sequences, write_back=False, more=True)
     for name, value in (arrays.inputs | arrays.cotangents).items():
         value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
     return outcome
+
+
+def call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
+    """Return what the target gives for other values in the very arrays, which then get the case's back."""
+    return begin_over_other_values(target, arrays, case)()
 
 
 def another_shape(case: Case) -> Case:
@@ -193,9 +349,14 @@ def another_shape(case: Case) -> Case:
     return replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
 
 
-def overwritten(outcome: Outcome) -> list[str]:
-    """Return the names of what a call returned and a later one has written to."""
-    return [name for name, value in outcome.aliased if not same_bits(value, outcome.values[name])]
+def overwritten(*outcomes: Outcome) -> list[str]:
+    """Return the names of what a call returned and a later one has written to; of the first call of which there are."""
+    for finish in [outcome.refresh() for outcome in outcomes]:
+        finish()
+    for outcome in outcomes:
+        if found := [name for name, value in outcome.aliased if not same_bits(value, outcome.values[name])]:
+            return found
+    return []
 
 
 def same_bits(left: Any, right: Any) -> bool:

@@ -7,10 +7,12 @@ chunk whose line is damaged or whose worker was lost is judged again, and none c
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
@@ -18,6 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,7 +30,8 @@ from checks.cases import DTYPES, REGIMES, STRATA, Case, strata
 from checks.compare import Verdict
 from checks.contract import Target
 from checks.files import FileError, parse_json, read_bytes, shown
-from checks.targets import EXEC, FRAMEWORKS, load_target
+from checks.remote import load_remote
+from checks.targets import EXEC, FRAMEWORKS, TargetError, load_target, runs_elsewhere
 from checks.verify import CaseReport, draw_options, explain_simplest, most_telling, verify_case
 
 try:
@@ -86,6 +90,12 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Return the plan as plain values."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Plan":
+        """Return the plan of plain values."""
+        found: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in plain.items()}
+        return cls(**found)
 
 
 @dataclass
@@ -224,7 +234,7 @@ class CampaignReport:
 def code_of(target: str) -> dict[str, str]:
     """Return what results depend on besides the plan: digests of the sources, and versions of what draws the examples.
 
-    Of a target that has been loaded. Once a process, so that it is the code that runs, whatever is edited meanwhile.
+    Once a process, when the target has just been loaded: so it is the code that runs, whatever is edited meanwhile.
     """
     own = [path for package in (__file__, lstm_ref.__file__) for path in sorted(Path(package).parent.rglob("*.py"))]
     found = {"the target": _digest(_sources(target)), "lstm-checks": _digest(own)}
@@ -241,11 +251,28 @@ def _sources(target: str) -> list[Path]:
     place = target if target.endswith(".onnx") else target.rpartition(":")[0]
     if place.endswith((".onnx", ".py")):
         return [Path(place)]
-    file = getattr(sys.modules.get(place), "__file__", None)
+    file = _file_of(place)
     if file is None:
         return []
     in_package = "." in place or Path(file).name == "__init__.py"
     return sorted(Path(file).parent.rglob("*.py")) if in_package else [Path(file)]
+
+
+def _file_of(module: str) -> str | None:
+    """Return the file of a module without importing anything, its packages neither."""
+    known = getattr(sys.modules.get(module), "__file__", None)
+    if known is not None:
+        return str(known)
+    path: Iterable[str] = [os.getcwd(), *sys.path]
+    name, found = "", None
+    for part in module.split("."):
+        name = f"{name}.{part}".lstrip(".")
+        with suppress(Exception):
+            found = PathFinder.find_spec(name, [str(place) for place in path])
+        if found is None:
+            return None
+        path = found.submodule_search_locations or ()
+    return found.origin if found is not None else None
 
 
 def _digest(paths: Iterable[Path]) -> str:
@@ -264,16 +291,32 @@ def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     return ""
 
 
-def judge_chunk(plan: Plan, index: int) -> dict[str, Any]:
-    """Return the tally of one chunk and the code as plain values, or why the target cannot be loaded; in a worker."""
+def judge_chunk(plain: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Return the tally of one chunk and the code as plain values, or why the target cannot be loaded; in a worker.
+
+    The target runs in a process of its own: nothing of it, not even an exception, is in what goes back.
+    """
+    plan = Plan.from_json(plain)
     try:
-        target = load_target(plan.target)
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        target = _target_here(plan.target)
+    except TargetError as error:
+        return {"error": str(error)}
     tally = Tally()
     for case in plan.cases(index, target)[0]:
         tally.count(verify_case(target, case))
     return {"tally": tally.to_json(), "code": code_of(plan.target)}
+
+
+_HERE = threading.local()
+
+
+def _target_here(spec: str) -> Target:
+    """Return the target of a spec, loaded once a thread that judges: two would talk to its process at once."""
+    loaded: dict[str, Target] = _HERE.__dict__.setdefault("loaded", {})
+    if spec not in loaded:
+        # Each call has its limit, a campaign as long as it takes.
+        loaded[spec] = load_remote(spec, whole=math.inf) if runs_elsewhere(spec) else load_target(spec)
+    return loaded[spec]
 
 
 def run(
@@ -305,8 +348,8 @@ def run(
         there and '2.3.1' here"; "journal.jsonl is of another campaign: seed is 1 there and 0 here"
     """
     try:
-        target = load_target(plan.target)
-    except Exception as error:
+        target = _target_here(plan.target)
+    except TargetError as error:
         raise CampaignError(f"the target cannot be loaded: {error}") from error
     with _open_journal(journal, plan) as (known, damaged, write):
         resumed = len(known)
@@ -344,7 +387,7 @@ def _judge(
             broken = False
             try:
                 while waiting and len(under_way) < (1 if suspects else workers):
-                    under_way[executor.submit(judge_chunk, plan, waiting[-1])] = waiting[-1]
+                    under_way[executor.submit(judge_chunk, plan.to_json(), waiting[-1])] = waiting[-1]
                     waiting.pop()
             except BrokenExecutor:  # by the end of a worker that had nothing to do
                 broken = True

@@ -3,6 +3,7 @@
 Nothing is ever broadcast: a (u,) for a (1, u) is a wrong shape and not a match.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checks import tolerance
-from checks.contract import GATES, GRADIENTS, OUTPUTS, Target, with_article
+from checks.contract import GATES, GRADIENTS, OUTPUTS, EndedError, Target, TimeLimitError, with_article
 from checks.oracles import Expected
 
 Array = NDArray[Any]
 
-TIMEOUT = "timeout"
+TIMEOUT, ENDED = TimeLimitError.kind, EndedError.kind
 
 
 class Verdict(StrEnum):
@@ -39,7 +40,8 @@ class Discrepancy:
     tensor : str
         Its name.
     kind : str
-        "missing", "extra", "type", "dtype", "shape", "finite", "value" or "direction"; of a call "error" or "timeout".
+        "missing", "extra", "type", "dtype", "shape", "finite", "value" or "direction"; of a call "error", "timeout" or
+        "ended".
     message : str
         One line: value, expectation, tolerance.
     wrong, size : int
@@ -85,10 +87,15 @@ def compare(values: Mapping[str, Any], expected: Expected, target: Target, dtype
     for twin, name in target.twins.items():
         claims.append(_compare_one(twin, name, values, expected, dtype, chaotic[name]))
     known = {*OUTPUTS, *GRADIENTS, *target.twins}
-    for name in sorted(set(values) - known):
+    for name in map(_of_no_claim, sorted(set(values) - known)):
         message = f"{name} is not a gradient of the contract, expected only {', '.join(GRADIENTS)}"
         claims.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, "extra", message)))
     return claims
+
+
+def _of_no_claim(name: str) -> str:
+    """Return the name of a gradient too many, quoted where it might be read as one of the harness's own claims."""
+    return name if re.fullmatch(r"d[A-Z]\w*", name) else repr(name)
 
 
 def _compare_one(

@@ -7,6 +7,7 @@ functions here (or an adapter) turns it into a `Target`, and the rest of the har
 
 import contextlib
 import inspect
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,9 @@ class Target:
         Whether every new shape costs it a compilation, so that it should be asked for few of them.
     caches : callable or None
         ``caches()`` returns what the target keeps of its last call: a layer's dicts `fc` and `bc` in one.
+    answers : callable or None
+        Of a target that runs in another process: begins there what `checks.calling.call_target` would do here for
+        each of some calls, and returns a function that waits for their outcomes.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Target:
     twins: Mapping[str, str] = field(default_factory=dict)
     compiles: bool = False
     caches: Callable[[], Mapping[str, Any] | None] | None = None
+    answers: Callable[..., Any] | None = None
 
     @property
     def unsupported(self) -> tuple[str, ...]:
@@ -118,17 +123,45 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
 class ContractError(Exception):
     """A target returned something of another form than the contract's; the message is for its author."""
 
+    kind = "error"
+
 
 class TimeLimitError(ContractError):
     """A target gave no answer in time."""
 
+    kind = "timeout"
+
+
+class EndedError(ContractError):
+    """A target ended the process that it ran in."""
+
+    kind = "ended"
+
+
+class RaisedElsewhereError(Exception):
+    """A target raised in another process; the message is the exception in words."""
+
+
+def not_interrupted(error: BaseException) -> None:
+    """Raise what is no doing of the target's: the user's own Ctrl-C, where this process listens to it."""
+    if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        raise error
+
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let a target run: its warnings are its own affair, and what it prints goes to standard error."""
-    with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(sys.stderr):
-        warnings.simplefilter("ignore")
-        yield
+    """Let a target run: its warnings are its own affair, and what it prints goes to standard error.
+
+    What it sets for the whole interpreter is set back: NumPy's errors, and a recursion limit that is not for us.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if sys.getrecursionlimit() != limit:
+            sys.setrecursionlimit(limit)
 
 
 def _unpack(result: Any) -> Any:
@@ -195,14 +228,15 @@ def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool)
         with undisturbed():
             result = function(p, X, h0, C0) if states else function(p, X)
             (_, Cn), pullback = _unpack(result)
-            gradients = call(p, X, h0, C0)[1](np.ones((1, 2, 1)), np.ones((1, 1)))
+            gradients = call(*_tiny_inputs())[1](np.ones((1, 2, 1)), np.ones((1, 1)))
         lacks = {CN, DCN} if Cn is None else set()
         if not _accepts(pullback, 2):
             lacks.add(DCN)
         return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
     except (TypeError, ValueError):
         return None
-    except (Exception, SystemExit):
+    except BaseException as error:
+        not_interrupted(error)
         return set()
 
 
@@ -214,7 +248,8 @@ def _runs_in_single(call: Callable[..., Any]) -> bool:
         with undisturbed():
             _, pullback = call(tiny, *(value.astype(np.float32) for value in others))
             pullback(np.ones((1, 2, 1), np.float32), np.ones((1, 1), np.float32))
-    except (Exception, SystemExit):
+    except BaseException as error:
+        not_interrupted(error)
         return False
     return True
 
@@ -225,7 +260,8 @@ def returns_pullback(function: Callable[..., Any]) -> bool:
     try:
         with undisturbed():
             _unpack(function(*arguments) if _accepts(function, 4) else function(*arguments[:2]))
-    except (Exception, SystemExit):
+    except BaseException as error:
+        not_interrupted(error)
         return False
     return True
 
@@ -236,7 +272,8 @@ def _probe_layer(call: Callable[..., Any]) -> set[str]:
         with undisturbed():
             (_, Cn), pullback = call(*_tiny_inputs())
             found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
-    except (Exception, SystemExit):
+    except BaseException as error:
+        not_interrupted(error)
         return set()
     return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
 

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from checks import processes
 from checks.bench import THREADS, NotPassedError, time_round
 from checks.cases import Case
 from checks.contract import GRADIENTS, OUTPUTS, Target
@@ -32,22 +32,6 @@ GRACE = 2.0
 """Seconds for a process that has answered to end."""
 DRAIN = 10.0
 """Seconds for what a process said last to arrive; it takes as long only where something holds its pipes open."""
-
-# In place of `-m checks.judge`: the folder judged, or PYTHONPATH, may have a package `checks` of its own, and a folder
-# of packages put first in PYTHONPATH would have them come before the standard library's.
-START = """\
-import importlib.util, os, sys
-here = sys.argv[1]
-for name in ("lstm_ref", "checks"):
-    folder = os.path.join(here, name)
-    spec = importlib.util.spec_from_file_location(
-        name, os.path.join(folder, "__init__.py"), submodule_search_locations=[folder])
-    sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[name])
-sys.path.append(here)
-from checks.judge import main
-sys.exit(main())
-"""
 
 
 class JobError(Exception):
@@ -77,22 +61,11 @@ class Jobs:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         """Return a process that waits for a job."""
-        # -W ignore: this project's warnings are its tests' business, and the target's are its own.
-        here = str(Path(__file__).resolve().parent.parent)
-        command = [sys.executable, "-P", "-W", "ignore", "-c", START, here]
         with self._lock:
             if self._stopped:
                 raise JobError("interrupted")
             try:
-                process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    cwd=self.root,
-                    env={**os.environ, **THREADS},
-                    start_new_session=True,
-                )
+                process = processes.start(__name__, self.root, THREADS)
             except OSError as error:
                 raise JobError(f"no process could be started: {error}") from error
             self._running.add(process)
@@ -103,25 +76,14 @@ class Jobs:
         with self._lock:
             self._stopped = True
             for process in list(self._running):
-                _kill(process)
+                processes.kill(process)
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
         """End a process and whatever it started."""
-        _kill(process)
+        processes.kill(process)
         process.wait()
         with self._lock:
             self._running.discard(process)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process with its children, where it still runs."""
-    try:
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit: float) -> dict[str, Any]:
@@ -151,7 +113,7 @@ def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit:
         process.stdin.write(json.dumps(job).encode())
     end = time.monotonic() + time_limit
     if done.wait(time_limit) and listener.is_alive():  # it has ended; what it left running is not waited for
-        _kill(process)
+        processes.kill(process)
         listener.join(DRAIN)
     line = answer[0] if answer else b""
     answered = line.endswith(b"\n")
@@ -161,7 +123,7 @@ def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit:
         if not answered:
             raise JobError(f"no answer within {time_limit:g} s (time-limit); it hangs, or needs more") from None
     if not answered:
-        _kill(process)
+        processes.kill(process)
         reader.join(DRAIN)
         raise JobError(_crash(process.returncode, b"".join(said)))
     try:
@@ -190,17 +152,8 @@ def _read_all(stream: IO[bytes], kept: "deque[bytes]") -> None:
 
 def _crash(code: int, said: bytes) -> str:
     """Return how a process ended that gave no answer."""
-    how = f"killed by {_signal(-code)}" if code < 0 else f"exit code {code}"
     last = (said.decode(errors="replace").strip().splitlines() or [""])[-1][:300]
-    return f"crashed: {how}" + (f"; {last}" if last else "")
-
-
-def _signal(number: int) -> str:
-    """Return the name of a signal."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return f"crashed: {processes.how_it_ended(code)}" + (f"; {last}" if last else "")
 
 
 # ---- In the child
@@ -208,10 +161,11 @@ def _signal(number: int) -> str:
 
 def main() -> int:
     """Read a job, do it, and answer."""
-    _end_with_parent()
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a target prints is no answer
-    job = json.load(sys.stdin)
+    processes.end_with_parent()
+    asked, answering = processes.own_pipes()
+    answers = os.fdopen(answering, "w", encoding="utf-8")
+    with os.fdopen(asked, encoding="utf-8") as asking:
+        job = json.load(asking)
     if hasattr(signal, "alarm"):
         signal.alarm(int(job["alarm"]) + 1)  # an end even where nobody is left to wait
     try:
@@ -222,15 +176,6 @@ def main() -> int:
     answers.write(json.dumps(answer, allow_nan=False) + "\n")
     answers.close()
     return 0
-
-
-def _end_with_parent() -> None:
-    """Have the system kill this process once its parent is gone, be that by SIGKILL; the alarm does so elsewhere."""
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def _verify(job: Mapping[str, Any]) -> dict[str, Any]:

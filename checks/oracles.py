@@ -6,7 +6,7 @@ forward pass alone whether the reference's backward pass is right; `check_grad` 
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -346,6 +346,7 @@ def check_grad(
     expected: Expected,
     direction: str,
     fixed: frozenset[str] = frozenset(),
+    together: Callable[[Sequence[Mapping[str, Array]]], list[tuple[Array, Array]]] | None = None,
 ) -> Disagreement:
     """Return how `scipy.optimize.check_grad` judges a gradient, against its automatic threshold.
 
@@ -361,6 +362,8 @@ def check_grad(
         "all" entries one by one, or one "random" direction.
     fixed : frozenset of str
         Inputs that are not differentiated, the target having no gradient for them.
+    together : callable, optional
+        Does what `forward` does for many inputs at once: it is asked beforehand for those that are sure to come.
 
     Notes
     -----
@@ -377,23 +380,31 @@ def check_grad(
     def key_of(x: Array) -> bytes:
         return hashlib.sha256(x.tobytes()).digest()
 
+    def inputs_at(x: Array) -> dict[str, Array]:
+        inputs, start = dict(arrays.inputs), 0
+        for name in names:
+            stop = start + inputs[name].size
+            inputs[name] = x[start:stop].reshape(inputs[name].shape)
+            start = stop
+        return inputs
+
     def f(x: Array) -> float:
         key = key_of(x)
         if key not in known:
-            inputs, start = dict(arrays.inputs), 0
-            for name in names:
-                stop = start + inputs[name].size
-                inputs[name] = x[start:stop].reshape(inputs[name].shape)
-                start = stop
-            known[key] = _objective_of(*forward(inputs), arrays)
+            known[key] = _objective_of(*forward(inputs_at(x)), arrays)
         return known[key]
 
-    h, Cn = forward(arrays.inputs)
+    eps = tolerance.CHECK_GRAD_STEP
+    seed = case.seed
+    if together is None:
+        h, Cn = forward(arrays.inputs)
+    else:
+        steps = _steps(direction, x0.size, eps, seed)
+        (h, Cn), *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
+        known |= {key_of(x0 + step): _objective_of(*found, arrays) for step, found in zip(steps, others, strict=True)}
     value = known[key_of(x0)] = _objective_of(h, Cn, arrays)
     terms = objective_terms(h, Cn, arrays, expected)
     noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
-    eps = tolerance.CHECK_GRAD_STEP
-    seed = case.seed
     if direction == "all":
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="all")
         once, twice = (optimize.approx_fprime(x0, f, step) for step in (eps, 2 * eps))
@@ -411,6 +422,14 @@ def check_grad(
             if error <= limit:
                 break
     return Disagreement(float(error / limit) if limit > 0 else (0.0 if error == 0 else np.inf), direction)
+
+
+def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
+    """Return the steps that `check_grad` takes in any case."""
+    if direction == "all":
+        return [step * unit for step in (eps, 2 * eps) for unit in np.eye(size)]
+    v = np.random.default_rng(seed).standard_normal(size)
+    return [eps * v, tolerance.CHECK_GRAD_MULTIPLES[0] * eps * v]
 
 
 def _objective_of(h: Array, Cn: Array, arrays: Arrays) -> float:

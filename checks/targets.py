@@ -12,9 +12,11 @@ import importlib.machinery
 import importlib.util
 import inspect
 import os
+import select
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +30,7 @@ from checks.contract import (
     from_function,
     from_layer,
     not_constructible,
+    not_interrupted,
     returns_pullback,
     undisturbed,
     with_article,
@@ -56,7 +59,7 @@ class TargetError(Exception):
     """The target cannot be had; the message says why and what to do."""
 
 
-def load_target(spec: str, timeout: float | None = None) -> Target:
+def load_target(spec: str, timeout: float | None = None, on_import: Callable[[], object] = lambda: None) -> Target:
     """Return the target that `spec` names.
 
     Parameters
@@ -68,19 +71,21 @@ def load_target(spec: str, timeout: float | None = None) -> Target:
     timeout : float, optional
         Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
         program has 10, and everything else as long as it likes.
+    on_import : callable
+        Called once a module is imported, before what it holds is tried out.
 
     Raises
     ------
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
     """
-    seconds = _time_limit(timeout)
+    seconds = time_limit(timeout)
     if spec.startswith(EXEC):
         return _load_program(spec, seconds)
     if spec.startswith(FAULT):
         return _load_fault(spec)
     _choose_keras_backend()
-    target = _load_named(spec)
+    target = _load_named(spec, on_import)
     return target if seconds is None else with_time_limit(target, seconds)
 
 
@@ -126,8 +131,16 @@ def _files_of_module(name: str, root: Path) -> list[Path]:
     return files + [path for folder in folders for path in sorted(folder.rglob("*.py"))]
 
 
-def _time_limit(timeout: float | None) -> float | None:
-    """Return the seconds that a call may take, as said by the caller or the environment."""
+def runs_elsewhere(spec: str) -> bool:
+    """Return whether to load a target runs somebody's code: neither a program's nor a catalogued fault's runs here.
+
+    On Windows, whose pipes cannot be waited for, everything does.
+    """
+    return hasattr(select, "poll") and not spec.startswith((EXEC, FAULT))
+
+
+def time_limit(timeout: float | None) -> float | None:
+    """Return the seconds that a call may take, as said by the caller or the environment; None where nobody says."""
     said = os.environ.get(TIMEOUT_VARIABLE) if timeout is None else timeout
     if said is None or said == "":
         return None
@@ -161,7 +174,7 @@ def _load_fault(spec: str) -> Target:
         raise TargetError(str(error)) from error
 
 
-def _load_named(spec: str) -> Target:
+def _load_named(spec: str, on_import: Callable[[], object]) -> Target:
     """Return the target of a framework's name, a model's file, or something in a module or a file."""
     if spec in FRAMEWORKS:
         return _load_framework(spec)
@@ -173,7 +186,14 @@ def _load_named(spec: str) -> Target:
     if not place or not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
     module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
-    return to_target(_find(module, place, name), spec)
+    on_import()
+    try:
+        return to_target(_find(module, place, name), spec)
+    except TargetError:
+        raise
+    except BaseException as error:
+        not_interrupted(error)
+        raise TargetError(f"{spec} cannot be made out: {describe_error(error)}") from error
 
 
 def _what_is_amiss(spec: str) -> str:
@@ -197,7 +217,8 @@ def _is_module(name: str) -> bool:
     try:
         with undisturbed():
             return importlib.util.find_spec(name) is not None
-    except (Exception, SystemExit):
+    except BaseException as error:
+        not_interrupted(error)
         return False
 
 
@@ -262,9 +283,10 @@ def _import_file(place: str) -> ModuleType:
     sys.path.insert(0, folder)
     sys.modules[name] = module
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with undisturbed():
             module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        not_interrupted(error)
         sys.modules.pop(name, None)
         raise TargetError(f"{place} cannot be imported: {describe_error(error)}") from error
     finally:
@@ -298,7 +320,7 @@ def _import_module(place: str, name: str) -> ModuleType:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with undisturbed():
             return importlib.import_module(place)
     except ModuleNotFoundError as error:
         missing = error.name or place
@@ -307,7 +329,8 @@ def _import_module(place: str, name: str) -> ModuleType:
                 f"module {place!r} cannot be imported: it needs {missing!r}, which is not here"
             ) from error
         raise TargetError(f"there is no module {missing!r}{_hint(place, missing, name)}") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        not_interrupted(error)
         raise TargetError(f"module {place!r} cannot be imported: {describe_error(error)}") from error
 
 

@@ -271,3 +271,28 @@ parser, compiler and `repr` hold out until some hundreds or thousands, which dif
 LONGEST_NUMBER = 1100
 """Characters of a number in JSON. The longest finite float64 written out whole has 309 before the point; the smallest
 has 1074 behind it. Python reads whole numbers up to 4300 digits, a limit that anybody in the process may set."""
+
+# ---- How long a target may take
+
+CALL_SECONDS = 60.0
+"""Seconds that a forward pass or a pullback may take in the process that a command judges it in, where nobody says:
+the default examples take a plain Python loop some 10 ms, XLA some 3 s to compile; a machine ten times as busy is to
+make none of them late."""
+
+PRODUCTS_A_SECOND = 1e6
+"""For each so many products of a forward pass (4 m s u (e + u)) a call has a second more, where nobody says: plain
+Python makes ten times as many. A layer of a thousand units over twenty steps of eight samples has twenty minutes."""
+
+LOAD_SECONDS = 120.0
+"""Seconds that a target may take to be imported, and as many to be tried out: a framework takes 10 s, cold."""
+
+LEAST_LOAD_SECONDS = 10.0
+"""Seconds that loading may take however little a call may: importing NumPy alone takes 0.1 s, ten times that where the
+machine is busy, and a limit of one call's milliseconds is not meant for that."""
+
+WHOLE_SECONDS = 3600.0
+"""Seconds that a command may take altogether, where nobody says: so that nothing hangs for ever. The default run takes
+a layer 5 s, and what XLA compiles a minute."""
+
+EXAMPLE_SECONDS = 10.0
+"""As many for each example, where that is more."""

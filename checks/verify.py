@@ -3,11 +3,14 @@
 For each case the target is called four times: over arrays that hold other values, so that nothing it remembers of them
 can help; for its answer; with another shape; and again for its answer. Then come the properties' own calls. Without a
 reference the target's own answer stands in for what is expected, and only the properties and check_grad judge it.
+
+Called from Python, the target runs in this process, unless it is one of `checks.remote`: it can then end the process
+with any exit code, hang in compiled code, or replace what judges it. The commands judge it from another process.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,31 +21,28 @@ from checks import oracles, strategies, tolerance
 from checks.calling import (
     Outcome,
     another_shape,
-    call_over_other_values,
+    begin,
+    begin_over_other_values,
+    call_forward,
     call_target,
     can_run,
     overwritten,
     same_bits,
-    to_numpy,
 )
 from checks.cases import COTANGENTS, REGIMES, STRATA, Arrays, Case, strata
-from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict, compare
+from checks.compare import ENDED, TIMEOUT, Claim, Discrepancy, Verdict, compare
 from checks.contract import (
     CN,
     DCN,
     GRADIENTS,
     INPUTS,
-    LAST,
     OUTPUTS,
-    PARAMETERS,
     STATES,
     Target,
-    TimeLimitError,
-    undisturbed,
 )
 from checks.diagnose import Diagnosis, describe_sizes, diagnose
 from checks.properties import claims as properties_of
-from checks.properties.noise import BrokenAnswerError, OwnExpected, checked, own_expected
+from checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad, every entry"
@@ -115,6 +115,11 @@ class CaseReport:
     def timed_out(self) -> bool:
         """Whether the target gave no answer in time."""
         return any(c.discrepancy is not None and c.discrepancy.kind == TIMEOUT for c in self.claims)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the target ended its process, or gave no answer in time: then nothing simpler is looked for."""
+        return any(c.discrepancy is not None and c.discrepancy.kind in (TIMEOUT, ENDED) for c in self.claims)
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim of that name, if it was made."""
@@ -234,11 +239,13 @@ def _verify_case(
     lacking = can_run(target, case.arrays)
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
+    arrays = case.arrays.copy()
+    # A target in another process is at work while the reference is.
+    over_other_values = begin_over_other_values(target, arrays, case) if thorough else Outcome
+    call = begin(target, arrays, case.sequences)
     if reference and expected is None:
         expected = oracles.expect(case, progress)
-    arrays = case.arrays.copy()
-    earlier = call_over_other_values(target, arrays, case) if thorough else Outcome()
-    outcome = call_target(target, arrays, case.sequences)
+    earlier, outcome = over_other_values(), call()
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
         if expected is None:
@@ -248,9 +255,8 @@ def _verify_case(
     notes: tuple[str, ...] = ()
     if thorough:
         claims.append(_inputs_kept(arrays, case, outcome))
-        written_to = overwritten(earlier)
-        more, notes = _after_another_call(target, case, outcome, expected, claims)
-        claims += [*more, _outputs_kept(written_to or overwritten(outcome))]
+        more, notes = _after_another_call(target, case, outcome, expected, claims, earlier)
+        claims += [*more, _outputs_kept(overwritten(earlier, outcome))]
         wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
         claims += [*_check_grads(target, case, outcome, expected, claims)]
         claims += _oracle_claims(case, expected) if reference else []
@@ -268,13 +274,13 @@ def _verify_case(
 def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:
     """Return the claim that all tensors have the right form, and the target's own answer as what is expected."""
     if outcome.error:
-        return [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", "error", outcome.sentence))], None
+        return [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", outcome.kind, outcome.sentence))], None
     try:
         values = checked(target, outcome.values, case.arrays, case.sequences)
         expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
     except BrokenAnswerError as error:
         message = f"called with a problem next to the case, {error}"
-        return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", "error", message))], None
+        return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", error.kind, message))], None
     lacking = [Claim(name, Verdict.UNSUPPORTED) for name in TENSORS if name in target.lacks]
     return [*lacking, Claim(FORM, Verdict.PASS)], expected
 
@@ -287,7 +293,7 @@ def _unsupported(case: Case, reason: str) -> CaseReport:
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
     if outcome.error:
-        found = Discrepancy("h", TIMEOUT if outcome.timed_out else "error", outcome.sentence)
+        found = Discrepancy("h", outcome.kind, outcome.sentence)
         return [Claim("h", Verdict.FAIL, np.inf, found)]
     return compare(outcome.values, expected, target, case.dtype)
 
@@ -303,16 +309,38 @@ def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
 
 
 def _after_another_call(
-    target: Target, case: Case, first: Outcome, expected: oracles.Expected, claims_before: list[Claim]
+    target: Target,
+    case: Case,
+    first: Outcome,
+    expected: oracles.Expected,
+    claims_before: list[Claim],
+    earlier: Outcome,
 ) -> tuple[list[Claim], tuple[str, ...]]:
-    """Return the claims that a second call gives the same, with a call of another shape in between."""
+    """Return the claims that a second call gives the same, with a call of another shape in between.
+
+    Of that one, and of the `earlier` one over other values, nobody knows what is due; that they give something is.
+    """
     if first.error:
         return [], ()
-    call_target(target, another_shape(case).arrays.copy(), case.sequences)
-    second = call_target(target, case.arrays.copy(), case.sequences)
+    other = another_shape(case)
+    calls = [begin(target, asked.arrays.copy(), case.sequences, more=asked is other) for asked in (other, case)]
+    between, second = (call() for call in calls)
+    formed = all(c.discrepancy is None or c.discrepancy.kind in ("value", "finite") for c in claims_before)
+    for outcome, asked, words in ((earlier, case, "over other values"), (between, other, f"with {_sizes(other)}")):
+        found = Discrepancy("h", outcome.kind, outcome.sentence) if outcome.error else None
+        if found is None and formed:
+            found = misformed(target, outcome.values, asked.arrays, case.sequences)
+        if found is not None:
+            message = f"called {words}, {found.message}"
+            return [Claim(SECOND_CALL, Verdict.FAIL, np.inf, replace(found, message=message))], ()
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
     same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
     return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
+
+
+def _sizes(case: Case) -> str:
+    """Return the sizes of a case in words."""
+    return " ".join(f"{name}={size}" for name, size in zip("mseu", case.dims, strict=True))
 
 
 def _outputs_kept(written_to: list[str]) -> Claim:
@@ -349,11 +377,14 @@ def _check_grads(
     if isinstance(expected, OwnExpected) and case.dtype != "float64":
         return []
 
+    def together(many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+        asked = [case.arrays.replaced(**inputs) for inputs in many]
+        outcomes = call_forward(target, asked, case.sequences)
+        found = [answered(target, outcome, case.arrays, case.sequences, OUTPUTS) for outcome in outcomes]
+        return [(values["h"], values["Cn"]) for values in found]
+
     def forward(inputs: Mapping[str, Any]) -> Any:
-        p = {name: inputs[name] for name in PARAMETERS}
-        with undisturbed():
-            (h, Cn), _ = target.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences or LAST in target.lacks)
-        return to_numpy(h), (np.zeros_like(case.arrays.dCn) if Cn is None else to_numpy(Cn))
+        return together([inputs])[0]
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
     passes = forward if case.dtype == "float64" else oracles.reference_forward
@@ -363,12 +394,12 @@ def _check_grads(
     found = []
     for name, direction in directions.items():
         try:
-            judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed)
-        except Exception as error:
-            message = f"the forward pass raised {type(error).__name__} at inputs next to the case's: {error}"
-            kind = TIMEOUT if isinstance(error, TimeLimitError) else "error"
-            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy("h", kind, message)))
-            if kind == TIMEOUT:
+            at_once = together if passes is forward else None
+            judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed, at_once)
+        except BrokenAnswerError as error:
+            message = f"at inputs next to the case's, {error}"
+            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, error.kind, message)))
+            if error.kind != "error":
                 break
             continue
         found.append(_oracle_claim(name, judged, "scipy.optimize.check_grad rejects the target's gradient"))
@@ -490,7 +521,7 @@ def explain_simplest(
     target: Target, failed: CaseReport, origin: strategies.Origin, options: Mapping[str, Any]
 ) -> CaseReport:
     """Return the report on the simplest case that fails as one did."""
-    if failed.timed_out:
+    if failed.unanswered:
         return failed
     simplest = strategies.shrink(_fails_alike(target, failed), origin, failed.case, **options)
     report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)
@@ -499,7 +530,7 @@ def explain_simplest(
 
 def explain(target: Target, report: CaseReport) -> CaseReport:
     """Return the report on a failed case with the sizes that matter and what is wrong; a large one is left as it is."""
-    if report.timed_out or report.case.size > tolerance.LARGE:
+    if report.unanswered or report.case.size > tolerance.LARGE:
         return report
     try:
         report = replace(report, pattern=describe_sizes(_fails_alike(target, report), report.case))
@@ -514,7 +545,12 @@ def _fails_alike(target: Target, report: CaseReport) -> Callable[[Case], bool]:
     """Return whether another case fails, too; asked about the tensors alone where one of them is wrong."""
     # If none is, it takes the further calls to see the failure.
     thorough, properties = not is_tensor(report.failures[0].name), _failed_properties(report)
-    return lambda case: bool(verify_case(target, case, thorough, properties, report.reference).failures)
+
+    def fails(case: Case) -> bool:
+        found = verify_case(target, case, thorough, properties, report.reference)
+        return bool(found.failures) and not found.unanswered
+
+    return fails
 
 
 def _failed_properties(report: CaseReport) -> tuple[str, ...]:

@@ -39,12 +39,14 @@ DOORS = {
     "numba": {"lstm_fast.compiled"},
     "threadpoolctl": {"lstm_fast.threads"},
 }
+UNPICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}
 EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
 
 # Arrows run from right to left: a module imports those before it in this order, and none after.
 ORDER = [
     "tolerance",
     "files",
+    "processes",
     "contract",
     "layouts",
     "weights",
@@ -55,6 +57,7 @@ ORDER = [
     "arithmetic.projection",
     "oracles",
     "calling",
+    "wire",
     "compare",
     "faults.model",
     "faults.slips",
@@ -99,6 +102,8 @@ ORDER = [
     "adapters.keras",
     "adapters.onnx",
     "targets",
+    "worker",
+    "remote",
     "form",
     "verify",
     "explain_vectors",
@@ -213,3 +218,21 @@ def test_the_layers_export_the_same_names():
     for function in ("compute_shapes", "initialize_parameters", "compute_gradients", "update_parameters"):
         assert f"lstm_{function}" in ref.__all__
         assert f"lstm_{function}" in fast.__all__
+
+
+def test_nothing_is_pickled_anywhere():
+    """Unpickling what a target's process sends would run it here; pools of processes pickle by themselves."""
+    for name, path in FILES.items():
+        if not name.startswith("checks"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not UNPICKLES & {word.partition(".")[0] for word in imported}, name
+            assert "ProcessPoolExecutor" not in imported, name
+            keywords = node.keywords if isinstance(node, ast.Call) else []
+            allowed = [k.value for k in keywords if k.arg == "allow_pickle"]
+            assert all(isinstance(value, ast.Constant) and value.value is False for value in allowed), name
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "np.lib.format.read_array"):
+                assert allowed, name

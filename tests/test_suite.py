@@ -92,6 +92,23 @@ def test_all_claims_on_a_right_layer_pass_and_each_case_is_judged_once(target, m
     assert len(judged) <= 2 * SMALL["examples"]
 
 
+class Skipping(LSTM):
+    """Skips every batch of two or more."""
+
+    def forward(self, X, h0=None, C0=None):
+        if X.shape[0] > 1:
+            pytest.skip("no batches here")
+        return super().forward(X, h0, C0)
+
+
+def test_a_target_that_skips_fails():
+    found = outcomes(make(Skipping))
+    assert str(found["h"]).startswith("forward raised Skipped: no batches here")
+    assert not [
+        error for error in found.values() if "no batches" in str(error) and isinstance(error, pytest.skip.Exception)
+    ]
+
+
 def test_there_is_one_test_a_claim():
     assert {"h", "Cn", *GRADIENTS, "second call", "inputs kept", "outputs kept", "check_grad"} <= set(TESTS)
     assert all(callable(getattr(make(Fast), "test_" + name.replace(" ", "_"))) for name in TESTS)

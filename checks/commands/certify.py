@@ -52,6 +52,8 @@ def add(commands: Any) -> None:
         help="value regimes in turn, default normal,x1e-3, where no gate saturates; all: "
         "normal,x1e-3,x10,x100,mixed,zero,padded",
     )
+    common.add_timeout(parser)
+    common.add_process(parser)
     common.add_output(parser)
 
 
@@ -59,7 +61,12 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code of `certify`."""
     common.expect_apart([("the report", options.json)], options.target)
     common.need_balls()
-    target = common.load(options.target)
+    with common.loaded(options) as target:
+        return _certify(target, options)
+
+
+def _certify(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `certify` for a target."""
     cases = _cases(target, options)
     from checks.certify import case_for, certify, estimate_seconds, overall
     from checks.compare import Verdict

@@ -65,7 +65,8 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="time limit of one call; default LSTM_CHECKS_TIMEOUT, or 10 for a program and none for anything else",
+        help="time limit of one call; default LSTM_CHECKS_TIMEOUT, or 10 for a program and 60 for anything else, with "
+        "--in-process none",
     )
 
 
@@ -96,12 +97,55 @@ def expect_apart(
         raise UsageError(str(error)) from error
 
 
-def load(spec: str, timeout: float | None = None) -> Any:
-    """Return the target of a spec."""
+def add_process(parser: argparse.ArgumentParser) -> None:
+    """Add the options on the process that the target is judged in."""
+    parser.add_argument(
+        "--time-limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="time limit of it all, default 3600, or 10 an example if that is more, so that nothing hangs for ever",
+    )
+    parser.add_argument(
+        "--in-process",
+        action="store_true",
+        help="import the target into this process, for a debugger: it can then end the process, with any exit code",
+    )
+
+
+def load(spec: str) -> Any:
+    """Return the target of a spec, in this process: one of ours."""
     from checks.targets import TargetError, load_target
 
     try:
-        return load_target(spec, timeout)
+        return load_target(spec)
+    except TargetError as error:
+        raise UsageError(str(error)) from error
+
+
+def _whole(examples: int) -> float:
+    """Return the seconds that everything may take, where nobody says."""
+    from checks import tolerance
+
+    return max(tolerance.WHOLE_SECONDS, tolerance.EXAMPLE_SECONDS * examples)
+
+
+@contextmanager
+def loaded(options: argparse.Namespace) -> Iterator[Any]:
+    """Yield the target that is asked for, in a process of its own, unless forbidden, which ends with the context."""
+    from checks.targets import TargetError, load_target, runs_elsewhere
+
+    timeout = getattr(options, "timeout", None)
+    try:
+        if options.in_process or not runs_elsewhere(options.target):
+            yield load_target(options.target, timeout)
+            return
+        from checks.remote import Loading
+
+        whole = options.time_limit or _whole(getattr(options, "examples", None) or 1)
+        with Loading(options.target, timeout, whole) as loading:
+            import checks.verify  # noqa: F401  # meanwhile, as it takes as long as the target
+
+            yield loading.target()
     except TargetError as error:
         raise UsageError(str(error)) from error
 

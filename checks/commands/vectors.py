@@ -39,6 +39,8 @@ def add(commands: Any) -> None:
     )
     common.add_target(judge)
     judge.add_argument("--file", metavar="FILE", help="a file of vectors, default the one that ships")
+    common.add_timeout(judge)
+    common.add_process(judge)
     common.add_output(judge)
 
 
@@ -74,13 +76,20 @@ def _write(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run`."""
-    from checks.explain_vectors import explain_vectors
-    from checks.report import certified as report
-    from checks.vectors import VectorsError, read_vectors_file, run_vectors, shipped_vectors
+    from checks.vectors import shipped_vectors
 
     path = shipped_vectors() if options.file is None else options.file
     common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
-    target = common.load(options.target)
+    with common.loaded(options) as target:
+        return _judge(target, options)
+
+
+def _judge(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `vectors run` for a target."""
+    from checks.explain_vectors import explain_vectors
+    from checks.report import certified as report
+    from checks.vectors import VectorsError, read_vectors_file, run_vectors
+
     try:
         file = read_vectors_file(options.file)
     except VectorsError as error:

@@ -60,6 +60,7 @@ def add(commands: Any) -> None:
         "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
     )
     common.add_timeout(parser)
+    common.add_process(parser)
     common.add_output(parser)
 
 
@@ -75,8 +76,9 @@ def run(options: argparse.Namespace) -> int:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
-    target = common.in_form(common.load(options.target, options.timeout))
-    return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+    with common.loaded(options) as loaded:
+        target = common.in_form(loaded)
+        return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
 
 def _refuse_draws(options: argparse.Namespace) -> None:
@@ -169,12 +171,14 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
 
     for given, option in (
         (options.case, "--case"),
+        (options.in_process, "--in-process"),
         (options.no_reference, "--no-reference"),
         (options.properties, "--properties"),
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
-    dtypes = _dtypes(common.in_form(common.load(options.target, options.timeout)), options)
+    with common.loaded(options) as loaded:
+        dtypes = _dtypes(common.in_form(loaded), options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)

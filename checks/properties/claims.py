@@ -119,7 +119,8 @@ def _claim(name: str, example: Example) -> Claim:
         compared = found.relation(example)
     except BrokenAnswerError as error:
         message = f"{name}: called with a problem derived from the case, {error}"
-        return Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, "property", message))
+        kind = "property" if error.kind == "error" else error.kind
+        return Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, kind, message))
     if not compared:
         return Claim(name, Verdict.INCONCLUSIVE, reason="rounding drowns the answer")
     return _judged(name, example, compared)

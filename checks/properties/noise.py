@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from checks import tolerance
-from checks.calling import call_target
+from checks.calling import Outcome, call_target
 from checks.cases import Arrays, from_named
-from checks.compare import Claim, form_fault
+from checks.compare import Claim, Discrepancy, form_fault
 from checks.contract import GRADIENTS, OUTPUTS, Target, input_shapes
 from checks.oracles import Expected
 
@@ -24,11 +24,14 @@ EVERY = (*OUTPUTS, *GRADIENTS)
 
 
 class BrokenAnswerError(Exception):
-    """The target raised, or what it returned is no finite array of the right dtype and shape; says which."""
+    """The target raised, or what it returned is no finite array of the right dtype and shape; says which.
 
-    def __init__(self, tensor: str, message: str, claims: tuple[Claim, ...] = ()) -> None:
+    `kind` is "timeout" where no answer came in time, and "ended" where the target ended its process.
+    """
+
+    def __init__(self, tensor: str, message: str, claims: tuple[Claim, ...] = (), kind: str = "error") -> None:
         super().__init__(message)
-        self.tensor, self.claims = tensor, claims
+        self.tensor, self.claims, self.kind = tensor, claims, kind
 
 
 class OwnExpected(Expected):
@@ -53,12 +56,19 @@ def answer(
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
     outcome = call_target(target, arrays, sequences, backward)
-    if outcome.error:
-        raise BrokenAnswerError("h", outcome.sentence)
-    values = checked(target, outcome.values, arrays, sequences, EVERY if backward else OUTPUTS)
+    values = answered(target, outcome, arrays, sequences, EVERY if backward else OUTPUTS)
     if like is not None and values["h"].ndim != like["h"].ndim:
         raise BrokenAnswerError("h", f"h has shape {values['h'].shape}, and that of the case has {like['h'].shape}")
     return values
+
+
+def answered(
+    target: Target, outcome: Outcome, arrays: Arrays, sequences: bool, names: tuple[str, ...] = EVERY
+) -> dict[str, Array]:
+    """Return what a call gave, as `checked` does; raises where it gave nothing, too."""
+    if outcome.error:
+        raise BrokenAnswerError("h", outcome.sentence, kind=outcome.kind)
+    return checked(target, outcome.values, arrays, sequences, names)
 
 
 def checked(
@@ -78,6 +88,15 @@ def checked(
         raise BrokenAnswerError(found.tensor, found.message, tuple(faults))
     lacking = {name: np.zeros(shape) for name, shape in shapes.items() if name in target.lacks}
     return {n: lacking[n] if n in lacking else values[n].astype(np.float64) for n in names}
+
+
+def misformed(target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool) -> Discrepancy | None:
+    """Return what is wrong with the form of an answer: a tensor is missing, or has another type, dtype or shape."""
+    for name, shape in _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2).items():
+        fault = None if name in target.lacks else form_fault(name, values, shape, str(arrays.X.dtype))
+        if fault is not None and fault.discrepancy is not None and fault.discrepancy.kind != "finite":
+            return fault.discrepancy
+    return None
 
 
 def _shapes(arrays: Arrays, last_only: bool) -> dict[str, tuple[int, ...]]:
