@@ -4,6 +4,7 @@ Only the sizes, the regime and a seed are stored; the arrays are filled from the
 example is quick to draw, shrinks to what matters, and is rerun from one word on a command line.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,7 +197,7 @@ class Case:
     @property
     def size(self) -> int:
         """Number of entries of all gradients together."""
-        return sum(int(np.prod(shape)) for shape in input_shapes(*self.dims).values())
+        return sum(math.prod(shape) for shape in input_shapes(*self.dims).values())
 
     @cached_property
     def arrays(self) -> Arrays:

@@ -5,9 +5,8 @@ fits, that is said.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +70,13 @@ class Diagnosis:
     where: tuple[str, ...] = ()
 
 
-def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagnosis:
+def diagnose(
+    target: Target,
+    case: Case,
+    seconds: float | None = None,
+    evidence: Sequence[Set[str]] = (),
+    ruled: bool = False,
+) -> Diagnosis:
     """Return what is wrong with a target that fails a case.
 
     Parameters
@@ -81,6 +86,10 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         One that it fails; the smaller, the quicker.
     seconds : float
         How much processor time it may take; `SECONDS` where None.
+    evidence : sequence of sets of str
+        The tensors that are wrong in each example of the run; none where it is right.
+    ruled : bool
+        Whether a rule is known by which cases fail; then no other sizes or regimes are named.
     """
     start, start_of_waiting = time.thread_time(), time.monotonic()
     allowed = SECONDS if seconds is None else seconds
@@ -110,7 +119,11 @@ def diagnose(target: Target, case: Case, seconds: float | None = None) -> Diagno
         if not certain and not repeatable(observation):
             where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
-            where = (*locate(target, case, spare()), *find_limits(target, case, spare()), *_kept(target, case))
+            where = (
+                *locate(target, case, spare(), evidence, ruled),
+                *find_limits(target, case, spare()),
+                *_kept(target, case),
+            )
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
 
 
@@ -188,44 +201,3 @@ def _kept(target: Target, case: Case) -> tuple[str, ...]:
         return ()
     call_target(target, case.arrays.copy(), case.sequences)
     return tuple(of_caches(target.caches() or {}, case))
-
-
-def describe_sizes(fails: Callable[[Case], bool], case: Case) -> str:
-    """Return from which sizes on a failing case fails, in words; empty if one less of any still fails.
-
-    Parameters
-    ----------
-    fails : callable
-        Whether the target fails a case. It is asked about cases that differ from `case` by one in one size.
-    case : Case
-        A case that fails.
-
-    Examples
-    --------
-    >>> describe_sizes(lambda c: c.s >= 2, Case(1, 2, 1, 3))
-    'right at s=1, wrong from s=2'
-    >>> describe_sizes(lambda c: c.s > 3 and c.u == 2, Case(1, 4, 1, 2))
-    'right at s=3, at u=1 and at u=3, wrong at s=4 u=2'
-    """
-    right, wrong, onwards = [], [], True
-
-    def fails_at(size: str, n: int) -> bool:
-        # Other sizes have other values; it is the size only if no values fail.
-        sized: dict[str, Any] = {size: n}
-        return any(fails(replace(case, **sized, seed=case.seed + k)) for k in range(OTHER_VALUES))
-
-    for size in ("m", "s", "e", "u"):
-        n = getattr(case, size)
-        if n > 1 and not fails_at(size, n - 1):
-            right.append(f"{size}={n - 1}")
-            wrong.append(f"{size}={n}")
-            if not fails_at(size, n + 1):
-                right.append(f"{size}={n + 1}")
-                onwards = False
-    passing = sum(not fails(replace(case, seed=case.seed + k)) for k in range(1, OTHER_VALUES))
-    if passing:
-        return f"right at these sizes for {passing} of {OTHER_VALUES - 1} other draws of values"
-    if not right:
-        return ""
-    listed = right[0] if len(right) == 1 else ", at ".join(right[:-1]) + " and at " + right[-1]
-    return f"right at {listed}, wrong {'from' if onwards else 'at'} {' '.join(wrong)}"

@@ -296,3 +296,41 @@ a layer 5 s, and what XLA compiles a minute."""
 
 EXAMPLE_SECONDS = 10.0
 """As many for each example, where that is more."""
+
+# ---- What a run says
+
+RUNS = 10
+"""How often a failing case is run again. What fails by chance in half of its runs fails in all ten once in a thousand,
+in nine of ten runs once in three: then the chance is not seen, but the values differ from call to call or do not."""
+
+RUNS_OF_NO_RULE = 50
+"""The same where examples fail by no rule: what fails in nine of ten runs fails in all of 50 once in 200."""
+
+RULE_ASKED = 130
+"""How many cases are asked at most to find and to try a rule: little more than a run has
+examples, and smaller ones."""
+
+RULE_STEPS = 16
+"""How many steps more of a case count as another one: what is due is computed step by step."""
+
+RULE_LARGEST = 2**15
+"""Entries of all gradients times steps of a case that is drawn for a rule, at most: a case of the default sizes with 60
+steps and few units."""
+
+RULE_LEAST = 12
+"""How many verdicts of either kind are wanted before a rule is looked for: four thousand candidates, none likelier than
+the others, are told apart by twelve verdicts (2**12)."""
+
+RULE_SPLIT = 0.02
+"""Share of the candidates, by weight, that must differ from the rest on a case for it to be worth asking."""
+
+RULE_TRIED = 20
+"""How many fresh cases on either side a rule must hold on, half of them with one feature at an extreme. One that is
+wrong of a fifth of a side passes them once in 90 runs."""
+
+RULE_EXCEPTIONS = 0.1
+"""Share of the cases of which a rule holds that may pass: an error may be within the tolerance by its values. Where the
+rule does not hold, none may fail."""
+
+RULE_VALUES = 4
+"""For how many other draws of values a case is asked about: one that passes by its values fails with one of them."""

@@ -10,7 +10,7 @@ TEXTS = {
 dC0[0, 0] = -0.21962, but should be -0.54947 ± ...    [mylib:LSTM against lstm_ref]
   case      m1s2e1u1-float64-seed0
   extent    dC0 1/1 entries, dh0 1/1 entries, dUf 1/1 entries, dVf 1/1 entries and 8 more; 12 of 17 tensors; the others use at most ... % of their tolerance
-  pattern   right at s=1, wrong from s=2
+  pattern   wrong where s >= 2, in ... of ... examples tried; right elsewhere, in ... of ...
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   carry-dropped: dC does not carry f * dC of the next step    (reproduces all 12 entries to rounding, and those of 12 more cases)
   rerun     lstm-checks verify mylib:LSTM --case m1s2e1u1-float64-seed0
@@ -23,7 +23,7 @@ dC0[0, 0] = -0.21962, but should be -0.54947 ± ...    [mylib:LSTM against lstm_
 dh0[0, 1] = -1.7758, but should be -1.1887 ± ...    [mylib:LSTM against lstm_ref]
   case      m1s1e1u2-float64-seed0
   extent    dh0 2/2 entries; 1 of 17 tensors; the others use at most ... % of their tolerance
-  pattern   right at u=1, wrong from u=2
+  pattern   wrong where u >= 2, in ... of ... examples tried; right elsewhere, in ... of ...
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   recurrence-untransposed: dh is made of V and not of its transpose    (reproduces all 2 entries to rounding, and those of 12 more cases)
   rerun     lstm-checks verify mylib:LSTM --case m1s1e1u2-float64-seed0
@@ -62,7 +62,7 @@ dUf[0, 0] = -0.28706, but should be 0.28345 ± ...    [mylib:LSTM against lstm_r
 dbf[0, 0] = -0.16133, but should be -0.32266 ± ...    [mylib:LSTM against lstm_ref]
   case      m2s1e1u1-float64-seed0
   extent    dbf 1/1 entries, dbg 1/1 entries, dUf 1/1 entries, dVg 1/1 entries and 8 more; 12 of 17 tensors; the others use at most ... % of their tolerance
-  pattern   right at m=1, wrong from m=2
+  pattern   wrong where m >= 2, in ... of ... examples tried; right elsewhere, in ... of ...
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   mean-over-samples: dU, dV and db are means over the samples    (reproduces all 12 entries to rounding, and those of 12 more cases)
   relation  each of 12 tensors, dUf, dVf, dbf and others, is 1/m times what is due
@@ -127,7 +127,7 @@ dC0[0, 0] = -0.33471, but should be -0.38895 ± ...    [mylib:LSTM against lstm_
 dVi[0, 0] = 0.45168, but should be 0.43322 ± ...    [mylib:LSTM against lstm_ref]
   case      m2s1e1u1-float64-seed0
   extent    dVi 1/1 entries; 1 of 17 tensors; the others use at most ... % of their tolerance
-  pattern   right at m=1, wrong from m=2
+  pattern   wrong where m >= 2, in ... of ... examples tried; right elsewhere, in ... of ...
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   no catalogued fault fits
   where     only dVi (gate i) is ever wrong in 4 cases of other shapes

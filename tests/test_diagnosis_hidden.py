@@ -35,7 +35,8 @@ from planted_faults import (
 )
 
 from checks.cases import Case
-from checks.diagnose import describe_sizes, diagnose
+from checks.diagnose import diagnose
+from checks.diagnosis.rule import Domain, describe_values, find_rule
 from checks.report.text import render_failure
 from checks.verify import explain, verify, verify_case
 
@@ -293,7 +294,9 @@ def test_sizes_are_not_blamed_for_values():
     def fails(case):
         return (case.seed + case.u) % 3 == 0
 
-    assert describe_sizes(fails, Case(1, 1, 1, 3)) == "right at these sizes for 3 of 4 other draws of values"
+    case = Case(1, 1, 1, 3)
+    assert find_rule(fails, case, {}, Domain((9, 12, 9, 9))) is None
+    assert describe_values(fails, case) == "right at these sizes for 3 of 4 other draws of values"
 
 
 def test_a_fault_that_spreads_is_placed_where_most_is_wrong():

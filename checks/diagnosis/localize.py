@@ -6,7 +6,7 @@ samples and steps, where there are more elements than samples times steps it can
 took for the cotangents of its gates, step by step, though it never shows them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -47,7 +47,13 @@ DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
 Wrong = Mapping[str, Array]
 
 
-def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str]:
+def locate(
+    target: Target,
+    failing: Case,
+    spare: Callable[[], bool],
+    evidence: Sequence[Set[str]] = (),
+    ruled: bool = False,
+) -> list[str]:
     """Return what is found out about where the target goes wrong, a line each.
 
     Parameters
@@ -57,12 +63,16 @@ def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str
         A case that fails.
     spare : callable
         Whether there is still time.
+    evidence : sequence of sets of str
+        The tensors that are wrong in each example of the run; none where it is right.
+    ruled : bool
+        Whether a rule is known by which cases fail; then no other sizes or regimes are named.
     """
     lines: list[str] = []
     case, wrong = _failing_case(target, PLACES)
     if case is None:
         case, wrong = _failing_case(target, (grown(target, failing),))
-        lines += _of_conditions(target, failing) if case is not None else ()
+        lines += _of_conditions(target, failing) if case is not None and not ruled else ()
     if case is None:
         return lines
     forward = bool(set(wrong) & set(OUTPUTS))
@@ -72,7 +82,7 @@ def locate(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str
         if forward
         else [_of_entries, _of_size_of_cotangents, _of_steps, _of_samples]
     )
-    lines += _of_tensors(target, case)
+    lines += _of_tensors(target, case, evidence)
     again = _other_values(target, case)
     for search in searches:
         if spare():
@@ -144,13 +154,13 @@ def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, W
     return most
 
 
-def _of_tensors(target: Target, case: Case) -> Iterator[str]:
+def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -> Iterator[str]:
     """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
     asked = [c for c in (suited(target, place) for place in PLACES) if c is not None]
     asked += [case] if case not in asked else []
     found = [wrong_entries(target, c) for c in asked]
-    ever = set().union(*(wrong for wrong in found if wrong))
-    count = sum(wrong is not None for wrong in found)
+    ever = set().union(*(wrong for wrong in found if wrong), *evidence)
+    count = sum(wrong is not None for wrong in found) + len(evidence)
     gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in GATES}
     parameters = {name for name in ever if name[1:2] in ("U", "V", "b")}
     tried = f"in {count} cases of other shapes"

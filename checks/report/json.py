@@ -29,6 +29,8 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "unreachable_strata": list(report.unreachable),
         "claims": {name: {str(v): n for v, n in counts.items()} for name, counts in report.claim_counts.items()},
         "failure": case_to_json(report.failure) if report.failure is not None else None,
+        "further_failures": [case_to_json(failure) for failure in report.further],
+        "unexplained": [{"wrong": sorted(names), "examples": count} for names, count in report.unexplained],
         "examples": [case_to_json(example, brief=True) for example in report.examples],
     }
 
@@ -43,7 +45,9 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "reference": "lstm_ref" if report.reference else None,
         "worst": None if worst is None else {"tensor": worst.name, "use": _finite(worst.use)},
         "notes": list(report.notes),
+        "chance": report.chance,
         "pattern": report.pattern,
+        "explains": None if report.stands_for is None else list(report.stands_for),
         "diagnosis": None if report.diagnosis is None else asdict(report.diagnosis),
         "claims": [_claim_to_json(claim) for claim in claims],
     }

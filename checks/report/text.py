@@ -23,8 +23,10 @@ def render_report(report: Report) -> str:
     if report.mistrusted:
         return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
     if report.failure is not None:
-        lines += ["", render_failure(name, report.failure), "", f"FAIL  {name}: {_failed(report)}"]
-        return "\n".join(lines)
+        for failure in (report.failure, *report.further):
+            lines += ["", render_failure(name, failure)]
+        lines += _unexplained(report)
+        return "\n".join([*lines, "", f"FAIL  {name}: {_failed(report)}"])
     lines += [*_summary(report), *_not_repeatable(report)]
     if report.exit_code:
         return "\n".join(
@@ -54,7 +56,13 @@ def render_failure(name: str, report: CaseReport) -> str:
     lines = [f"{_message(worst)}    [{name}{_judged_by(report)}]"]
     case = report.case
     lines.append(f"  case      {case.descriptor}")
+    if report.chance:
+        lines.append(f"  chance    {report.chance}")
     lines += [f"  extent    {text}" for text in _extent(report)]
+    if report.stands_for is not None and report.stands_for[0] < report.stands_for[1]:
+        (one, *more), (count, failed) = sorted(report.signature), report.stands_for
+        which = f"any of these {len(more) + 1}" if more else one
+        lines.append(f"  examples  {which} fails in {count} of the {failed} failing examples")
     told = (CHECK_GRAD, CHECK_GRAD_ALL)
     if report.pattern:
         lines.append(f"  pattern   {report.pattern}")
@@ -71,6 +79,22 @@ def render_failure(name: str, report: CaseReport) -> str:
     spec = shlex.quote(name) if name.startswith("exec:") else name.split()[0]
     lines.append(f"  rerun     lstm-checks verify {spec} --case {case.descriptor}{options}")
     return "\n".join(lines)
+
+
+def _unexplained(report: Report) -> list[str]:
+    """Return how many groups of failures are not explained, and what is wrong in the most frequent ones."""
+    if not report.unexplained:
+        return []
+    shown = [f"{_listed(sorted(names))} in {count}" for names, count in report.unexplained[:3]]
+    groups, more = len(report.unexplained), len(report.unexplained) - len(shown)
+    rest = f" and {more} more" if more else ""
+    count = f"{groups} further group{'s' if groups > 1 else ''} of failures {'are' if groups > 1 else 'is'}"
+    return ["", f"  {count} not explained: {'; '.join(shown)} of the failing examples{rest}"]
+
+
+def _listed(names: list[str]) -> str:
+    """Return names in words, the first few if they are many."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _judged_by(report: Report | CaseReport) -> str:

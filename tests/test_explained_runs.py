@@ -1,0 +1,256 @@
+"""What a whole run says: the rule by which cases fail, the groups of failures, and what is there by chance."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from checks import strategies
+from checks.cases import REGIMES, Case
+from checks.diagnosis.chance import always, describe_chance
+from checks.diagnosis.groups import largest_first, together
+from checks.diagnosis.rule import WHERE, Domain, find_rule
+from checks.faults.catalogue import find
+from checks.faults.model import fault_target
+from checks.report.json import report_to_json
+from checks.report.text import render_report
+from checks.verify import explain_run, verify, verify_case
+
+DIMS = (9, 24, 9, 9)
+DOMAIN = Domain(DIMS)
+RUN = tuple(strategies.draw_cases(100, 0, max_dims=DIMS))
+FRESH = tuple(strategies.draw_cases(200, 1, max_dims=DIMS))
+
+SIZES = st.sampled_from(["m", "s", "e", "u"])
+CONDITIONS = st.one_of(
+    st.tuples(SIZES, st.integers(2, 5)).map(lambda p: lambda c: getattr(c, p[0]) >= p[1]),
+    st.tuples(SIZES, st.integers(2, 5)).map(lambda p: lambda c: getattr(c, p[0]) % p[1] != 0),
+    st.tuples(SIZES, st.integers(2, 4)).map(lambda p: lambda c: getattr(c, p[0]) % p[1] == 0),
+    st.tuples(SIZES, SIZES).filter(lambda p: p[0] < p[1]).map(lambda p: lambda c: getattr(c, p[0]) == getattr(c, p[1])),
+    st.tuples(SIZES, SIZES).filter(lambda p: p[0] != p[1]).map(lambda p: lambda c: getattr(c, p[0]) > getattr(c, p[1])),
+    st.integers(6, 60).map(lambda n: lambda c: c.m * c.s > n),
+    st.sampled_from(REGIMES).map(lambda regime: lambda c: c.regime == regime),
+    st.sampled_from(["every", "last", "h", "C"]).map(lambda kind: lambda c: kind in c.cotangents.split("+")),
+    st.booleans().map(lambda given: lambda c: c.states == given),
+)
+
+
+def tried(rule):
+    """Whether there is a rule, and enough was tried on either side of it."""
+    return rule is not None and min(rule.wrong, rule.outside) >= 10
+
+
+def learned(fails, verdicts=RUN):
+    """The rule learned from a run."""
+    known = {case: bool(fails(case)) for case in verdicts}
+    first = min((case for case in known if known[case]), key=lambda case: case.size)
+    return find_rule(lambda case: bool(fails(case)), first, known, DOMAIN)
+
+
+@given(CONDITIONS)
+@settings(max_examples=10, deadline=None)
+def test_a_planted_rule_is_found_and_holds_of_cases_that_were_not_asked(condition):
+    rule = learned(condition)
+    assert tried(rule)
+    assert rule.wrong == rule.inside
+    # A bound on a product of sizes may stand anywhere between two that were asked.
+    assert sum(rule.covers(case) != bool(condition(case)) for case in FRESH) <= 2
+
+
+@given(CONDITIONS, CONDITIONS)
+@settings(max_examples=6, deadline=None)
+def test_what_is_said_of_two_conditions_is_so(one, other):
+    def fails(case):
+        return one(case) and other(case)
+
+    assume(3 <= sum(map(fails, RUN)) <= 97)
+    if (rule := learned(fails)) is not None:
+        assert sum(rule.covers(case) != bool(fails(case)) for case in FRESH) <= 10
+
+
+@pytest.mark.parametrize(
+    ("fails", "words"),
+    [
+        (lambda c: c.m % 4, "m is no multiple of 4"),
+        (lambda c: c.m == c.e, "m = e"),
+        (lambda c: c.s == 1, "s = 1"),
+        (lambda c: c.u >= 2, "u >= 2"),
+        (lambda c: c.m * c.s > 20, "m * s > 20"),
+        (lambda c: not {"every", "last"} & set(c.cotangents.split("+")), "dh is zero at every step"),
+        (lambda c: "last" in c.cotangents, "dh is given at the last step alone"),
+        (lambda c: not c.states, "the initial states are zero"),
+        (lambda c: c.regime in ("x10", "x100"), "the regime is x10 or x100"),
+        (lambda c: c.m >= 5 and "C" in c.cotangents, "m >= 5 and dCn is given"),
+        (lambda c: c.m > 2 and c.s > 3 and c.e > 2, "m >= 3 and s >= 4 and e >= 3"),
+    ],
+)
+def test_a_rule_is_said_in_words(fails, words):
+    rule = learned(fails)
+    assert rule.words == words
+    assert str(rule).startswith(f"{WHERE} {words}, in {rule.wrong} of {rule.inside} examples tried; right elsewhere")
+
+
+def test_what_always_fails_and_what_fails_by_its_values_follows_no_rule():
+    assert learned(lambda case: True) is None
+    assert learned(lambda case: case.seed % 3 == 0) is None
+
+
+def test_equal_sizes_are_told_from_a_size():
+    """At m = e, examples of m = 3 and e = 3 fail, and those of m = 3 and e = 4 do not."""
+    few = [case for case in RUN if case.m == 3 or case.m != case.e]
+    rule = learned(lambda case: case.m == case.e, few)
+    assert rule.words == "m = e"
+
+
+RIGHT = fault_target()
+
+
+def spoilt(change):
+    """The reference, whose gradients `change(gradients, X, u)` spoils."""
+
+    def call(p, X, h0, C0, sequences=True):
+        outputs, pullback = RIGHT.call(p, X, h0, C0, sequences)
+
+        def pull(dh, dCn, dhn=None):
+            gradients = dict(pullback(dh, dCn, dhn))
+            change(gradients, X, h0.shape[1])
+            return gradients
+
+        return outputs, pull
+
+    return replace(RIGHT, name="it", call=call)
+
+
+def small(target, **options):
+    return verify(target, **({"examples": 60, "max_dims": (5, 8, 5, 5)} | options))
+
+
+def doubled(name, where=lambda X, u: True):
+    def change(gradients, X, u):
+        if where(X, u):
+            gradients[name] = gradients[name] * 2
+
+    return change
+
+
+def test_the_rule_of_a_layer_stands_in_its_report():
+    report = small(spoilt(doubled("dVg", lambda X, u: X.shape[0] == X.shape[2])))
+    assert "  pattern   wrong where m = e, in " in render_report(report)
+    assert not any("right at m" in line for line in report.failure.diagnosis.where)
+
+
+def test_an_error_of_one_dtype_is_said_to_be_so():
+    target = spoilt(doubled("dbo", lambda X, u: X.dtype == np.float32))
+    report = small(target, dtypes=("float64", "float32"))
+    assert report.failure.case.dtype == "float32"
+    assert report.failure.pattern.startswith("wrong where the dtype is float32, in ")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_what_fails_by_chance_is_said_to_and_nothing_of_its_values(share):
+    rng = np.random.default_rng(0)
+    report = small(spoilt(doubled("dUi", lambda X, u: rng.random() < share)))
+    assert "0 runs of the same case" in report.failure.chance
+    assert (report.failure.pattern, report.failure.diagnosis, report.further) == ("", None, ())
+    assert "\n  chance    fails in " in render_report(report)
+    assert report_to_json(report)["failure"]["chance"] == report.failure.chance
+
+
+def test_what_is_wrong_at_first_alone_is_said_to_be():
+    calls = []
+
+    def change(gradients, X, u):
+        calls.append(X)
+        if len(calls) <= 4:
+            gradients["dX"] = gradients["dX"] * 2
+
+    report = small(spoilt(change))
+    assert report.failure.chance == (
+        "fails in the first example alone: right in all 59 others and in 10 more runs of its case"
+    )
+
+
+def test_what_is_wrong_the_first_time_that_it_meets_a_size_is_said_to_be():
+    met = set()
+
+    def fails(case):
+        new = case.dims not in met
+        met.add(case.dims)
+        return new
+
+    case = Case(1, 1, 1, 1)
+    assert fails(case)
+    assert not always(fails, case)
+    said = describe_chance(fails, case, Case(9, 1, 1, 9), (False, True, True))
+    assert said == "fails the first time that it meets a size, and in none of 10 more runs of the same case"
+    assert describe_chance(fails, case, None, ()) == "did not fail again in 10 runs of the same case"
+
+
+def test_two_errors_in_different_tensors_are_two_groups_and_both_are_told():
+    def change(gradients, X, u):
+        doubled("dbi", lambda X, u: X.shape[0] % 2)(gradients, X, u)
+        if X.shape[2] > 2:
+            gradients["dVo"] = np.ascontiguousarray(gradients["dVo"].T)
+
+    report = small(spoilt(change))
+    assert [failure.signature for failure in (report.failure, *report.further)] == [{"dbi"}, {"dVo"}]
+    assert report.failure.pattern.startswith("wrong where m is odd, in ")
+    assert "dbi is 2 times what is due" in report.failure.diagnosis.relations
+    assert report.further[0].pattern.startswith("wrong where e >= 3 and u >= 2, in ")
+    # The run's own examples refute that dbi alone is ever wrong.
+    assert not any(line.startswith("only dbi ") for line in report.failure.diagnosis.where)
+    shown = render_report(report)
+    assert f"dbi fails in {report.failure.stands_for[0]} of the {report.failure.stands_for[1]} failing" in shown
+    assert len(report_to_json(report)["further_failures"]) == 1
+
+
+def test_of_two_catalogued_faults_each_says_what_it_explains():
+    parts = [find(id_) for id_ in ("dvo-transposed", "final-memory-cotangent-ignored")]
+    with_both = {(one, other): fault_target(*parts[:1] * one, *parts[1:] * other) for one in (0, 1) for other in (0, 1)}
+
+    def call(p, X, h0, C0, sequences=True):
+        m, _, e = X.shape
+        return with_both[m % 2, 1 - e % 2].call(p, X, h0, C0, sequences)
+
+    report = small(replace(RIGHT, name="it", call=call))
+    named = [failure.diagnosis.suspects[0] for failure in (report.failure, *report.further)]
+    assert {one.fault for one in named[:2]} == {part.id for part in parts}
+    assert "failing examples" in named[0].sure
+    assert " more together with " in named[1].sure
+
+
+def test_a_suspect_that_explains_all_failures_leaves_no_group():
+    report = small(fault_target(find("carry-dropped")))
+    count = sum(bool(example.failures) for example in report.examples)
+    assert report.failure.diagnosis.suspects[0].sure.endswith(f"explains {count} of the {count} failing examples")
+    assert (report.further, report.unexplained) == ((), ())
+
+
+def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
+    def change(gradients, X, u):
+        name = ("dX", "dUf", "dbo", "dh0", "dC0")[X.shape[0] - 1]
+        gradients[name] = gradients[name] * 2
+
+    report = small(spoilt(change))
+    assert len(report.further) == 2
+    told = {name for failure in (report.failure, *report.further) for name in failure.signature}
+    left = {name for names, _ in report.unexplained for name in names} & {"dX", "dUf", "dbo", "dh0", "dC0"}
+    assert len(told) == 3
+    assert len(left) == 2
+    assert not told & left
+    assert "not explained: " in render_report(report)
+
+
+def test_nothing_is_explained_of_a_run_without_failures():
+    reports = tuple(verify_case(RIGHT, case) for case in RUN[:3])
+    assert explain_run(RIGHT, reports, {}, {}) == ((), ())
+
+
+def test_failures_go_together_by_what_is_wrong_in_them():
+    assert together(frozenset({"dX", "dh0"}), {"dX"}, {"dX", "dh0", "dC0"})
+    assert not together(frozenset({"dbi"}), {"dX"}, {"dX", "dbi"})
+    assert not together(frozenset({"dX", "dVo"}), {"dX"}, {"dX", "dh0"})
+    found = largest_first([frozenset("a"), frozenset("b"), frozenset("b")])
+    assert found == [(frozenset("b"), 2), (frozenset("a"), 1)]
