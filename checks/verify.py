@@ -593,6 +593,10 @@ def explain_run(
             return (group.report,), ()
         told.append(group)
         left = [other for other in left if other is not telling and not group.explains(other)]
+        if len(told) > 1:
+            # Where what is wrong is wrong in one group or another, they go together.
+            shown = frozenset().union(*(known.report.signature for known in told))
+            left = [other for other in left if not other.signature <= shown]
     return tuple(group.report for group in told), tuple(largest_first([_bucket(report) for report in left]))
 
 
@@ -701,16 +705,8 @@ def _counted(
     asked = grown(target, report.case) if report.reference and not report.unanswered else None
     if asked is not None and asked.size <= tolerance.LARGE:
         spread |= frozenset(observe_once(target, asked).wrong)
-    # Without a reference what fails is which properties were asked; and two that are told go together.
-    before = shown.union(*(group.report.signature for group in told))
-    return _Told(
-        report,
-        lambda other: (
-            not other.reference
-            or together(other.signature, shown, spread)
-            or (bool(told) and other.signature <= before)
-        ),
-    )
+    # Without a reference what fails is which properties were asked.
+    return _Told(report, lambda other: not other.reference or together(other.signature, shown, spread))
 
 
 def _by_faults(target: Target, faults: Faults) -> Callable[[CaseReport], bool]:
@@ -859,7 +855,7 @@ def _domain(target: Target, report: CaseReport, known: tuple[Case, ...], options
     case = report.case
     drawn = draw_options(target) if options is None else options
     regimes = REGIMES if report.reference else properties_of.OWN_REGIMES
-    dims = strategies.MAX_DIMS if options is None else drawn.get("max_dims", strategies.MAX_DIMS)
+    dims = drawn.get("max_dims") or strategies.MAX_DIMS
     largest = tuple(max(sizes) for sizes in zip(dims, *(c.dims for c in (case, *known)), strict=True))
     shapes: tuple[tuple[int, int, int, int], ...] = ()
     if target.compiles:
