@@ -765,7 +765,9 @@ def explain_simplest(
         report = judged(case)
         # Of a further group the simplest case is one in which nothing else is wrong.
         alike = not told or report.signature <= failed.signature
-        return bool(report.failures) and not report.unanswered and alike and not any(explains(report) for explains in told)
+        return (
+            bool(report.failures) and not report.unanswered and alike and not any(explains(report) for explains in told)
+        )
 
     simplest = strategies.shrink(fails, origin, failed.case, **options)
     if not always(fails, simplest):
