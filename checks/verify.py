@@ -64,6 +64,11 @@ CLAIMS = (
 )
 
 
+def _unanswered(claim: Claim) -> bool:
+    """Return whether a claim failed for want of an answer."""
+    return claim.discrepancy is not None and claim.discrepancy.kind in (TIMEOUT, ENDED)
+
+
 def is_tensor(name: str) -> bool:
     """Return whether a claim of that name is about the values of a tensor; whatever a target adds is one."""
     return name in TENSORS or name not in CLAIMS
@@ -135,7 +140,7 @@ class CaseReport:
     @property
     def unanswered(self) -> bool:
         """Whether the target ended its process, or gave no answer in time: then nothing simpler is looked for."""
-        return any(c.discrepancy is not None and c.discrepancy.kind in (TIMEOUT, ENDED) for c in self.claims)
+        return any(map(_unanswered, self.claims))
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim of that name, if it was made."""
@@ -279,6 +284,8 @@ def _verify_case(
         claims.append(_inputs_kept(arrays, case, outcome))
         more, notes = _after_another_call(target, case, outcome, expected, claims, earlier)
         claims += [*more, _outputs_kept(overwritten(earlier, outcome))]
+        if any(map(_unanswered, claims)):
+            return CaseReport(case, tuple(claims), notes)  # each further call might take as long
         wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
         claims += [*_check_grads(target, case, outcome, expected, claims)]
         claims += _oracle_claims(case, expected) if reference else []
@@ -296,7 +303,7 @@ def _verify_case(
 def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:
     """Return the claim that all tensors have the right form, and the target's own answer as what is expected."""
     if outcome.error:
-        return [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", outcome.kind, outcome.sentence))], None
+        return [_no_answer(outcome)], None
     try:
         values = checked(target, outcome.values, case.arrays, case.sequences)
         expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
@@ -314,10 +321,12 @@ def _unsupported(case: Case, reason: str) -> CaseReport:
 
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
-    if outcome.error:
-        found = Discrepancy("h", outcome.kind, outcome.sentence)
-        return [Claim("h", Verdict.FAIL, np.inf, found)]
-    return compare(outcome.values, expected, target, case.dtype)
+    return [_no_answer(outcome)] if outcome.error else compare(outcome.values, expected, target, case.dtype)
+
+
+def _no_answer(outcome: Outcome) -> Claim:
+    """Return the claim about h, the first that was asked for, where nothing came but an error."""
+    return Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", outcome.kind, outcome.sentence))
 
 
 def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
@@ -344,17 +353,24 @@ def _after_another_call(
     """
     if first.error:
         return [], ()
-    other = another_shape(case)
-    calls = [begin(target, asked.arrays.copy(), case.sequences, more=asked is other) for asked in (other, case)]
-    between, second = (call() for call in calls)
     formed = all(c.discrepancy is None or c.discrepancy.kind in ("value", "finite") for c in claims_before)
-    for outcome, asked, words in ((earlier, case, "over other values"), (between, other, f"with {_sizes(other)}")):
+
+    def given(outcome: Outcome, asked: Case, words: str) -> list[Claim]:
         found = Discrepancy("h", outcome.kind, outcome.sentence) if outcome.error else None
         if found is None and formed:
             found = misformed(target, outcome.values, asked.arrays, case.sequences)
-        if found is not None:
-            message = f"called {words}, {found.message}"
-            return [Claim(SECOND_CALL, Verdict.FAIL, np.inf, replace(found, message=message))], ()
+        if found is None:
+            return []
+        message = f"called {words}, {found.message}"
+        return [Claim(SECOND_CALL, Verdict.FAIL, np.inf, replace(found, message=message))]
+
+    if failed := given(earlier, case, "over other values"):
+        return failed, ()
+    other = another_shape(case)
+    calls = [begin(target, asked.arrays.copy(), case.sequences, more=asked is other) for asked in (other, case)]
+    between, second = (call() for call in calls)
+    if failed := given(between, other, f"with {_sizes(other)}"):
+        return failed, ()
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
     same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
     return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
@@ -457,19 +473,22 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
     return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
 
 
-def default_dtypes(target: Target, reference: bool = True) -> tuple[str, ...]:
-    """Return the dtypes that are judged where none is named: all that the target takes, by one tiny call in float32.
+def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, ...], CaseReport | None]:
+    """Return the dtypes that are judged where none is named, and the report on the call that shows them if it failed.
 
-    What raises there or answers in another dtype computes in float64 alone. Without a reference it is the first alone:
-    check_grad cannot be asked of a float32 forward pass.
+    They are all that the target takes, by one tiny call in float32: what raises there or answers in another dtype
+    computes in float64 alone. What ends its process there, or gives no answer in time, has failed. Without a reference
+    it is the first dtype alone: check_grad cannot be asked of a float32 forward pass.
     """
     if not reference or set(target.dtypes) != {"float64", "float32"}:
-        return target.dtypes[:1] if not reference else target.dtypes
+        return (target.dtypes[:1] if not reference else target.dtypes), None
     cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
     case = Case(1, 2, 1, 1, dtype="float32", cotangents=cotangents, states=STATES not in target.lacks)
     outcome = call_target(target, case.arrays.copy(), case.sequences)
+    if outcome.kind in (TIMEOUT, ENDED):
+        return target.dtypes, CaseReport(case, (_no_answer(outcome),))
     single = not outcome.error and getattr(outcome.values.get("h"), "dtype", None) == np.float32
-    return target.dtypes if single else ("float64",)
+    return (target.dtypes if single else ("float64",)), None
 
 
 def verify(
@@ -510,12 +529,17 @@ def verify(
     start = time.perf_counter()
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
-    dtypes = default_dtypes(target, reference) if dtypes is None else dtypes
+    failed = None
+    if dtypes is None:
+        dtypes, failed = default_dtypes(target, reference)
     options = draw_options(target, seed=seed, dtypes=dtypes, max_dims=max_dims, regimes=regimes)
     found: dict[Case, CaseReport] = {}
     origins = strategies.draw_cases(examples, seed, **options)
+    if failed is not None:
+        found[failed.case] = failed
+        origins = {failed.case: strategies.Origin("", 0, seed)} | ({} if failed.timed_out else origins)
     for case in origins:
-        found[case] = verify_case(target, case, properties=properties, reference=reference)
+        found[case] = found.get(case) or verify_case(target, case, properties=properties, reference=reference)
         progress()
         if found[case].timed_out:
             break

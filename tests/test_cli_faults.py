@@ -7,6 +7,7 @@ import pytest
 from test_cli import run
 
 from checks.faults.catalogue import FAULTS, find
+from checks.kill_matrix import SHOWN
 from checks.faults.model import diff
 
 
@@ -92,10 +93,10 @@ def test_the_matrix_is_printed_and_written(tmp_path):
     page = tmp_path / "kills.md"
     found = run("faults", "--matrix", "--examples", "2", "--write", str(page), "--json", str(tmp_path / "kills.json"))
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith(f"{len(FAULTS)} faults, 2 examples, seed 0\n")
+    assert found.stdout.startswith(f"{len(SHOWN)} faults, 2 examples, seed 0\n")
     assert "check_grad, 1e-5" in found.stdout
-    assert page.read_text().count("\n| `") == len(FAULTS) + 12
+    assert page.read_text().count("\n| `") == len(SHOWN) + 12
     assert (tmp_path / "kills.svg").read_text().startswith("<?xml")
     plain = json.loads((tmp_path / "kills.json").read_text())
-    assert set(plain["percent"]) == set(FAULTS)
+    assert set(plain["percent"]) == set(SHOWN)
     assert len(plain["cases"]) == 2

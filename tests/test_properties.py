@@ -368,7 +368,9 @@ def test_what_a_target_lacks_is_unsupported_and_what_is_not_at_stake_vacuous():
 
     report = verify(from_function(target), examples=21, reference=False)
     assert report.exit_code == 0, render_report(report)
-    assert set(report.claim_counts["sequence cut"]) == {Verdict.UNSUPPORTED}
+    # Inconclusive where the problem is chaotic, whatever is asked.
+    assert Verdict.UNSUPPORTED in (counts := report.claim_counts["sequence cut"])
+    assert not {Verdict.PASS, Verdict.FAIL} & set(counts)
     one = verify_case(from_function(coupled), Case(1, 1, 2, 1, cotangents="every"), reference=False)
     for name in ("batch permutation", "batch split", "unit permutation", "causality", "sequence cut"):
         assert one.claim(name).verdict is Verdict.VACUOUS

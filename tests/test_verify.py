@@ -138,7 +138,7 @@ class Plain:
 
 
 def test_a_layer_that_hands_on_its_arguments_is_judged_whole():
-    report = verify(from_layer(HandsOn), examples=21)
+    report = verify(from_layer(HandsOn), examples=40)
     assert report.exit_code == 0, render_report(report)
     assert report.target.unsupported == ()
     assert report.stratum_counts["last"] > 0
@@ -167,7 +167,7 @@ def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
 @pytest.mark.parametrize("gate", GATES)
 def test_a_relative_error_of_1e_9_is_caught_in_every_example_that_says_anything(gate):
     name = f"dU{gate}"
-    report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=40)
+    report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=40, dtypes=("float64",))
     found = report.claim_counts[name]
     assert found[Verdict.PASS] == 0
     assert found[Verdict.FAIL] > 20
@@ -590,8 +590,8 @@ def test_a_target_that_compiles_is_asked_for_few_shapes_in_every_stratum():
     compiled = replace(from_function(right), compiles=True)
     report = verify(compiled, examples=60)
     assert report.exit_code == 0
-    assert len({example.case.dims for example in report.examples}) <= 12
-    assert all(report.stratum_counts.values()), report.stratum_counts
+    assert len({example.case.dims for example in report.examples}) <= 18
+    assert {name for name, count in report.stratum_counts.items() if not count} == set(report.unreachable)
     assert "few because each is compiled" in render_report(report)
     assert verify(compiled, examples=4, max_dims=(1, 1, 1, 1)).exit_code == 0
 
@@ -711,15 +711,24 @@ def test_a_target_that_hangs_is_failed_by_that_and_not_called_again():
     assert report.timed_out
     assert [(c.name, c.discrepancy.kind) for c in report.failures] == [("h", TIMEOUT)]
     assert not verify_case(spoilt(raises), CASE, thorough=False).timed_out
-    target, calls = hangs_in(2)
-    start = time.perf_counter()
-    report = verify(target, examples=5)
-    assert 0 < report.seconds <= time.perf_counter() - start
-    assert len(report.examples) == 1
-    assert report.failure is report.examples[0]
+    for number in (1, 2, 3):  # to see what dtypes it has, over other values, for its answer
+        target, calls = hangs_in(number)
+        start = time.perf_counter()
+        report = verify(target, examples=5)
+        assert 0 < report.seconds <= time.perf_counter() - start
+        assert len(report.examples) == 1
+        assert report.failure is report.examples[0]
+        assert report.failure.timed_out
+        # Nor is a simpler case tried; in one process the next call has begun before the answer of one is looked at.
+        assert len(calls) <= number + 1
+
+
+@pytest.mark.parametrize("number", range(2, 8))
+def test_whichever_call_gets_no_answer_is_a_failure(number):
+    target, _ = hangs_in(number)
+    report = verify(target, examples=1, dtypes=("float64",))
+    assert report.exit_code == 1
     assert report.failure.timed_out
-    # Nor is a simpler case tried.
-    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("error", [TimeLimitError("late"), ValueError("wrong")])
@@ -823,8 +832,9 @@ def test_what_verify_draws_is_what_was_asked_for(monkeypatch, reference):
     assert (report.seed, report.examples, report.failure, report.exit_code) == (5, (), None, 2)
     (examples, seed, options), (few, other_seed, narrow) = asked
     assert (examples, seed, few, other_seed) == (100, 0, 7, 5)
-    assert options["dtypes"] == ("float64",)
-    assert options["max_dims"] == strategies.MAX_DIMS
+    # In float32 check_grad cannot be asked, without which nothing is judged there.
+    assert options["dtypes"] == (("float64", "float32") if reference else ("float64",))
+    assert options["max_dims"] is None
     assert options["shapes"] == strategies.few_shapes(None, 0)
     # Without a reference what is chaotic by design is not drawn.
     assert options["regimes"] == (REGIMES if reference else OWN_REGIMES)

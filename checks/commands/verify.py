@@ -135,15 +135,18 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     from checks.report.json import report_to_json
     from checks.verify import verify
 
-    dtypes = _dtypes(target, options)
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
-    more |= {"properties": _parse_properties(options.properties), "reference": not options.no_reference}
+    more |= {
+        "dtypes": _dtypes(options),
+        "properties": _parse_properties(options.properties),
+        "reference": not options.no_reference,
+    }
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
         if options.no_reference and not set(more["regimes"]) <= set(OWN_REGIMES):
             raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
-        report = verify(target, examples=options.examples, seed=options.seed, dtypes=dtypes, progress=advance, **more)
+        report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
     common.save_json(options.json, lambda: report_to_json(report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
@@ -152,12 +155,10 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def _dtypes(target: Any, options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the dtypes to judge in: what is asked for, or all that the target has."""
-    from checks.verify import default_dtypes
-
-    both = {None: default_dtypes(target, not options.no_reference), "both": ("float64", "float32")}
-    return tuple(both.get(options.dtype, (options.dtype,)))
+def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the dtypes that are asked for; None where it is the target that says."""
+    both = {None: None, "both": ("float64", "float32")}
+    return both.get(options.dtype, (options.dtype,))
 
 
 def _verify_on_executor(options: argparse.Namespace) -> int:
@@ -168,6 +169,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     from checks.campaign import run as run_campaign
     from checks.executors import ExecutorError, parse_executor
     from checks.report.campaign import render_campaign
+    from checks.verify import default_dtypes
 
     for given, option in (
         (options.case, "--case"),
@@ -178,7 +180,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         if given:
             raise UsageError(f"--executor does not go with {option}")
     with common.loaded(options) as loaded:
-        dtypes = _dtypes(common.in_form(loaded), options)
+        dtypes = _dtypes(options) or default_dtypes(common.in_form(loaded))[0]
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
