@@ -3,7 +3,7 @@
 Each has the verdict that it must get: a failure, a pass where it is right all the same, or that it cannot be had, said
 in a plain sentence. What misbehaves inside a call is planted in an LSTM that is right, so that nothing else fails it.
 
-    python -m benchmarks.hostile            # all of them, some 1,100, in one process; prints what is not as it must be
+    python -m benchmarks.hostile            # all of them, some 1,300, in one process; prints what is not as it must be
     python -m benchmarks.hostile --every 20 --command
 """
 
