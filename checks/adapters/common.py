@@ -282,6 +282,21 @@ def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
             raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
 
 
+def refuse_activation(name: str, where: str, function: Any, due: str) -> None:
+    """Raise if an activation of a framework's own LSTM is another one.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:relu has activation relu, expected tanh: ..."
+    """
+    x = np.linspace(-3, 3, 13, dtype="float32")
+    right = {"tanh": np.tanh(x), "sigmoid": 1 / (1 + np.exp(-x))}[due]
+    if not np.allclose(np.asarray(function(x)), right, atol=1e-5):
+        what = getattr(function, "__name__", repr(function))
+        raise AdapterError(f"{name} has {where} {what}, expected {due}: other activations are not judged")
+
+
 _NOT_YET = (
     ": low precision is not judged, and nothing is cast up in silence; expected what computes in float32 or float64"
 )
