@@ -106,7 +106,7 @@ def _safetensors(name: str) -> Any:
         import safetensors.numpy
     except ModuleNotFoundError:
         raise WeightsError(
-            "safetensors files need safetensors, which is not here: pip install 'lstm-checks[safetensors]'"
+            "safetensors files need safetensors, which is not here: pip install safetensors"
         ) from None
     return getattr(safetensors.numpy, name)
 

@@ -182,7 +182,7 @@ def extra(g):
 
 
 def row_for_matrix(g):
-    g["dbf"] = g["dbf"][0]
+    g["dUf"] = g["dUf"][0]
 
 
 def wide(g):
@@ -215,7 +215,7 @@ def leaves(g):
     [
         (missing, "dUf is missing, expected an array of shape (e, u) = (4, 5)"),
         (extra, "dWf is not a gradient of the contract"),
-        (row_for_matrix, "dbf has shape (5,), expected (1, u) = (1, 5)"),
+        (row_for_matrix, "dUf has shape (5,), expected (e, u) = (4, 5)"),
         (wide, "dVo has dtype"),
         (single, "dVo has dtype float32, expected float64"),
         (of_lists, "dX is a list, expected a NumPy array of float64"),
