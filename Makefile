@@ -14,7 +14,7 @@ EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled
 BENCH ?=
 
 # What each extra must do in an environment that has no other.
-alone-torch := tests/test_peer_torch.py tests/test_peer_examples.py -k torch
+alone-torch := tests/test_peer_torch.py tests/test_peer_examples.py -k 'torch_module or refused or tensors'
 alone-jax := tests/test_peer_examples.py -k jax
 alone-flax := tests/test_peer_flax.py tests/test_peer_examples.py -k 'flax and not passes'
 alone-equinox := tests/test_peer_equinox.py tests/test_peer_examples.py -k 'equinox and not passes'

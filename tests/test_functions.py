@@ -1,4 +1,4 @@
-"""The forms in which a function may come, each found out by small calls: right ones pass, and what they lack is said."""
+"""The forms in which a function may come: found out by small calls, right ones pass, and what they lack is said."""
 
 import itertools
 

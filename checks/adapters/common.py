@@ -214,8 +214,11 @@ def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> s
     e, u = PROBE[2:]
     listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
     bias = any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values())
-    has_recurrence = any(shape in ((4 * u, u), (u, 4 * u)) for shape in shapes.values())
-    reason = reason or (": it has no biases, give it some" if has_recurrence and not bias else "")
+    recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
+    if not reason and recurrent[4] and not bias:
+        reason = ": it has no biases, give it some"
+    if not reason and recurrent[3] and not recurrent[4]:
+        reason = ": it has three gates, as a GRU has"
     return (
         f"the weights of {name} are not those of one LSTM with biases, in any layout known{reason}. "
         f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
@@ -231,38 +234,36 @@ def _extras(
 ) -> tuple[Extra, ...]:
     """Return further parameters, with their shapes told by making the thing at other sizes, too."""
     e, u = PROBE[2:]
-    listed = " and ".join(names)
-    unclear = AdapterError(
-        f"{owner} has {listed} besides, whose sizes do not follow from those of the LSTM; give it alone"
-    )
+
+    def unclear(name: str) -> AdapterError:
+        return AdapterError(
+            f"{owner} has {name} besides, whose sizes do not follow from those of the LSTM; give it alone"
+        )
+
     if at_sizes is None or set(names) & set(INPUTS):
-        raise unclear
+        raise unclear(names[0])
     more = [at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))]
     extras = []
     for name in names:
         lengths = [shapes[name], *(found.get(name, (None,) * 9) for found in more)]
         if len({len(shape) for shape in lengths}) > 1:
-            raise unclear
+            raise unclear(name)
         axes = [(wider - own, longer - own, own) for own, wider, longer, _ in zip(*lengths, strict=True)]
         extra = Extra(name, tuple((a, b, own - a * e - b * u) for a, b, own in axes))
         if extra.shape(e + 3, u + 4) != tuple(lengths[3]):
-            raise unclear
+            raise unclear(name)
         extras.append(extra)
     return tuple(extras)
 
 
 def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
     """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
-    recurrent = {n: [key for key, shape in shapes.items() if shape in ((n * u, u), (u, n * u))] for n in (3, 4)}
+    recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
     if any("reverse" in key or "backward" in key for key in shapes):
         return ": it has two directions, give one"
     if any("weight_hr" in key for key in shapes):
         return ": it has a projection, give it none"
-    if len(recurrent[4]) > 1:
-        return ": it has several layers, give one"
-    if len(recurrent[3]) == 1 and not recurrent[4]:
-        return ": it has three gates, as a GRU has"
-    return ""
+    return ": it has several layers, give one" if len(recurrent) > 1 else ""
 
 
 LOW = ("float16", "bfloat16")
