@@ -30,7 +30,9 @@ from flax import nnx
 
 def relu(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, activation_fn=nnx.relu, rngs=rngs)
 def hard(e, u, rngs): return nnx.LSTMCell(e, u, gate_fn=nnx.hard_sigmoid, rngs=rngs)
-def low(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, param_dtype=jnp.bfloat16, rngs=rngs)
+def low(e, u, rngs):
+    init = nnx.initializers.lecun_normal()  # orthogonal matrices there are none of in bfloat16
+    return nnx.OptimizedLSTMCell(e, u, param_dtype=jnp.bfloat16, recurrent_kernel_init=init, rngs=rngs)
 def inside(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, dtype=jnp.bfloat16, rngs=rngs)
 
 class Still(nnx.Variable): pass

@@ -8,7 +8,7 @@ import jax
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, Form
-from checks.adapters.jax import VJP, name_of, scan_cell
+from checks.adapters.jax import VJP, like, name_of, scan_cell
 from checks.contract import Target
 
 
@@ -87,7 +87,9 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
             # Made outside of any trace, so that what it holds are numbers.
             with jax.ensure_compile_time_eval():
                 modules[key] = make(*key)
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(name_of(path), leaf), modules[key])
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: given.get(name_of(path), like(leaf, X)), modules[key]
+        )
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         # One sample at a time, as Equinox has it.

@@ -9,7 +9,7 @@ from flax import nnx
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, Form
-from checks.adapters.jax import VJP, name_of, scan_cell
+from checks.adapters.jax import VJP, like, name_of, scan_cell
 from checks.contract import Target
 
 
@@ -90,7 +90,9 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
         still = {key: jax.lax.stop_gradient(value) if key in weights.frozen else value for key, value in given.items()}
 
         def state(own: Any) -> Any:
-            put = jax.tree_util.tree_map_with_path(lambda path, leaf: still.get(name_of(path), leaf), _pure(own))
+            put = jax.tree_util.tree_map_with_path(
+                lambda path, leaf: still.get(name_of(path), like(leaf, X)), _pure(own)
+            )
             new = jax.tree.map(lambda leaf: leaf, own)
             nnx.replace_by_pure_dict(new, put)
             return new

@@ -104,6 +104,12 @@ def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
     return h.swapaxes(0, 1), Cn
 
 
+def like(leaf: Any, X: Any) -> Any:
+    """Return an array of a module in the dtype of its input: it was made where 64 bits are allowed."""
+    is_array = hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
+    return leaf.astype(X.dtype) if is_array else leaf
+
+
 def name_of(path: Any) -> str:
     """Return the place of a leaf in a tree, as a name with dots."""
     return jax.tree_util.keystr(path, simple=True, separator=".")
