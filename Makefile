@@ -82,17 +82,22 @@ peers: $(VENV)/.peers
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 
-# A framework that works beside another may lack something alone. What is skipped for want of a package fails here.
+# A framework that works beside another may lack something alone.
 extras: $(EXTRAS:%=extra-%)
 
-extra-%: $(VENV)/.test
+extra-%: $(VENV)-base/.done
 	@echo 'Installing the extra $* alone into $(VENV)-alone ...'
-	@rm -rf '$(VENV)-alone'
-	@'$(PYTHON)' -m venv '$(VENV)-alone'
-	@printf '%s\n' '$(TORCH)' $(FRAMEWORKS:%='%') > '$(VENV)-alone/versions'
-	@$(VENV)-alone/bin/python -m pip install -q --disable-pip-version-check -c '$(VENV)-alone/versions' -e '.[$*,test]'
+	@rm -rf '$(VENV)-alone' && cp -al '$(VENV)-base' '$(VENV)-alone'
+	@printf '%s\n' '$(TORCH)' '$(FLINT)' $(FRAMEWORKS:%='%') > '$(VENV)-alone/versions'
+	@$(VENV)-alone/bin/python -m pip install -q --no-compile --disable-pip-version-check -c '$(VENV)-alone/versions' -e '.[$*,test]'
 	$(VENV)-alone/bin/python -m pytest -q $(alone-$*)
 	@rm -rf '$(VENV)-alone'
+
+# What all extras have below them; each gets a copy by hard links.
+$(VENV)-base/.done: pyproject.toml
+	@rm -rf '$(VENV)-base' && '$(PYTHON)' -m venv '$(VENV)-base'
+	@$(VENV)-base/bin/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
 
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.bench_layers $(BENCH)
@@ -137,5 +142,5 @@ $(VENV)/.bench: $(VENV)/.peers
 clean:
 	@if [ -e '$(VENV)' ] && [ ! -f '$(VENV)/pyvenv.cfg' ]; then \
 		echo '$(VENV) is no virtual environment; not removed' >&2; exit 1; fi
-	rm -rf '$(VENV)' build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf '$(VENV)' '$(VENV)-base' '$(VENV)-alone' build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
