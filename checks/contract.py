@@ -178,8 +178,7 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     name = name or str(getattr(function, "__name__", repr(function)))
     taken = arguments_of(function)
     if not taken:
-        forms = " or ".join((", ".join(words for words, _ in [*_TAKES.values()][:-1]), _TAKES[2][0]))
-        raise TypeError(f"{name} takes {_signature(function)}, expected {forms}")
+        raise TypeError(expected_form(function, name))
     seen = _look_at(function, taken)
     not_taken, notes = of_arguments(taken)
     lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
@@ -187,6 +186,12 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
     call = _called(function, taken, seen.flat)
     return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes)
+
+
+def expected_form(function: Callable[..., Any], name: str) -> str:
+    """Return what a function takes and what one in the vjp form may take, in a sentence."""
+    *others, last = (words for words, _ in _TAKES.values())
+    return f"{name} takes {_signature(function)}, expected {', '.join(others)} or {last}"
 
 
 def arguments_of(function: Callable[..., Any]) -> int:

@@ -27,6 +27,7 @@ from checks.calling import describe_error, with_time_limit
 from checks.contract import (
     Target,
     arguments_of,
+    expected_form,
     from_function,
     from_layer,
     not_constructible,
@@ -427,11 +428,15 @@ def _from_callable(found: Any, spec: str) -> Target:
         return made
     if returns_pullback(found):
         return target
-    return (
-        _of_a_framework(_FUNCTIONS, "function_target", found, spec, arguments_of(found))
-        or _of_a_framework(_OBJECTS, "recognize", found, spec)
-        or target
+    made = _of_a_framework(_FUNCTIONS, "function_target", found, spec, arguments_of(found)) or _of_a_framework(
+        _OBJECTS, "recognize", found, spec
     )
+    # Three arguments are as likely those of something that makes a layer, and cannot here.
+    if made is None and arguments_of(found) == 3:
+        raise TargetError(
+            f"{expected_form(found, spec)}; it could be called as none of these, nor does it make a layer"
+        )
+    return made or target
 
 
 def _of_a_framework(names: tuple[str, ...], function: str, *arguments: Any) -> Target | None:

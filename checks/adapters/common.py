@@ -459,19 +459,20 @@ def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> 
 def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozenset[str]) -> _Fitted:
     """Return how further parameters are held so that it is a plain LSTM, if it is one with any of these values."""
     listed = list_extras(weights.extras)
-    for held in ("zero", "own"):
-        fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
-        if difference < _SAME:
-            where = "at zero" if held == "zero" else "as they are made"
-            beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
-            return _Fitted(fitted, told, lacks, held, beside)
     p, inputs = probe_arrays()
     rng = np.random.default_rng(1)
     drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype("float32") for extra in weights.extras}
     (before, _), _ = _call(form, weights, "zero", evaluate)(p, **inputs)
     (after, _), _ = _call(form, weights, "zero", evaluate)(p | drawn, **inputs)
     if np.array_equal(np.asarray(before), np.asarray(after), equal_nan=True):
-        return _Fitted(fitted, told, lacks, "own", f"{listed} reaches no output; no gradient of it judged")
+        fitted, told, _ = _with_gate_order(form, weights, "zero", evaluate)
+        return _Fitted(fitted, told, lacks, "zero", f"{listed} reaches no output; no gradient of it judged")
+    for held in ("zero", "own"):
+        fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
+        if difference < _SAME:
+            where = "at zero" if held == "zero" else "as they are made"
+            beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
+            return _Fitted(fitted, told, lacks, held, beside)
     foreign = f"it has {listed}, and is no plain LSTM without: lstm_ref is no reference for it; use --no-reference"
     return _Fitted(fitted, told, lacks, "own", foreign=foreign)
 
