@@ -112,7 +112,7 @@ def test_units_that_differ_in_the_forward_pass_say_nothing_of_the_gradients():
     """The peephole's weights are constants of the function: units are not alike, and yet nothing is wrong."""
 
     def lstm(p, X, h0, C0, wrong=None):
-        more = {"peep": np.sin(1 + np.arange(h0.shape[1]))}
+        more = {"peep": np.sin(1 + np.arange(h0.shape[1])).astype(X.dtype)}
         outputs, pull = peephole({**p, **more}, X, h0, C0, wrong=wrong)
         return outputs, lambda dh, dCn: {name: value for name, value in pull(dh, dCn).items() if name != "dpeep"}
 
