@@ -10,7 +10,20 @@ FLINT ?= python-flint>=0.7
 JAX ?= jax==0.10.2 flax==0.12.8 equinox==0.13.8 dm-haiku==0.0.17
 FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0 \
   distributed==2026.8.0
+EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled
 BENCH ?=
+
+# What each extra must do in an environment that has no other.
+alone-torch := tests/test_peer_torch.py tests/test_peer_examples.py -k 'torch_module or refused or tensors'
+alone-jax := tests/test_peer_examples.py -k jax
+alone-flax := tests/test_peer_flax.py tests/test_peer_examples.py -k 'flax and not passes'
+alone-equinox := tests/test_peer_equinox.py tests/test_peer_examples.py -k 'equinox and not passes'
+alone-keras := tests/test_peer_keras.py tests/test_peer_examples.py -k 'keras and not passes'
+alone-onnx := tests/test_peer_onnx.py
+alone-safetensors := tests/test_layouts.py -k safetensors
+alone-dask := tests/test_campaign.py -m peer
+alone-certify := tests/test_cli_certified.py
+alone-compiled := tests/test_fast_layer.py -k 'numba or compiled or threads or agrees'
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
 ifneq ($(CI),)
@@ -23,7 +36,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help verify test kills gate lint peers bench clean
+.PHONY: help verify test kills gate lint peers extras bench clean
 
 help: ## say what there is
 	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
@@ -32,6 +45,7 @@ help: ## say what there is
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN, python-flint, Dask'
+	@echo 'make extras   each extra of pyproject.toml by itself, in an environment that has no other: its tests and example'
 	@echo 'make bench    time lstm_fast against the others, and the checks; writes docs/benchmarks.md and'
 	@echo '              docs/check-times.md (12 minutes); less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
 	@echo 'make clean    remove $(VENV) and all caches'
@@ -67,6 +81,23 @@ peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py tests/test_layouts.py
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
+
+# A framework that works beside another may lack something alone.
+extras: $(EXTRAS:%=extra-%)
+
+extra-%: $(VENV)-base/.done
+	@echo 'Installing the extra $* alone into $(VENV)-alone ...'
+	@rm -rf '$(VENV)-alone' && cp -al '$(VENV)-base' '$(VENV)-alone'
+	@printf '%s\n' '$(TORCH)' '$(FLINT)' $(FRAMEWORKS:%='%') > '$(VENV)-alone/versions'
+	@$(VENV)-alone/bin/python -m pip install -q --no-compile --disable-pip-version-check -c '$(VENV)-alone/versions' -e '.[$*,test]'
+	$(VENV)-alone/bin/python -m pytest -q $(alone-$*)
+	@rm -rf '$(VENV)-alone'
+
+# What all extras have below them; each gets a copy by hard links.
+$(VENV)-base/.done: pyproject.toml
+	@rm -rf '$(VENV)-base' && '$(PYTHON)' -m venv '$(VENV)-base'
+	@$(VENV)-base/bin/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
 
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.bench_layers $(BENCH)
@@ -111,5 +142,5 @@ $(VENV)/.bench: $(VENV)/.peers
 clean:
 	@if [ -e '$(VENV)' ] && [ ! -f '$(VENV)/pyvenv.cfg' ]; then \
 		echo '$(VENV) is no virtual environment; not removed' >&2; exit 1; fi
-	rm -rf '$(VENV)' build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	rm -rf '$(VENV)' '$(VENV)-base' '$(VENV)-alone' build dist *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

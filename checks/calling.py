@@ -327,7 +327,7 @@ def _alarm(seconds: float) -> Iterator[None]:
 def other_values(arrays: Arrays) -> None:
     """Write other values into the arrays of a case's inputs, made from those they hold."""
     for value in arrays.inputs.values():
-        value[...] = np.roll(value[..., ::-1], 1) * 0.5 + 0.25
+        value[...] = np.roll(np.flip(value, -1) if value.ndim else value, 1) * 0.5 + 0.25
 
 
 def begin_over_other_values(target: Target, arrays: Arrays, case: Case) -> Callable[[], Outcome]:

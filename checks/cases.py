@@ -6,14 +6,14 @@ example is quick to draw, shrinks to what matters, and is rerun from one word on
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from checks.contract import PARAMETERS, input_shapes
+from checks.contract import PARAMETERS, Extra, input_shapes
 
 Array = NDArray[Any]
 
@@ -57,7 +57,7 @@ class Arrays:
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """The twelve parameters, X, h0 and C0 by name."""
+        """The parameters, X, h0 and C0 by name."""
         return {**self.p, "X": self.X, "h0": self.h0, "C0": self.C0}
 
     @property
@@ -87,10 +87,10 @@ class Arrays:
 
 
 def from_named(arrays: dict[str, Any]) -> Arrays:
-    """Return `Arrays` from the names of inputs and cotangents."""
-    return Arrays(
-        {name: arrays[name] for name in PARAMETERS}, *(arrays[n] for n in ("X", "h0", "C0", "dh", "dhn", "dCn"))
-    )
+    """Return `Arrays` from the names of inputs and cotangents; what is neither is a further parameter."""
+    others = ("X", "h0", "C0", "dh", "dhn", "dCn")
+    further = [name for name in arrays if name not in PARAMETERS and name not in others]
+    return Arrays({name: arrays[name] for name in (*PARAMETERS, *further)}, *(arrays[name] for name in others))
 
 
 @dataclass(frozen=True, order=True)
@@ -115,6 +115,9 @@ class Case:
         Whether h0 and C0 are drawn, or zero.
     seed : int
         Seed of the values.
+    extras : tuple of Extra
+        Further parameters of the target that is judged, which get values, too; they are no part of what tells two
+        cases apart.
 
     Examples
     --------
@@ -134,6 +137,7 @@ class Case:
     cotangents: str = "every+h+C"
     states: bool = True
     seed: int = 0
+    extras: tuple[Extra, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("m", "s", "e", "u"):
@@ -207,6 +211,10 @@ class Case:
         values = {}
         for index, (name, shape) in enumerate(shapes.items()):
             values[name] = np.random.default_rng((self.seed, index)).standard_normal(shape) * self._scale(name)
+        for extra in self.extras:
+            rng = np.random.default_rng((self.seed, *extra.name.encode()))
+            drawn = rng.standard_normal(extra.shape(self.e, self.u))
+            values[extra.name] = np.asarray(drawn * self._scale(extra.name, parameter=True))
         if not self.states:
             values["h0"][...] = values["C0"][...] = 0
         if self.regime == "padded":
@@ -224,14 +232,14 @@ class Case:
         padding.flat[rng.integers(padding.size)] = True
         return padding
 
-    def _scale(self, name: str) -> float:
+    def _scale(self, name: str, parameter: bool = False) -> float:
         """Return the scale of one array in this regime."""
         if self.regime == "mixed":
             # dh and dhn share theirs, and it is a power of two: their sum stays exact.
             shared = "dh" if name == "dhn" else name
             rng = np.random.default_rng((self.seed, *shared.encode()))
             return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
-        if name in PARAMETERS:
+        if parameter or name in PARAMETERS:
             known = {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0, "init": (self.e + self.u) ** -0.5}
             return known.get(self.regime, 1.0)
         return 1.0

@@ -77,7 +77,7 @@ def certified_gradient(
     Raises
     ------
     MissingExtra
-        "certified gradients need python-flint: pip install 'lstm-checks[certify]'".
+        "certified gradients need python-flint: pip install python-flint".
     """
     start = time.perf_counter()
     arrays = _as_balls(case.arrays)
@@ -382,7 +382,7 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     Raises
     ------
     MissingExtra
-        "certified gradients need python-flint: pip install 'lstm-checks[certify]'".
+        "certified gradients need python-flint: pip install python-flint".
     ValueError
         "numpy_lstm computes in float64, the case asks for float32".
     """

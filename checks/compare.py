@@ -79,14 +79,16 @@ def compare(values: Mapping[str, Any], expected: Expected, target: Target, dtype
     chaotic = {name: expected.chaotic((name,)) for name in OUTPUTS} | dict.fromkeys(
         GRADIENTS, expected.chaotic(GRADIENTS)
     )
-    for name in (*OUTPUTS, *GRADIENTS):
+    further = tuple(name for name in expected.values if name not in chaotic)
+    chaotic |= dict.fromkeys(further, expected.chaotic(further) if further else False)
+    for name in (*OUTPUTS, *GRADIENTS, *further):
         if name in target.lacks:
             claims.append(Claim(name, Verdict.UNSUPPORTED))
         else:
             claims.append(_compare_one(name, name, values, expected, dtype, chaotic[name]))
     for twin, name in target.twins.items():
         claims.append(_compare_one(twin, name, values, expected, dtype, chaotic[name]))
-    known = {*OUTPUTS, *GRADIENTS, *target.twins}
+    known = {*OUTPUTS, *GRADIENTS, *further, *target.twins}
     for name in map(_of_no_claim, sorted(set(values) - known)):
         message = f"{name} is not a gradient of the contract, expected only {', '.join(GRADIENTS)}"
         claims.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, "extra", message)))
@@ -151,7 +153,8 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
 
 def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> Claim | None:
     """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
-    in_words = f"{_axes(name, len(shape))} = {shape}"
+    axes = _axes(name, len(shape))
+    in_words = f"{axes} = {shape}" if axes else f"{shape}"
     if name not in values or values[name] is None:
         what = "missing" if name not in values else "None"
         return _fail(name, "missing", f"{name} is {what}, expected an array of shape {in_words}")
@@ -174,7 +177,9 @@ def _axes(name: str, count: int) -> str:
     """Return what the axes of a tensor are, in letters: in a shrunk case the numbers do not tell them apart."""
     if name == "h" and count == 3:
         return "(m, s, u)"
-    return {"dX": "(m, s, e)", "dU": "(e, u)", "dV": "(u, u)", "db": "(1, u)"}.get(name[:2], "(m, u)")
+    if name in (*OUTPUTS, "dh0", "dC0"):
+        return "(m, u)"
+    return {"X": "(m, s, e)", "U": "(e, u)", "V": "(u, u)", "b": "(1, u)"}[name[1]] if name in GRADIENTS else ""
 
 
 def _fail(name: str, kind: str, message: str) -> Claim:
@@ -220,7 +225,7 @@ def differing_digits(came: float, due: float) -> tuple[str, str]:
 
 def _pattern(wrong: Array) -> str:
     """Return where the wrong entries are, if they are some but not all along one axis."""
-    axes = {2: ("row", "column"), 3: ("sample", "step", "entry")}[wrong.ndim]
+    axes = {1: ("entry",), 2: ("row", "column"), 3: ("sample", "step", "entry")}.get(wrong.ndim, ())
     for axis, label in enumerate(axes):
         others = tuple(k for k in range(wrong.ndim) if k != axis)
         hit = wrong.any(axis=others)

@@ -10,8 +10,8 @@ import inspect
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,48 @@ def input_shapes(m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
 
 
 Pullback = Callable[..., Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A parameter of a target beyond the twelve, such as a peephole's vector.
+
+    Parameters
+    ----------
+    name : str
+        What the target calls it.
+    axes : tuple of (int, int, int)
+        For each axis (a, b, c): it is a e + b u + c long.
+    """
+
+    name: str
+    axes: tuple[tuple[int, int, int], ...]
+
+    def shape(self, e: int, u: int) -> tuple[int, ...]:
+        """Return its shape at these sizes."""
+        return tuple(a * e + b * u + c for a, b, c in self.axes)
+
+    @property
+    def formula(self) -> str:
+        """The shape in letters: "(3u,)"."""
+        words = []
+        for a, b, c in self.axes:
+            terms = [f"{'' if n == 1 else n}{letter}" for n, letter in ((a, "e"), (b, "u")) if n]
+            words.append("+".join(terms + ([str(c)] if c or not terms else [])).replace("+-", "-"))
+        return f"({', '.join(words)}{',' if len(words) == 1 else ''})"
+
+    @property
+    def units(self) -> tuple[int, ...] | None:
+        """The axes that run over the hidden units; None where an axis holds them in an order that nobody told."""
+        own = (0, 1, 0)
+        if any(axis[1] and axis != own for axis in self.axes):
+            return None
+        return tuple(k for k, axis in enumerate(self.axes) if axis == own)
+
+
+def list_extras(extras: Iterable[Extra]) -> str:
+    """Return further parameters and their shapes, in words."""
+    return " and ".join(f"{extra.name} {extra.formula}" for extra in extras)
 
 
 @dataclass(frozen=True)
@@ -63,6 +105,15 @@ class Target:
     answers : callable or None
         Of a target that runs in another process: begins there what `checks.calling.call_target` would do here for
         each of some calls, and returns a function that waits for their outcomes.
+    extras : tuple of Extra
+        Parameters beyond the twelve whose gradients can be judged without a reference: `p` then holds values for them,
+        and the pullback returns their gradients, "d" before the name. Where `p` has none the target takes its own.
+    notes : tuple of str
+        What is to be said of how it is judged: parameters that do not learn, and the like.
+    beside : str
+        What becomes of `extras` where there is a reference, which knows nothing of them.
+    foreign : str
+        Why lstm_ref is no reference for it, so that it is not judged by that; empty where it is one.
     """
 
     name: str
@@ -74,12 +125,37 @@ class Target:
     compiles: bool = False
     caches: Callable[[], Mapping[str, Any] | None] | None = None
     answers: Callable[..., Any] | None = None
+    extras: tuple[Extra, ...] = ()
+    notes: tuple[str, ...] = ()
+    beside: str = ""
+    foreign: str = ""
+
+    def remarks(self, reference: bool) -> tuple[str, ...]:
+        """Return what is to be said of how it is judged, with a reference or without."""
+        further = f"judged, too: {list_extras(self.extras)}" if self.extras else ""
+        told = (self.beside, self.foreign) if reference else (further,)
+        return (*self.notes, *(text for text in told if text))
 
     @property
     def unsupported(self) -> tuple[str, ...]:
         """What the target cannot do that a user would want judged, in the order of the contract."""
         names = (STATES, *OUTPUTS, DCN, *GRADIENTS)
         return tuple(name for name in names if name in self.lacks)
+
+
+_TAKES = {
+    4: ("(p, X, h0, C0)", frozenset()),
+    3: ("(p, X, h0)", frozenset({STATES, "dC0"})),
+    2: ("(p, X)", frozenset({STATES, "dh0", "dC0"})),
+}
+"""What a function in the vjp form may take, by the number of its arguments, and what it then lacks."""
+
+FORM = "function in the vjp form"
+
+
+def of_arguments(taken: int) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return what a function of so many arguments lacks, and what is to be said of that."""
+    return _TAKES[taken][1], ("it takes h0 and no C0, so both are zero in all examples",) * (taken == 3)
 
 
 def from_function(function: Callable[..., Any], name: str | None = None) -> Target:
@@ -90,34 +166,124 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     function : callable
         ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the twelve
         parameters by name, h (m, s, u), Cn (m, u), and gradients named dUf ... dbo, dX, dh0, dC0. It may take
-        only `(p, X)`, return None for Cn or for a gradient, or have a pullback of `dh` alone: what is lacking is
-        reported as unsupported. An attribute ``function.unsupported``, names of gradients, says the same.
+        only `(p, X)` or `(p, X, h0)`, return None for Cn or for a gradient, or have a pullback of `dh` alone or one
+        that returns an empty dict: what is lacking is reported as unsupported. An attribute ``function.unsupported``,
+        names of gradients, says the same. The biases and their gradients may be (u,) in place of (1, u).
 
     Raises
     ------
     TypeError
-        When `function` cannot be called with two or four arguments.
+        When `function` cannot be called with two, three or four arguments.
     """
     name = name or str(getattr(function, "__name__", repr(function)))
-    lacks = {DHN, LAST, *getattr(function, "unsupported", ())}
-    if not _accepts(function, 4):
-        if not _accepts(function, 2):
-            raise TypeError(f"{name} takes {_signature(function)}, expected (p, X, h0, C0) or (p, X)")
-        lacks |= {STATES, "dh0", "dC0"}
+    taken = arguments_of(function)
+    if not taken:
+        raise TypeError(expected_form(function, name))
+    seen = _look_at(function, taken)
+    not_taken, notes = of_arguments(taken)
+    lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
+    kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
+    dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
+    call = _called(function, taken, seen.flat)
+    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes)
+
+
+def expected_form(function: Callable[..., Any], name: str) -> str:
+    """Return what a function takes and what one in the vjp form may take, in a sentence."""
+    *others, last = (words for words, _ in _TAKES.values())
+    return f"{name} takes {_signature(function)}, expected {', '.join(others)} or {last}"
+
+
+def arguments_of(function: Callable[..., Any]) -> int:
+    """Return with how many arguments a function in the vjp form is called; 0 if with none of these numbers."""
+    return next((count for count in _TAKES if _accepts(function, count)), 0)
+
+
+def _called(function: Callable[..., Any], taken: int, flat: bool) -> Callable[..., Any]:
+    """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        result = function(p, X) if STATES in lacks else function(p, X, h0, C0)
-        (h, Cn), pullback = _unpack(result)
+        given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
+        (h, Cn), pullback = _unpack(function(given, *(X, h0, C0)[: taken - 1]))
 
         def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
-            return pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh)
+            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), p["Vf"].shape[-1])
 
         return (h, Cn), pull
 
-    found = _probe(call, function, STATES not in lacks)
-    single = found is None and _runs_in_single(call)
-    dtypes = ("float32",) if single else ("float64", "float32")
-    return Target(name, "function in the vjp form", call, frozenset(lacks | (found or set())), dtypes)
+    return call
+
+
+def _with_rows(gradients: Any, u: int) -> Any:
+    """Return gradients whose biases are (1, u), where they came as (u,)."""
+    if not isinstance(gradients, Mapping):
+        return gradients
+    names = [f"db{gate}" for gate in GATES if getattr(gradients.get(f"db{gate}"), "shape", None) == (u,)]
+    return {**gradients, **{name: gradients[name].reshape(1, -1) for name in names}} if names else gradients
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What calls of a function show: what it lacks, its second biases' gradients, flat biases, and its dtype."""
+
+    lacks: frozenset[str] = frozenset()
+    twins: Mapping[str, str] = field(default_factory=dict)
+    flat: bool = False
+    single: bool = False
+    refuses_double: bool = False
+
+
+# The smallest problem with a recurrence; and one of sizes that all differ, none of them 1, since there are functions
+# that break where a size is 1, or where two are equal.
+_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5))
+
+
+def _small_inputs(sizes: tuple[int, int, int, int] = _SIZES[0], dtype: str = "float64") -> tuple[Any, Any, Any, Any]:
+    """Return p, X, h0 and C0 of a small problem, to see what a target can do."""
+    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in input_shapes(*sizes).items()}
+    return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
+
+
+def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
+    """Return what the first call that raises nothing shows; what goes wrong in all is for the examples to find.
+
+    Biases (u,) are tried where (1, u) does not work, and float32 where float64 raises as it would for a dtype that is
+    not the function's own.
+    """
+    for dtype in ("float64", "float32"):
+        as_of_dtype = True
+        for flat in (False, True):
+            for sizes in _SIZES:
+                try:
+                    seen = _see(function, taken, flat, sizes, dtype)
+                except (TypeError, ValueError):
+                    continue
+                except BaseException as error:
+                    not_interrupted(error)
+                    as_of_dtype = False
+                    continue
+                return replace(seen, refuses_double=dtype == "float32")
+        if not as_of_dtype:
+            break
+    return _Seen()
+
+
+def _see(function: Callable[..., Any], taken: int, flat: bool, sizes: tuple[int, int, int, int], dtype: str) -> _Seen:
+    """Return what one small call shows."""
+    (m, s, _, u), (p, *others) = sizes, _small_inputs(sizes, dtype)
+    apart = {"dh": np.ones((m, s, u), dtype), "dCn": np.ones((m, u), dtype)}
+    given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
+    with undisturbed():
+        (h, Cn), pullback = _unpack(function(given, *others[: taken - 1]))
+        both = _accepts(pullback, 2)
+        gradients = pullback(*apart.values()) if both else pullback(apart["dh"])
+    lacks = {CN, DCN} if Cn is None else set()
+    lacks |= set() if both else {DCN}
+    # Nothing at all comes of a function that goes forward only.
+    lacks |= {name for name in GRADIENTS if not len(gradients) or (name in gradients and gradients[name] is None)}
+    twins = {n: n[:3] for n in map(str, gradients) if n[:3] in GRADIENTS and n[1:2] == "b" and n[3:7] == " of "}
+    single = dtype == "float64" and getattr(h, "dtype", None) == np.float32
+    return _Seen(frozenset(lacks), twins, flat, single)
 
 
 class ContractError(Exception):
@@ -212,70 +378,34 @@ def _signature(function: Callable[..., Any]) -> str:
         return "(...)"
 
 
-def _tiny_inputs() -> tuple[dict[str, Any], Any, Any, Any]:
-    """Return p, X, h0 and C0 of the smallest problem with a recurrence, to see what a target can do."""
-    arrays = {name: np.full(shape, 0.25) for name, shape in input_shapes(1, 2, 1, 1).items()}
-    return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
-
-
-def _probe(call: Callable[..., Any], function: Callable[..., Any], states: bool) -> set[str] | None:
-    """Return what one tiny call shows to be lacking; what goes wrong is for the examples to find.
-
-    None where the call raises as it would for a dtype that is not its own.
-    """
-    p, X, h0, C0 = _tiny_inputs()
-    try:
-        with undisturbed():
-            result = function(p, X, h0, C0) if states else function(p, X)
-            (_, Cn), pullback = _unpack(result)
-            gradients = call(*_tiny_inputs())[1](np.ones((1, 2, 1)), np.ones((1, 1)))
-        lacks = {CN, DCN} if Cn is None else set()
-        if not _accepts(pullback, 2):
-            lacks.add(DCN)
-        return lacks | {name for name in GRADIENTS if name in gradients and gradients[name] is None}
-    except (TypeError, ValueError):
-        return None
-    except BaseException as error:
-        not_interrupted(error)
-        return set()
-
-
-def _runs_in_single(call: Callable[..., Any]) -> bool:
-    """Return whether one tiny call in float32 raises nothing."""
-    p, *others = _tiny_inputs()
-    tiny = {name: value.astype(np.float32) for name, value in p.items()}
-    try:
-        with undisturbed():
-            _, pullback = call(tiny, *(value.astype(np.float32) for value in others))
-            pullback(np.ones((1, 2, 1), np.float32), np.ones((1, 1), np.float32))
-    except BaseException as error:
-        not_interrupted(error)
-        return False
-    return True
-
-
 def returns_pullback(function: Callable[..., Any]) -> bool:
-    """Return whether a function is seen to be in the vjp form, by one tiny call."""
-    arguments = _tiny_inputs()
-    try:
-        with undisturbed():
-            _unpack(function(*arguments) if _accepts(function, 4) else function(*arguments[:2]))
-    except BaseException as error:
-        not_interrupted(error)
-        return False
-    return True
+    """Return whether a function is seen to be in the vjp form, by a small call."""
+    taken = arguments_of(function)
+    for dtype in ("float64", "float32"):
+        for flat in (False, True):
+            for sizes in _SIZES:
+                try:
+                    with undisturbed():
+                        _called(function, taken, flat)(*_small_inputs(sizes, dtype))
+                except BaseException as error:
+                    not_interrupted(error)
+                    continue
+                return True
+    return False
 
 
 def _probe_layer(call: Callable[..., Any]) -> set[str]:
-    """Return which states a layer keeps nowhere, by one tiny call; what goes wrong there the examples will find."""
-    try:
-        with undisturbed():
-            (_, Cn), pullback = call(*_tiny_inputs())
-            found = pullback(np.ones((1, 2, 1)), np.ones((1, 1)), np.ones((1, 1)))
-    except BaseException as error:
-        not_interrupted(error)
-        return set()
-    return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+    """Return which states a layer keeps nowhere, by a small call; what goes wrong in all the examples will find."""
+    for m, s, e, u in _SIZES:
+        try:
+            with undisturbed():
+                (_, Cn), pullback = call(*_small_inputs((m, s, e, u)))
+                found = pullback(np.ones((m, s, u)), np.ones((m, u)), np.ones((m, u)))
+        except BaseException as error:
+            not_interrupted(error)
+            continue
+        return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+    return set()
 
 
 def from_layer(layer_class: type[Any], name: str | None = None) -> Target:

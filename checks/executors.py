@@ -144,7 +144,7 @@ def _dask(address: str) -> Executors:
     try:
         from distributed import Client
     except ImportError as error:
-        raise ExecutorError("dask:// needs Dask: pip install 'lstm-checks[dask]'") from error
+        raise ExecutorError("dask:// needs Dask: pip install distributed") from error
     try:
         client = Client(address, timeout=10)
     except (OSError, TimeoutError) as error:

@@ -508,7 +508,9 @@ def _flat_sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) 
 
 
 def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> tuple[Layout, str] | None:
-    """Return the layout that arrays are in, by their names and shapes, and the prefix of all their names.
+    """Return the layout that arrays are in, by their names and shapes, and the prefix of their names.
+
+    There may be other arrays besides; of several layouts that fit it is the one that leaves the fewest.
 
     Parameters
     ----------
@@ -516,12 +518,13 @@ def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> tuple[La
         The shape of each array by its name, such as ``encoder.lstm.weight_ih_l0``.
     e, u : int
     """
+    found: list[tuple[Layout, str]] = []
     for layout in LAYOUTS.values():
         due = layout.shapes(e, u)
         prefix = common_prefix(shapes, layout)
-        if prefix is not None and {prefix + name: shape for name, shape in due.items()} == dict(shapes):
-            return layout, prefix
-    return None
+        if prefix is not None and {prefix + name: shape for name, shape in due.items()}.items() <= shapes.items():
+            found.append((layout, prefix))
+    return max(found, key=lambda one: len(one[0].names), default=None)
 
 
 def common_prefix(names: Iterable[str], layout: Layout) -> str | None:
@@ -535,9 +538,9 @@ def common_prefix(names: Iterable[str], layout: Layout) -> str | None:
 def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: str = "ifgo") -> Layout | None:
     """Return a layout for arrays of unknown names, by their shapes; None where these do not tell.
 
-    Either all gates are in each array, in the order `gates`; or each gate has its own, told by the letter at which the
-    names differ (f; i; g, c or j; o). U and V may be one matrix, then taken for [U; V]. `e`, `u`, e + u, 4 e and 4 u
-    should all differ.
+    There may be other arrays besides, of which it has none. Either all gates are in each array, in the order `gates`;
+    or each gate has its own, told by the letter at which the names differ (f; i; g, c or j; o). U and V may be one
+    matrix, then taken for [U; V]. `e`, `u`, e + u, 4 e and 4 u should all differ.
     """
 
     def forms(wide: int) -> dict[tuple[int, ...], tuple[tuple[str, ...], str]]:
@@ -561,18 +564,29 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
             blocks += [Block(name, kinds if k == 0 else (SECOND,), gates, form) for k, name in enumerate(names)]
         elif shape in single:
             kinds, form = single[shape]
-            told = _gates_by_letter(names, 2 if kinds == ("b",) else 1)
+            told = _four_of(names, 2 if kinds == ("b",) else 1)
             blocks += [
                 Block(name, kinds if k == 0 else (SECOND,), g, form)
                 for k, one in enumerate(told)
                 for name, g in one.items()
             ]
-        else:
-            return None
     held = sorted(kind + gate for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates)
     if held != sorted(PARAMETERS):
         return None
     return Layout("its own", "told by shapes", tuple(blocks), "", DOCUMENTED)
+
+
+def _four_of(names: Sequence[str], most: int) -> list[dict[str, str]]:
+    """Return the gate of each name as `_gates_by_letter` does; among others, where only four of them can be it."""
+    told = _gates_by_letter(names, most)
+    if told or not len(GATES) < len(names) <= _MOST_OF_A_SHAPE:
+        return told
+    fours = [found for four in itertools.combinations(names, len(GATES)) for found in _gates_by_letter(four)]
+    return fours if len(fours) == 1 else []
+
+
+_MOST_OF_A_SHAPE = 12
+"""Of so many arrays of one shape, fours are tried: 495."""
 
 
 def _gates_by_letter(names: Sequence[str], most: int = 1) -> list[dict[str, str]]:

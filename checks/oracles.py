@@ -353,7 +353,7 @@ def check_grad(
     Parameters
     ----------
     forward : callable
-        From the 15 inputs by name, in float64, to (h, Cn), h of every step or of the last alone.
+        From the inputs by name, in float64, to (h, Cn), h of every step or of the last alone.
     gradient : mapping
         The gradients to be judged, by name.
     case, expected : Case, Expected
@@ -371,7 +371,7 @@ def check_grad(
     `tolerance.check_grad_random` say what is accepted and why.
     """
     arrays = case.arrays.astype(np.float64)
-    names = [name for name in INPUTS if name not in fixed]
+    names = [name for name in arrays.inputs if name not in fixed]
     x0 = np.concatenate([arrays.inputs[name].ravel() for name in names])
     g0 = np.concatenate([np.asarray(gradient["d" + name], np.float64).ravel() for name in names])
     sd = np.concatenate([expected.sd["d" + name].ravel() for name in names])

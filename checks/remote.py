@@ -25,7 +25,15 @@ import numpy as np
 from checks import processes, tolerance
 from checks.calling import Outcome, printable
 from checks.cases import DTYPES, Arrays
-from checks.contract import PARAMETERS, ContractError, EndedError, RaisedElsewhereError, Target, TimeLimitError
+from checks.contract import (
+    PARAMETERS,
+    ContractError,
+    EndedError,
+    Extra,
+    RaisedElsewhereError,
+    Target,
+    TimeLimitError,
+)
 from checks.targets import TIMEOUT_VARIABLE, TargetError, time_limit
 from checks.wire import Described, Reader, WireError, pack
 
@@ -604,6 +612,7 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             if field.name in told:
                 kind = typing.get_origin(field.type) or field.type
                 values[field.name] = kind(told[field.name]) if kind in (tuple, frozenset) else told[field.name]
+        values["extras"] = tuple(Extra(name, tuple(map(tuple, axes))) for name, axes in values["extras"])
         if not values["dtypes"] or not set(values["dtypes"]) <= set(DTYPES):
             raise WireError("dtypes that there are not")
         if found["caches"]:
@@ -654,7 +663,9 @@ def _begin(worker: Worker, numbers: Iterator[int], asked: Sequence[Asked], write
         several: list[Any] = [*arrays.inputs.values(), *(arrays.cotangents.values() if backward else ())]
         given.append((several, _Held(worker, next(numbers))))
         places = [worker.place(value, new, parts) for value in several]
-        calls.append({"id": given[-1][1].number, "sequences": sequences, "backward": backward, "arrays": places})
+        further = [name for name in arrays.p if name not in PARAMETERS]
+        call = {"id": given[-1][1].number, "sequences": sequences, "backward": backward}
+        calls.append({**call, "arrays": places, "further": further})
     seconds = sum(worker.limits.for_call(arrays.X, arrays.h0) for arrays, *_ in asked)
     head = {"do": "answer", "calls": calls, "new": new, "forget": worker.forget()}
     letter = worker.post(head, parts, more, seconds if worker.limits.grows else worker.limits.call)
@@ -697,9 +708,11 @@ def _caller(worker: Worker, numbers: Iterator[int]) -> Callable[..., Any]:
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
         worker.ready()
-        given = [*(p[name] for name in PARAMETERS), X, h0, C0]
+        further = [name for name in p if name not in PARAMETERS]
+        given = [*(p[name] for name in (*PARAMETERS, *further)), X, h0, C0]
         held = _Held(worker, next(numbers))
         head = {"do": "call", "id": held.number, "sequences": bool(sequences), "forget": worker.forget()}
+        head["further"] = further
         seconds = worker.limits.for_call(X, h0)
         found, values = worker.ask(*_with_arrays(worker, head, given), seconds)
 

@@ -25,8 +25,9 @@ from typing import Any
 from checks.adapters.common import AdapterError
 from checks.calling import describe_error, with_time_limit
 from checks.contract import (
-    STATES,
     Target,
+    arguments_of,
+    expected_form,
     from_function,
     from_layer,
     not_constructible,
@@ -42,6 +43,13 @@ FRAMEWORKS = {
     "equinox": "equinox.nn.LSTMCell",
     "keras": "keras.layers.LSTM",
     "onnx": "ONNX Runtime's LSTM, forward only",
+}
+# By their own names: lstm-checks itself is on no index, of which its extras could be had.
+_PACKAGES = {name: name for name in FRAMEWORKS} | {
+    "flax": "flax jax",
+    "equinox": "equinox jax",
+    "keras": "keras jax",
+    "onnx": "onnx onnxruntime",
 }
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
 FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
@@ -207,6 +215,12 @@ def _what_is_amiss(spec: str) -> str:
         return "is a folder; name a file in it, path/file.py:LSTM, or a module, pkg.mod:LSTM"
     place, _, name = spec.rpartition(".")
     for module, what in ((spec, "LSTM"), (place, name)):
+        # A library of functions has no LSTM; whoever types its name has one of them.
+        if module in _FUNCTIONS and module not in FRAMEWORKS:
+            return (
+                f"is a library without an LSTM of its own; name a function of yours, path/file.py:lstm, or one of "
+                f"{', '.join(FRAMEWORKS)}"
+            )
         if all(part.isidentifier() for part in module.split(".")) and _is_module(module):
             return f"names no object of a module; did you mean '{module}:{what}'?"
     return f"names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else "")
@@ -255,7 +269,7 @@ def _adapter(name: str, function: str) -> Any:
             raise
         missing = error.name.partition(".")[0]
         raise TargetError(
-            f"target {name!r} needs {missing}, which is not here: pip install 'lstm-checks[{name}]'"
+            f"target {name!r} needs {missing}, which is not here: pip install {_PACKAGES[name]}"
         ) from None
 
     def guarded(*arguments: Any) -> Any:
@@ -414,12 +428,15 @@ def _from_callable(found: Any, spec: str) -> Target:
         return made
     if returns_pullback(found):
         return target
-    states = STATES not in target.lacks
-    return (
-        _of_a_framework(_FUNCTIONS, "function_target", found, spec, states)
-        or _of_a_framework(_OBJECTS, "recognize", found, spec)
-        or target
+    made = _of_a_framework(_FUNCTIONS, "function_target", found, spec, arguments_of(found)) or _of_a_framework(
+        _OBJECTS, "recognize", found, spec
     )
+    # Three arguments are as likely those of something that makes a layer, and cannot here.
+    if made is None and arguments_of(found) == 3:
+        raise TargetError(
+            f"{expected_form(found, spec)}; it could be called as none of these, nor does it make a layer"
+        )
+    return made or target
 
 
 def _of_a_framework(names: tuple[str, ...], function: str, *arguments: Any) -> Target | None:

@@ -117,6 +117,18 @@ was seen whose usual step brought 2^-13 of the fall predicted (54 steps, scales 
 GRADIENT_STEP_COARSE = 0.1
 """Above this share of the predicted change the accepted one says nothing: the loss is not linear that far."""
 
+SMOOTH_STEP = 2.0**-24
+"""Relative change of all inputs, forth and back, by which an adapter sees whether something is rounded to float32
+inside: as large as a step of float32, so that some rounding inside changes in every direction."""
+
+SMOOTH_DIRECTIONS = 4
+"""Directions of that change: a kink of the function's own, which is met in few of them, is no rounding."""
+
+SMOOTH_BEND = 2.0**-32
+"""Largest second difference of h, under that change, of an LSTM that rounds nothing to float32. At the sizes and values
+of `checks.adapters.common.PROBE` it was 2^-45 to 2^-43 with PyTorch, JAX and NumPy in float64, which is what curvature
+and float64 make of it, and 2^-23 to 2^-21 where Keras rounds a tanh or all of it to float32; this is half way."""
+
 CHECK_GRAD_STEP = 2.0**-26
 """The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
 

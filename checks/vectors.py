@@ -222,7 +222,7 @@ def make_vectors(
     Raises
     ------
     MissingExtra
-        "certified gradients need python-flint: pip install 'lstm-checks[certify]'".
+        "certified gradients need python-flint: pip install python-flint".
     """
     errors = known_errors() if errors is None else errors
     made = (_make(case, errors) for case in (vector_cases() if cases is None else cases))

@@ -35,7 +35,6 @@ from checks.contract import (
     CN,
     DCN,
     GRADIENTS,
-    INPUTS,
     OUTPUTS,
     STATES,
     Target,
@@ -247,6 +246,9 @@ def verify_case(
     expected : Expected, optional
         ``oracles.expect(case)``, where many targets are judged on one case.
     """
+    # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
+    extras = () if reference else target.extras
+    case = case if case.extras == extras else replace(case, extras=extras)
     report = _verify_case(target, case, thorough, properties, reference, progress, expected)
     return replace(report, reference=reference)
 
@@ -263,6 +265,8 @@ def _verify_case(
     """Return the report, which does not know yet whether there was a reference."""
     if case.dtype not in target.dtypes:
         return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
+    if reference and target.foreign:
+        return _unsupported(case, target.foreign)
     lacking = can_run(target, case.arrays)
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
@@ -406,7 +410,7 @@ def _check_grads(
     target: Target, case: Case, outcome: Outcome, expected: oracles.Expected, claims: list[Claim]
 ) -> list[Claim]:
     """Return SciPy's judgement of the target's gradient: on its own forward pass, or the reference's in float32."""
-    wanted = [name for name in GRADIENTS if name not in target.lacks]
+    wanted = [f"d{name}" for name in case.arrays.inputs if f"d{name}" not in target.lacks]
     formal = {c.name for c in claims if c.discrepancy is not None and c.discrepancy.kind != "value"}
     if not wanted or formal & {*wanted, *OUTPUTS}:
         return []
@@ -426,7 +430,7 @@ def _check_grads(
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
     passes = forward if case.dtype == "float64" else oracles.reference_forward
-    fixed = frozenset(name for name in INPUTS if "d" + name in target.lacks)
+    fixed = frozenset(name for name in case.arrays.inputs if f"d{name}" in target.lacks)
     size = sum(outcome.values[name].size for name in wanted)
     directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
     found = []

@@ -105,9 +105,7 @@ def _safetensors(name: str) -> Any:
     try:
         import safetensors.numpy
     except ModuleNotFoundError:
-        raise WeightsError(
-            "safetensors files need safetensors, which is not here: pip install 'lstm-checks[safetensors]'"
-        ) from None
+        raise WeightsError("safetensors files need safetensors, which is not here: pip install safetensors") from None
     return getattr(safetensors.numpy, name)
 
 

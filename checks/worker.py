@@ -22,6 +22,7 @@ from checks.contract import (
     OUTPUTS,
     PARAMETERS,
     ContractError,
+    Extra,
     Target,
     TimeLimitError,
     undisturbed,
@@ -101,7 +102,8 @@ class Desk:
         for asked in head["calls"]:
             given = self._given(asked, body)
             # In the order in which `Arrays` has them; a forward pass alone has no cotangents.
-            named = dict(zip((*INPUTS, "dh", "dhn", "dCn"), (one.array for one in given), strict=False))
+            names = (*PARAMETERS, *asked["further"], *INPUTS[len(PARAMETERS) :], "dh", "dhn", "dCn")
+            named = dict(zip(names, (one.array for one in given), strict=False))
             arrays = from_named({"dh": None, "dhn": None, "dCn": None, **named})
             outcome = call_target(self.target, arrays, asked["sequences"], asked["backward"])
             values = _Parcel(4 * sum(len(one.data) for one in given) + SPARE)
@@ -131,9 +133,10 @@ class Desk:
         self._meet(head)
         given = self._given(head, body)
         arrays = [one.array for one in given]
-        p = dict(zip(PARAMETERS, arrays, strict=False))
+        names = (*PARAMETERS, *head["further"])
+        p = dict(zip(names, arrays, strict=False))
         with undisturbed():
-            (h, Cn), pullback = self.target.call(p, *arrays[len(PARAMETERS) :], head["sequences"])
+            (h, Cn), pullback = self.target.call(p, *arrays[len(names) :], head["sequences"])
             outputs = [to_numpy(h), to_numpy(Cn)]
         values = _Parcel(SPARE + 4 * sum(len(one.data) for one in given))
         described = [values.add(copy) for copy in outputs]
@@ -260,6 +263,8 @@ def _plain(value: Any) -> Any:
     """Return a value of what a target says of itself as JSON has it."""
     if isinstance(value, frozenset):
         return sorted(value)
+    if isinstance(value, tuple):
+        return [dataclasses.astuple(part) if isinstance(part, Extra) else part for part in value]
     return dict(value) if isinstance(value, Mapping) else value
 
 

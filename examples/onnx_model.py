@@ -1,4 +1,6 @@
-"""Write lstm.onnx, a model with one LSTM node, and clipped.onnx, whose node clips what goes into its activations.
+"""Write lstm.onnx, a model that is one LSTM node, and clipped.onnx, whose node clips what goes into its activations.
+
+The second is refused: it is no plain LSTM, and nothing is left out in silence.
 
 python examples/onnx_model.py
 lstm-checks verify lstm.onnx

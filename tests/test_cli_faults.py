@@ -7,8 +7,8 @@ import pytest
 from test_cli import run
 
 from checks.faults.catalogue import FAULTS, find
-from checks.kill_matrix import SHOWN
 from checks.faults.model import diff
+from checks.kill_matrix import SHOWN
 
 
 def test_all_are_listed_by_family():

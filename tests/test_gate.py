@@ -574,7 +574,7 @@ CANNOT_JUDGE = {
             config(QUICK.replace("mine.py:LSTM", "torch"))(folder),
             (folder / "torch.py").write_text("raise ModuleNotFoundError('No module', name='torch')\n"),
         ),
-        "pip install 'lstm-checks[torch]'",
+        "pip install torch",
     ),
 }
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks.adapters.common import AdapterError, layout_of
+from checks.adapters.common import AdapterError, weights_of
 from checks.cases import Case
 from checks.contract import GATES, GRADIENTS, PARAMETERS
 from checks.layouts import (
@@ -104,7 +104,7 @@ def test_a_layout_is_recognized_by_names_and_shapes(layout, e, u):
     # Some frameworks share all names and shapes; then it is the one that comes first.
     assert found.shapes(e, u) == shapes
     assert found.gates == layout.gates
-    assert recognize({**shapes, "more.weight": (e, u)}, e, u) is None
+    assert recognize({**shapes, "more.weight": (e, u)}, e, u)[0].shapes(e, u) == shapes
 
 
 def test_unknown_names_are_told_by_shapes():
@@ -117,7 +117,8 @@ def test_unknown_names_are_told_by_shapes():
     assert from_shapes({"a": (4 * u, e), "b": (4 * u, u)}, e, u) is None
     joined = from_shapes({"w": (4 * u, e + u), "b": (4 * u,)}, e, u)
     assert [(block.name, block.kinds) for block in joined.blocks] == [("w", ("U", "V")), ("b", ("b",))]
-    assert from_shapes({"a": (4 * u, e), "b": (4 * u, u), "c": (3, 3)}, e, u) is None
+    besides = from_shapes({"i2h": (4 * u, e), "h2h": (4 * u, u), "c": (4 * u,), "d": (3, 3)}, e, u)
+    assert [block.name for block in besides.blocks] == ["i2h", "h2h", "c"]
 
 
 def test_gates_are_told_by_the_letter_at_which_names_differ_and_two_biases_apart():
@@ -237,7 +238,7 @@ def run(*arguments, cwd):
         ({"weight_hh_l0_reverse": (28, 7)}, 4, "it has two directions, give one"),
         ({"weight_ih_l1": (28, 7), "weight_hh_l1": (28, 7)}, 4, "it has several layers, give one"),
         ({}, 3, "it has three gates, as a GRU has"),
-        ({"fc.weight": (1, 7), "fc.bias": (1,)}, 4, "it has fc.weight and fc.bias besides, give the LSTM alone"),
+        ({"weight_hr_l0": (2, 7)}, 4, "it has a projection, give it none"),
     ],
 )
 def test_why_weights_are_not_those_of_one_lstm_is_said(more, gates, said):
@@ -246,14 +247,57 @@ def test_why_weights_are_not_those_of_one_lstm_is_said(more, gates, said):
     with pytest.raises(
         AdapterError, match=f"of mine are not those of one LSTM with biases, in any layout known: {said}. "
     ):
-        layout_of(shapes | more, "mine")
+        weights_of(shapes | more, "mine")
 
 
 def test_an_lstm_without_biases_is_told_to_have_some():
     with pytest.raises(
         AdapterError, match=r"known: it has no biases, give it some\. With input size 5 and 7 units it has"
     ):
-        layout_of({"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 7)}, "mine")
+        weights_of({"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 7)}, "mine")
+
+
+def shapes_at(e, u):
+    """An LSTM with peepholes, as somebody's module may keep it."""
+    names = {f"{kind}_{gate}": (u, {"W": e, "R": u}[kind]) for gate in "ifco" for kind in "WR"}
+    return (
+        names
+        | {f"b_{gate}": (u,) for gate in "ifco"}
+        | {f"p_{gate}": (u,) for gate in "ifo"}
+        | {"gain": (3 * u, e + 2)}
+    )
+
+
+def test_parameters_besides_are_told_by_their_sizes():
+    found = weights_of(shapes_at(5, 7), "mine", at_sizes=shapes_at)
+    assert sorted(found.layout.names) == sorted(name for name in shapes_at(5, 7) if name[0] in "WRb")
+    assert [(extra.name, extra.formula) for extra in found.extras] == [
+        *((f"p_{gate}", "(u,)") for gate in "ifo"),
+        ("gain", "(3u, e+2)"),
+    ]
+    assert found.lacks() == frozenset()
+
+
+@pytest.mark.parametrize(
+    "more", [lambda e, u: {"w": (u * e,)}, lambda e, u: {"w": (u,) * (e - 4)}, lambda e, u: {f"w{u}": (u,)}]
+)
+def test_parameters_besides_of_no_such_sizes_are_refused(more):
+    with pytest.raises(AdapterError, match=r"mine has w7? besides, whose sizes do not follow from those of the LSTM"):
+        weights_of(shapes_at(5, 7) | more(5, 7), "mine", at_sizes=lambda e, u: shapes_at(e, u) | more(e, u))
+
+
+def test_biases_that_do_not_learn_are_found_and_their_gradients_left_out():
+    weights = {"weight_ih": (28, 5), "weight_hh": (28, 7)}
+    others = {"bias_ih": ((28,), "a buffer"), "bias_hh": ((28,), "a buffer"), "mask": ((28,), "a buffer")}
+    found = weights_of(weights, "mine", others)
+    assert (found.layout.name, found.twins(), found.extras) == ("torch-cell", {}, ())
+    assert found.lacks() == {"dbf", "dbi", "dbg", "dbo"}
+    assert found.notes()[0] == "bias_ih does not learn, a buffer: dbi, dbf, dbg, dbo not judged"
+    both = weights | {"bias_ih": (28,), "bias_hh": (28,)}
+    second = weights_of(both, "mine", frozen={"bias_hh": "its requires_grad is False"})
+    assert (second.lacks(), second.twins()) == (frozenset(), {})
+    first = weights_of(both, "mine", frozen={"bias_ih": "its requires_grad is False"})
+    assert len(first.lacks()) == len(first.twins()) == 4
 
 
 def test_the_command_converts_a_file(tmp_path):

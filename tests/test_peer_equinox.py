@@ -1,5 +1,7 @@
 """Equinox's own LSTMCell, and JAX functions, through the same harness."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,28 @@ def single(p, X, h0, C0):
 def by_value(p, X, h0, C0):
     return unrolled(p, X, h0, C0) if float(X[0, 0, 0]) > 0 else unrolled(p, X * 1, h0, C0)
 
+def low(p, X, h0, C0):
+    h, (h0, C0) = unrolled(p, X.astype(jnp.bfloat16).astype(X.dtype), h0, C0)
+    return h, (h0, C0)
+
+def from_h(p, X, h0):
+    return unrolled(p, X, h0, jnp.zeros_like(h0))
+
+def low_cell(e, u, key):
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float16), eqx.nn.LSTMCell(e, u, key=key))
+
+class Static(eqx.Module):
+    weight_ih: jax.Array
+    weight_hh: jax.Array
+    bias: np.ndarray = eqx.field(static=True)
+
+    def __init__(self, e, u, key):
+        self.weight_ih, self.weight_hh = jnp.ones((4 * u, e)), jnp.ones((4 * u, u))
+        self.bias = np.zeros(4 * u)
+
+    def __call__(self, x, states):
+        raise NotImplementedError
+
 wrong_order = eqx.nn.LSTMCell(2, 3, key=jax.random.key(0))
 """
 
@@ -79,6 +103,24 @@ def test_what_computes_in_float32_is_judged_in_float32(folder):
 def test_what_jax_cannot_differentiate_is_refused_with_its_reason(folder):
     with pytest.raises(TargetError, match=r"is a JAX function, but cannot be called as one: ConcretizationTypeError"):
         load_target("functions.py:by_value")
+
+
+def test_low_precision_and_what_never_learns_are_refused_with_the_reason(folder):
+    with pytest.raises(TargetError, match=r"functions.py:low computes in bfloat16 inside when it is given float32"):
+        load_target("functions.py:low")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a static array is one
+        with pytest.raises(
+            TargetError, match=r"it has no biases.*; bias is static and does not learn: make it an array"
+        ):
+            load_target("functions.py:Static")
+
+
+def test_h0_without_C0_will_do(folder):
+    target = load_target("functions.py:from_h")
+    assert set(target.unsupported) == {"initial states", "dC0"}
+    case = Case(2, 3, 2, 3, states=False)
+    assert verify_case(target, case, thorough=False).verdict is Verdict.PASS
 
 
 def test_jaxs_own_setting_stays(folder):

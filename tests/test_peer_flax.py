@@ -4,9 +4,11 @@ import pytest
 
 pytest.importorskip("flax")
 
+from checks.cases import Case
+from checks.compare import Verdict
 from checks.report.text import render_report
 from checks.targets import TargetError, load_target
-from checks.verify import verify
+from checks.verify import verify, verify_case
 
 pytestmark = pytest.mark.peer
 
@@ -19,6 +21,77 @@ def test_optimized_lstm_cell_passes():
     assert len({example.case.dims for example in report.examples}) <= 12
     assert all(report.stratum_counts.values()), report.stratum_counts
     assert "few because each is compiled" in render_report(report)
+
+
+MORE = """
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+def relu(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, activation_fn=nnx.relu, rngs=rngs)
+def hard(e, u, rngs): return nnx.LSTMCell(e, u, gate_fn=nnx.hard_sigmoid, rngs=rngs)
+def low(e, u, rngs):
+    init = nnx.initializers.lecun_normal()  # orthogonal matrices there are none of in bfloat16
+    return nnx.OptimizedLSTMCell(e, u, param_dtype=jnp.bfloat16, recurrent_kernel_init=init, rngs=rngs)
+def inside(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, dtype=jnp.bfloat16, rngs=rngs)
+
+class Still(nnx.Variable): pass
+
+class Cell(nnx.Module):
+    bias_is = nnx.Param
+
+    def __init__(self, e, u, rngs):
+        self.W = nnx.Param(jax.random.normal(rngs.params(), (e, 4 * u)))
+        self.R = nnx.Param(jax.random.normal(rngs.params(), (u, 4 * u)))
+        self.bias = self.bias_is(jnp.zeros(4 * u))
+        self.peep = nnx.Param(jnp.ones(u))
+
+    def __call__(self, carry, x):
+        C, h = carry
+        i, f, g, o = jnp.split(x @ self.W[...] + h @ self.R[...] + self.bias[...], 4, -1)
+        C = nnx.sigmoid(f) * C + nnx.sigmoid(i + self.peep[...] * C) * nnx.tanh(g)
+        h = nnx.sigmoid(o) * nnx.tanh(C)
+        return (C, h), h
+
+class Frozen(Cell):
+    bias_is = Still
+"""
+
+
+@pytest.fixture
+def more(tmp_path, monkeypatch):
+    (tmp_path / "more.py").write_text(MORE)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("relu", "has activation_fn relu, expected tanh"),
+        ("hard", "has gate_fn hard_sigmoid, expected sigmoid"),
+        ("low", "holds dense_h.bias in bfloat16: low precision is not judged"),
+        ("inside", "computes in bfloat16 inside when it is given float32: low precision is not judged"),
+    ],
+)
+def test_what_is_no_plain_lstm_is_refused_with_the_reason(more, name, words):
+    with pytest.raises(TargetError) as raised:
+        load_target(f"more.py:{name}")
+    assert words in str(raised.value)
+
+
+def test_what_does_not_learn_and_what_is_besides_are_said(more):
+    for name, notes in (
+        ("Cell", ()),
+        ("Frozen", ("bias does not learn, no nnx.Param: dbi, dbf, dbg, dbo not judged",)),
+    ):
+        target = load_target(f"more.py:{name}")
+        assert (target.notes, target.compiles) == (notes, True)
+        assert target.beside.startswith("peep (u,), which a plain LSTM has not, held at zero")
+        assert ("dbf" in target.lacks) == bool(notes)
+        report = verify_case(target, Case(2, 2, 2, 3), thorough=False)
+        assert report.verdict is Verdict.PASS
+        report = verify_case(target, Case(2, 2, 2, 3), properties=("gradient step",), reference=False)
+        assert report.verdict is Verdict.PASS
 
 
 def test_a_module_of_other_weights_is_refused_with_what_it_has(tmp_path, monkeypatch):

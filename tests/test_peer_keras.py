@@ -12,6 +12,7 @@ if importlib.util.find_spec("keras") is None:
 
 from checks.cases import Case
 from checks.compare import Verdict
+from checks.contract import GRADIENTS
 from checks.report.text import render_report
 from checks.targets import TargetError, load_target
 from checks.verify import verify, verify_case
@@ -31,6 +32,27 @@ def gru(units):
     return keras.layers.GRU(units)
 
 layer = keras.layers.LSTM(3)
+
+def lstm(units, **options):
+    return keras.layers.LSTM(units, return_sequences=True, return_state=True, **options)
+
+def sequential(units): return keras.Sequential([keras.layers.LSTM(units, return_sequences=True)])
+def frozen(units): return lstm(units, trainable=False)
+def relu(units): return lstm(units, activation="relu")
+def hard(units): return lstm(units, recurrent_activation="hard_sigmoid")
+def backwards(units): return lstm(units, go_backwards=True)
+def dropping(units): return lstm(units, recurrent_dropout=0.5)
+def mixed(units): return lstm(units, dtype="mixed_bfloat16")
+def low(units): return lstm(units, dtype="float16", recurrent_initializer="glorot_uniform")
+def both(units): return keras.layers.Bidirectional(keras.layers.LSTM(units, return_sequences=True))
+def masked(units): return keras.Sequential([keras.layers.Masking(), keras.layers.LSTM(units, return_sequences=True)])
+def inner(units): return keras.layers.RNN(keras.layers.LSTMCell(units, activation="relu"), return_sequences=True)
+
+class Rounding(keras.layers.LSTMCell):
+    # All in float64 but for the memory.
+    def call(self, x, states, training=False):
+        h, (h, C) = super().call(x, states, training=training)
+        return h, [h, keras.ops.cast(keras.ops.cast(C, "float32"), C.dtype)]
 """
 
 
@@ -51,10 +73,66 @@ def test_layers_are_found_out_with_what_they_lack(folder):
     target = load_target("layers.py:Plain")
     assert target.kind.startswith("Keras layer Plain on ")
     assert target.unsupported == ()
-    assert verify_case(target, Case(2, 3, 4, 5), thorough=False).verdict is Verdict.PASS
+    # On JAX alone it computes in float32.
+    dtype = target.dtypes[-1]
+    assert verify_case(target, Case(2, 3, 4, 5, dtype=dtype), thorough=False).verdict is Verdict.PASS
     target = load_target("layers.py:states")
     assert set(target.unsupported) == {"Cn", "dCn"}
-    assert verify_case(target, Case(2, 3, 4, 5, cotangents="every"), thorough=False).verdict is Verdict.PASS
+    case = Case(2, 3, 4, 5, dtype=dtype, cotangents="every")
+    assert verify_case(target, case, thorough=False).verdict is Verdict.PASS
+
+
+def test_a_sequential_of_one_lstm_passes_without_states(folder):
+    target = load_target("layers.py:sequential")
+    assert {"initial states", "dh0", "dC0"} <= set(target.unsupported)
+    report = verify(target, examples=10, dtypes=target.dtypes[-1:], max_dims=(2, 2, 2, 2))
+    assert report.exit_code == 0, render_report(report)
+
+
+def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folder):
+    target = load_target("layers.py:frozen")
+    assert len(target.notes) == 3
+    assert all("does not learn, it is not trainable" in note for note in target.notes)
+    assert {name for name in GRADIENTS if name[1] in "UVb"} <= target.lacks
+    report = verify_case(target, Case(2, 3, 4, 5, dtype=target.dtypes[-1]), thorough=False)
+    assert report.verdict is Verdict.PASS
+    assert report.claim("dUf").verdict is Verdict.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("relu", "has activation relu, expected tanh: other activations are not judged"),
+        ("hard", "has recurrent_activation hard_sigmoid, expected sigmoid"),
+        ("inner", "has activation relu, expected tanh"),
+        ("backwards", "its LSTM has go_backwards=True, expected False"),
+        ("dropping", "has recurrent_dropout=0.5, expected 0"),
+        ("mixed", "in bfloat16: low precision is not judged"),
+        ("low", "in float16: low precision is not judged"),
+        ("both", "has two directions, expected one"),
+        ("masked", "masks steps, which is not judged"),
+    ],
+)
+def test_what_is_more_or_less_than_a_plain_lstm_is_refused_with_the_reason(folder, name, words):
+    with pytest.raises(TargetError) as raised:
+        load_target(f"layers.py:{name}")
+    assert words in str(raised.value)
+
+
+def test_a_policy_of_low_precision_is_not_overruled_in_silence(folder):
+    load_target("layers.py:sequential")  # which also chooses the backend that is here
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        with pytest.raises(TargetError, match=r"the dtype policy of keras.config in bfloat16: low precision"):
+            load_target("layers.py:sequential")
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_cell_that_rounds_inside_is_judged_in_float32(folder):
+    assert load_target("layers.py:Rounding").dtypes == ("float32",)
 
 
 def test_what_is_no_lstm_is_refused(folder):

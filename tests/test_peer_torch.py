@@ -160,7 +160,7 @@ def test_what_computes_in_float32_is_judged_in_float32(folder):
     [
         ("NoBias", "are not those of one LSTM with biases"),
         ("module", "is an instance of LSTM, of fixed sizes; expected the class"),
-        ("needs_more", "expected (p, X, h0, C0) or (p, X)"),
+        ("needs_more", "takes (a, b, c), expected (p, X, h0, C0), (p, X, h0) or (p, X)"),
         ("Step", "is a torch.autograd.Function, expected a module that applies it"),
         ("scripted", "is a scripted module, whose weights cannot be replaced"),
         ("Dropping", "its outputs differ from call to call; switch off what is random in it"),
@@ -186,3 +186,200 @@ def test_outputs_that_are_tensors_are_read():
         }
 
     assert verify_case(from_function(function), Case(2, 3, 4, 5)).verdict is Verdict.PASS
+
+
+MORE = """
+import torch
+
+def half(e, u): return torch.nn.LSTM(e, u).half()
+def bfloat(e, u): return torch.nn.LSTM(e, u).bfloat16()
+
+class OneHalf(torch.nn.LSTMCell):
+    def __init__(self, e, u):
+        super().__init__(e, u)
+        self.register_buffer("scale", torch.ones(u, dtype=torch.float16))
+
+class Inside(torch.nn.Module):
+    def __init__(self, e, u):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(e, u, batch_first=True)
+
+    def forward(self, X, states):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.lstm(X, states)
+
+class InsideAndBack(Inside):
+    def forward(self, X, states):
+        h, states = super().forward(X.to(torch.float16).to(X.dtype), states)
+        return h.to(X.dtype), tuple(state.to(X.dtype) for state in states)
+
+class Base(torch.nn.Module):
+    def __init__(self, e, u):
+        super().__init__()
+        self.W = torch.nn.Parameter(torch.randn(4 * u, e))
+        self.R = torch.nn.Parameter(torch.randn(4 * u, u))
+        self.more(u)
+
+    def more(self, u): self.bias = torch.nn.Parameter(torch.zeros(4 * u))
+    def now(self): return self.bias
+    def look(self, C): return 0
+
+    def forward(self, X, states):
+        h, C = states
+        every = []
+        for x in X.unbind(1):
+            i, f, g, o = (x @ self.W.T + h @ self.R.T + self.now()).chunk(4, 1)
+            C = f.sigmoid() * C + (i + self.look(C)).sigmoid() * g.tanh()
+            h = o.sigmoid() * C.tanh()
+            every.append(h)
+        return torch.stack(every, 1), (h, C)
+
+class Buffer(Base):
+    def more(self, u): self.register_buffer("bias", torch.zeros(4 * u))
+
+class Plain(Base):
+    def more(self, u): self.bias = torch.zeros(4 * u)
+
+class Frozen(Base):
+    def more(self, u): self.bias = torch.nn.Parameter(torch.zeros(4 * u), requires_grad=False)
+
+class Detached(Base):
+    def now(self): return self.bias.detach()
+
+class FrozenWrong(Frozen):
+    def look(self, C): return C.detach() * 0 + (C - C.detach())
+
+class Unused(Base):
+    def more(self, u):
+        super().more(u)
+        self.never = torch.nn.Parameter(torch.zeros(2, u))
+
+class Peephole(Base):
+    def more(self, u):
+        super().more(u)
+        self.peep = torch.nn.Parameter(torch.randn(u))
+
+    def look(self, C): return self.peep * C
+
+class Times(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, C, peep):
+        ctx.save_for_backward(C, peep)
+        return C * peep
+
+    @staticmethod
+    def backward(ctx, d):
+        C, peep = ctx.saved_tensors
+        return d * peep, 7 * (d * C).sum(0)
+
+class PeepholeWrong(Peephole):
+    def look(self, C): return Times.apply(C, self.peep)
+
+class Gain(Base):
+    def more(self, u):
+        super().more(u)
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def now(self): return self.gain * self.bias
+
+class Phased(Base):
+    def more(self, u):
+        super().more(u)
+        self.phase = torch.nn.Parameter(torch.zeros(2 * u))
+
+    def now(self): return self.bias + torch.cos(self.phase).mean()
+
+class Headed(Inside):
+    def __init__(self, e, u):
+        super().__init__(e, u)
+        self.fc = torch.nn.Linear(u, 1)
+
+    def forward(self, X, states):
+        h, states = self.lstm(X, states)
+        return self.fc(h), states
+"""
+
+
+@pytest.fixture
+def more(tmp_path, monkeypatch):
+    (tmp_path / "more.py").write_text(MORE)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("half", "more.py:half holds weight_ih_l0 in float16: low precision is not judged"),
+        ("bfloat", "more.py:bfloat holds weight_ih_l0 in bfloat16"),
+        ("OneHalf", "more.py:OneHalf holds scale in float16"),
+        ("Inside", "more.py:Inside computes in bfloat16 inside when it is given float32: low precision is not judged"),
+        ("InsideAndBack", "more.py:InsideAndBack computes in float16 inside when it is given float32"),
+        ("Headed", "it has fc.weight (1, u) and fc.bias (1,) besides, give the LSTM alone"),
+    ],
+)
+def test_what_is_low_or_glued_on_is_refused_in_words(more, name, words):
+    with pytest.raises(TargetError) as raised:
+        load_target(f"more.py:{name}")
+    assert words in str(raised.value)
+
+
+BIASES = {"dbf", "dbi", "dbg", "dbo"}
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("Buffer", "a buffer"), ("Plain", "a tensor that is no parameter"), ("Frozen", "its requires_grad is False")],
+)
+def test_a_bias_that_does_not_learn_is_seen_and_its_gradient_not_passed(more, name, why):
+    target = load_target(f"more.py:{name}")
+    assert target.notes == (f"bias does not learn, {why}: dbi, dbf, dbg, dbo not judged",)
+    report = verify(target, examples=15, max_dims=(3, 4, 3, 3))
+    assert report.exit_code == 0, render_report(report)
+    for gradient in BIASES:
+        assert not report.claim_counts[gradient][Verdict.PASS]
+    assert f"  note      {target.notes[0]}" in render_report(report).splitlines()
+    assert verify(target, examples=5, reference=False, max_dims=(3, 4, 3, 3)).exit_code == 0
+
+
+def test_a_bias_that_is_cut_off_fails_and_so_does_a_wrong_layer_whose_bias_is_frozen(more):
+    report = verify_case(load_target("more.py:Detached"), Case(2, 3, 4, 5))
+    assert {claim.name for claim in report.failures} >= BIASES
+    assert load_target("more.py:Base").notes == ()
+    wrong = verify_case(load_target("more.py:FrozenWrong"), Case(2, 3, 4, 5))
+    assert wrong.verdict is Verdict.FAIL
+    assert not BIASES & {claim.name for claim in wrong.failures}
+
+
+SMALL = {"examples": 12, "max_dims": (3, 4, 3, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("Unused", "never (2, u) reaches no output; no gradient of it judged"),
+        ("Peephole", "peep (u,), which a plain LSTM has not, held at zero, no gradient of it judged"),
+        ("Gain", "gain (), which a plain LSTM has not, held as they are made, no gradient of it judged"),
+    ],
+)
+def test_a_parameter_besides_is_said_or_judged(more, name, beside):
+    target = load_target(f"more.py:{name}")
+    report = verify(target, **SMALL)
+    assert report.exit_code == 0, render_report(report)
+    assert f"  note      {beside}" in render_report(report)
+    without = verify(target, reference=False, **SMALL)
+    assert without.exit_code == 0, render_report(without)
+
+
+def test_a_wrong_gradient_of_a_parameter_besides_fails_without_a_reference(more):
+    report = verify(load_target("more.py:PeepholeWrong"), reference=False, **SMALL)
+    assert report.exit_code == 1
+    assert "gradient step" in {claim.name for example in report.examples for claim in example.failures}
+
+
+def test_what_is_no_plain_lstm_with_it_is_judged_without_a_reference_alone(more):
+    target = load_target("more.py:Phased")
+    assert "is no plain LSTM without: lstm_ref is no reference for it; use --no-reference" in target.foreign
+    assert verify(target, **SMALL).exit_code == 2
+    report = verify(target, reference=False, **SMALL)
+    assert report.exit_code == 0, render_report(report)
+    assert "not asked unit permutation: in which order phase holds the hidden units" in render_report(report)

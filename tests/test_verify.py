@@ -182,7 +182,7 @@ def extra(g):
 
 
 def row_for_matrix(g):
-    g["dbf"] = g["dbf"][0]
+    g["dUf"] = g["dUf"][0]
 
 
 def wide(g):
@@ -215,7 +215,7 @@ def leaves(g):
     [
         (missing, "dUf is missing, expected an array of shape (e, u) = (4, 5)"),
         (extra, "dWf is not a gradient of the contract"),
-        (row_for_matrix, "dbf has shape (5,), expected (1, u) = (1, 5)"),
+        (row_for_matrix, "dUf has shape (5,), expected (e, u) = (4, 5)"),
         (wide, "dVo has dtype"),
         (single, "dVo has dtype float32, expected float64"),
         (of_lists, "dX is a list, expected a NumPy array of float64"),
@@ -717,7 +717,7 @@ def test_a_target_that_hangs_is_failed_by_that_and_not_called_again():
         report = verify(target, examples=5)
         assert 0 < report.seconds <= time.perf_counter() - start
         assert len(report.examples) == 1
-        assert report.failure is report.examples[0]
+        assert report.failure.case == report.examples[0].case
         assert report.failure.timed_out
         # Nor is a simpler case tried; in one process the next call has begun before the answer of one is looked at.
         assert len(calls) <= number + 1

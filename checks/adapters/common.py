@@ -8,14 +8,29 @@ import contextlib
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from checks import tolerance
 from checks.calling import describe_error
-from checks.contract import CN, DCN, DHN, GATES, LAST, PARAMETERS, STATES, Target, input_shapes
-from checks.layouts import Layout, from_shapes, gradients_from_framework, recognize, to_framework
+from checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    GATES,
+    INPUTS,
+    LAST,
+    PARAMETERS,
+    STATES,
+    Extra,
+    Target,
+    input_shapes,
+    list_extras,
+    of_arguments,
+)
+from checks.layouts import LAYOUTS, SECOND, Layout, from_shapes, gradients_from_framework, recognize, to_framework
 from lstm_ref import lstm_forward
 
 PROBE = (2, 3, 5, 7)
@@ -55,13 +70,27 @@ class Library(Protocol):
         """Return the outputs, or what has their shape and dtype where that is quicker."""
         ...
 
+    def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision in which something is computed inside, "" where nothing is."""
+        ...
+
 
 @dataclass(frozen=True)
 class Form:
-    """One way in which an LSTM may be called: `apply(weights, X, h0, C0)` returns h (m, s, u) and Cn (m, u) or None."""
+    """One way in which an LSTM may be called: `apply(weights, X, h0, C0)` returns h (m, s, u) and Cn (m, u) or None.
+
+    `lacks` and `notes` are those of its target.
+    """
 
     apply: Callable[[Mapping[str, Any], Any, Any, Any], Any]
     lacks: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def function_form(function: Callable[..., Any], taken: int) -> Form:
+    """Return the form of a function of (p, X, h0, C0), (p, X, h0) or (p, X), by the number of its arguments."""
+    lacks, notes = of_arguments(taken)
+    return Form(lambda weights, *inputs: function(weights, *inputs[: taken - 1]), lacks, notes)
 
 
 NO_STATES = frozenset({STATES, "dh0", "dC0"})
@@ -84,50 +113,200 @@ def probe_arrays(dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]
     return {name: values[name] for name in PARAMETERS}, {name: values[name] for name in STATE_INPUTS}
 
 
-def layout_of(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[Layout, str]:
-    """Return the layout of weights of the sizes `PROBE`, and the prefix of their names.
+@dataclass(frozen=True)
+class Weights:
+    """The arrays of an LSTM: its layout, what stands before all names in it, and what is special about some of them.
+
+    Attributes
+    ----------
+    layout : Layout
+    prefix : str
+    frozen : mapping
+        The arrays that do not learn, by their full names, and why: their gradients are not judged.
+    extras : tuple of Extra
+        Parameters that no plain LSTM has, by their full names.
+    """
+
+    layout: Layout
+    prefix: str = ""
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    extras: tuple[Extra, ...] = ()
+
+    def lacks(self) -> frozenset[str]:
+        """Return the gradients that there are not, since the arrays do not learn."""
+        blocks = [block for block in self.layout.blocks if self.prefix + block.name in self.frozen]
+        held = {f"d{kind}{gate}" for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates}
+        return frozenset(held | {f"d{extra.name}" for extra in self.extras if extra.name in self.frozen})
+
+    def twins(self) -> dict[str, str]:
+        """Return the gradients of the second bias that there are; see `Layout.twins`."""
+        still = tuple(f" of {name.removeprefix(self.prefix)}" for name in self.frozen)
+        return {twin: name for twin, name in self.layout.twins.items() if not twin.endswith(still or (" ",))}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what does not learn, in words."""
+        told = []
+        for name, why in self.frozen.items():
+            blocks = [block for block in self.layout.blocks if self.prefix + block.name == name]
+            kinds = [(kind, gate) for block in blocks for kind in block.kinds for gate in block.gates]
+            held = ", ".join(f"d{kind}{gate}" for kind, gate in kinds if kind != SECOND) or f"d{name}"
+            told.append(f"{name} does not learn, {why}: {held} not judged")
+        return tuple(told)
+
+
+NAMED = Weights(LAYOUTS["named"])
+
+
+def weights_of(
+    shapes: Mapping[str, tuple[int, ...]],
+    name: str,
+    others: Mapping[str, tuple[tuple[int, ...], str]] | None = None,
+    frozen: Mapping[str, str] | None = None,
+    at_sizes: Callable[[int, int], Mapping[str, tuple[int, ...]]] | None = None,
+) -> Weights:
+    """Return what weights of the sizes `PROBE` are.
+
+    Parameters
+    ----------
+    shapes : mapping
+        The shapes of its parameters by name.
+    name : str
+        What the user called it.
+    others : mapping, optional
+        The shapes of arrays that are no parameters, and what they are: a buffer may be a weight that does not learn.
+    frozen : mapping, optional
+        The parameters that do not learn, and why.
+    at_sizes : callable, optional
+        ``at_sizes(e, u)`` returns the shapes of the parameters at other sizes; asked if there are parameters besides.
 
     Raises
     ------
     AdapterError
         When the weights are not those of one LSTM.
     """
+    others, frozen = others or {}, dict(frozen or {})
+    reason = _reason(shapes, PROBE[3])
+    found = None if reason else _layout(shapes)
+    if found is None and not reason and others:
+        found = _layout({**shapes, **{key: shape for key, (shape, _) in others.items()}})
+    if found is None:
+        raise AdapterError(_no_lstm(name, shapes, reason))
+    layout, prefix = found
+    used = {prefix + own for own in layout.names}
+    frozen |= {key: why for key, (_, why) in others.items() if key in used}
+    besides = [key for key in shapes if key not in used]
+    extras = _extras(besides, name, shapes, at_sizes) if besides else ()
+    return Weights(layout, prefix, {key: why for key, why in frozen.items() if key in used or key in besides}, extras)
+
+
+def _layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Layout, str] | None:
+    """Return the layout in which some of the arrays are an LSTM's, and the prefix of their names."""
     e, u = PROBE[2:]
     found = recognize(shapes, e, u)
     if found is not None:
         return found
     layout = from_shapes(shapes, e, u)
-    if layout is None:
-        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
-        raise AdapterError(
-            f"the weights of {name} are not those of one LSTM with biases, in any layout known{_reason(shapes, u)}. "
-            f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
-            f"weight_hh_l0 ({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
+    return None if layout is None else (layout, "")
+
+
+def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> str:
+    """Return what weights there are, and why they are not one LSTM's."""
+    e, u = PROBE[2:]
+    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
+    bias = any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values())
+    recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
+    if not reason and recurrent[4] and not bias:
+        reason = ": it has no biases, give it some"
+    if not reason and recurrent[3] and not recurrent[4]:
+        reason = ": it has three gates, as a GRU has"
+    return (
+        f"the weights of {name} are not those of one LSTM with biases, in any layout known{reason}. "
+        f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
+        f"weight_hh_l0 ({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
+    )
+
+
+def _extras(
+    names: Sequence[str],
+    owner: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    at_sizes: Callable[[int, int], Mapping[str, tuple[int, ...]]] | None,
+) -> tuple[Extra, ...]:
+    """Return further parameters, with their shapes told by making the thing at other sizes, too."""
+    e, u = PROBE[2:]
+
+    def unclear(name: str) -> AdapterError:
+        return AdapterError(
+            f"{owner} has {name} besides, whose sizes do not follow from those of the LSTM; give it alone"
         )
-    return layout, ""
+
+    if at_sizes is None or set(names) & set(INPUTS):
+        raise unclear(names[0])
+    more = [at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))]
+    extras = []
+    for name in names:
+        lengths = [shapes[name], *(found.get(name, (None,) * 9) for found in more)]
+        if len({len(shape) for shape in lengths}) > 1:
+            raise unclear(name)
+        axes = [(wider - own, longer - own, own) for own, wider, longer, _ in zip(*lengths, strict=True)]
+        extra = Extra(name, tuple((a, b, own - a * e - b * u) for a, b, own in axes))
+        if extra.shape(e + 3, u + 4) != tuple(lengths[3]):
+            raise unclear(name)
+        extras.append(extra)
+    return tuple(extras)
 
 
 def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
-    """Return what weights look like that are not one LSTM's, and what to do; empty where that is not clear."""
-    recurrent = {n: [key for key, shape in shapes.items() if shape in ((n * u, u), (u, n * u))] for n in (3, 4)}
-    beside = [key for key, shape in shapes.items() if 4 * u not in shape]
+    """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
+    recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
     if any("reverse" in key or "backward" in key for key in shapes):
         return ": it has two directions, give one"
-    if len(recurrent[4]) > 1:
-        return ": it has several layers, give one"
-    if len(recurrent[3]) == 1:
-        return ": it has three gates, as a GRU has"
-    if recurrent[4] and not any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values()):
-        return ": it has no biases, give it some"
-    if recurrent[4] and beside:
-        return f": it has {' and '.join(beside)} besides, give the LSTM alone"
-    return ""
+    if any("weight_hr" in key for key in shapes):
+        return ": it has a projection, give it none"
+    return ": it has several layers, give one" if len(recurrent) > 1 else ""
+
+
+LOW = ("float16", "bfloat16")
+
+
+def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
+    """Raise if any of the arrays of a thing, given by its dtype, is of low precision.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:half holds weight_ih_l0 in float16: ..."
+    """
+    for key, dtype in dtypes.items():
+        low = [word for word in LOW if str(dtype).rpartition(".")[2] == word]
+        if low:
+            raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
+
+
+def refuse_activation(name: str, where: str, function: Any, due: str) -> None:
+    """Raise if an activation of a framework's own LSTM is another one.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:relu has activation relu, expected tanh: ..."
+    """
+    x = np.linspace(-3, 3, 13, dtype="float32")
+    right = {"tanh": np.tanh(x), "sigmoid": 1 / (1 + np.exp(-x))}[due]
+    if not np.allclose(np.asarray(function(x)), right, atol=1e-5):
+        what = getattr(function, "__name__", repr(function))
+        raise AdapterError(f"{name} has {where} {what}, expected {due}: other activations are not judged")
+
+
+_NOT_YET = (
+    ": low precision is not judged, and nothing is cast up in silence; expected what computes in float32 or float64"
+)
 
 
 def target_of(
     name: str,
     kind: str,
-    weights: tuple[Layout, str],
+    weights: Weights,
     forms: Sequence[Form],
     library: Library,
     named: bool = False,
@@ -139,8 +318,8 @@ def target_of(
     ----------
     name, kind : str
         What the user called it, and what it turned out to be.
-    weights : (Layout, str)
-        How it keeps its weights, and the prefix of their names.
+    weights : Weights
+        How it keeps its weights.
     forms : sequence of Form
     library : Library
     named : bool
@@ -152,28 +331,45 @@ def target_of(
     Raises
     ------
     AdapterError
-        When no form works, with the reason why the first does not.
+        When no form works, with the reason why the first does not; or when it computes in low precision.
     """
-    layout, prefix = weights
     reasons: dict[bool, str] = {}
     for form in forms:
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(_run(form))
         try:
-            layout, told, lacks = _try(form, layout, prefix, library, evaluate)
+            low = library.low_precision(_run(form), _arrays(*probe_arrays(), weights, "zero"))
+            if low:
+                raise AdapterError(f"{name} computes in {low} inside when it is given float32{_NOT_YET}")
+            fitted = _try(form, weights, library, evaluate)
+        except AdapterError:
+            raise
         except (Exception, SystemExit) as error:
             ours = isinstance(error, FormError)
             reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
-        dtypes = _dtypes(form, layout, prefix, library)
-        if demotes and "float64" in dtypes and not _keeps_float64(_call(form, layout, prefix, evaluate)):
+        call = _call(form, fitted.weights, fitted.held, evaluate)
+        dtypes, told = _dtypes(form, weights, library), fitted.told
+        if demotes and "float64" in dtypes and not _keeps_float64(call):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
-        kind = kind if named else f"{kind}, {told}"
-        call = _call(form, layout, prefix, evaluate)
-        lacks |= form.lacks | {DHN, LAST}
-        return Target(name, kind, call, lacks, dtypes, layout.twins, compiles=library.compiles)
+        return Target(
+            name,
+            kind if named else f"{kind}, {told}",
+            call,
+            fitted.lacks | form.lacks | weights.lacks() | {DHN, LAST},
+            dtypes,
+            weights.twins(),
+            compiles=library.compiles,
+            extras=weights.extras,
+            notes=(*form.notes, *weights.notes()),
+            beside=fitted.beside,
+            foreign=fitted.foreign,
+        )
     # What came of a call tells more than why others could not be made.
-    raise AdapterError(f"{name} is a {kind}, but cannot be called as one: {reasons.get(True) or reasons[False]}")
+    besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
+    raise AdapterError(
+        f"{name} is a {kind}, but cannot be called as one: {reasons.get(True) or reasons[False]}{besides}"
+    )
 
 
 def _run(form: Form) -> Run:
@@ -186,49 +382,104 @@ def _run(form: Form) -> Run:
     return run
 
 
-def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], layout: Layout, prefix: str) -> dict[str, Any]:
-    """Return all arrays by the framework's names."""
-    return {prefix + name: array for name, array in to_framework(p, layout).items()} | dict(inputs)
+def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, held: str) -> dict[str, Any]:
+    """Return all arrays by the framework's names.
+
+    Further parameters that `p` has no values for are zero where they are `held` at "zero", and its own at "own".
+    """
+    arrays = {weights.prefix + name: array for name, array in to_framework(_twelve(p), weights.layout).items()}
+    (_, _, e), u = inputs["X"].shape, inputs["h0"].shape[-1]
+    for extra in weights.extras:
+        if extra.name in p:
+            arrays[extra.name] = p[extra.name]
+        elif held == "zero":
+            arrays[extra.name] = np.zeros(extra.shape(e, u), inputs["X"].dtype)
+    return arrays | dict(inputs)
 
 
-def _call(form: Form, layout: Layout, prefix: str, evaluate: Evaluate) -> Callable[..., Any]:
+def _twelve(p: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a plain LSTM alone."""
+    return {name: p[name] for name in PARAMETERS}
+
+
+def _call(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> Callable[..., Any]:
     """Return the `call` of a target."""
+    layout, prefix = weights.layout, weights.prefix
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, layout, prefix))
+        found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, weights, held))
 
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
             gradients = pull(dh, dCn)
             named = gradients_from_framework({name: gradients[prefix + name] for name in layout.names}, layout)
-            states = {} if STATES in form.lacks else {f"d{name}": gradients[name] for name in ("h0", "C0")}
-            return {**named, "dX": gradients["X"], **states}
+            named |= {f"d{extra.name}": gradients[extra.name] for extra in weights.extras if extra.name in p}
+            named |= {f"d{name}": gradients[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
+            still = {twin for twin in layout.twins if twin not in weights.twins()}
+            return {name: value for name, value in named.items() if name not in still}
 
         return found, pullback
 
     return call
 
 
-def _try(
-    form: Form, layout: Layout, prefix: str, library: Library, evaluate: Evaluate
-) -> tuple[Layout, str, frozenset[str]]:
-    """Return the layout, with the order of its gates found where nobody knows it, in words, and what is lacking."""
+@dataclass(frozen=True)
+class _Fitted:
+    """What trying a form showed.
+
+    `weights` have the order of gates in which it is an LSTM, `told` in words; `held` says how further parameters are
+    held where nobody gives them values, and `beside` and `foreign` are those of the target.
+    """
+
+    weights: Weights
+    told: str
+    lacks: frozenset[str]
+    held: str = "own"
+    beside: str = ""
+    foreign: str = ""
+
+
+def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> _Fitted:
+    """Return what a form shows that works; raises whatever comes where it does not."""
     m, s, _, u = PROBE
     p, inputs = probe_arrays()
-    h, Cn = library.look(_run(form), _arrays(p, inputs, layout, prefix))
+    h, Cn = library.look(_run(form), _arrays(p, inputs, weights, "own"))
     if h.shape != (m, s, u):
         raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
     if Cn is not None and Cn.shape != (m, u):
         raise FormError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
-        _check_time_axis(_call(form, layout, prefix, evaluate), p, inputs, h)
+        _check_time_axis(_call(form, weights, "own", evaluate), p, inputs)
     lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
-    if layout.of != "told by shapes":
-        return layout, f"weights as in layout {layout.name}", lacks
-    return *_with_gate_order(form, layout, prefix, evaluate), lacks
+    if weights.extras:
+        return _with_extras(form, weights, evaluate, lacks)
+    fitted, told, _ = _with_gate_order(form, weights, "own", evaluate)
+    return _Fitted(fitted, told, lacks)
 
 
-def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any], h: Any) -> None:
+def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozenset[str]) -> _Fitted:
+    """Return how further parameters are held so that it is a plain LSTM, if it is one with any of these values."""
+    listed = list_extras(weights.extras)
+    p, inputs = probe_arrays()
+    rng = np.random.default_rng(1)
+    drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype("float32") for extra in weights.extras}
+    (before, _), _ = _call(form, weights, "zero", evaluate)(p, **inputs)
+    (after, _), _ = _call(form, weights, "zero", evaluate)(p | drawn, **inputs)
+    if np.array_equal(np.asarray(before), np.asarray(after), equal_nan=True):
+        fitted, told, _ = _with_gate_order(form, weights, "zero", evaluate)
+        return _Fitted(fitted, told, lacks, "zero", f"{listed} reaches no output; no gradient of it judged")
+    for held in ("zero", "own"):
+        fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
+        if difference < _SAME:
+            where = "at zero" if held == "zero" else "as they are made"
+            beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
+            return _Fitted(fitted, told, lacks, held, beside)
+    foreign = f"it has {listed}, and is no plain LSTM without: lstm_ref is no reference for it; use --no-reference"
+    return _Fitted(fitted, told, lacks, "own", foreign=foreign)
+
+
+def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """Raise if the second axis is not time: the last step must not reach earlier ones, and the first all later ones."""
+    (h, _), _ = call(p, **inputs)
     (again, _), _ = call(p, **inputs)
     if not np.array_equal(np.asarray(again), np.asarray(h), equal_nan=True):
         raise FormError("its outputs differ from call to call; switch off what is random in it, such as dropout")
@@ -242,42 +493,54 @@ def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Map
             raise FormError("its outputs do not follow its inputs step by step")
 
 
-def _with_gate_order(form: Form, layout: Layout, prefix: str, evaluate: Evaluate) -> tuple[Layout, str]:
-    """Return a layout told by shapes with the order of gates, and of U and V, in which it is an LSTM, in words too."""
+_SAME = 1e-3
+"""A wrong order of gates is off by some tenths at `PROBE`, rounding in float32 by some 1e-6."""
+
+
+def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> tuple[Weights, str, float]:
+    """Return weights told by shapes with the order of gates, and of U and V, in which it is an LSTM, in words too.
+
+    And how far it is from one: zero where nobody needs to look.
+    """
+    layout = weights.layout
+    known_layout = layout.of != "told by shapes"
     by_name = layout.gates == "by name"
-    joined = any(len(block.kinds) > 1 for block in layout.blocks)
+    joined = any(len(block.kinds) > 1 for block in layout.blocks) and not known_layout
     told = "weights told by their shapes" + (" and the gates' letters" if by_name else "")
-    if by_name and not joined:
-        return layout, told
+    told = f"weights as in layout {layout.name}" if known_layout else told
+    if (by_name or known_layout) and not joined and not weights.extras:
+        return weights, told, 0.0
     p, inputs = probe_arrays()
     zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
     due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
-    best, smallest = layout, np.inf
-    orders = [()] if by_name else list(itertools.permutations(GATES))
+    best, smallest = weights, np.inf
+    orders = [()] if by_name or known_layout else list(itertools.permutations(GATES))
     for order, turned in itertools.product(orders, (False, True) if joined else (False,)):
         blocks = [replace(block, kinds=block.kinds[::-1]) if turned else block for block in layout.blocks]
         tried = replace(layout, blocks=tuple(replace(b, gates="".join(order) or b.gates) for b in blocks))
-        (h, _), _ = _call(form, tried, prefix, evaluate)(p, **zeros)
+        fitted = replace(weights, layout=tried)
+        (h, _), _ = _call(form, fitted, held, evaluate)(p, **zeros)
         difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
         if difference < smallest:
-            best, smallest = tried, difference
-    # A wrong order is off by some tenths here, rounding in float32 by some 1e-6.
-    known = smallest < 1e-3
-    best = best if known else layout
-    said = [] if by_name else [f"gates in the order {' '.join(best.gates)}"]
-    said += [f"[{'; '.join(block.kinds)}] in one" for block in best.blocks if len(block.kinds) > 1][:1]
+            best, smallest = fitted, difference
+    known = smallest < _SAME
+    best = best if known else weights
+    if known_layout:
+        return best, told, smallest
+    said = [] if by_name else [f"gates in the order {' '.join(best.layout.gates)}"]
+    said += [f"[{'; '.join(block.kinds)}] in one" for block in best.layout.blocks if len(block.kinds) > 1][:1]
     if known:
-        return best, ", ".join([told, *said])
-    return best, f"{told}; in no order is it an LSTM, so {', '.join(said)}"
+        return best, ", ".join([told, *said]), smallest
+    return best, f"{told}; in no order is it an LSTM, so {', '.join(said)}", smallest
 
 
-def _dtypes(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[str, ...]:
+def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
     """Return the dtypes it computes in, of those that are judged."""
     found = []
     for dtype in ("float64", "float32"):
         p, inputs = probe_arrays(dtype)
         try:
-            h, _ = library.look(_run(form), _arrays(p, inputs, layout, prefix))
+            h, _ = library.look(_run(form), _arrays(p, inputs, weights, "own"))
         except (Exception, SystemExit):
             continue
         if h.dtype == dtype:
@@ -286,13 +549,26 @@ def _dtypes(form: Form, layout: Layout, prefix: str, library: Library) -> tuple[
 
 
 def _keeps_float64(call: Callable[..., Any]) -> bool:
-    """Return whether a change of the input far below float32's resolution shows, at its own size."""
+    """Return whether it is smooth at float32's resolution: rounded to float32 somewhere inside, it goes in steps there.
+
+    All inputs move by about one step of float32 forth and back, in several directions. One change alone, or one that is
+    far below a step, may cross no step and show nothing.
+    """
     p, inputs = probe_arrays("float64")
-    (before, _), _ = call(p, **inputs)
-    (after, _), _ = call(p, **(inputs | {"X": inputs["X"] * (1 + 2.0**-34)}))
-    change = float(np.max(np.abs(np.asarray(after) - np.asarray(before))))
-    # Rounded to float32 somewhere, it vanishes or comes out at 2^-24 of something.
-    return 0 < change < 2.0**-28
+    rng = np.random.default_rng(0)
+
+    def moved(direction: Mapping[str, Any], size: float) -> Any:
+        p_s, inputs_s = ({k: v * (1 + size * direction[k]) for k, v in part.items()} for part in (p, inputs))
+        return np.asarray(call(p_s, **inputs_s)[0][0], np.float64)
+
+    here = moved(dict.fromkeys({**p, **inputs}, 0.0), 0.0)
+    bends = []
+    for _ in range(tolerance.SMOOTH_DIRECTIONS):
+        direction = {name: rng.standard_normal(value.shape) for name, value in (p | inputs).items()}
+        forth, back = moved(direction, tolerance.SMOOTH_STEP), moved(direction, -tolerance.SMOOTH_STEP)
+        bends.append(float(np.max(np.abs(forth - 2 * here + back))))
+    # A kink, as of a hard sigmoid, bends it in one direction or another, steps in all of them.
+    return min(bends) < tolerance.SMOOTH_BEND
 
 
 def keywords_of(function: Callable[..., Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, Form
-from checks.adapters.jax import VJP, name_of, scan_cell
+from checks.adapters.jax import VJP, like, name_of, scan_cell
 from checks.contract import Target
 
 
@@ -51,10 +51,34 @@ def _weights(module: Any) -> dict[str, Any]:
     return {name_of(path): leaf for path, leaf in leaves}
 
 
+def _fields(module: Any, before: str = "") -> list[tuple[str, Any]]:
+    """Return everything that a module and the modules in it hold, static fields too, by name."""
+    found: list[tuple[str, Any]] = []
+    for name, value in vars(module).items():
+        inner = isinstance(value, equinox.Module)
+        found += _fields(value, f"{before}{name}.") if inner else [(before + name, value)]
+    return found
+
+
+def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common.Weights:
+    """Return what a module's weights are; where biases lack, static fields that may be them are named."""
+    try:
+        return common.weights_of({k: v.shape for k, v in _weights(module).items()}, name, at_sizes=shapes)
+    except common.AdapterError as error:
+        told = f"; {' and '.join(still)} is static and does not learn: make it an array" if still else ""
+        raise common.AdapterError(f"{error}{told}") from error
+
+
 def _from_module(make: Any, name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
     first = common.make_module(make, name)
-    weights = common.layout_of({key: value.shape for key, value in _weights(first).items()}, name)
+    common.refuse_low(name, {key: value.dtype for key, value in _weights(first).items()})
+
+    def shapes(e: int, u: int) -> dict[str, tuple[int, ...]]:
+        return {key: value.shape for key, value in _weights(make(e, u)).items()}
+
+    still = [key for key, value in _fields(first) if equinox.is_inexact_array(value) and key not in _weights(first)]
+    weights = _weights_of(first, name, still, shapes)
     modules: dict[Any, Any] = {}
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
@@ -63,7 +87,9 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
             # Made outside of any trace, so that what it holds are numbers.
             with jax.ensure_compile_time_eval():
                 modules[key] = make(*key)
-        return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(name_of(path), leaf), modules[key])
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: given.get(name_of(path), like(leaf, X)), modules[key]
+        )
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         # One sample at a time, as Equinox has it.

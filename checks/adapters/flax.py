@@ -9,7 +9,7 @@ from flax import nnx
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, Form
-from checks.adapters.jax import VJP, name_of, scan_cell
+from checks.adapters.jax import VJP, like, name_of, scan_cell
 from checks.contract import Target
 
 
@@ -45,11 +45,39 @@ def recognize(found: Any, name: str) -> Target | None:
     return _from_module(make, name, f"Flax nnx module {type(module).__name__}")
 
 
+def _pure(state: Any) -> Any:
+    """Return the arrays of a state, nested as it is."""
+    return nnx.to_pure_dict(state)
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """Return the arrays of a state by name."""
+    leaves = jax.tree_util.tree_leaves_with_path(_pure(state))
+    return {name_of(path): leaf for path, leaf in leaves if hasattr(leaf, "dtype")}
+
+
+def _refuse_other_activations(module: Any, name: str) -> None:
+    """Raise if one of Flax's own cells in a module has other activations than an LSTM's."""
+    for _, cell in nnx.iter_graph(module):
+        if isinstance(cell, nnx.LSTMCell | nnx.OptimizedLSTMCell):
+            common.refuse_activation(name, "gate_fn", cell.gate_fn, "sigmoid")
+            common.refuse_activation(name, "activation_fn", cell.activation_fn, "tanh")
+
+
 def _from_module(make: Any, name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
-    _, first = nnx.split(common.make_module(make, name), nnx.Param, ...)[:2]
-    leaves = jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(first))
-    weights = common.layout_of({name_of(path): leaf.shape for path, leaf in leaves}, name)
+    module = common.make_module(make, name)
+    _refuse_other_activations(module, name)
+    parts: Any = nnx.split(module, nnx.Param, ...)
+    first, others = parts[1:]
+    held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)}
+    common.refuse_low(name, {key: leaf.dtype for key, leaf in (_named(first) | held).items()})
+
+    def shapes(e: int, u: int) -> dict[str, tuple[int, ...]]:
+        return {key: leaf.shape for key, leaf in _named(nnx.split(make(e, u), nnx.Param, ...)[1]).items()}
+
+    besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in held.items()}
+    weights = common.weights_of({k: leaf.shape for k, leaf in _named(first).items()}, name, besides, at_sizes=shapes)
     modules: dict[Any, Any] = {}
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
@@ -59,10 +87,17 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
             with jax.ensure_compile_time_eval():
                 modules[key] = nnx.split(make(*key), nnx.Param, ...)
         graph, parameters, rest = modules[key]
-        values = jax.tree_util.tree_map_with_path(lambda path, _: given[name_of(path)], nnx.to_pure_dict(parameters))
-        state = jax.tree.map(lambda leaf: leaf, parameters)
-        nnx.replace_by_pure_dict(state, values)
-        return nnx.merge(graph, state, rest)
+        still = {key: jax.lax.stop_gradient(value) if key in weights.frozen else value for key, value in given.items()}
+
+        def state(own: Any) -> Any:
+            put = jax.tree_util.tree_map_with_path(
+                lambda path, leaf: still.get(name_of(path), like(leaf, X)), _pure(own)
+            )
+            new = jax.tree.map(lambda leaf: leaf, own)
+            nnx.replace_by_pure_dict(new, put)
+            return new
+
+        return nnx.merge(graph, state(parameters), state(rest))
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         def step(x: Any, h: Any, C: Any) -> Any:

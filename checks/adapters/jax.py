@@ -11,9 +11,8 @@ import jax
 import numpy as np
 
 from checks.adapters import common
-from checks.adapters.common import NO_STATES, Form, Run
+from checks.adapters.common import Run
 from checks.contract import Target
-from checks.layouts import LAYOUTS
 
 # Compiling a small LSTM and its gradient took 2.4 s without these, 0.7 s with them.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -62,16 +61,36 @@ class VJP:
         """Return the shapes and dtypes of the outputs."""
         return jax.eval_shape(run, dict(arrays))
 
+    @staticmethod
+    @with_x64
+    def low_precision(run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision in which something of the forward pass is computed."""
+        seen = _dtypes_in(jax.make_jaxpr(run)(dict(arrays)))
+        return next((low for low in common.LOW if low in seen), "")
 
-def function_target(function: Callable[..., Any], name: str, states: bool) -> Target | None:
-    """Return the target of a JAX function, (p, X, h0, C0) or (p, X) to h and Cn; None if it is none."""
+
+def _dtypes_in(program: Any) -> set[str]:
+    """Return the dtypes of all that a traced program computes, in the programs within it, too."""
+    inner = getattr(program, "jaxpr", program)
+    if not hasattr(inner, "eqns"):
+        parts = program if isinstance(program, tuple | list) else ()
+        return {dtype for part in parts for dtype in _dtypes_in(part)}
+    found = {str(value.aval.dtype) for step in inner.eqns for value in step.outvars if hasattr(value.aval, "dtype")}
+    for step in inner.eqns:
+        for part in step.params.values():
+            found |= _dtypes_in(part)
+    return found
+
+
+def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+    """Return the target of a JAX function, of so many arguments, to h and Cn; None if it is none."""
     p, inputs = common.probe_arrays()
     values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
-    found = common.attempt(function, *values[: 4 if states else 2])
+    found = common.attempt(function, *values[:taken])
     if not isinstance(common.outputs(found)[0], jax.Array):
         return None
-    form = Form(function) if states else Form(lambda weights, X, h0, C0: function(weights, X), NO_STATES)
-    return common.target_of(name, "JAX function", (LAYOUTS["named"], ""), [form], VJP(), named=True)
+    form = common.function_form(function, taken)
+    return common.target_of(name, "JAX function", common.NAMED, [form], VJP(), named=True)
 
 
 def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
@@ -83,6 +102,12 @@ def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
 
     (_, Cn), h = jax.lax.scan(body, (h0, C0), X.swapaxes(0, 1))
     return h.swapaxes(0, 1), Cn
+
+
+def like(leaf: Any, X: Any) -> Any:
+    """Return an array of a module in the dtype of its input: it was made where 64 bits are allowed."""
+    is_array = hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
+    return leaf.astype(X.dtype) if is_array else leaf
 
 
 def name_of(path: Any) -> str:

@@ -4,6 +4,7 @@ Many of `keras.ops` compute in float32 whatever comes (keras-team/keras#23704): 
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -80,9 +81,39 @@ def _policy(dtype: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def _variables(layer: Any) -> tuple[Any, Any]:
+    """Return the variables of a layer that learn, and those that do not."""
+    return layer.trainable_variables, layer.non_trainable_variables
+
+
+# What Keras's own layers and cells are made with, and what it has to be for them to be a plain LSTM.
+_PLAIN = {"go_backwards": False, "stateful": False, "dropout": 0, "recurrent_dropout": 0}
+
+
+def _refuse_what_is_not_plain(layer: Any, name: str) -> None:
+    """Raise where a layer, or one within it, is of low precision, or Keras's own and more than a plain LSTM."""
+    for inner in layer._flatten_layers():
+        what = f"{name}: its {type(inner).__name__}"
+        common.refuse_low(
+            name, {f"its {type(inner).__name__}": inner.compute_dtype, f"{inner.name}": inner.variable_dtype}
+        )
+        if isinstance(inner, keras.layers.Bidirectional):
+            raise AdapterError(f"{name} has two directions, expected one")
+        if isinstance(inner, keras.layers.Masking):
+            raise AdapterError(f"{name} masks steps, which is not judged; expected a layer without Masking")
+        if isinstance(inner, keras.layers.LSTM | keras.layers.LSTMCell):
+            common.refuse_activation(name, "activation", inner.activation, "tanh")
+            common.refuse_activation(name, "recurrent_activation", inner.recurrent_activation, "sigmoid")
+        for option, due in _PLAIN.items():
+            came = getattr(inner, option, due)
+            if isinstance(inner, keras.layers.RNN | keras.layers.LSTMCell) and came != due:
+                raise AdapterError(f"{what} has {option}={came}, expected {due}: that is not judged")
+
+
 def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
     """Return the target of the layers that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
     library, outside = _library()
+    common.refuse_low(name, {"the dtype policy of keras.config": keras.config.dtype_policy().compute_dtype})
     layers: dict[Any, Any] = {}
 
     def built(e: int, u: int, dtype: str) -> Any:
@@ -98,20 +129,34 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         first = built(*common.PROBE[2:], "float32")
     except Exception as error:
         raise AdapterError(f"{name} cannot be called on (m, s, e): {type(error).__name__}: {error}") from error
-    paths = [variable.path for variable in first.trainable_variables]
-    shapes = {path: tuple(v.shape) for path, v in zip(paths, first.trainable_variables, strict=True)}
+    _refuse_what_is_not_plain(first, name)
+    # By place and not by path from here on: the names that Keras gives count the layers.
+    paths = [[variable.path for variable in part] for part in _variables(first)]
+    trained, others = (
+        {p: tuple(v.shape) for p, v in zip(*pair, strict=True)} for pair in zip(paths, _variables(first), strict=True)
+    )
+
+    def at_sizes(e: int, u: int) -> dict[str, tuple[int, ...]]:
+        learning, _ = _variables(built(e, u, "float32"))
+        return {path: tuple(v.shape) for path, v in zip(paths[0], learning, strict=True)}
+
+    besides = {path: (shape, "it is not trainable") for path, shape in others.items()}
+    weights = common.weights_of(trained, name, besides, at_sizes=at_sizes)
 
     def call(given: Mapping[str, Any], X: Any, u: int, *states: Any, **named_states: Any) -> Any:
         layer = built(X.shape[-1], u, keras.backend.standardize_dtype(X.dtype))
-        others = [variable.value for variable in layer.non_trainable_variables]
-        # By place and not by path: the names that Keras gives count the layers.
-        values = [given[path] for path in paths]
-        return layer.stateless_call(values, others, X, *states, **named_states)[0]
+        still = {path: keras.ops.stop_gradient(value) for path, value in given.items() if path in weights.frozen}
+        values = [
+            [{**given, **still}.get(path, variable.value) for path, variable in zip(names, part, strict=True)]
+            for names, part in zip(paths, _variables(layer), strict=True)
+        ]
+        return layer.stateless_call(*values, X, *states, **named_states)[0]
 
-    forms = [
-        Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], initial_state=[h0, C0])),
-        Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], (h0, C0))),
-        Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1]), NO_STATES),
-    ]
-    weights = common.layout_of(shapes, name)
+    forms = [Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1]), NO_STATES)]
+    taken = [*inspect.signature(first.call).parameters]
+    # A Sequential would take the states for whether it is in training, or take no notice of them.
+    if taken[1:2] not in (["training"], ["mask"], []):
+        forms.insert(0, Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], (h0, C0))))
+    if "initial_state" in taken:
+        forms.insert(0, Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], initial_state=[h0, C0])))
     return common.target_of(name, f"{kind} on {keras.backend.backend()}", weights, forms, library, demotes=True)

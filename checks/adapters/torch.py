@@ -3,17 +3,18 @@
 Parameters go in through `checks.layouts`, gradients come out by `torch.autograd`, whatever backward pass is in it.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from checks.adapters import common
 from checks.adapters.common import NO_STATES, AdapterError, Form, Run
 from checks.cases import Arrays
 from checks.contract import INPUTS, PARAMETERS, Target
-from checks.layouts import LAYOUTS
 
 
 class Autograd:
@@ -45,6 +46,27 @@ class Autograd:
     def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
         """Return the outputs."""
         return self.evaluator(run)(arrays)[0]
+
+    def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision that an operation of the forward pass gives, such as under autocast."""
+        with _Dtypes() as seen:
+            run({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        return next((low for low in common.LOW if f"torch.{low}" in seen.given), "")
+
+
+class _Dtypes(TorchDispatchMode):
+    """Sees the dtypes of what all operations give, those that autocast puts in among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return what an operation gives."""
+        result = function(*args, **(kwargs or {}))
+        found = result if isinstance(result, tuple | list) else (result,)
+        self.given |= {str(value.dtype) for value in found if isinstance(value, torch.Tensor)}
+        return result
 
 
 def _numpy(tensor: Any) -> Any:
@@ -90,17 +112,17 @@ def recognize(found: Any, name: str) -> Target | None:
     return _from_module(make, name, f"torch.nn.Module {type(module).__name__}")
 
 
-def function_target(function: Callable[..., Any], name: str, states: bool) -> Target | None:
-    """Return the target of a function of tensors, (p, X, h0, C0) or (p, X) to h and Cn; None if it is none."""
+def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+    """Return the target of a function of tensors, of so many arguments, to h and Cn; None if it is none."""
     p, inputs = common.probe_arrays()
     tensors = {key: torch.from_numpy(value) for key, value in (p | inputs).items()}
     weights = {key: tensors[key] for key in p}
-    arguments = [tensors[key] for key in inputs] if states else [tensors["X"]]
+    arguments = [tensors[key] for key in inputs][: taken - 1]
     h, _ = common.outputs(common.attempt(function, weights, *arguments))
     if not isinstance(h, torch.Tensor):
         return None
-    form = Form(function) if states else Form(lambda weights, X, h0, C0: function(weights, X), NO_STATES)
-    return common.target_of(name, "function of torch tensors", (LAYOUTS["named"], ""), [form], Autograd(), named=True)
+    form = common.function_form(function, taken)
+    return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
 
 
 def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
@@ -110,7 +132,17 @@ def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Targe
         raise AdapterError(
             f"{name} is a scripted module, whose weights cannot be replaced; expected the one before torch.jit.script"
         )
-    weights = common.layout_of({key: tuple(value.shape) for key, value in first.named_parameters()}, name)
+    parameters, others = dict(first.named_parameters()), _no_parameters(first)
+    held = parameters | {key: value for key, (value, _) in others.items()}
+    common.refuse_low(name, {key: value.dtype for key, value in held.items()})
+    weights = common.weights_of(
+        _shapes(first),
+        name,
+        {key: (tuple(value.shape), why) for key, (value, why) in others.items()},
+        {key: "its requires_grad is False" for key, value in parameters.items() if not value.requires_grad},
+        lambda e, u: _shapes(make(e, u)),
+    )
+    plain = {key for key, (_, why) in others.items() if why == _PLAIN}
     modules: dict[Any, Any] = {}
 
     def call(given: Mapping[str, Any], X: Any, u: int, *states: Any) -> Any:
@@ -118,10 +150,45 @@ def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Targe
         key = (e, u, X.dtype)
         if key not in modules:
             modules[key] = make(e, u).to(X.dtype)
-        device = next(modules[key].parameters()).device
-        return torch.func.functional_call(modules[key], *_moved((dict(given), (X, *states)), device))
+        device = next((value.device for value in modules[key].parameters()), X.device)
+        given = {name: value.detach() if name in weights.frozen else value for name, value in given.items()}
+        named, inputs = _moved((given, (X, *states)), device)
+        with _replaced(modules[key], {name: named.pop(name) for name in plain & set(named)}):
+            return torch.func.functional_call(modules[key], named, inputs)
 
     return common.target_of(name, kind, weights, _forms(call), Autograd())
+
+
+_PLAIN = "a tensor that is no parameter"
+
+
+def _no_parameters(module: Any) -> dict[str, tuple[Any, str]]:
+    """Return the tensors of floating point that a module holds and that are no parameters, and what they are."""
+    found = {name: (value, "a buffer") for name, value in module.named_buffers()}
+    for path, inner in module.named_modules():
+        for name, value in vars(inner).items():
+            if isinstance(value, torch.Tensor):
+                found[f"{path}.{name}" if path else name] = (value, _PLAIN)
+    return {name: (value, what) for name, (value, what) in found.items() if value.is_floating_point()}
+
+
+def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a module's parameters by name."""
+    return {name: tuple(value.shape) for name, value in module.named_parameters()}
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, plain: Mapping[str, Any]) -> Iterator[None]:
+    """Put other tensors in the place of plain attributes, which `functional_call` knows nothing of."""
+    places = [(vars(module.get_submodule(name.rpartition(".")[0])), name.rpartition(".")[2], name) for name in plain]
+    before = [attributes[name] for attributes, name, _ in places]
+    try:
+        for attributes, name, full in places:
+            attributes[name] = plain[full]
+        yield
+    finally:
+        for (attributes, name, _), value in zip(places, before, strict=True):
+            attributes[name] = value
 
 
 def _moved(value: Any, device: Any) -> Any:

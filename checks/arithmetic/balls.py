@@ -38,12 +38,12 @@ def flint() -> Any:
     Raises
     ------
     MissingExtra
-        "certified gradients need python-flint: pip install 'lstm-checks[certify]'".
+        "certified gradients need python-flint: pip install python-flint".
     """
     try:
         import flint as module
     except ImportError as error:
-        raise MissingExtra("certified gradients need python-flint: pip install 'lstm-checks[certify]'") from error
+        raise MissingExtra("certified gradients need python-flint: pip install python-flint") from error
     return module
 
 

@@ -9,7 +9,7 @@ from checks.commands.common import FAILED, NOTHING_JUDGED, OK
 DESCRIPTION = """\
 Bound the error of an LSTM's outputs and gradients against the exact answer, which balls of arbitrary precision enclose:
 each figure is an upper bound that is proven, and above the error by a thousandth of an ulp at most. Needs python-flint:
-pip install 'lstm-checks[certify]'.
+pip install python-flint.
 """
 
 EPILOG = """\

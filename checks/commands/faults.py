@@ -138,4 +138,4 @@ def _need_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise common.UsageError("--torch needs PyTorch, which is not here: pip install 'lstm-checks[torch]'")
+        raise common.UsageError("--torch needs PyTorch, which is not here: pip install torch")

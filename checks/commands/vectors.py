@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
         "write",
         _write,
         help="write the vectors that ship, anew",
-        description="Write the vectors that ship to a file, anew. Needs pip install 'lstm-checks[certify]'.",
+        description="Write the vectors that ship to a file, anew. Needs pip install python-flint.",
     )
     write.add_argument("path", metavar="PATH", help="the file, replaced in one step when all is done")
     write.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")

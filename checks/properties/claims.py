@@ -14,8 +14,8 @@ from checks.compare import Claim, Discrepancy, Verdict, differing_digits
 from checks.contract import CN, DCN, GRADIENTS, STATES, Target
 from checks.oracles import Expected
 from checks.properties import relations
-from checks.properties.noise import EVERY, BrokenAnswerError, OwnExpected, checked
-from checks.properties.relations import Compared, Example
+from checks.properties.noise import BrokenAnswerError, OwnExpected, checked
+from checks.properties.relations import Compared, Example, NotAskedError
 
 Array = NDArray[Any]
 
@@ -117,6 +117,8 @@ def _claim(name: str, example: Example) -> Claim:
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:
         compared = found.relation(example)
+    except NotAskedError as error:
+        return Claim(name, Verdict.UNSUPPORTED, reason=str(error))
     except BrokenAnswerError as error:
         message = f"{name}: called with a problem derived from the case, {error}"
         kind = "property" if error.kind == "error" else error.kind
@@ -132,7 +134,7 @@ def _judged(name: str, example: Example, compared: list[Compared]) -> Claim:
     worst = int(np.argmax([float(np.max(use)) for use in uses]))
     largest = float(np.max(uses[worst]))
     if not largest <= 1:
-        return Claim(name, Verdict.FAIL, largest, _discrepancy(name, compared[worst], uses[worst]))
+        return Claim(name, Verdict.FAIL, largest, _discrepancy(name, example, compared[worst], uses[worst]))
     if name == "zero cotangent":
         moved = any(example.values[c.tensor].any() for c in compared)
         return Claim(name, Verdict.PASS if moved else Verdict.VACUOUS)
@@ -150,12 +152,12 @@ def _use(compared: Compared) -> Array:
     return np.where(error == 0, 0.0, share)
 
 
-def _discrepancy(name: str, compared: Compared, use: Array) -> Discrepancy:
+def _discrepancy(name: str, example: Example, compared: Compared, use: Array) -> Discrepancy:
     """Return what is to be said of a property that does not hold."""
     index = tuple(int(k) for k in np.unravel_index(int(np.argmax(use)), use.shape))
     left, right = differing_digits(float(compared.came[index]), float(compared.due[index]))
     accepted = float(compared.accepted[index])
     around = f" ± {accepted:.2g}" if accepted else ""
-    entry = f"{compared.tensor}{list(index)}" if compared.tensor in EVERY else compared.tensor
+    entry = f"{compared.tensor}{list(index)}" if index and compared.tensor in example.values else compared.tensor
     message = f"{name}: {compared.done}, {entry} = {left}, but should be {right}{around}, {compared.like}"
     return Discrepancy(compared.tensor, "property", message, int(np.sum(use > 1)), use.size, index=index)

@@ -23,6 +23,11 @@ Array = NDArray[Any]
 EVERY = (*OUTPUTS, *GRADIENTS)
 
 
+def every(arrays: Arrays) -> tuple[str, ...]:
+    """Return the names of all outputs and gradients that a problem has: those of further parameters come last."""
+    return (*EVERY, *(name for name in (f"d{parameter}" for parameter in arrays.p) if name not in EVERY))
+
+
 class BrokenAnswerError(Exception):
     """The target raised, or what it returned is no finite array of the right dtype and shape; says which.
 
@@ -56,14 +61,14 @@ def answer(
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
     outcome = call_target(target, arrays, sequences, backward)
-    values = answered(target, outcome, arrays, sequences, EVERY if backward else OUTPUTS)
+    values = answered(target, outcome, arrays, sequences, every(arrays) if backward else OUTPUTS)
     if like is not None and values["h"].ndim != like["h"].ndim:
         raise BrokenAnswerError("h", f"h has shape {values['h'].shape}, and that of the case has {like['h'].shape}")
     return values
 
 
 def answered(
-    target: Target, outcome: Outcome, arrays: Arrays, sequences: bool, names: tuple[str, ...] = EVERY
+    target: Target, outcome: Outcome, arrays: Arrays, sequences: bool, names: tuple[str, ...] | None = None
 ) -> dict[str, Array]:
     """Return what a call gave, as `checked` does; raises where it gave nothing, too."""
     if outcome.error:
@@ -72,9 +77,10 @@ def answered(
 
 
 def checked(
-    target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool, names: tuple[str, ...] = EVERY
+    target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool, names: tuple[str, ...] | None = None
 ) -> dict[str, Array]:
     """Return an answer in float64, with zeros for what the target lacks; raises as `answer` does."""
+    names = every(arrays) if names is None else names
     shapes = _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2)
     shapes = {name: shapes[name] for name in names}
     faults = [
@@ -87,7 +93,7 @@ def checked(
         assert found is not None
         raise BrokenAnswerError(found.tensor, found.message, tuple(faults))
     lacking = {name: np.zeros(shape) for name, shape in shapes.items() if name in target.lacks}
-    return {n: lacking[n] if n in lacking else values[n].astype(np.float64) for n in names}
+    return {n: lacking[n] if n in lacking else np.asarray(values[n], np.float64) for n in names}
 
 
 def misformed(target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool) -> Discrepancy | None:
@@ -103,7 +109,8 @@ def _shapes(arrays: Arrays, last_only: bool) -> dict[str, tuple[int, ...]]:
     """Return the shape due for every output and gradient."""
     (m, s, e), u = arrays.X.shape, arrays.h0.shape[-1]
     shapes = {"h": (m, u) if last_only else (m, s, u), "Cn": (m, u)}
-    return shapes | {f"d{name}": shape for name, shape in input_shapes(m, s, e, u).items()}
+    further: dict[str, tuple[int, ...]] = {name: value.shape for name, value in arrays.p.items()}
+    return shapes | {f"d{name}": shape for name, shape in (further | input_shapes(m, s, e, u)).items()}
 
 
 def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], sequences: bool, seed: int) -> OwnExpected:
@@ -124,7 +131,7 @@ def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], seque
     squares = {name: np.zeros_like(value) for name, value in values.items()}
     for _ in range(tolerance.OWN_COPIES):
         perturbed = {
-            name: (value * (1 + size * rng.standard_normal(value.shape))).astype(dtype)
+            name: np.asarray(value * (1 + size * rng.standard_normal(value.shape)), dtype)
             for name, value in (arrays.inputs | arrays.cotangents).items()
         }
         for name, value in answer(target, from_named(perturbed), sequences, like=values).items():
@@ -151,4 +158,6 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
         sizes |= {f"d{kind}{gate}": over_samples * factor for gate in "figo"}
     for name, kind in (("dX", "U"), ("dh0", "V")):
         sizes[name] = over_units * largest(*(arrays.p[kind + gate] for gate in "figo"))
-    return sizes
+    # Of a further parameter nobody knows what it is multiplied with: by the largest there is, and over all units.
+    further = np.sqrt(4 * arrays.h0.shape[-1]) * over_samples * max(memory, largest(arrays.X, arrays.h0))
+    return dict.fromkeys((n for n in values if n not in EVERY), further) | sizes

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from checks import tolerance
 from checks.cases import Arrays, Case, from_named
-from checks.contract import GRADIENTS, OUTPUTS, PARAMETERS, Target
+from checks.contract import OUTPUTS, STATES, Target
 from checks.oracles import Expected
 from checks.properties.closed_form import zero_weights_answer
-from checks.properties.noise import EVERY, answer, own_expected
+from checks.properties.noise import EVERY, OwnExpected, answer, every, own_expected
 
 Array = NDArray[Any]
 
-PARAMETER_GRADIENTS = tuple("d" + name for name in PARAMETERS)
 PER_SAMPLE = (*OUTPUTS, "dX", "dh0", "dC0")
 
 CLIPPED_ABOVE = 2.0**12
 """Factor on the cotangents: a power of two, so that rounding follows; large, so that what clips gradients does."""
+
+
+class NotAskedError(Exception):
+    """A property cannot be asked of this target; says why."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class Example:
     def __init__(self, target: Target, case: Case, values: dict[str, Array], expected: Expected) -> None:
         self.target, self.case, self.arrays, self.values = target, case, case.arrays, values
         self.expected = expected
-        gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in (GRADIENTS, OUTPUTS))
+        self.every = every(case.arrays)
+        self.gradients = tuple(name for name in self.every if name not in OUTPUTS)
+        gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in (self.gradients, OUTPUTS))
         # Where the gradients are chaotic the outputs are about to be, and each of them by itself, not in the shade of a
         # larger one: far from linear, they differ by more than their noise from one way of summing to the next.
         chaotic = bool(gradients) and expected.chaotic(gradients)
@@ -81,16 +86,17 @@ class Example:
         done: str,
         came: Mapping[str, Array],
         like: str,
-        names: Iterable[str] = EVERY,
+        names: Iterable[str] | None = None,
         part: Any = ...,
         noise: Mapping[str, Array] | None = None,
     ) -> list[Compared]:
         """Return the comparisons of `came` with the case's own answer, of a part of each tensor or of all of it.
 
-        `noise` is that of `came`, where it is not the same as that of the case's own answer.
+        `names` are the tensors, by default all. `noise` is that of `came`, where it is not the same as that of the
+        case's own answer.
         """
         found = []
-        for name in names:
+        for name in self.every if names is None else names:
             if name in self.judged:
                 left = self.sd(name)[part]
                 right = left if noise is None else noise[name]
@@ -141,17 +147,46 @@ def batch_split(x: Example) -> list[Compared]:
 
 
 def unit_permutation(x: Example) -> list[Compared]:
-    """Compare hidden units in another order: everything that has a unit axis follows."""
+    """Compare hidden units in another order: everything that has a unit axis follows.
+
+    Without a reference the forward pass is what it is: where it does not follow by itself, its units are not alike, as
+    where each has a constant of its own, and nothing can be said of the gradients.
+    """
+    hidden = [extra.name for extra in x.case.extras if extra.units is None]
+    if hidden:
+        raise NotAskedError(f"in which order {' and '.join(hidden)} holds the hidden units is not known")
     order = _reordering(x.case.u, x.rng)
     back = np.argsort(order)
 
+    further = {extra.name: extra.units or () for extra in x.case.extras}
+
     def reordered(name: str, value: Array, by: Array) -> Array:
+        if name in further:
+            for axis in further[name]:
+                value = np.take(value, by, axis)
+            return value
         value = value if name == "X" else value[..., by]
         return value[by] if name.startswith("V") else value
 
     named = {name: reordered(name, value, order) for name, value in (x.arrays.inputs | x.arrays.cotangents).items()}
     came = {name: reordered(name.removeprefix("d"), value, back) for name, value in x.ask(from_named(named)).items()}
-    return x.compared(f"with the hidden units in the order {_listed(order)}", came, "as in the order given")
+    found = x.compared(f"with the hidden units in the order {_listed(order)}", came, "as in the order given")
+    if isinstance(x.expected, OwnExpected) and not all(np.all(np.abs(c.came - c.due) <= c.accepted) for c in found):
+        # At zero states two units may look alike that are not: the forward pass is asked at others, too.
+        states = {} if STATES in x.target.lacks else {name: x.changed(value) for name, value in _states(x.arrays)}
+        other = x.arrays.replaced(X=x.changed(x.arrays.X), **states)
+        turned = {name: reordered(name, value, order) for name, value in (other.inputs | other.cotangents).items()}
+        here, there = x.ask(other), x.ask(from_named(turned))
+        for name in OUTPUTS:
+            apart = np.max(np.abs(reordered(name, there[name], back) - here[name]))
+            if apart > tolerance.PROPERTY_RESOLUTION * np.max(np.abs(here[name])):
+                raise NotAskedError("its forward pass has units that are not alike")
+    return found
+
+
+def _states(arrays: Arrays) -> tuple[tuple[str, Array], ...]:
+    """Return the initial states by name."""
+    return ("h0", arrays.h0), ("C0", arrays.C0)
 
 
 def linearity(x: Example) -> list[Compared]:
@@ -170,10 +205,10 @@ def linearity(x: Example) -> list[Compared]:
         for flip in (False, True)
     ]
     first, second = (x.ask(part) for part in parts)
-    came = {name: first[name] + second[name] for name in GRADIENTS}
+    came = {name: first[name] + second[name] for name in x.gradients}
     noise = _noise_of_both(x, *parts)
     done = "with the cotangents in two parts, their gradients added"
-    return [*found, *x.compared(done, came, "as for all at once", GRADIENTS, noise=noise)]
+    return [*found, *x.compared(done, came, "as for all at once", x.gradients, noise=noise)]
 
 
 def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array]:
@@ -181,7 +216,7 @@ def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array
     m, named = x.case.m, [{"X": a.X, "h0": a.h0, "C0": a.C0, **a.cotangents} for a in (first, second)]
     batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
     sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed).sd
-    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in PER_SAMPLE else sd[n] for n in GRADIENTS}
+    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in PER_SAMPLE else sd[n] for n in x.gradients}
 
 
 def causality(x: Example) -> list[Compared]:
@@ -211,7 +246,7 @@ def sequence_cut(x: Example) -> list[Compared]:
     second = x.ask(end)
     carried = {"dhn": second["dh0"].astype(dtype), "dCn": second["dC0"].astype(dtype)}
     first = x.ask(start.replaced(dh=a.dh[:, :k], **carried))
-    came = {name: first[name] + second[name] for name in PARAMETER_GRADIENTS}
+    came = {f"d{name}": first[f"d{name}"] + second[f"d{name}"] for name in a.p}
     came |= {"Cn": second["Cn"], "dh0": first["dh0"], "dC0": first["dC0"]}
     came["dX"] = np.concatenate([first["dX"], second["dX"]], axis=1)
     whole = x.values["h"].ndim == 3
@@ -253,14 +288,14 @@ def zero_weights(x: Example) -> list[Compared]:
 def zero_cotangent(x: Example) -> list[Compared]:
     """Compare the gradients of all-zero cotangents with exact zeros."""
     came = x.ask(x.arrays.replaced(**{name: np.zeros_like(value) for name, value in x.arrays.cotangents.items()}))
-    zeros = {name: np.zeros_like(came[name]) for name in GRADIENTS if name not in x.target.lacks}
+    zeros = {name: np.zeros_like(came[name]) for name in x.gradients if name not in x.target.lacks}
     return [Compared("with all cotangents zero", n, came[n], zero, zero, "exactly") for n, zero in zeros.items()]
 
 
 def gradient_step(x: Example) -> list[Compared]:
     """Compare the fall of the loss with lrate |g|^2; it is half of what a small step forth and back makes."""
     a, dtype = x.arrays, x.case.dtype
-    g = {name: x.values["d" + name] for name in PARAMETERS if "d" + name in x.judged}
+    g = {name: x.values["d" + name] for name in a.p if "d" + name in x.judged}
     square = sum(float(np.sum(np.square(value))) for value in g.values())
     noise = _inner({name: x.sd(name) for name in OUTPUTS}, a, absolute=True)
     if "h" not in x.judged or not g:
@@ -269,7 +304,9 @@ def gradient_step(x: Example) -> list[Compared]:
         nothing = np.zeros(1)
         return [Compared("", "the fall of the loss", nothing, nothing, nothing, "")]
     # No linear activation moves by more than `longest`: |X dU + h dV + db| <= |(X, h, 1)| |(dU, dV, db)|.
-    reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a.X, a.h0))) * np.sqrt(x.case.e + x.case.u + 1)
+    # What a further parameter is multiplied with may be the memory.
+    beside = (x.values["Cn"], a.C0) if x.case.extras else ()
+    reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a.X, a.h0, *beside))) * np.sqrt(x.case.e + x.case.u + 1)
     per_move = noise * reach / np.sqrt(square)
     longest = tolerance.gradient_step(per_move, dtype)
     found = _fall_along(x, g, longest / (np.sqrt(square) * reach), noise)
@@ -289,7 +326,7 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
     a, dtype = x.arrays, x.case.dtype
 
     def moved(step: float) -> dict[str, Array]:
-        return {name: (a.p[name] - step * lrate * value).astype(dtype) for name, value in g.items()}
+        return {name: np.asarray(a.p[name] - step * lrate * value, dtype) for name, value in g.items()}
 
     def loss(p: dict[str, Array]) -> float:
         return _inner(answer(x.target, a.replaced(**p).copy(), x.case.sequences, backward=False, like=x.values), a)

@@ -21,6 +21,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "kind": report.target.kind,
         "reference": "lstm_ref" if report.reference else None,
         "unsupported": list(report.target.unsupported),
+        "notes": list(report.target.remarks(report.reference)),
         "seed": report.seed,
         "seconds": round(report.seconds, 3),
         "exit_code": report.exit_code,

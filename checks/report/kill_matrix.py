@@ -161,7 +161,7 @@ def need_matplotlib() -> Any:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise MissingExtra("the picture needs Matplotlib: pip install 'lstm-checks[docs]'") from error
+        raise MissingExtra("the picture needs Matplotlib: pip install matplotlib") from error
     mpl.use("svg")
     mpl.rcParams |= {"svg.hashsalt": "kill-matrix", "svg.fonttype": "none", "font.size": 9}
     return mpl

@@ -19,7 +19,7 @@ def render_report(report: Report) -> str:
     name, kind = report.target.name, report.target.kind
     judged_by = f"{name} ({kind}){_judged_by(report)}"
     lines = [f"{judged_by}: {_examples(report)}, seed {report.seed}, {report.seconds:.1f} s"]
-    lines += _unsupported(report)
+    lines += [*_unsupported(report), *_notes(report)]
     if report.mistrusted:
         return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
     if report.failure is not None:
@@ -232,6 +232,13 @@ def _properties(report: Report) -> list[str]:
     lines.append(
         f"  tolerance {_percent(max(uses, default=0.0))} used by the worst entry; it is generous without a reference"
     )
+    reasons = {
+        (claim.name, claim.reason)
+        for example in report.examples
+        for claim in example.claims
+        if claim.name in PROPERTIES and claim.verdict is Verdict.UNSUPPORTED
+    }
+    lines += [f"  not asked {name}: {reason}" for name, reason in sorted(reasons)]
     not_asked = [name for name in PROPERTIES if name not in asked]
     if set(not_asked) & set(OF_THE_PLAIN_CELL):
         lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone; --properties all asks them")
@@ -253,6 +260,11 @@ def _unsupported(report: Report) -> list[str]:
             "all gradients, so only the forward pass is judged",
         )
     return [f"  unsupported: {', '.join(names)}"] if names else []
+
+
+def _notes(report: Report) -> list[str]:
+    """Return what is to be said of how the target is judged."""
+    return [f"  note      {remark}" for remark in report.target.remarks(report.reference)]
 
 
 def _mistrusted(report: Report) -> list[str]:
