@@ -230,8 +230,9 @@ def _pattern(wrong: Array) -> str:
         others = tuple(k for k in range(wrong.ndim) if k != axis)
         hit = wrong.any(axis=others)
         if not hit.all() and np.array_equal(wrong, _spread_over(hit, axis, wrong.shape)):
-            found = [str(k) for k in np.flatnonzero(hit)]
-            return f"{label}{'s' if len(found) > 1 else ''} {', '.join(found)}"
+            # Words count from 1, as people do; an index in brackets from 0, as NumPy does.
+            found = [str(k + 1) for k in np.flatnonzero(hit)]
+            return f"{label}{'s' if len(found) > 1 else ''} {', '.join(found)} of {hit.size}"
     return ""
 
 

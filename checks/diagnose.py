@@ -4,17 +4,19 @@ The front of `checks.diagnosis`. What is said is what was found out, in the orde
 fits, that is said.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
+from checks import tolerance
 from checks.calling import call_target
 from checks.cases import Case
 from checks.contract import LAST, OUTPUTS, Target
 from checks.diagnosis.as_if import find_change
-from checks.diagnosis.fingerprint import Suspect, find_forward_slip, find_suspects
+from checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
+from checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from checks.diagnosis.layout import find_reading
 from checks.diagnosis.limits import find_limits
 from checks.diagnosis.localize import PLACES, grown, locate, of_caches
@@ -30,13 +32,8 @@ from checks.diagnosis.observe import (
 from checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
 from checks.diagnosis.scaled import find_scale
 from checks.diagnosis.sums import find_weights
+from checks.diagnosis.work import Work
 from checks.faults.model import diff
-
-SECONDS = 2.0
-"""How long a diagnosis may take, of processor time; what has not been looked at by then is left out."""
-
-SECONDS_WAITING = 20.0
-"""How long it may take on the clock, where the target or the machine keeps it waiting."""
 
 OTHER_VALUES = 5
 """For how many draws of values, the case's own included, sizes are asked about."""
@@ -73,7 +70,7 @@ class Diagnosis:
 def diagnose(
     target: Target,
     case: Case,
-    seconds: float | None = None,
+    work: Work | None = None,
     evidence: Sequence[Set[str]] = (),
     ruled: bool = False,
 ) -> Diagnosis:
@@ -84,59 +81,83 @@ def diagnose(
     target : Target
     case : Case
         One that it fails; the smaller, the quicker.
-    seconds : float
-        How much processor time it may take; `SECONDS` where None.
+    work : Work, optional
+        How much may be done; what that leaves out is said.
     evidence : sequence of sets of str
         The tensors that are wrong in each example of the run; none where it is right.
     ruled : bool
         Whether a rule is known by which cases fail; then no other sizes or regimes are named.
     """
-    start, start_of_waiting = time.thread_time(), time.monotonic()
-    allowed = SECONDS if seconds is None else seconds
-
-    def spare(share: float = 1.0) -> Callable[[], bool]:
-        end, waited = start + share * allowed, start_of_waiting + share * SECONDS_WAITING
-        return lambda: time.thread_time() < end and time.monotonic() < waited
-
+    work = work or Work()
+    # What is said of a failure is tried on cases of its dtype: in the other one the target may be right.
+    target = work.counted(replace(target, dtypes=(case.dtype,)))
     with np.errstate(all="ignore"):
         observation = observe(target, case)
         if observation.answer.error:
             return Diagnosis()
-        suspects = find_suspects(target, observation, spare(0.6))
         larger = _larger(target, observation)
-        relations = tuple(find_relations(larger, observation if larger.case != case else None))
+        if small := _too_small(observation, larger):
+            return Diagnosis(relations=(small, *_of_formats(target)))
+        suspects = find_suspects(target, observation, work)
         certain = any(suspect.certain for suspect in suspects)
         forward = bool(set(observation.wrong) & set(OUTPUTS))
-        if any(said.endswith(OF_FLOAT32_SIZE) for said in relations) and (
-            certain or not errs_like_rounding(target, observation.case)
-        ):
+        steady = repeatable(observation)
+        again = _alike(target, larger.case) if steady else None
+        relations = tuple(find_relations(larger, again, observation if larger.case != case else None))
+        erratic = not certain and steady and errs_like_rounding(target, observation.case)
+        if not erratic:
             # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
             relations = tuple(said for said in relations if not said.endswith(OF_FLOAT32_SIZE))
-        if not certain and observation.wrong and repeatable(observation) and spare(0.65)():
-            relations += _experiments(target, larger.case, forward, not relations, spare)
-        layout = find_reading(target, spare(0.8)) if forward and not certain else ""
+        if not certain and observation.wrong and steady:
+            relations += _of_formats(target, not relations)
+            relations += _experiments(target, larger.case, forward, not relations, work)
+        layout = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
-        if not certain and not repeatable(observation):
+        if not certain and not steady:
             where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
-                *locate(target, case, spare(), evidence, ruled),
-                *find_limits(target, case, spare()),
+                *locate(target, case, work.allows("some places"), evidence, ruled),
+                *find_limits(target, case, work.allows("limits")),
                 *_kept(target, case),
             )
+    if relations and PAIRS in work.left_out:
+        # There are always more pairs, and they are looked for where there is nothing else to say.
+        work.left_out.remove(PAIRS)
+    if work.left_out:
+        where += (f"not looked for, since it would take too many calls or tries: {_listed(tuple(work.left_out))}",)
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
 
 
-def _experiments(
-    target: Target, case: Case, forward: bool, alone: bool, spare: Callable[[float], Callable[[], bool]]
-) -> tuple[str, ...]:
+def _of_formats(target: Target, tensors: bool = True) -> tuple[str, ...]:
+    """Return what comes in fewer bits than its dtype has; `tensors` where no relation says so of them."""
+    return tuple(in_words({name: bits for name, bits in short_formats(target).items() if tensors or name in READ_OUT}))
+
+
+def _too_small(*seen: Observation) -> str:
+    """Return that the errors are too small to name what causes them, where they are; else nothing."""
+    if any(observation.formal or observation.written or observation.overwritten for observation in seen):
+        return ""
+    use, name = max(observation.largest_use for observation in seen)
+    if not 1 < use <= tolerance.TOO_SMALL:
+        return ""
+    return f"less accurate than rounding, {use:.2g} times the tolerance in {name}; too small to name"
+
+
+def _alike(target: Target, case: Case) -> list[Observation]:
+    """Return what the target gives on cases of the same sizes with other values, two that it fails."""
+    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + OTHER_VALUES))
+    return list(islice((other for other in others if other.wrong and not other.answer.error), 2))
+
+
+def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
     """Return as if what were otherwise the target answers; `alone` where no relation is known that says as much."""
-    if change := find_change(target, _for_change(case), spare(0.75)):
+    if change := find_change(target, _for_change(case), work.allows("changes of one array", case.size)):
         return (change,)
     found = tuple(find_weights(target, case))
-    if alone and not found and (scale := find_scale(target, case, spare(0.8))):
+    if alone and not found and (scale := find_scale(target, case, work.allows("factors of one array", case.size))):
         return (scale,)
-    if forward and (slip := find_forward_slip(target, case, spare(0.85))):
+    if forward and (slip := find_forward_slip(target, case, work.allows("slips in the forward pass", case.size))):
         return (*found, slip)
     return found or (tuple(_of_one_cotangent(target, case)) if alone else ())
 
@@ -166,8 +187,8 @@ def _at_first(target: Target) -> Iterator[str]:
 
 
 def _for_change(case: Case) -> list[Case]:
-    """Return a case that fails and one like it, with other values."""
-    return [case, replace(case, seed=case.seed + 1)]
+    """Return a case that fails and others like it, with other values."""
+    return [case, *(replace(case, seed=case.seed + k) for k in (1, 2, 3))]
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -181,7 +202,7 @@ def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
     for cotangents, words in (("every", "every step's h"), ("h", "the final h"), ("C", "the final memory state")):
         asked = suited(target, replace(case, cotangents=cotangents))
         if asked is not None and (cotangents != "every" or LAST in target.lacks or case.sequences):
-            for said in find_relations(observe(target, asked)):
+            for said in find_relations(observe(target, asked), _alike(target, asked)):
                 if not said.endswith(OF_FLOAT32_SIZE):
                     yield f"for cotangents of {words} alone, {said}"
 

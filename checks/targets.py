@@ -97,6 +97,11 @@ def load_target(spec: str, timeout: float | None = None, on_import: Callable[[],
     return target if seconds is None else with_time_limit(target, seconds)
 
 
+def is_spec(name: str) -> bool:
+    """Return whether a target's name has a form that `load_target` takes; an object's own name has none."""
+    return ":" in name or name.endswith(".onnx") or name in FRAMEWORKS
+
+
 def files_of(spec: str, root: Path | None = None) -> list[Path]:
     """Return the files that hold a target, as far as its name tells; nothing is imported, and none need be there.
 

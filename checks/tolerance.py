@@ -61,6 +61,42 @@ FINGERPRINT = 4.0
 other places than the reference does, and two layers with the same fault were seen 1.8 accepted deviations apart. It is
 far below the 1e-9 of a tensor's largest value by which faults must differ to be told apart on a case."""
 
+CLEARLY = 4.0
+"""How many times further from what came than an explanation's values what is due must be. A right program uses at most
+half of the accepted deviation (0.50 in 720 trials of PyTorch), so that a true explanation of an error of 2 passes. One
+that has nothing to do with the error is no nearer to what came than what is due (the ratio is 1 for one that changes
+nothing, and less for one that changes something). One entry agrees to a quarter by chance for one explanation in some
+ten, several entries of either sign far less often, and more cases are asked."""
+
+TOO_SMALL = CLEARLY * FINGERPRINT
+"""Times the accepted deviation up to which an error is too small to name: an explanation's values may be `FINGERPRINT`
+accepted deviations from what came, and are told from what is due where that is `CLEARLY` times as far."""
+
+CALLS = 4000
+"""How often a diagnosis may call the target. Those of the catalogue take 40 to 130 calls, the longest seen 600; at the
+2 ms of a small NumPy layer this many are 8 s."""
+
+CALLS_FURTHER = 400
+"""How often the diagnosis of a further group of failures may: a named fault takes 40 to 130."""
+
+TRIES = 1500
+"""How many patched references each search of a diagnosis may try: all of the catalogue, or all slips of the pen in one
+pass, and some of the 50,000 pairs of faults, those first of which one explains most. A new pair takes 1 ms, so that
+they are 2 s."""
+
+WORK_SIZE = 20_000
+"""With so many numbers to go through a call or a try takes twice as long as with none, and counts double."""
+
+BITS_LOST = 3
+"""By how many significant bits values must be shorter than their dtype has for that to be no chance: of one value in 8
+the last three bits are zero, of all of the 48 that are read of a gate at once in 10^43, and of the 6 of the smallest
+tensor looked at once in 10^5."""
+
+LIKE_SIZE = 4.0
+"""By what factor two errors of rounding to one format may differ in size, in the median over the wrong tensors, to be
+alike. Another formula for the same function rounds elsewhere (a logistic function by 1 + tanh errs by 2^-25 where it is
+small, one by exp by 2^-25 of itself): by 0.9 to 1.8 in three cases. The next format differs by 2^13."""
+
 COMPLEX_STEP_ALL = 48
 """Largest number of gradient entries for which the complex step is taken in every one of them; a direction costs a part
 of a forward pass, and random ones see as much."""

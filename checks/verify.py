@@ -46,12 +46,13 @@ from checks.diagnosis.groups import Signature, faults_of, largest_first, predict
 from checks.diagnosis.localize import grown
 from checks.diagnosis.observe import observe, observe_once, repeatable
 from checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
+from checks.diagnosis.work import Work
 from checks.faults.model import fault_target
 from checks.properties import claims as properties_of
 from checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
-CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad, every entry"
+CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad of every entry"
 COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref against check_grad"
 FORM = "form"
 TENSORS = (*OUTPUTS, *GRADIENTS)
@@ -574,9 +575,6 @@ LATER = "a property or a later call alone"
 GROUPS = 3
 """How many groups of failures are explained; what more there is, is said."""
 
-SECONDS_FURTHER = 0.6
-"""How long the diagnosis of a further group may take, of processor time."""
-
 COUNTED = 100
 """On how many failing examples a suspect is tried, at most."""
 
@@ -802,7 +800,13 @@ def explain_simplest(
         # A case that fails by chance is no simpler.
         simplest = strategies.shrink(lambda case: always(fails, case), origin, failed.case, **options)
     report = verify_case(target, simplest, properties=_failed_properties(failed) or None, reference=failed.reference)
-    return explain(target, report if report.failures else failed, evidence, options, SECONDS_FURTHER if told else None)
+    return explain(
+        target,
+        report if report.failures else failed,
+        evidence,
+        options,
+        Work(calls=tolerance.CALLS_FURTHER) if told else None,
+    )
 
 
 def explain(
@@ -810,7 +814,7 @@ def explain(
     report: CaseReport,
     evidence: tuple[CaseReport, ...] = (),
     options: Mapping[str, Any] | None = None,
-    seconds: float | None = None,
+    work: Work | None = None,
 ) -> CaseReport:
     """Return the report on a failed case with which cases fail and what is wrong; a large one is left as it is.
 
@@ -825,7 +829,7 @@ def explain(
         What is known of other cases.
     options : mapping, optional
         From where further cases may be drawn; see `draw_options`.
-    seconds : float, optional
+    work : Work, optional
         See `diagnose`.
     """
     if report.unanswered or report.case.size > tolerance.LARGE:
@@ -839,7 +843,7 @@ def explain(
         found = None
         if report.reference and not repeatable(observe(target, report.case)):
             # What a target keeps of its calls is told best before many more are made.
-            found = diagnose(target, report.case, seconds, wrong)
+            found = diagnose(target, report.case, work, wrong)
         report = replace(report, pattern=_pattern(target, report, evidence, options))
         ruled = report.pattern.startswith(WHERE)
         if not ruled and not any(always(ask, report.case, tolerance.RUNS_OF_NO_RULE) for ask in ways):
@@ -847,7 +851,7 @@ def explain(
             chance = _chance(target, report, evidence, tolerance.RUNS_OF_NO_RULE)
             return replace(report, chance=chance, pattern="") if chance else report
         if report.reference:
-            found = found or diagnose(target, report.case, seconds, wrong, ruled)
+            found = found or diagnose(target, report.case, work, wrong, ruled)
         return replace(report, diagnosis=found)
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.

@@ -45,7 +45,10 @@ def of_where(where, shape):
     """Return the mask that the words speak of."""
     label, _, entries = where.partition(" ")
     axis = ({2: ("row", "column"), 3: ("sample", "step", "entry")}[len(shape)]).index(label.removesuffix("s"))
-    found = [int(k) for k in entries.split(", ")]
+    # Words count from 1, and say of how many.
+    listed, _, count = entries.partition(" of ")
+    found = [int(k) - 1 for k in listed.split(", ")]
+    assert int(count) == shape[axis]
     assert label.endswith("s") == (len(found) > 1)
     mask = np.zeros(shape, bool)
     mask[(slice(None),) * axis + (found,)] = True

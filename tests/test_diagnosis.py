@@ -5,7 +5,6 @@ The layer is `plain_lstm.py`, and what is planted stands in `planted_faults.py`,
 
 import json
 import re
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -42,14 +41,6 @@ from checks.strategies import draw_cases, shrink
 from checks.verify import explain, verify, verify_case
 
 CASE = Case(3, 4, 3, 3, seed=3)
-SECONDS = 2.0
-
-
-@pytest.fixture(autouse=True)
-def _on_a_slow_machine(monkeypatch):
-    """What is found must not depend on how busy the machine is; how long it takes is a test of its own."""
-    monkeypatch.setattr("checks.diagnose.SECONDS", 60.0)
-    monkeypatch.setattr("checks.diagnose.SECONDS_WAITING", 600.0)
 
 
 def plant(id):
@@ -168,7 +159,7 @@ HIDDEN = {
         [after(DW, "dW[e : e + u, 3 * u :] += ((k.out - k.z[e : e + u]) * (np.arange(m) % 2)) @ bi.T")],
         [],
         [
-            "only dVi (gate i) is ever wrong in 4 cases of other shapes",
+            "only dVi (gate i) is ever wrong in 9 cases",
             "wrong for cotangents of samples 2 and 4 of 4 alone, right for those of the others",
             GATES_RIGHT + "dVi, made from them, is not",
         ],
@@ -210,7 +201,7 @@ HIDDEN = {
         [finally_('g["dUf"] *= 1.00000001')],
         ["dUf is 1.00000001 times what is due"],
         [
-            "only dUf (gate f) is ever wrong in 4 cases of other shapes",
+            "only dUf (gate f) is ever wrong in 9 cases",
             "right where X is zero",
             "dUf is wrong where dV or db, made from the same, is right",
         ],
@@ -219,7 +210,7 @@ HIDDEN = {
         [finally_("dX[:, 1:] = dX[:, :-1].copy()\ndX[:, :1] = 0")],
         ["dX has its steps one place late, with zero at the end"],
         [
-            "only dX is ever wrong in 4 cases of other shapes",
+            "only dX is ever wrong in 9 cases",
             "dX is not zero at steps after the output whose cotangent is given: x xx xxx xxxx xxxxx" + MAP,
             GATES_RIGHT + "dX, made from them, is not",
         ],
@@ -228,7 +219,7 @@ HIDDEN = {
         [after(H, "H[:, -1] *= 1.01")],
         [],
         [
-            "only h is ever wrong in 4 cases of other shapes",
+            "only h is ever wrong in 9 cases",
             "h is wrong at step 5 of 5 (case m4s5e3u3-float64-seed131)",
             "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not",
         ],
@@ -242,7 +233,7 @@ HIDDEN = {
         [finally_('g["dbi"], g["dbo"] = g["dbo"], g["dbi"]')],
         ["dbi holds the value of dbo", "dbo holds the value of dbi"],
         [
-            "only dbi and dbo are ever wrong in 4 cases of other shapes",
+            "only dbi and dbo are ever wrong in 9 cases",
             GATES_RIGHT + "dbi and dbo, made from them, are not",
         ],
     ),
@@ -250,7 +241,7 @@ HIDDEN = {
         [returning(dC0="(kappa + rho).T.copy()")],
         ["dC0 is what is due plus dh0"],
         [
-            "only dC0 is ever wrong in 4 cases of other shapes",
+            "only dC0 is ever wrong in 9 cases",
             "right where all V are zero",
             GATES_RIGHT + "dC0, made from them, is not",
         ],
@@ -258,7 +249,7 @@ HIDDEN = {
     "dVo in bfloat16": (
         [finally_('g["dVo"] = (g["dVo"].astype("f4").view("u4") & np.uint32(0xFFFF0000)).view("f4").astype(X.dtype)')],
         ["dVo is right but for being in bfloat16 only"],
-        ["only dVo (gate o) is ever wrong in 4 cases of other shapes", GATES_RIGHT + "dVo, made from them, is not"],
+        ["only dVo (gate o) is ever wrong in 9 cases", GATES_RIGHT + "dVo, made from them, is not"],
     ),
     "the second sample given the first one's cotangent": (
         [after(ABOVE, "if m > 1:\n    above = np.hstack([above[:, :1], above[:, :1], above[:, 2:]])")],
@@ -293,7 +284,7 @@ def test_a_fault_in_no_catalogue_is_placed(name):
         ("g['dVg'] * s", "dVg is s times what is due"),
         ("g['dVg'] / (m * s)", "dVg is 1/(m s) times what is due"),
         ("g['dVg'] / m**2", "dVg is 1/m^2 times what is due"),
-        ("g['dVg'] / m**3", "dVg is 0.01562 times what is due on m4s5e3u3-float64-seed131"),
+        ("g['dVg'] / m**3", "dVg is 0.01562 times what is due at m=4 s=5 e=3 u=3"),
         ("g['dVg'] * 0", "dVg is zero throughout"),
         ("g['dVg'][::-1] + 0", "dVg has its rows in reverse order"),
         ("g['dVg'][:, [1, 0, 2]] + 0", "dVg has its units in the order 2, 1, 3"),
@@ -401,17 +392,3 @@ def test_the_diagnosis_is_in_the_json():
     assert found["suspects"][0]["fault"] == "carry-without-forget"
     assert found["suspects"][0]["certain"] is True
     assert set(found) == {"suspects", "relations", "layout", "where"}
-
-
-@pytest.mark.parametrize("name", ["the carry decays", "the candidate's tanh too steep"])
-def test_a_diagnosis_takes_at_most_two_seconds_of_processor_time(name):
-    target = planted("hidden", HIDDEN[name][0])
-    start = time.thread_time()
-    diagnose(target, CASE, SECONDS)
-    assert time.thread_time() - start < 1.25 * SECONDS
-
-
-def test_little_time_leaves_things_out_and_raises_nothing():
-    for name in HIDDEN:
-        found = diagnose(planted("hidden", HIDDEN[name][0]), CASE, 0.05)
-        assert not any(named.certain for named in found.suspects)

@@ -285,7 +285,12 @@ def test_the_sentence_of_a_property_that_does_not_hold():
     )
     assert text[0].endswith("[it, no reference used]")
     assert any(line.startswith("  also      linearity: with the cotangents ") for line in text)
-    assert text[-1] == "  rerun     lstm-checks verify it --case m3s4e2u3-float64-seed1 --no-reference"
+    case = 'checks.cases.Case.parse("m3s4e2u3-float64-seed1")'
+    assert text[-1] == f"  rerun     in Python: checks.verify.verify_case(target, {case}, reference=False)"
+    by_command = render_failure(
+        "it.py:f", verify_case(spoilt(constant_added), Case(3, 4, 2, 3, seed=1), reference=False)
+    )
+    assert by_command.endswith("rerun     lstm-checks verify it.py:f --case m3s4e2u3-float64-seed1 --no-reference")
 
 
 def test_without_a_reference_the_report_says_so_and_what_is_not_asked():

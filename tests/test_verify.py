@@ -238,10 +238,19 @@ def under_a_mask(gradients):
     gradients["dVi"] = np.ma.masked_array(np.where(mask, 2, 1) * gradients["dVi"], mask)
 
 
+def test_check_grad_does_not_see_nothing_where_it_is_what_fails():
+    """The gradient in every entry may be off where a random direction of it is not, by chance."""
+    report = verify_case(from_layer(lstm_ref.LSTM), CASE)
+    failed = Claim(CHECK_GRAD_ALL, Verdict.FAIL, 2.0, Discrepancy("all", "oracle", "rejected in every entry"))
+    text = render_failure("it", replace(report, claims=(*report.claims, failed)))
+    assert text.startswith("rejected in every entry")
+    assert "check_grad" not in text.partition("\n")[2]
+
+
 def test_what_is_wrong_under_a_mask_is_wrong():
     report = verify_case(spoilt(under_a_mask), CASE)
     claim = report.claim("dVi")
-    assert (claim.verdict, claim.discrepancy.wrong, claim.discrepancy.where) == (Verdict.FAIL, 5, "row 0")
+    assert (claim.verdict, claim.discrepancy.wrong, claim.discrepancy.where) == (Verdict.FAIL, 5, "row 1 of 5")
     assert "dVi 5/25 entries" in render_failure("it", explain(spoilt(under_a_mask), report))
 
 

@@ -29,7 +29,7 @@ def _ever_wrong(evidence: Evidence) -> set[str]:
     return set().union(*(seen.wrong for seen in evidence.failing(60)), set())
 
 
-@where(rf"only ({NAMES})(?: \(gate ([figo])\))? (?:is|are) ever wrong in \d+ cases of other shapes")
+@where(rf"only ({NAMES})(?: \(gate ([figo])\))? (?:is|are) ever wrong in \d+ cases(?: of other shapes)?")
 def _only_tensors(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge which tensors are ever wrong."""
     said, ever = set(listed(match[1])), _ever_wrong(evidence)
@@ -40,7 +40,7 @@ def _only_tensors(evidence: Evidence, match: re.Match[str]) -> Verdict:
     return Verdict(Said.HELPFUL)
 
 
-@where(r"only gradients of gates? ([figo](?:(?:, | and )[figo])*) are ever wrong in \d+ cases of other shapes")
+@where(r"only gradients of gates? ([figo](?:(?:, | and )[figo])*) are ever wrong in \d+ cases(?: of other shapes)?")
 def _only_gates(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge of which gates gradients are ever wrong."""
     said, ever = set(listed(match[1])), _ever_wrong(evidence)
@@ -48,7 +48,7 @@ def _only_gates(evidence: Evidence, match: re.Match[str]) -> Verdict:
     return Verdict(Said.FALSE, f"{', '.join(sorted(other))} on fresh cases, too") if other else Verdict(Said.HELPFUL)
 
 
-@where(r"only gradients of parameters are ever wrong in \d+ cases of other shapes; dX, dh0 and dC0 are right")
+@where(r"only gradients of parameters are ever wrong in \d+ cases(?: of other shapes)?; dX, dh0 and dC0 are right")
 def _only_parameters(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge that only parameters' gradients are ever wrong."""
     other = _ever_wrong(evidence) - set(PARAMETER_GRADIENTS)

@@ -5,7 +5,7 @@ from another's place, scaled, its sign lost. Where the reference, given the chan
 the target gave for the true one, that is what the target did with it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from checks import oracles
 from checks.cases import Case
 from checks.contract import Target
 from checks.diagnosis.observe import Array, Observation, observe_once
+from checks.diagnosis.statement import Trial, accounted, try_values
+from checks.diagnosis.work import Spare
 
 Changes = Iterator[tuple[str, Array]]
 
 
-def find_change(target: Target, cases: list[Case], spare: Callable[[], bool]) -> str:
+def find_change(target: Target, cases: list[Case], spare: Spare) -> str:
     """Return as if which array were another the target answers, in words; empty where no single change explains it.
 
     Parameters
@@ -26,8 +28,8 @@ def find_change(target: Target, cases: list[Case], spare: Callable[[], bool]) ->
     target : Target
     cases : list of Case
         Ones that it fails; it must be so on each.
-    spare : callable
-        Whether there is still time.
+    spare : Spare
+        Whether more may be tried.
     """
     first, *others = (observe_once(target, case) for case in cases)
     named = first.case.arrays.inputs | first.case.arrays.cotangents
@@ -35,21 +37,23 @@ def find_change(target: Target, cases: list[Case], spare: Callable[[], bool]) ->
         for words, value in _changes(name, named):
             if not spare():
                 return ""
-            if not np.array_equal(value, named[name]) and _explains(first, name, value):
+            if not np.array_equal(value, named[name]) and _try(first, name, value) is Trial.SHOWN:
                 again = [
                     dict(_changes(name, o.case.arrays.inputs | o.case.arrays.cotangents)).get(words) for o in others
                 ]
-                if all(v is not None and _explains(o, name, v) for v, o in zip(again, others, strict=True)):
+                if all(v is not None for v in again) and accounted(
+                    _try(o, name, v) for v, o in zip(again, others, strict=True) if v is not None
+                ):
                     return f"all is as if {name} were {words}"
     return ""
 
 
-def _explains(observation: Observation, name: str, value: Array) -> bool:
-    """Return whether the reference gives what came if an array is another."""
+def _try(observation: Observation, name: str, value: Array) -> Trial:
+    """Return what a case says of the reference's giving what came if an array is another."""
     changed = observation.case.arrays.replaced(**{name: value}).astype(np.float64)
     with np.errstate(all="ignore"):
         values = oracles.evaluate_reference(changed)
-    return not observation.wrong_for(values)
+    return try_values(observation, values)
 
 
 def _changes(name: str, named: dict[str, Array]) -> Changes:

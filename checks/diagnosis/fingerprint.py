@@ -16,12 +16,12 @@ from checks import oracles, tolerance
 from checks.calling import other_values
 from checks.cases import REGIMES, Arrays, Case
 from checks.contract import GRADIENTS, OUTPUTS, Target
+from checks.diagnosis.formats import in_words, short_formats
 from checks.diagnosis.observe import (
     TENSORS,
     Array,
     Observation,
     departs,
-    errs_like_rounding,
     observe,
     observe_once,
     repeatable,
@@ -29,7 +29,10 @@ from checks.diagnosis.observe import (
     suited,
     wrong_entries,
 )
+from checks.diagnosis.statement import Trial, accounted, try_values
+from checks.diagnosis.work import Spare, Work
 from checks.faults.catalogue import FAULTS
+from checks.faults.mixups import mixups
 from checks.faults.model import Fault, evaluate, fault_target
 from checks.faults.slips import slips
 from checks.oracles import Expected
@@ -57,6 +60,9 @@ FRESH = (Case(11, 2, 10, 17, seed=121), Case(10, 2, 11, 19, seed=122, states=Fal
 
 RANDOM = ("dropout-left-on",)
 """The faults whose numbers nobody can reproduce."""
+
+PAIRS = "other pairs of faults"
+"""What is left out where there are more pairs than are tried."""
 
 SHOWING = 3
 """On how many further cases a fault must show and be reproduced, where as many can be found."""
@@ -86,7 +92,7 @@ class Suspect:
     refuted: bool = False
 
 
-def find_suspects(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
+def find_suspects(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the catalogued faults that the target may have, the likeliest first; empty if none fits.
 
     Parameters
@@ -94,40 +100,43 @@ def find_suspects(target: Target, first: Observation, spare: Callable[[], bool])
     target : Target
     first : Observation
         Of the failing case.
-    spare : callable
-        Whether there is still time.
+    work : Work
+        How much may be tried.
     """
     found: list[Suspect] = []
-    for search in (_alone, _between_calls, _by_a_slip, _in_pairs):
+    for search in (_alone, _between_calls, _in_short_formats, _by_a_slip, _in_pairs):
         # A case that the target no longer fails says that it keeps something.
-        if spare() and (first.fails or search is _between_calls):
-            suspects = search(target, first, spare)
+        if first.fails or search is _between_calls:
+            suspects = search(target, first, work)
             if any(suspect.certain for suspect in suspects):
                 return suspects
             found += suspects
-    known = [suspect.faults for suspect in found]
-    if spare():
-        found += [suspect for suspect in _of_like_size(target, first) if suspect.faults not in known]
     # One number is reproduced by chance, or by being zero; what does so and is refuted elsewhere says nothing.
     telling = [suspect for suspect in found if not (suspect.refuted and first.wrong_entries < 2)]
     return sorted(telling, key=lambda suspect: suspect.refuted)
 
 
-def _alone(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
-    """Return the faults in the mathematics that reproduce the target by themselves."""
-    fitting: list[Faults] = [(fault,) for fault in FAULTS.values() if not fault.wrap and reproduces((fault,), first)]
-    return _confirm(target, first, fitting, spare)
+def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
+    """Return the faults in the mathematics, and the mix-ups, that reproduce the target by themselves."""
+    spare = work.allows("some catalogued faults", first.case.size)
+    fitting: list[Faults] = [
+        (fault,)
+        for fault in (FAULTS | mixups()).values()
+        if not fault.wrap and spare() and reproduces((fault,), first) is Trial.SHOWN
+    ]
+    return _confirm(target, first, fitting)
 
 
-def _by_a_slip(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
+def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the slips of the pen that reproduce the target wherever it was looked; any other is as good as chance."""
+    spare = work.allows("some slips of the pen", first.case.size)
     files = ("forward.py",) if set(first.wrong) & set(OUTPUTS) else ("gradients.py", "backward.py")
     tried = (slip for file in files for slip in slips(file))
-    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first)]
-    return [suspect for suspect in _confirm(target, first, fitting, spare) if suspect.certain]
+    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first) is Trial.SHOWN]
+    return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
 
 
-def find_forward_slip(target: Target, case: Case, spare: Callable[[], bool]) -> str:
+def find_forward_slip(target: Target, case: Case, spare: Spare) -> str:
     """Return with which slip in the forward pass the outputs alone came, in words; empty if with none.
 
     So it is where a framework differentiates what was written: the gradients are right for it, and not the reference's.
@@ -137,46 +146,57 @@ def find_forward_slip(target: Target, case: Case, spare: Callable[[], bool]) -> 
     if any(seen.answer.error for seen in observations):
         return ""
     fitting = [
-        slip for slip in slips("forward.py") if spare() and all(_outputs_come_from(slip, seen) for seen in observations)
+        slip
+        for slip in slips("forward.py")
+        if spare() and accounted(_outputs_come_from(slip, seen) for seen in observations)
     ]
     return f"h and Cn came as with a slip: {' or '.join(s.title for s in fitting[:2])}" if fitting else ""
 
 
-def _outputs_come_from(fault: Fault, observation: Observation) -> bool:
-    """Return whether both outputs are what the reference with a fault in it gives."""
+def _outputs_come_from(fault: Fault, observation: Observation) -> Trial:
+    """Return what a case says of both outputs' being what the reference with a fault in it gives."""
     arrays = observation.case.arrays.astype(np.float64)
     with np.errstate(all="ignore"):
         outputs, _ = fault_target(fault).call(arrays.p, arrays.X, arrays.h0, arrays.C0)
     values = observation.expected.values | dict(zip(OUTPUTS, outputs, strict=True))
-    return not observation.wrong_for(values) & set(OUTPUTS)
+    return try_values(observation, values, OUTPUTS)
 
 
-def _in_pairs(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
+def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the pairs of faults that reproduce the target where none does alone."""
     if not first.wrong:
         return []
-    return _confirm(target, first, [pair for pair in _pairs(first, spare) if reproduces(pair, first)], spare)
+    pairs = _pairs(first, work.allows(PAIRS, first.case.size))
+    return _confirm(target, first, [pair for pair in pairs if reproduces(pair, first) is Trial.SHOWN])
 
 
-def _confirm(target: Target, first: Observation, left: list[Faults], spare: Callable[[], bool]) -> list[Suspect]:
+def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Suspect]:
     """Return the suspects that hold on further cases, or if none does, those that hold on the first."""
-    seen, shown = 0, 0
+    shown = 0
     cases = _further_cases(target)
-    while left and spare() and (case := cases(left, shown)) is not None:
+    while left and (case := cases(left, shown)) is not None:
         observation = observe_once(target, case)
-        if observation.expected.chaotic(GRADIENTS):
+        if observation.expected.chaotic(GRADIENTS) or observation.answer.error or observation.formal:
             continue
-        still = [faults for faults in left if reproduces(faults, observation)]
+        trials = [reproduces(faults, observation) for faults in left]
+        still = [faults for faults, trial in zip(left, trials, strict=True) if trial is not Trial.REFUTED]
         if not still:
             return [Suspect(f, f"{_extent(first)}, but not {case.descriptor}", False, refuted=True) for f in left]
-        left, seen, shown = still, seen + 1, shown + bool(observation.wrong)
-    more = f", and those of {seen} more cases" if seen else "; not looked at elsewhere"
-    return [Suspect(faults, _extent(first) + more, bool(seen)) for faults in _simplest_first(left)]
+        left, shown = still, shown + (Trial.SHOWN in trials)
+    # A case on which a fault makes no difference says nothing of it.
+    cases_shown = "1 more case" if shown == 1 else f"{shown} more cases"
+    more = f", and those of {cases_shown}" if shown else "; seen in no other case"
+    return [Suspect(faults, _extent(first) + more, bool(shown)) for faults in _simplest_first(left)]
 
 
 def _simplest_first(found: list[Faults]) -> list[Faults]:
-    """Return faults that cannot be told apart, those that need the smaller sizes first."""
-    return sorted(found, key=lambda faults: max(int(np.prod(fault.dims)) for fault in faults))
+    """Return faults that cannot be told apart: those of the catalogue first, and those that need the smaller sizes."""
+    made = mixups()
+
+    def key(faults: Faults) -> tuple[bool, int]:
+        return any(fault.id in made for fault in faults), max(int(np.prod(fault.dims)) for fault in faults)
+
+    return sorted(found, key=key)
 
 
 def _extent(observation: Observation) -> str:
@@ -233,21 +253,23 @@ def _tells_apart(left: list[Faults], case: Case) -> bool:
     )
 
 
-def reproduces(faults: Faults, observation: Observation) -> bool:
-    """Return whether the faults, planted in the reference, give what the target gave, to rounding in every tensor."""
+def reproduces(faults: Faults, observation: Observation) -> Trial:
+    """Return what a case says of the target's having the faults: whether the reference gives with them what came."""
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
-        return False
+        return Trial.REFUTED
     values: dict[str, Any] = {}
     for part in _parts(faults, observation.case.arrays):
         if not all(_is_near(observation, name, part[name]) for name in part if name in observation.came):
-            return False
+            return Trial.REFUTED
         values |= part
     if not values:
-        return False
-    rough = Expected(
-        values, slack(values, observation.expected), observation.case.dtype, not observation.case.sequences
-    )
-    return _agrees(observation, rough) or _agrees(observation, expect_with(faults, observation))
+        return Trial.REFUTED
+    trial = try_values(observation, values)
+    if trial is Trial.REFUTED:
+        # Where faults cancel or grow, rounding blurs them more than what is due.
+        theirs = expect_with(faults, observation)
+        trial = try_values(observation, theirs.values, sd=theirs.sd)
+    return trial
 
 
 def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
@@ -260,16 +282,6 @@ def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
     (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0)
     yield {"h": h, "Cn": Cn}
     yield dict(pullback(arrays.dh, arrays.dCn, arrays.dhn))
-
-
-def _agrees(observation: Observation, expected: Expected) -> bool:
-    """Return whether both answers are what is expected, to rounding in every tensor."""
-    for came in (observation.came, observation.came_again):
-        for name, value in came.items():
-            due, sd = observation.due(name, expected)
-            if departs(value, due, tolerance.FINGERPRINT * sd, observation.case.dtype).any():
-                return False
-    return True
 
 
 def _is_near(observation: Observation, name: str, value: Array) -> bool:
@@ -290,28 +302,24 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
     case = observation.case
     try:
         return oracles.expect(case, evaluate=lambda arrays: evaluate(faults, arrays))
-    except TypeError:
+    except (TypeError, AttributeError):
         # No noise model for one of its operations: the reference's own noise.
         values = evaluate(faults, case.arrays.astype(np.float64))
         return Expected(values, slack(values, observation.expected), case.dtype, not case.sequences)
 
 
-def _does_the_same(faults: Faults, observation: Observation) -> bool:
-    """Return whether a target with the faults, called in the same order, gives and writes to the same."""
+def _does_the_same(faults: Faults, observation: Observation) -> Trial:
+    """Return what a case says of the target's doing as one with the faults does, called in the same order."""
     theirs = observe(fault_target(*faults), observation.case, observation.expected)
-    if _touched(theirs) != _touched(observation):
-        return False
-    for came, other in ((observation.came, theirs.came), (observation.came_again, theirs.came_again)):
-        sd = slack(other, observation.expected)
-        for name, value in came.items():
-            if name not in other:
-                return False
-            due, deviation = other[name], sd[name]
-            if value.ndim < due.ndim:
-                due, deviation = due[:, -1], deviation[:, -1]
-            if departs(value, due, deviation, observation.case.dtype).any():
-                return False
-    return not set(observation.formal) ^ (set(theirs.formal) - observation.lacks)
+    if _touched(theirs) != _touched(observation) or set(observation.formal) ^ (set(theirs.formal) - observation.lacks):
+        return Trial.REFUTED
+    trials = [Trial.SHOWN if any(_touched(observation)) or observation.formal else Trial.IDLE]
+    for answer, values in ((observation.answer, theirs.came), (observation.again, theirs.came_again)):
+        seen = replace(observation, answer=answer, again=answer)
+        if not set(seen.came) <= set(values):
+            return Trial.REFUTED
+        trials.append(try_values(seen, values))
+    return Trial.REFUTED if Trial.REFUTED in trials else max(trials, key=lambda trial: trial is Trial.SHOWN)
 
 
 def _touched(observation: Observation) -> tuple[set[str], set[str]]:
@@ -319,29 +327,26 @@ def _touched(observation: Observation) -> tuple[set[str], set[str]]:
     return set(observation.written), set(observation.overwritten)
 
 
-def _between_calls(target: Target, first: Observation, spare: Callable[[], bool]) -> list[Suspect]:
+def _between_calls(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the faults of what is kept between calls that do as the target does, called in the same order.
 
     What a target keeps depends on all the calls before; where the failing case tells nothing, sizes are taken that it
     never met, so that both start afresh.
     """
     left: list[Faults] = [(fault,) for fault in FAULTS.values() if fault.wrap]
-    found = [faults for faults in left if _does_the_same(faults, first)] if first.fails else []
+    found = [faults for faults in left if _does_the_same(faults, first) is Trial.SHOWN] if first.fails else []
     unsteady = not first.fails or not repeatable(first)
     for case in FRESH:
         asked = suited(target, case)
         # What is wrong at a first call, too, is not for something kept from calls before.
-        if (
-            asked is None
-            or not spare()
-            or not (found or unsteady or _right_at_first(target, replace(asked, u=asked.u + 1)))
-        ):
+        if asked is None or not (found or unsteady or _right_at_first(target, replace(asked, u=asked.u + 1))):
             continue
         observation = observe(target, asked)
         if not observation.fails:
             continue
         unsteady = unsteady or not repeatable(observation)
-        still = [faults for faults in found or left if _does_the_same(faults, observation)]
+        trials = [(faults, _does_the_same(faults, observation)) for faults in found or left]
+        still = [f for f, trial in trials if trial is Trial.SHOWN or (found and trial is Trial.IDLE)]
         if found and not still:
             sure = f"does as the target does, but not on {asked.descriptor}"
             # What else it keeps may be to blame for that: this refutes nothing.
@@ -390,36 +395,40 @@ def _zeros(observation: Observation, name: str) -> bool:
     return not observation.came[name][observation.wrong[name]].any()
 
 
-def _of_like_size(target: Target, first: Observation) -> list[Suspect]:
-    """Return the faults of rounding whose errors lie in the same tensors, are of the same size, and are erratic."""
-    if first.formal or not first.wrong:
+def _in_short_formats(target: Target, first: Observation, work: Work) -> list[Suspect]:
+    """Return the faults of rounding that bring the same things in as few bits, with errors of the same size.
+
+    Such errors are other ones in another order of summing, so that no number is reproduced. But what is rounded is
+    seen: a gate or a gradient that comes in 24 bits in float64, where nothing else does.
+    """
+    if first.formal or not first.wrong or not (short := short_formats(target)):
         return []
-    # A relative error says its own size; one of another size is another bug.
-    rounding = [fault for fault in FAULTS.values() if fault.family == "precision" and "relative-error" not in fault.id]
-    apart = {fault: off for fault in rounding if (off := _apart(fault, first)) is not None}
-    if not apart or not errs_like_rounding(target, first.case):
-        return []
+    fitting = []
+    for fault in FAULTS.values():
+        planted = replace(fault_target(fault), lacks=target.lacks, dtypes=target.dtypes)
+        if fault.family == "precision" and _alike_in_size(fault, first, np.inf) and short_formats(planted) == short:
+            fitting.append(fault)
+    sure = f"{' and '.join(in_words(short))}, with errors as large"
     for case in BANK[:3]:
         asked = suited(target, case)
         if asked is not None and not (seen := observe_once(target, asked)).expected.chaotic(GRADIENTS):
-            apart = {fault: off for fault, off in apart.items() if _apart(fault, seen) is not None}
-    sure = "fits the pattern of: errors of the same size in the same tensors"
-    return [Suspect((fault,), sure, False) for fault in sorted(apart, key=lambda fault: apart[fault])]
+            fitting = [fault for fault in fitting if _alike_in_size(fault, seen)]
+    return [Suspect((fault,), sure, True) for fault in fitting]
 
 
-def _apart(fault: Fault, observation: Observation) -> float | None:
-    """Return the logarithm by which the errors differ in size at most; None where too much, or in other tensors."""
+def _alike_in_size(fault: Fault, observation: Observation, factor: float = tolerance.LIKE_SIZE) -> bool:
+    """Return whether errors lie in the tensors in which a fault's do, and are as large but for a factor."""
     values = evaluate(fault, observation.case.arrays.astype(np.float64))
     ratios = []
     for name, came in observation.came.items():
         due, sd = observation.due(name)
-        value = values[name][:, -1] if values[name].ndim > due.ndim else values[name]
+        value = observation.shaped(name, values[name])
         theirs = departs(value, due, sd, observation.case.dtype).any()
         if theirs != (name in observation.wrong):
-            return None
+            return False
         if theirs:
-            ratios.append(abs(np.log(_size(came - due) / _size(value - due))))
-    return float(max(ratios)) if ratios and max(ratios) < np.log(30) else None
+            ratios.append(_size(came - due) / _size(value - due))
+    return not ratios or 1 / factor <= float(np.median(ratios)) <= factor
 
 
 def _size(error: Array) -> float:
@@ -427,16 +436,17 @@ def _size(error: Array) -> float:
     return float(np.sqrt(np.mean(np.square(error)))) + 1e-300
 
 
-def _pairs(first: Observation, spare: Callable[[], bool]) -> Iterator[Faults]:
+def _pairs(first: Observation, spare: Spare) -> Iterator[Faults]:
     """Yield pairs of faults, one of which explains some wrong tensor whole and the other what is left."""
     arrays = first.case.arrays.astype(np.float64)
     changes, explained = {}, {}
-    for id_, fault in FAULTS.items():
+    known = FAULTS | mixups()
+    for id_, fault in known.items():
         if fault.wrap:
             continue
         values = evaluate(fault, arrays)
         changes[id_] = {n for n in first.came if not _same(values[n], first, n)}
-        explained[id_] = {n for n in changes[id_] & set(first.wrong) if _is_near(first, n, values[n])}
+        explained[id_] = {n for n in changes[id_] & set(first.wrong) if try_values(first, values, [n]) is Trial.SHOWN}
     tried: set[frozenset[str]] = set()
     ranked = sorted((id_ for id_ in explained if explained[id_]), key=lambda id_: -len(explained[id_]))
     for one in ranked:
@@ -447,7 +457,7 @@ def _pairs(first: Observation, spare: Callable[[], bool]) -> Iterator[Faults]:
             pair = frozenset((one, other))
             if pair not in tried and changes[other] & rest and not changes[other] & explained[one]:
                 tried.add(pair)
-                yield FAULTS[one], FAULTS[other]
+                yield known[one], known[other]
 
 
 def _same(value: Array, observation: Observation, name: str) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from checks.calling import call_target
 from checks.cases import Case
-from checks.contract import CN, GATES, STATES, Target
-from checks.diagnosis.observe import Array, due_on, suited
+from checks.contract import CN, GATES, OUTPUTS, STATES, Target
+from checks.diagnosis.observe import Array, Observation, observe_once, suited
+from checks.diagnosis.statement import Trial, accounted, try_values
+from checks.diagnosis.work import Spare
 from lstm_ref.activations import sigmoid
 
 ORDERS = tuple(permutations(GATES))
@@ -106,17 +107,17 @@ class Reading:
         return "; ".join(said)
 
 
-def find_reading(target: Target, spare: Callable[[], bool]) -> str:
+def find_reading(target: Target, spare: Spare) -> str:
     """Return in words the one reading of the parameters that makes the forward pass right; empty if there is none."""
     left: list[Reading] | None = None
+    seen: list[Observation] = []
     for case in SHAPES:
         asked = suited(target, case)
         if asked is None or not spare():
             return ""
-        answer = call_target(target, asked.arrays.copy(), asked.sequences).values
-        came = {name: answer.get(name) for name in ("h", "Cn") if name not in target.lacks}
-        due = due_on(asked).values
-        if any(not isinstance(v, np.ndarray) or v.shape != due[n].shape for n, v in came.items()):
+        seen.append(observe_once(target, asked))
+        came = {name: seen[-1].came.get(name) for name in OUTPUTS if name not in target.lacks}
+        if any(value is None or value.ndim < seen[-1].expected.values[name].ndim for name, value in came.items()):
             return ""
         if left is None:
             left = _all_fitting(asked, came, target)
@@ -129,7 +130,16 @@ def find_reading(target: Target, spare: Callable[[], bool]) -> str:
     # Of readings that differ in nothing that these cases show, the one with fewest changes.
     if not left[0].changes or (len(left) > 1 and left[1].changes == left[0].changes):
         return ""
+    if not accounted(_try(left[0], observation) for observation in seen):
+        return ""
     return f"{left[0]}: so read, h {'and Cn are' if CN not in target.lacks else 'is'} right"
+
+
+def _try(reading: Reading, observation: Observation) -> Trial:
+    """Return what a case says of a reading."""
+    fields = [getattr(reading, name) for name in vars(reading) if name != "order"]
+    h, Cn = _forward(observation.case, (reading.order,), *fields)
+    return try_values(observation, {"h": h[0], "Cn": Cn[0]}, OUTPUTS)
 
 
 def _all_fitting(case: Case, came: Mapping[str, Any], target: Target) -> list[Reading]:

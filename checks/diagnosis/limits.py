@@ -14,6 +14,7 @@ from checks.cases import Case
 from checks.contract import GATES, GRADIENTS, OUTPUTS, Target
 from checks.diagnosis.localize import DELTAS, departing, listed
 from checks.diagnosis.observe import Array, due_on, intermediates, suited, wrong_entries
+from checks.diagnosis.work import Spare
 
 BACKWARD = Case(3, 2, 8, 8, seed=161)
 FORWARD = Case(6, 1, 4, 8, seed=161)
@@ -29,7 +30,7 @@ Seen = tuple[Mapping[str, Array], Mapping[str, Array]]
 """Of one draw: which entries are wrong, by what they are entries of, and the values that may decide, by name."""
 
 
-def find_limits(target: Target, failing: Case, spare: Callable[[], bool]) -> list[str]:
+def find_limits(target: Target, failing: Case, spare: Spare) -> list[str]:
     """Return which value decides, and between which two numbers its limit lies, a line each; empty if none does.
 
     Parameters
@@ -37,8 +38,8 @@ def find_limits(target: Target, failing: Case, spare: Callable[[], bool]) -> lis
     target : Target
     failing : Case
         A case that fails.
-    spare : callable
-        Whether there is still time.
+    spare : Spare
+        Whether more may be tried.
     """
     for regime in dict.fromkeys(("normal", failing.regime)):
         for case, look in ((FORWARD, _of_outputs), (BACKWARD, _of_gates), (BACKWARD, _of_tensors)):
@@ -48,9 +49,7 @@ def find_limits(target: Target, failing: Case, spare: Callable[[], bool]) -> lis
     return []
 
 
-def _draws(
-    target: Target, case: Case, look: Callable[[Target, Case], Seen | None], spare: Callable[[], bool]
-) -> list[Seen]:
+def _draws(target: Target, case: Case, look: Callable[[Target, Case], Seen | None], spare: Spare) -> list[Seen]:
     """Return what is seen on a case with several draws of values."""
     asked = suited(target, case)
     cases = [replace(asked, seed=asked.seed + k) for k in range(DRAWS)] if asked is not None else []

@@ -17,8 +17,9 @@ from checks import tolerance
 from checks.calling import call_target
 from checks.cases import Arrays, Case
 from checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
-from checks.diagnosis.observe import Array, Observation, due_on, intermediates, suited, wrong_entries
+from checks.diagnosis.observe import Array, Observation, due_on, intermediates, observe_once, suited, wrong_entries
 from checks.diagnosis.relation import axes
+from checks.diagnosis.work import Spare
 
 PLACES = (
     Case(4, 5, 3, 3, seed=131),
@@ -50,7 +51,7 @@ Wrong = Mapping[str, Array]
 def locate(
     target: Target,
     failing: Case,
-    spare: Callable[[], bool],
+    spare: Spare,
     evidence: Sequence[Set[str]] = (),
     ruled: bool = False,
 ) -> list[str]:
@@ -61,8 +62,8 @@ def locate(
     target : Target
     failing : Case
         A case that fails.
-    spare : callable
-        Whether there is still time.
+    spare : Spare
+        Whether more may be tried.
     evidence : sequence of sets of str
         The tensors that are wrong in each example of the run; none where it is right.
     ruled : bool
@@ -112,6 +113,8 @@ def _in_both(
 def grown(target: Target, failing: Case) -> Case:
     """Return a failing case with each of its sizes larger where it still fails: there chance explains less."""
     case = failing
+    if target.compiles:
+        return case
     for size, more in (("s", 3), ("m", 2), ("u", 2), ("e", 2)):
         larger = replace(case, **{size: getattr(case, size) + more})
         if wrong_entries(target, larger):
@@ -127,8 +130,16 @@ def _of_conditions(target: Target, case: Case) -> Iterator[str]:
         size for size in ("m", "s", "e", "u") if not _wrong_in(target, replace(case, **{size: getattr(case, size) + 1}))
     ]
     sizes = [f"{size}={getattr(case, size)}" for size in larger]
-    if sizes and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES)):
-        yield f"wrong at {listed(sizes)}, right at {listed([f'{size}={getattr(case, size) + 1}' for size in larger])}"
+    together = replace(case, **{size: getattr(case, size) + 1 for size in larger})
+    if (
+        sizes
+        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES))
+        # Where two sizes go wrong that are one, each is right alone, and both together are not.
+        and not (len(larger) > 1 and _wrong_in(target, together))
+    ):
+        alone = " alone" if len(larger) > 1 else ""
+        more = [f"{size}={getattr(case, size) + 1}{alone}" for size in larger]
+        yield f"wrong at {listed(sizes)}, right at {listed(more)}"
     if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
         yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
 
@@ -156,14 +167,20 @@ def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, W
 
 def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -> Iterator[str]:
     """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
-    asked = [c for c in (suited(target, place) for place in PLACES) if c is not None]
+    places = (suited(target, place) for place in (*PLACES, *SOLVABLE[:2]))
+    asked = [c for c in places if c is not None]
     asked += [case] if case not in asked else []
+    asked += [replace(case, seed=case.seed + k) for k in range(1, VALUES)]
     found = [wrong_entries(target, c) for c in asked]
-    ever = set().union(*(wrong for wrong in found if wrong), *evidence)
+    failing = [set(wrong) for wrong in (*found, *evidence) if wrong]
+    ever = set().union(*failing)
     count = sum(wrong is not None for wrong in found) + len(evidence)
+    if len(ever) <= 3 and any(wrong != ever for wrong in failing):
+        # Which are wrong hangs on the values: then others may be, for others.
+        return
     gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in GATES}
     parameters = {name for name in ever if name[1:2] in ("U", "V", "b")}
-    tried = f"in {count} cases of other shapes"
+    tried = f"in {count} cases"
     if len(ever) <= 3:
         gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
         yield (
@@ -335,6 +352,9 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
         return
     if wrong["h"].ndim < 3:
         return
+    if case.m > 2 and np.array_equal(wrong["h"].any(axis=(1, 2)), np.arange(case.m) > 0):
+        yield "of h, only the first sample is right"
+        return
     said = []
     for axis, words, count in ((1, "step", case.s), (0, "sample", case.m), (2, "unit", case.u)):
         hit = np.flatnonzero(wrong["h"].any(axis=tuple(k for k in range(3) if k != axis)))
@@ -350,36 +370,42 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     if STATES in target.lacks:
         return
     single = replace(case, s=1)
-    # What is looked at is all but the gate itself: C_ = g; C_ = f C0; C_ = i; h = o * 0.76.
+
+    def wrong_with(biases: Mapping[str, float], C0: Array) -> Mapping[str, Array] | None:
+        inputs = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], bias) for gate, bias in biases.items()}
+        for gate in biases:
+            inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
+        return wrong_entries(target, single, single.arrays.replaced(**inputs, C0=C0))
+
+    # Of a memory of usual size: what becomes of a large one is not the gate's doing.
+    memory = np.tanh(single.arrays.C0)
+    shut = {"f": HELD, "i": -HELD, "g": 0.0}
+    kept, saturated = wrong_with(shut, memory), wrong_with({"f": -HELD, "i": HELD, "g": HELD}, 0 * memory)
+    if kept is None or saturated is None:
+        return
+    if "Cn" in kept:
+        # A gate is looked at through Cn; what comes there in place of a memory that is kept tells of no gate.
+        yield f"Cn is not C0 after a single step in which biases of {HELD:g} hold f open and i shut"
+        return
+    # What is looked at is all but the gate itself: C_ = f C0; C_ = i; C_ = g; h = o * 0.76.
     held = {
         "g": ({"f": -HELD, "i": HELD}, "Cn"),
         "f": ({"i": -HELD}, "Cn"),
         "i": ({"f": -HELD, "g": HELD}, "Cn"),
         "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
     }
-    open_ = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], HELD) for gate in "ig"}
-    open_ |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV" for gate in "ig"}
-    saturates = "Cn" not in (
-        wrong_entries(target, single, single.arrays.replaced(**open_, C0=single.arrays.C0 * 0)) or {}
-    )
     wrong_gates: list[str] = []
     right_gates: list[str] = []
     for gate, (biases, output) in held.items():
-        inputs = {}
-        for other, bias in biases.items():
-            inputs[f"b{other}"] = np.full_like(single.arrays.p[f"b{other}"], bias)
-            inputs[f"U{other}"] = np.zeros_like(single.arrays.p[f"U{other}"])
-            inputs[f"V{other}"] = np.zeros_like(single.arrays.p[f"V{other}"])
-        # Of a memory of usual size: what becomes of a large one is not the gate's doing.
-        wrong = wrong_entries(target, single, single.arrays.replaced(**inputs, C0=np.tanh(single.arrays.C0)))
+        wrong = wrong_with(biases, memory)
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
-    if not saturates:
+    if "Cn" in saturated:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
         how = "right" if "f" in right_gates else "wrong"
         yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
-    elif wrong_gates == ["o"]:
+    elif wrong_gates == ["o"] and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
         yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
     elif wrong_gates and right_gates:
         several = len(wrong_gates) > 1
@@ -412,12 +438,24 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
         alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
+        if alone and any(
+            (there := wrong_entries(target, other)) is None
+            or alone != [f"dU{gate}" for gate in GATES if f"dU{gate}" in there and not made[gate] <= set(there)]
+            for other in _other_values(target, asked)
+        ):
+            return
         if alone:
             # df_ cannot be at fault where dbf, its plain sum, is right: then X^T df_ is.
             verb = "is" if len(alone) == 1 else "are"
             yield f"{listed(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         again = _other_values(target, asked)
+        if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
+            # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
+            if asked.e >= 4 * asked.u:
+                yield from _of_sums(target, [asked, *again], wrong)
+                return
+            continue
         first, *elsewhere = (departing(target, one) for one in (asked, *again))
         if first is None:
             continue
@@ -433,14 +471,31 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         yield right_everywhere
 
 
+def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[str]:
+    """Yield that the sums over samples and steps are wrong and what they are made of is right; and whose part is."""
+    names = [name for name in wrong if name[1] in "UVb"]
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
+    yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {listed(shown)}, {sums}"
+    found = [departing(target, case) for case in cases]
+    for axis, word in ((1, "step"), (0, "sample")):
+        others = tuple(k for k in range(3) if k != axis)
+        hits = [np.any([mask.any(axis=others) for mask in one.values()], axis=0) for one in found if one is not None]
+        if hits and 0 < hits[0].sum() < hits[0].size and all(np.array_equal(hit, hits[0]) for hit in hits):
+            where = _steps([int(k) for k in np.flatnonzero(hits[0])], hits[0].size)
+            yield f"in dU it is the part of {word}{where} that is wrong (solved for from dU)"
+
+
 def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
     X = case.arrays.X.reshape(-1, case.e).astype(np.float64)
     inverse = np.linalg.pinv(X.T)
-    answer, expected = call_target(target, case.arrays.copy(), case.sequences), due_on(case)
+    observation, expected = observe_once(target, case), due_on(case)
     found = {}
     for gate in GATES:
-        came, sd = answer.values[f"dU{gate}"].astype(np.float64), expected.sd[f"dU{gate}"]
+        if f"dU{gate}" not in observation.came:
+            return None
+        came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
         solved = inverse @ came
         rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + 1e-14 * np.max(np.abs(came))
         if not np.all(np.abs(X.T @ solved - came) <= rounding):

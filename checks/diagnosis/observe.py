@@ -32,6 +32,10 @@ Values = Mapping[str, Array]
 
 TENSORS = (*OUTPUTS, *GRADIENTS)
 
+FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6, 1, 4, 8), (3, 2, 8, 8))
+"""The sizes (m, s, e, u) at which a target is asked that compiles for each: small and square, with many elements, with
+many units, and of a single step."""
+
 ERRATIC = 0.3
 """From which relative change an error is erratic when its inputs change by a thousandth: rounding's changes by about
 1.4, the root of two independent errors, a formula's by some thousandths."""
@@ -66,7 +70,7 @@ class Observation:
 
     @cached_property
     def came(self) -> dict[str, Array]:
-        """The tensors of the answer that have the right form, in float64."""
+        """The tensors of the answer that have the right shape and no shorter dtype, in float64."""
         return self._formed(self.answer)
 
     @cached_property
@@ -100,18 +104,24 @@ class Observation:
         """The tensors that are wrong in the second answer."""
         return tuple(n for n, came in self.came_again.items() if departs(came, *self.due(n), self.case.dtype).any())
 
-    def wrong_for(self, values: dict[str, Array]) -> set[str]:
-        """Return the tensors that would be wrong if other values were due, whose own noise is not known."""
-        expected = replace(self.expected, values=values, sd=slack(values, self.expected))
-        return set(replace(self, expected=expected).wrong)
+    @property
+    def largest_use(self) -> tuple[float, str]:
+        """By how many times the tolerance the worst entry is off, and in which tensor; 0 where nothing came."""
+        found = [(0.0, "")]
+        for name, came in self.came.items():
+            due, sd = self.due(name)
+            with np.errstate(all="ignore"):
+                use = np.abs(came - due) / tolerance.accepted(sd, self.case.dtype)
+            found.append((float(np.max(np.where(np.isnan(use), np.inf, use), initial=0)), name))
+        return max(found)
 
-    def due(self, name: str, expected: Expected | None = None) -> tuple[Array, Array]:
+    def due(self, name: str) -> tuple[Array, Array]:
         """Return the value of a tensor and its standard deviation, in the shape in which the target returns it."""
-        expected = expected or self.expected
-        value, sd = expected.values[name], expected.sd[name]
-        if name == "h" and np.ndim(self.answer.values.get("h", 0)) == 2:
-            return value[:, -1], sd[:, -1]
-        return value, sd
+        return self.shaped(name, self.expected.values[name]), self.shaped(name, self.expected.sd[name])
+
+    def shaped(self, name: str, value: Array) -> Array:
+        """Return a tensor of all steps in the shape in which the target returns it."""
+        return value[:, -1] if name == "h" and np.ndim(self.answer.values.get("h", 0)) == 2 else value
 
     def _formed(self, outcome: Outcome) -> dict[str, Array]:
         """Return the tensors of the right shape."""
@@ -119,6 +129,9 @@ class Observation:
         for name in TENSORS:
             came = outcome.values.get(name)
             if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+                continue
+            if came.dtype.itemsize < np.dtype(self.case.dtype).itemsize:
+                # Of what was cut short on its way out nothing is told but that.
                 continue
             if came.shape == self.due(name)[0].shape:
                 found[name] = came.astype(np.float64)
@@ -161,7 +174,8 @@ def observe(target: Target, case: Case, expected: Expected | None = None) -> Obs
     before = case.arrays.inputs
     changed = tuple(name for name, value in arrays.inputs.items() if not same_bits(value, before[name]))
     kept = tuple(name + " at once" for name in overwritten(answer)) or tuple(overwritten(earlier))
-    call_target(target, another_shape(case).arrays.copy(), case.sequences)
+    between = another_shape(case) if not target.compiles else _at(case, *[dims for dims in FEW if dims != case.dims])
+    call_target(target, between.arrays.copy(), case.sequences)
     again = call_target(target, case.arrays.copy(), case.sequences)
     kept = kept or tuple(overwritten(answer))
     return Observation(case, expected or due_on(case), answer, again, changed + answer.written, kept, target.lacks)
@@ -239,8 +253,19 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     return bool(changes) and float(np.median(changes)) > ERRATIC
 
 
+def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:
+    """Return a case at the sizes among some that are nearest to its own."""
+    m, s, e, u = min(known, key=lambda dims: float(np.sum(np.abs(np.log(np.divide(dims, case.dims))))))
+    return replace(case, m=m, s=s, e=e, u=u)
+
+
 def suited(target: Target, case: Case) -> Case | None:
-    """Return the case with what the target lacks left out; None where it cannot be asked at all."""
+    """Return the case with what the target lacks left out; None where it cannot be asked at all.
+
+    A target that compiles for each shape is asked at the nearest of a few.
+    """
+    if target.compiles:
+        case = _at(case, *FEW)
     if case.dtype not in target.dtypes:
         case = replace(case, dtype=target.dtypes[0])
     if STATES in target.lacks and case.states:

@@ -1,10 +1,11 @@
 """Simple relations between what came and what was due, entry by entry: a factor, a transpose, another tensor's value.
 
 A relation is said of a tensor only where it holds in every entry to rounding and could not hold by chance: a factor
-that is no round number needs a second entry to agree on it.
+that is no round number needs a second entry to agree on it. What is due must fail it (`checks.diagnosis.statement`),
+and it must hold as well with other values, where the tensor is wrong.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
@@ -15,6 +16,7 @@ from checks.calling import other_values
 from checks.cases import Case
 from checks.contract import GATES
 from checks.diagnosis.observe import Array, Observation, Values, departs
+from checks.diagnosis.statement import Trial, accounted, trial_of
 
 AXES = {
     "X": ("samples", "steps", "elements"),
@@ -41,10 +43,9 @@ class _Tensor:
     dtype: str
 
     def is_(self, value: Array, sd: Array | None = None) -> bool:
-        """Return whether what came is some value, to rounding."""
-        if value.shape != self.came.shape:
-            return False
-        return not departs(self.came, value, self.sd if sd is None else sd, self.dtype).any()
+        """Return whether what came is some value, to rounding, and clearly not what is due."""
+        sd = self.sd if sd is None else sd
+        return trial_of(self.came, value, self.due, self.sd, sd, self.dtype) is Trial.SHOWN
 
     def is_multiple(self, factor: float) -> bool:
         """Return whether it is a multiple of what was due, with an allowance for the factor's being an estimate."""
@@ -56,24 +57,36 @@ class _Tensor:
         return int(np.sum(np.abs(self.due) > tolerance.accepted(self.sd, self.dtype)))
 
 
-def find_relations(observation: Observation, smaller: Observation | None = None) -> list[str]:
+def find_relations(
+    observation: Observation, again: Sequence[Observation] | None, smaller: Observation | None = None
+) -> list[str]:
     """Return a sentence for each simple relation that explains wrong tensors whole, those of most tensors first.
 
     Parameters
     ----------
     observation : Observation
         Of a case large enough that chance explains little.
+    again : sequence of Observation or None
+        Of cases of the same sizes with other values, on which a relation must hold, too; None for a target that is not
+        the same twice, of which it is said for this one call.
     smaller : Observation
         Of the failing case, if that is another one: it tells a factor that hangs on the sizes from one that does not.
     """
     found: dict[str, list[str]] = {}
+    confirming = [(other, _values_before(other)) for other in again or ()]
     before = _values_before(observation)
     for name in observation.wrong:
-        said = next(_relations(_tensor(name, observation), observation, smaller, before), "")
-        if said:
-            found.setdefault(said, []).append(name)
-    whole = _same_factor(observation, found)
-    sentences = [_of_swapped_gates(observation), *([whole] if whole else [])]
+        wrong = [(other, early) for other, early in confirming if name in other.wrong]
+        there = [set(_relations(_tensor(name, other), other, smaller, early)) for other, early in wrong]
+        for said in _relations(_tensor(name, observation), observation, smaller, before):
+            if again is None or (there and all(said in sentences for sentences in there)):
+                found.setdefault(said, []).append(name)
+                break
+    of_all = (_of_swapped_gates, lambda seen: _same_factor(seen, found))
+    sentences = [look(observation) for look in of_all]
+    sentences = [
+        said for said, look in zip(sentences, of_all, strict=True) if all(look(o) == said for o in again or ())
+    ]
     ranked = sorted(found, key=lambda said: -len(found[said]))
     sentences += [f"{_listed(found[said])} {said}" for said in ranked]
     return [sentence for sentence in sentences if sentence]
@@ -107,6 +120,7 @@ def _relations(tensor: _Tensor, observation: Observation, smaller: Observation |
         yield "is zero throughout"
         return
     yield from _of_other_tensors(tensor, observation)
+    yield from _of_last_step(tensor, observation)
     yield from _factor(tensor, observation.case, smaller)
     yield from _rounded(tensor)
     yield from _moved(tensor)
@@ -127,6 +141,15 @@ def _of_other_tensors(tensor: _Tensor, observation: Observation) -> Iterator[str
             yield f"holds the value of {name}, transposed"
 
 
+def _of_last_step(tensor: _Tensor, observation: Observation) -> Iterator[str]:
+    """Yield that Cn is h of the last step, or that as Cn."""
+    for name, other, value in (("Cn", "h", lambda v: v[:, -1]), ("h", "Cn", lambda v: v)):
+        if tensor.name == name and other in observation.came:
+            due, sd = (value(v[other]) for v in (observation.expected.values, observation.expected.sd))
+            if tensor.is_(due, sd):
+                yield "holds the value of h of the last step" if name == "Cn" else "holds the value of Cn"
+
+
 def _factor(tensor: _Tensor, case: Case, smaller: Observation | None) -> Iterator[str]:
     """Yield by which number it is multiplied."""
     weight = tensor.due / tolerance.accepted(tensor.sd, tensor.dtype)
@@ -144,11 +167,12 @@ def _factor(tensor: _Tensor, case: Case, smaller: Observation | None) -> Iterato
     if names:
         yield f"is {' = '.join(names)} times what is due"
     elif tensor.alike >= 2 and tensor.is_multiple(estimate):
-        where = "" if other is None or other.is_multiple(estimate) else f" on {case.descriptor}"
-        yield f"is {_number(estimate)} times what is due{where}"
+        sizes = " ".join(f"{size}={n}" for size, n in zip("mseu", case.dims, strict=True))
+        where = "" if other is None or other.is_multiple(estimate) else f" at {sizes}"
+        yield f"is {number(estimate)} times what is due{where}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return a number in as few digits as tell it from 1."""
     for digits in range(4, 17):
         text = f"{value:.{digits}g}"
@@ -170,7 +194,7 @@ def _round_numbers(case: Case) -> dict[str, float]:
 
 def _rounded(tensor: _Tensor) -> Iterator[str]:
     """Yield to which shorter format it was rounded."""
-    if tensor.dtype != "float64" or tensor.alike < 1:
+    if tensor.alike < 1:
         return
     for words, bits, held in (
         ("float32", 24, lambda x: x.astype(np.float32).astype(np.float64)),
@@ -179,6 +203,9 @@ def _rounded(tensor: _Tensor) -> Iterator[str]:
     ):
         with np.errstate(all="ignore"):
             representable = np.array_equal(held(tensor.came), tensor.came)
+            # What is due must not be so by itself, as zeros are, and all there is in float32.
+            due = tensor.due.astype(tensor.dtype).astype(np.float64)
+            representable = representable and not np.array_equal(held(due), due)
             near = np.abs(tensor.came - tensor.due) <= 2.0 ** (1 - bits) * 1.001 * np.abs(tensor.due) + 2.0**-24 * (
                 bits == 11
             )
@@ -213,10 +240,21 @@ def _moved(tensor: _Tensor) -> Iterator[str]:
     if due.ndim == 2 and min(due.shape) > 1 and tensor.is_(due.T.reshape(due.shape), sd.T.reshape(due.shape)):
         yield "has its entries in the order of the transpose"
         return
+    if due.ndim == 2 and due.shape[0] == due.shape[1] > 1 and tensor.is_((due + due.T) / 2, np.hypot(sd, sd.T)):
+        yield "is the mean of what is due and its transpose"
+        return
     for axis, words in enumerate(axes(tensor.name, due.ndim)):
         length = due.shape[axis]
         if length < 2 or not words:
             continue
+        total = np.sum(due, axis, keepdims=True)
+        blur = np.sqrt(np.sum(np.square(sd), axis, keepdims=True)) + _rho(tensor) * np.sum(
+            np.abs(due), axis, keepdims=True
+        )
+        for what, share in (("sum", 1), ("mean", length)):
+            if tensor.is_(np.broadcast_to(total / share, due.shape), np.broadcast_to(blur, due.shape)):
+                yield f"holds in all {words} the {what} of what is due over them"
+                return
         if tensor.is_(np.flip(due, axis), np.flip(sd, axis)):
             yield f"has its {words} in reverse order"
             return
@@ -250,11 +288,13 @@ def _permutation(tensor: _Tensor, axis: int) -> list[int] | None:
         if len(fitting) != 1:
             return None
         order += fitting
-    return order if sorted(order) == list(range(length)) else None
+    if sorted(order) != list(range(length)):
+        return None
+    return order if tensor.is_(np.take(tensor.due, order, axis), np.take(tensor.sd, order, axis)) else None
 
 
 def _added(tensor: _Tensor, observation: Observation, before: Values) -> Iterator[str]:
-    """Yield what was added to it: the call before, another tensor, or one number."""
+    """Yield what was added to it: the call before, another tensor, its own array (weight decay), or one number."""
     early = before[tensor.name]
     if early.shape == tensor.came.shape:
         for words, value in (
@@ -273,6 +313,14 @@ def _added(tensor: _Tensor, observation: Observation, before: Values) -> Iterato
             if tensor.is_(tensor.due + sign * due, np.hypot(tensor.sd, sd)):
                 yield f"is what is due {words} {name}"
                 return
+    inputs = observation.case.arrays.inputs
+    if tensor.name[1:] in inputs and tensor.came.size >= 2:
+        own = inputs[tensor.name[1:]].astype(np.float64)
+        weight = float(np.sum(own * extra)) / max(float(np.sum(own * own)), 1e-300)
+        blur = tensor.sd + _rho(tensor) * (np.abs(weight * own) + np.max(np.abs(tensor.due)))
+        if tensor.is_(tensor.due + weight * own, blur):
+            added = "plus" if weight > 0 else "minus"
+            yield f"is what is due {added} {abs(weight):.4g} times what it is the gradient of"
     if tensor.came.size >= 2:
         constant = float(np.median(extra))
         if tensor.is_(tensor.due + constant, tensor.sd + 2 * np.max(tensor.sd)):
@@ -322,16 +370,13 @@ def _of_swapped_gates(observation: Observation) -> str:
     if not kinds or not any(f"d{kind}{gate}" in observation.wrong for kind in kinds for gate in GATES):
         return ""
     for order in islice(permutations(GATES), 1, None):
-        if all(
-            _holds(observation, f"d{k}{gate}", f"d{k}{other}")
-            for k in kinds
-            for gate, other in zip(GATES, order, strict=True)
-        ):
+        pairs = [(f"d{k}{gate}", f"d{k}{other}") for k in kinds for gate, other in zip(GATES, order, strict=True)]
+        if accounted(_holds(observation, name, other) for name, other in pairs):
             return f"the gradients come in the order {', '.join(order)} where {', '.join(GATES)} was due"
     return ""
 
 
-def _holds(observation: Observation, name: str, other: str) -> bool:
-    """Return whether a tensor holds what is due for another of its shape."""
+def _holds(observation: Observation, name: str, other: str) -> Trial:
+    """Return what a case says of a tensor's holding what is due for another of its shape."""
     due, sd = observation.due(other)
-    return not departs(observation.came[name], due, sd, observation.case.dtype).any()
+    return trial_of(observation.came[name], due, *observation.due(name), sd, observation.case.dtype)

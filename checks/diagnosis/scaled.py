@@ -4,7 +4,7 @@ The factor is solved for, so that it may be any: a temperature, a dropout's keep
 size. Where the outputs are wrong, inputs and parameters are scaled, else the cotangents.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,8 @@ from checks import oracles
 from checks.cases import Arrays, Case
 from checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
 from checks.diagnosis.observe import Array, Observation, observe_once, suited
+from checks.diagnosis.statement import Trial, try_values
+from checks.diagnosis.work import Spare
 
 STEPS = 12
 """How many Newton steps are taken; from 1 to the factor it takes a few, or there is none."""
@@ -21,7 +23,7 @@ SAME = 1e-7
 """Relative difference below which two factors are one; each comes from outputs with rounding errors of their own."""
 
 
-def find_scale(target: Target, case: Case, spare: Callable[[], bool]) -> str:
+def find_scale(target: Target, case: Case, spare: Spare) -> str:
     """Return as if what were how many times as large, in words; empty where no one factor explains what came.
 
     Parameters
@@ -29,8 +31,8 @@ def find_scale(target: Target, case: Case, spare: Callable[[], bool]) -> str:
     target : Target
     case : Case
         One that it fails. It must be so on another of other sizes, too.
-    spare : callable
-        Whether there is still time.
+    spare : Spare
+        Whether more may be tried.
     """
     other = suited(target, replace(case, m=case.m + 1, s=case.s + 1, e=case.e + 2, u=case.u + 3, seed=case.seed + 1))
     if other is None:
@@ -102,12 +104,11 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
     with np.errstate(all="ignore"):
         values = oracles.evaluate_reference(_changed(observation, names, factor))
     inside = {n: v * factor if n[1:] in names else v for n, v in values.items()}
-    wrong, wrong_inside = observation.wrong_for(values), observation.wrong_for(inside)
-    if not wrong:
+    if try_values(observation, values) is Trial.SHOWN:
         return "all is as if {}"
-    if not wrong_inside:
+    if try_values(observation, inside) is Trial.SHOWN:
         return "all is as if {} within the layer"
-    if observation.wrong.keys() & set(OUTPUTS) and not wrong & set(OUTPUTS):
+    if try_values(observation, values, OUTPUTS) is Trial.SHOWN:
         return "h and Cn are as if {}"
     return ""
 

@@ -17,6 +17,7 @@ from checks.faults import (
     steps,
     transposition,
 )
+from checks.faults.mixups import mixups
 from checks.faults.model import Fault
 from checks.faults.slips import ID as SLIP
 
@@ -42,16 +43,17 @@ FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in 
 
 
 def find(id: str) -> Fault:
-    """Return the fault of that id.
+    """Return the fault, or the mix-up, of that id.
 
     Raises
     ------
     ValueError
         "no fault 'cary-dropped', did you mean carry-dropped, carry-doubled?".
     """
-    if id in FAULTS:
-        return FAULTS[id]
-    near = difflib.get_close_matches(id, FAULTS)
+    known = FAULTS | mixups()
+    if id in known:
+        return known[id]
+    near = difflib.get_close_matches(id, known)
     hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(FAULTS)} ids in the catalogue"
     if id == SLIP:
         hint = "which is a wrong word in an equation and in no catalogue; verify --case shows it as a diff"

@@ -9,6 +9,7 @@ from checks.compare import Claim, Verdict
 from checks.contract import GRADIENTS, OUTPUTS
 from checks.diagnose import Diagnosis
 from checks.properties.claims import OF_THE_PLAIN_CELL
+from checks.targets import is_spec
 from checks.verify import CHECK_GRAD, CHECK_GRAD_ALL, COMPLEX_STEP, PROPERTIES, CaseReport, Report, is_tensor
 
 REFERENCE = "lstm_ref"
@@ -73,12 +74,21 @@ def render_failure(name: str, report: CaseReport) -> str:
         lines.append(f"  oracles   {oracles}")
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
-    options = "" if report.reference else " --no-reference"
-    if not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures):
-        options += " --properties all"
-    spec = shlex.quote(name) if name.startswith("exec:") else name.split()[0]
-    lines.append(f"  rerun     lstm-checks verify {spec} --case {case.descriptor}{options}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"  rerun     {_rerun(name, report)}"])
+
+
+def _rerun(name: str, report: CaseReport) -> str:
+    """Return how to run the case again: by the command, or in Python where the target's name is none that loads."""
+    of_the_cell = not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures)
+    spec = name if name.startswith("exec:") else name.split()[0]
+    if is_spec(spec):
+        options = "" if report.reference else " --no-reference"
+        options += " --properties all" if of_the_cell else ""
+        return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
+    options = "" if report.reference else ", reference=False"
+    options += ", properties=checks.properties.claims.NAMES" if of_the_cell else ""
+    case = f'checks.cases.Case.parse("{report.case.descriptor}")'
+    return f"in Python: checks.verify.verify_case(target, {case}{options})"
 
 
 def _unexplained(report: Report) -> list[str]:
@@ -151,16 +161,17 @@ def _extent(report: CaseReport) -> list[str]:
 def _oracles(report: CaseReport) -> str:
     """Return what the other oracles say of the case."""
     said = []
-    by_complex_step, by_check_grad = report.claim(COMPLEX_STEP), report.claim(CHECK_GRAD)
+    by_complex_step = report.claim(COMPLEX_STEP)
+    by_check_grad = {c.verdict for name in (CHECK_GRAD, CHECK_GRAD_ALL) if (c := report.claim(name)) is not None}
     if by_complex_step is not None and by_complex_step.verdict is Verdict.PASS:
         said.append(f"complex step agrees with {REFERENCE}")
-    if by_check_grad is not None and by_check_grad.verdict in (Verdict.PASS, Verdict.FAIL):
-        rejects = by_check_grad.verdict is Verdict.FAIL
+    if Verdict.FAIL in by_check_grad:
+        alone = report.failures[0].name in (CHECK_GRAD, CHECK_GRAD_ALL)
+        said += [] if alone else ["check_grad rejects the target too"]
+    elif Verdict.PASS in by_check_grad:
         own = {claim.name for claim in report.failures} & set(OUTPUTS) and report.case.dtype == "float64"
         said.append(
-            "check_grad rejects the target too"
-            if rejects
-            else "check_grad sees nothing wrong with the target"
+            "check_grad sees nothing wrong with the target"
             + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
         )
     return "; ".join(said)

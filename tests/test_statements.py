@@ -1,0 +1,267 @@
+"""Every explanation is one that the right answer fails, and every form of sentence has its experiment in the docs."""
+
+import ast
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from plain_lstm import planted
+from planted_faults import (
+    ACTIVATE,
+    BACK,
+    CN,
+    DELTA,
+    DW,
+    EF,
+    EG,
+    EI,
+    FINAL,
+    LOGISTIC,
+    MEMORY,
+    OUT,
+    READ,
+    SLOPE_SQUASH,
+    SQUASH,
+    STEP,
+    after,
+    finally_,
+)
+
+from checks import diagnose as diagnosing
+from checks.cases import Case
+from checks.diagnose import diagnose
+from checks.diagnosis.formats import short_formats, significant_bits
+from checks.diagnosis.observe import Observation, due_on, observe_once
+from checks.diagnosis.statement import Trial, accounted, try_values
+from checks.diagnosis.work import Work
+from checks.faults.catalogue import FAULTS
+from checks.faults.mixups import mixups
+from checks.faults.model import evaluate, fault_target
+from checks.oracles import evaluate_reference
+
+ROOT = Path(diagnosing.__file__).parents[1]
+PATCHES = {id: fault for id, fault in (FAULTS | mixups()).items() if not fault.wrap}
+CASE = Case(2, 3, 2, 3, seed=5)
+TARGET = planted("right", [])
+
+SIGNIFICANT = "q = np.frexp(y); b = {bits}; y = np.ldexp(np.round(np.ldexp(q[0], b)), q[1] - b).astype(x.dtype)"
+
+# Right layers but for their accuracy: what each is, and what may be said of the bits in which things come.
+INACCURATE = {
+    "h through 1 + h": [after(OUT, "out = (out + 1) - 1")],
+    "tanh of few bits": [(SQUASH, f"y = np.tanh(x)\n{SIGNIFICANT.format(bits=18)}\nreturn y")],
+    "sigmoid one ulp off": [(LOGISTIC, "y = 1 / (1 + np.exp(-x))\nreturn np.nextafter(y, np.ones_like(y))")],
+    "sigmoid a little too large": [(LOGISTIC, "y = 1 / (1 + np.exp(-x))\nreturn y * (1 + 9 * np.finfo(y.dtype).eps)")],
+    "reciprocal by a Newton step": [
+        (
+            LOGISTIC,
+            "d = 1 + np.exp(np.minimum(-x, 9))\nr = (1 / d).astype('f2').astype(x.dtype)\nreturn r * (2 - d * r)",
+        )
+    ],
+    "tanh with a ripple": [(SQUASH, "return np.tanh(x) * (1 + 1e-6 * np.sin(30 * x))")],
+    "dh summed in float32": [(BACK, "back = (R.astype('f4') @ delta.astype('f4')).astype(X.dtype)")],
+    "memory that cancels": [(MEMORY, "new = ((gf * cell + 1e3) + gi * gg) - 1e3")],
+    "a slope that cancels": [(SLOPE_SQUASH, "return ((1e6 + 1) - y * y) - 1e6")],
+}
+
+
+def test_the_right_answer_fails_what_changes_nothing():
+    """A value that is what is due accounts for no error, however near to what came it is."""
+    due = due_on(CASE)
+    seen = observe_once(TARGET, CASE)
+    off = {name: value + 7 * due.sd[name] * (name == "h") for name, value in due.values.items()}
+    small = replace(seen, answer=replace(seen.answer, values=off), again=replace(seen.answer, values=off))
+    assert small.wrong.keys() == {"h"}
+    assert try_values(small, due.values) is Trial.REFUTED
+    assert try_values(small, off) is Trial.SHOWN
+    assert try_values(seen, due.values) is Trial.IDLE
+    assert not accounted([Trial.IDLE, Trial.IDLE])
+    assert not accounted([Trial.SHOWN, Trial.REFUTED])
+
+
+@settings(suppress_health_check=list(HealthCheck))
+@given(
+    id=st.sampled_from(sorted(PATCHES)),
+    seed=st.integers(0, 10**6),
+    regime=st.sampled_from(["normal", "x10", "mixed"]),
+    dtype=st.sampled_from(["float64", "float32"]),
+    times=st.floats(1.5, 30),
+)
+def test_no_fault_accounts_for_noise(id, seed, regime, dtype, times):
+    """Errors of some tolerances, of either sign in each entry of h and dVf, are no fault's doing."""
+    case = Case(2, 3, 3, 4, seed=seed, regime=regime, dtype=dtype)
+    due = due_on(case)
+    rng = np.random.default_rng(seed)
+    signs = {name: rng.choice([-1.0, 1.0], value.shape) for name, value in due.values.items()}
+    came = {n: v + 6 * times * due.sd[n] * signs[n] * (n in ("h", "dVf")) for n, v in due.values.items()}
+    seen = observe_once(TARGET, case)
+    answer = replace(seen.answer, values=came)
+    seen = Observation(case, due, answer, answer, (), (), frozenset())
+    assert try_values(seen, evaluate(PATCHES[id], case.arrays.astype(np.float64))) is not Trial.SHOWN
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", INACCURATE)
+def test_an_inaccuracy_gets_no_name(name, dtype):
+    """No formula is named, and nothing is said to be something else, of what is only not accurate enough."""
+    target = planted("inaccurate", INACCURATE[name])
+    cases = (Case(2, 4, 3, 3, seed=seed, dtype=dtype) for seed in range(20))
+    case = next((case for case in cases if observe_once(target, case).wrong), None)
+    if case is None:
+        return
+    found = diagnose(target, case)
+    assert not [named for named in found.suspects if named.certain]
+    assert found.layout == ""
+    for said in found.relations:
+        assert re.search("less accurate than rounding|significant bits|as much as float32", said), said
+
+
+def test_a_small_error_is_called_that():
+    edits = [(LOGISTIC, "y = 1 / (1 + np.exp(-x))\nreturn y * (1 + 9 * np.finfo(y.dtype).eps)")]
+    found = diagnose(planted("off", edits), Case(1, 1, 1, 1))
+    (said, *_) = found.relations
+    assert re.fullmatch(r"less accurate than rounding, [\d.]+ times the tolerance in \w+; too small to name", said)
+    assert found.suspects == ()
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ([(SQUASH, f"y = np.tanh(x)\n{SIGNIFICANT.format(bits=40)}\nreturn y")], {"g": 40, "C": 40}),
+        ([after(ACTIVATE, "gf = gf.astype('f4').astype(x.dtype)")], {"f": 24}),
+        ([after(MEMORY, "new = new.astype('f4').astype(x.dtype)")], {"Cn": 24}),
+    ],
+)
+def test_bits_are_read_out(edits, said):
+    assert short_formats(planted("short", edits)) == said
+
+
+def test_a_right_layer_comes_in_all_its_bits():
+    assert short_formats(TARGET) == {}
+    assert short_formats(replace(TARGET, dtypes=("float32",))) == {}
+    assert significant_bits(np.array([0.0, np.nan])) == 0
+
+
+@pytest.mark.parametrize(
+    ("edits", "said"),
+    [
+        ([finally_("g = {n: v + 0.01 * p[n[1:]] for n, v in g.items()}")], "times what it is the gradient of"),
+        ([finally_('g["dVf"] = (g["dVf"] + g["dVf"].T) / 2')], "dVf is the mean of what is due and its transpose"),
+        ([finally_("dX = dX.sum(0, keepdims=True) + 0 * dX")], "dX holds in all samples the sum of what is due over"),
+    ],
+)
+def test_further_relations_are_recognised(edits, said):
+    assert any(said in line for line in diagnose(planted("related", edits), Case(3, 4, 3, 3, seed=3)).relations)
+
+
+def test_sums_are_told_from_what_they_are_made_of():
+    where = diagnose(planted("sums", [(DW, "dW += 0.9 ** t * k.z @ delta.T")]), Case(3, 4, 3, 3, seed=3)).where
+    assert not any("depart" in line for line in where)
+    assert "in dU it is the part of steps 2, 3 and 4 of 4 that is wrong (solved for from dU)" in where
+    assert any(line.startswith("df_ di_ dg_ do_, solved for from dX, are right at every step; dUf") for line in where)
+
+
+def test_the_first_sample_alone_is_right():
+    """A state that the sample before left behind is no gate's fault."""
+    edits = [after(READ, "if t == 0:\n    hidden = np.hstack([hidden[:, :1], 0.5 * hidden[:, 1:]])")]
+    where = diagnose(planted("leak", edits), Case(3, 2, 2, 2)).where
+    assert "of h, only the first sample is right" in where
+    assert not any("wrong by" in line for line in where)
+
+
+def test_a_gradient_that_is_missing_is_no_fault_of_ours():
+    target = planted("less", [finally_('g["dVg"] *= 2\ng = {n: g[n] for n in g if n[1] != "U"}')])
+    assert diagnose(target, CASE) == diagnose(target, CASE)
+
+
+def test_the_same_failure_is_told_in_the_same_words_and_what_is_left_out_is_said():
+    target = planted("two", [finally_('g["dVg"] *= 1.3\ng["dVf"] = g["dVf"] * np.abs(g["dVf"])')])
+    assert diagnose(target, CASE) == diagnose(target, CASE)
+    short = diagnose(target, CASE, Work(tries=50))
+    assert short.where[-1].startswith("not looked for, since it would take too many calls or tries: some catalogued")
+    none = diagnose(target, CASE, Work(calls=0))
+    assert not none.suspects
+    assert "some catalogued faults" in none.where[-1]
+
+
+def test_the_diagnosis_looks_at_no_clock():
+    for path in (ROOT / "checks" / "diagnosis").glob("*.py"):
+        assert not re.search(r"^(import|from) time", path.read_text(), re.M), path.name
+    assert not re.search(r"^(import|from) time", (ROOT / "checks" / "diagnose.py").read_text(), re.M)
+
+
+@pytest.mark.parametrize("id", mixups())
+def test_a_mix_up_is_a_patch_that_shows_and_is_named_by_its_own_values(id):
+    fault = mixups()[id]
+    values, due = evaluate(fault, CASE.arrays), evaluate_reference(CASE.arrays)
+    assert any(not np.array_equal(values[name], due[name]) for name in due)
+    assert fault.title.endswith(".")
+    assert try_values(observe_once(fault_target(fault), CASE), values) is Trial.SHOWN
+
+
+IN_BITS = "(lambda v: (lambda q: np.ldexp(np.round(np.ldexp(q[0], {0})), q[1] - {0}).astype(v.dtype))(np.frexp(v)))"
+MIXED_UP = {
+    "final-states-exchanged": [(CN, "Cn = tape[-1].out.T.copy()"), (FINAL, "rho, kappa = dhn.T + dCn.T, 0 * dCn.T")],
+    "last-cotangents-exchanged": [(FINAL, "rho, kappa = dCn.T - dh[:, -1].T, dhn.T + dh[:, -1].T")],
+    "states-kept-after-the-step": [
+        (STEP, "k = tape[t]\nk.z = np.vstack([k.z[:e], k.out, k.z[e + u :]])\nk.cell = k.new")
+    ],
+    "memory-cotangent-before-the-step": [
+        (EG, "eg = kappa * k.gi"),
+        (EF, "ef = kappa * k.cell"),
+        (EI, "ei = kappa * k.gg"),
+    ],
+    "backward-cotangents-in-order-ifgo": [(DELTA, "delta = np.vstack([bo, bg, bi, bf])")],
+    "backward-gates-in-order-ifgo": [after(STEP, "k.gf, k.gi = k.gi, k.gf")],
+    "forward-products-in-tf32": [
+        ("a = W.T @ z", f"r = {IN_BITS.format(11)}\na = r(W[: e + u]).T @ r(z[: e + u]) + W[e + u :].T")
+    ],
+    "hidden-operand-in-bfloat16": [
+        ("a = W.T @ z", f"r = {IN_BITS.format(8)}\na = W.T @ np.vstack([x, r(hidden), one])")
+    ],
+    "gradient-products-in-half": [
+        (
+            DW,
+            "r = lambda v: v.astype('f2').astype(v.dtype)\ndW[:-1] += r(k.z[:-1]) @ r(delta).T\ndW[-1] += delta.sum(1)",
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("id", MIXED_UP)
+def test_a_mix_up_is_named_first(id):
+    (first, *_) = diagnose(planted("mixed-up", MIXED_UP[id]), CASE).suspects
+    assert (first.fault, first.certain) == (id, True)
+
+
+def literals(path):
+    """Yield the pieces of text of two words or more that a file's code holds, its docstrings left out."""
+    tree = ast.parse(path.read_text())
+    bodies = [node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list)]
+    docs = {
+        id(s.value) for body in bodies for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            pieces = (piece.strip(" ,;:()'[]") for piece in node.value.split("{}"))
+            yield from (piece for piece in pieces if len(piece.split()) >= 2)
+
+
+def test_every_form_of_sentence_has_its_experiment():
+    """Every piece of text in the code of the diagnosis stands in the table's first column, and every row is whole."""
+    rows = [line for line in (ROOT / "docs" / "diagnosis.md").read_text().splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\) \| ", row.strip("| "))] for row in rows]
+    assert all(len(row) == 3 and all(row) for row in cells)
+    forms = " ".join(row[0] for row in cells)
+    ours = {'fc["', "as given", "at once", "m s", "and b", "and others", "_Pair | None", "examples tried"}
+    missing = [
+        (path.name, text)
+        for path in (*sorted((ROOT / "checks" / "diagnosis").glob("*.py")), ROOT / "checks" / "diagnose.py")
+        for text in literals(path)
+        if text not in forms and text not in ours
+    ]
+    assert not missing
