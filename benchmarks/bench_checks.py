@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.oracles.oracles import complex_step_gradient, expect
+from lstm_checks.strategies import draw_cases
+from lstm_checks.targets.load import load_target
 
 from benchmarks.render import draw, machine, replace_text
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.oracles import complex_step_gradient, expect
-from checks.strategies import draw_cases
-from checks.targets import load_target
-from checks.verify import verify_case
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -27,12 +27,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from checks import tolerance
-from checks.baseline import Baseline, this_machine
-from checks.bench import THREADS
-from checks.config import GateConfig, Speed
-from checks.gate import Rounds, decide, judge_speed
-from checks.judge import Jobs
+from lstm_checks import tolerance
+from lstm_checks.gate.baseline import Baseline, this_machine
+from lstm_checks.gate.config import GateConfig, Speed
+from lstm_checks.gate.jobs import Jobs
+from lstm_checks.gate.timing import THREADS
+from lstm_checks.gate.verdict import Rounds, decide, judge_speed
 
 FAST, REF = "lstm_fast:LSTM", "lstm_ref:LSTM"
 SLOWED = """
@@ -54,9 +54,9 @@ class LSTM(Fast):
 
 def calibrated(folder: Path, cases: tuple[str, ...], factor: float) -> str:
     """Return the target slowed by the factor, written to a file in `folder`."""
-    from checks.bench import time_round
-    from checks.cases import Case
-    from checks.targets import load_target
+    from lstm_checks.cases import Case
+    from lstm_checks.gate.timing import time_round
+    from lstm_checks.targets.load import load_target
 
     path = folder / "slowed.py"
     loops = {Case.parse(case).arrays.X.shape: 100 for case in cases}
@@ -148,8 +148,8 @@ def judge_again_and_again(speed: Speed, slowed: str, null: int, slow: int, jobs:
 
 def accuracy() -> None:
     """Print by how much the use of the tolerance moves with the examples, and with the implementation."""
-    from checks.cases import REGIMES
-    from checks.judge import JOBS
+    from lstm_checks.cases import REGIMES
+    from lstm_checks.gate.jobs import JOBS
 
     base = {"examples": 60, "dtype": "float64", "max-dims": (9, 60, 9, 9), "regimes": REGIMES}
     for dtype in ("float64", "float32"):

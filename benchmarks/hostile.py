@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks import cli
-from checks.cases import Case
-from checks.remote import Loading
-from checks.targets import TargetError
-from checks.verify import verify_case
+from lstm_checks import cli
+from lstm_checks.cases import Case
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.targets.load import TargetError
+from lstm_checks.workers.remote import Loading
 
 PASS, FAIL, REFUSED = 0, 1, 2
 CASES = (Case(2, 2, 1, 3, seed=1), Case(1, 3, 2, 2, cotangents="h+C", seed=2))
@@ -176,9 +176,9 @@ ENDS = {
     "recursion": "deep()",
     "no memory": "raise MemoryError",
     "huge array": "np.zeros((10**9, 10**9))",
-    "contract": "from checks.contract import ContractError; raise ContractError('mine')",
-    "time limit": "from checks.contract import TimeLimitError; raise TimeLimitError('mine')",
-    "mistrust": "from checks.properties.noise import BrokenAnswerError; raise BrokenAnswerError('h', 'mine')",
+    "contract": "from lstm_checks.contract import ContractError; raise ContractError('mine')",
+    "time limit": "from lstm_checks.contract import TimeLimitError; raise TimeLimitError('mine')",
+    "mistrust": "from lstm_checks.properties.noise import BrokenAnswerError; raise BrokenAnswerError('h', 'mine')",
     "hypothesis": "import hypothesis; hypothesis.reject()",
     "input": "input()",
     "os exit 0": "os._exit(0)",
@@ -230,7 +230,7 @@ QUIET = {
     "thread": "threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
     "child": "import subprocess; subprocess.Popen(['sleep', '5'], start_new_session=True)",
     "both forks": "both() if COUNT < 3 else None",
-    "verdict": "import checks.compare as c; c.Verdict = None",
+    "verdict": "import lstm_checks.compare as c; c.Verdict = None",
     "exit codes": "sys.exit = os._exit = lambda *a: None",
     "trace": "sys.settrace(lambda *a: None)",
     "print": "import builtins; builtins.print = None",
@@ -283,15 +283,15 @@ MAPS = {
 
 # Wrong, and out to hide it from whoever judges in the same process.
 CHEATS = {
-    "report": "import checks.verify as v; v.CaseReport.failures = property(lambda self: ())",
-    "verdict": "import checks.verify as v; v.CaseReport.verdict = v.Verdict.PASS",
-    "compare": "import checks.verify as v; v.compare = lambda *a: []",
-    "accepted": "import checks.tolerance as t; t.accepted = lambda sd, *a: np.full(sd.shape, np.inf)",
-    "exit code": "import checks.verify as v; v.Report.exit_code = 0",
+    "report": "import lstm_checks.judging.verify as v; v.CaseReport.failures = property(lambda self: ())",
+    "verdict": "import lstm_checks.judging.verify as v; v.CaseReport.verdict = v.Verdict.PASS",
+    "compare": "import lstm_checks.judging.verify as v; v.compare = lambda *a: []",
+    "accepted": "import lstm_checks.tolerance as t; t.accepted = lambda sd, *a: np.full(sd.shape, np.inf)",
+    "exit code": "import lstm_checks.judging.verify as v; v.Report.exit_code = 0",
     "at exit": "atexit.register(os._exit, 0)",
     "stack": "f = sys._getframe(); [f.f_locals.update(expected=None) for _ in range(3)]",
     "later": "sys.exit() if COUNT == 12 else None",
-    "modules": "sys.modules['checks.compare'] = None",
+    "modules": "sys.modules['lstm_checks.compare'] = None",
 }
 
 

@@ -20,16 +20,16 @@ from functools import partial
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
 
-from checks.cases import DTYPES
-from checks.compare import Verdict
-from checks.executors import parse_executor
-from checks.faults.catalogue import FAULTS
-from checks.faults.model import Fault
-from checks.faults.search import shows
-from checks.oracles import expect
-from checks.strategies import draw_cases
-from checks.targets import load_target
-from checks.verify import verify_case
+from lstm_checks.campaign.executors import parse_executor
+from lstm_checks.cases import DTYPES
+from lstm_checks.compare import Verdict
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import Fault
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.oracles.oracles import expect
+from lstm_checks.strategies import draw_cases
+from lstm_checks.targets.load import load_target
+from lstm_checks.trials.search import shows
 
 RIGHT = ("lstm_ref:LSTM", "lstm_fast:LSTM")
 

@@ -27,26 +27,26 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is planted and how it is judged come from beside this file; the diagnosis from wherever `checks` is found first.
+# What is planted and how it is judged come from beside this file; the diagnosis from the `lstm_checks` found first.
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 sys.path.append(str(ROOT))
 
 import numpy as np
+from lstm_checks import strategies
+from lstm_checks.campaign.executors import parse_executor
+from lstm_checks.cases import Case
+from lstm_checks.contract import Target
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import FILES, fault_target
+from lstm_checks.faults.slips import slips
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import verify
+from lstm_checks.oracles import oracles
 from plain_lstm import planted
 from planted_faults import EDITS, WRAPPERS
 from truth.evidence import Evidence, Said, Truth, Verdict
 from truth.lines import judge_line, lines_of
 from uncatalogued import OWN
-
-from checks import oracles, strategies
-from checks.cases import Case
-from checks.contract import Target
-from checks.executors import parse_executor
-from checks.faults.catalogue import FAULTS
-from checks.faults.model import FILES, fault_target
-from checks.faults.slips import slips
-from checks.report.text import render_failure
-from checks.verify import verify
 
 SETS = ("own", "slips", "pairs", "catalogue")
 SIZES = {"own": 0, "slips": 100, "pairs": 60, "catalogue": 0}
@@ -316,9 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for id in (list(options.only) or members(set, sizes[set], options.sample_seed))
         for seed in seeds
     ]
-    import checks
+    import lstm_checks
 
-    print(f"{len(jobs)} runs of verify; the diagnosis is that of {Path(checks.__file__).parent}", flush=True)
+    print(f"{len(jobs)} runs of verify; the diagnosis is that of {Path(lstm_checks.__file__).parent}", flush=True)
     told = []
     for one in run(jobs, options.processes, options.examples):
         told.append(one)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lstm_checks.contract import GRADIENTS, Target
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,
@@ -49,8 +50,6 @@ from planted_faults import (
     with_z,
 )
 from truth.evidence import PARAMETER_GRADIENTS, Truth
-
-from checks.contract import GRADIENTS, Target
 
 Edits = tuple[tuple[str, str], ...]
 

@@ -1,9 +1,8 @@
 """What several test files assert of a layer's values."""
 
 import numpy as np
-
-from checks.oracles import expect
-from checks.tolerance import accepted
+from lstm_checks.oracles.oracles import expect
+from lstm_checks.tolerance import accepted
 
 
 def assert_as_expected(values, case):

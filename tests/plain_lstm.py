@@ -10,8 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
-
-from checks.contract import LAST, Target
+from lstm_checks.contract import LAST, Target
 
 ORDER = "ogfi"
 

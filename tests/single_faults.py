@@ -3,7 +3,7 @@
 They are in no catalogue: in float64 each of them is right to the last bit.
 """
 
-from checks.faults.model import Fault, in_activations, in_backward, in_forward, in_gradients
+from lstm_checks.faults.model import Fault, in_activations, in_backward, in_forward, in_gradients
 
 GATES = "figo"
 TANH, SIGMOID = "    return np.tanh(x)\n", "    return 0.5 * (1 + np.tanh(0.5 * x))\n"

@@ -10,140 +10,70 @@ from pathlib import Path
 
 import pytest
 
-import checks
-
-ROOT = Path(checks.__file__).parent.parent
+ROOT = Path(__file__).parent.parent
+HOMES = {"lstm_ref": ROOT, "lstm_fast": ROOT, "lstm_checks": ROOT / "checks"}
 FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts): path
-    for package in ("lstm_ref", "lstm_fast", "checks")
-    for path in sorted((ROOT / package).rglob("*.py"))
+    ".".join(path.relative_to(home).with_suffix("").parts): path
+    for package, home in HOMES.items()
+    for path in sorted((home / package).rglob("*.py"))
 }
 
 DOORS = {
-    "hypothesis": {"checks.strategies", "checks.suite"},
-    "pytest": {"checks.suite", "checks.plugin"},
-    "flint": {"checks.arithmetic.balls"},
-    "scipy": {"checks.oracles"},
+    "hypothesis": {"lstm_checks.strategies", "lstm_checks.suite"},
+    "pytest": {"lstm_checks.suite", "lstm_checks.plugin"},
+    "flint": {"lstm_checks.arithmetic.balls"},
+    "scipy": {"lstm_checks.oracles.oracles"},
     "llvmlite": {"lstm_fast.compiled"},
-    "rich": {"checks.commands.common"},
-    "torch": {"checks.adapters.torch"},
-    "distributed": {"checks.executors"},
-    "jax": {"checks.adapters.jax", "checks.adapters.equinox", "checks.adapters.flax", "checks.adapters.keras"},
-    "flax": {"checks.adapters.flax"},
-    "equinox": {"checks.adapters.equinox"},
-    "keras": {"checks.adapters.keras"},
-    "onnx": {"checks.adapters.onnx"},
-    "onnxruntime": {"checks.adapters.onnx"},
-    "matplotlib": {"checks.report.kill_matrix"},
-    "safetensors": {"checks.weights"},
+    "rich": {"lstm_checks.commands.common"},
+    "torch": {"lstm_checks.targets.torch"},
+    "distributed": {"lstm_checks.campaign.executors"},
+    "jax": {
+        "lstm_checks.targets.jax",
+        "lstm_checks.targets.equinox",
+        "lstm_checks.targets.flax",
+        "lstm_checks.targets.keras",
+    },
+    "flax": {"lstm_checks.targets.flax"},
+    "equinox": {"lstm_checks.targets.equinox"},
+    "keras": {"lstm_checks.targets.keras"},
+    "onnx": {"lstm_checks.targets.onnx"},
+    "onnxruntime": {"lstm_checks.targets.onnx"},
+    "matplotlib": {"lstm_checks.trials.picture"},
+    "safetensors": {"lstm_checks.weights.files"},
     "numba": {"lstm_fast.compiled"},
     "threadpoolctl": {"lstm_fast.threads"},
 }
 UNPICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}
-EDGES = ("checks.cli", "checks.commands", "checks.plugin", "checks.report")
+EDGES = ("lstm_checks.cli", "lstm_checks.commands", "lstm_checks.plugin")
 
-# Arrows run from right to left: a module imports those before it in this order, and none after.
-ORDER = [
-    "tolerance",
-    "files",
-    "processes",
-    "contract",
-    "layouts",
-    "weights",
-    "cases",
-    "arithmetic.balls",
-    "arithmetic.complex_step",
-    "arithmetic.monte_carlo",
-    "arithmetic.projection",
-    "oracles",
-    "calling",
-    "wire",
-    "compare",
-    "faults.model",
-    "faults.slips",
-    "faults.mixups",
-    "faults.carry",
-    "faults.states",
-    "faults.steps",
-    "faults.transposition",
-    "faults.derivatives",
-    "faults.gates",
-    "faults.accumulation",
-    "faults.clipping",
-    "faults.precision",
-    "faults.conventions",
-    "faults.numerics",
-    "faults.calls",
-    "faults.blocks",
-    "faults.catalogue",
-    "diagnosis.observe",
-    "diagnosis.statement",
-    "diagnosis.work",
-    "diagnosis.formats",
-    "diagnosis.fingerprint",
-    "diagnosis.relation",
-    "diagnosis.sums",
-    "diagnosis.as_if",
-    "diagnosis.scaled",
-    "diagnosis.layout",
-    "diagnosis.localize",
-    "diagnosis.limits",
-    "diagnosis.chance",
-    "diagnosis.rule",
-    "diagnose",
-    "diagnosis.groups",
-    "properties.closed_form",
-    "properties.noise",
-    "properties.relations",
-    "properties.claims",
-    "certify",
-    "strategies",
-    "vectors",
-    "adapters.supervise",
-    "adapters.program",
-    "adapters.common",
-    "adapters.torch",
-    "adapters.jax",
-    "adapters.equinox",
-    "adapters.flax",
-    "adapters.keras",
-    "adapters.onnx",
-    "targets",
-    "worker",
-    "remote",
-    "form",
-    "verify",
-    "explain_vectors",
-    "executors",
-    "campaign",
-    "faults.search",
-    "kill_matrix",
-    "report.text",
-    "report.json",
-    "report.faults",
-    "report.kill_matrix",
-    "report.campaign",
-    "report.certified",
-    "bench",
-    "config",
-    "baseline",
-    "judge",
-    "gate",
-    "report.gate",
-    "report.junit",
-    "report.markdown",
-    "suite",
-    "plugin",
-    "commands.common",
-    "commands.convert",
-    "commands.verify",
-    "commands.certify",
-    "commands.vectors",
-    "commands.gate",
-    "commands.faults",
-    "cli",
-    "__main__",
-]
+# The rooms, and what is flat: each imports those above it and none below. Beside it stands why it is there.
+ROOMS = {
+    "tolerance": "numbers alone",
+    "files": "reading and writing, of whatever",
+    "contract": "what a target is",
+    "cases": "what it is asked",
+    "arithmetic": "the numbers that the reference runs on",
+    "oracles": "what is due for a case",
+    "calling": "what a target gives for a case",
+    "compare": "what came against what is due",
+    "strategies": "which cases are drawn",
+    "weights": "the twelve arrays as others keep them",
+    "faults": "the reference with something wrong in it, as a target",
+    "diagnosis": "what a target that fails has in common with a fault, or with what is due",
+    "properties": "what a target's own answers must have in common",
+    "targets": "a target of whatever is named, a fault included",
+    "workers": "the same in another process",
+    "judging": "a target on cases: it calls, compares, asks the properties and the diagnosis",
+    "certified": "proven answers, and what judging says of a target that misses them",
+    "campaign": "judging by many processes",
+    "trials": "judging the faults themselves",
+    "gate": "judging against what was so before",
+    "suite": "judging as a test",
+    "plugin": "pytest's way to the suite",
+    "commands": "the shell's way to each of these",
+    "cli": "which command",
+    "__main__": "the same, by python -m",
+}
 
 
 def imports(path: Path) -> set[str]:
@@ -169,16 +99,16 @@ def packages(path: Path) -> set[str]:
 @pytest.mark.parametrize("module", FILES)
 def test_the_two_layers_are_strangers(module):
     package = module.partition(".")[0]
-    forbidden = {"lstm_ref": {"lstm_fast", "checks"}, "lstm_fast": {"lstm_ref", "checks"}, "checks": {"lstm_fast"}}
-    assert not packages(FILES[module]) & forbidden[package]
-    if package != "checks":
+    forbidden = {"lstm_fast"} if package == "lstm_checks" else set(HOMES) - {package}
+    assert not packages(FILES[module]) & forbidden
+    if package != "lstm_checks":
         optional = {"numba", "llvmlite", "threadpoolctl"} if package == "lstm_fast" else set()
         assert packages(FILES[module]) <= {*sys.stdlib_module_names, "numpy", "scipy", package} | optional
 
 
 @pytest.mark.parametrize("module", FILES)
 def test_each_third_party_has_one_door(module):
-    for third_party in packages(FILES[module]) - {*sys.stdlib_module_names, "numpy", "lstm_ref", "lstm_fast", "checks"}:
+    for third_party in packages(FILES[module]) - {*sys.stdlib_module_names, "numpy", *HOMES}:
         assert module in DOORS.get(third_party, set()), f"{module} imports {third_party}"
 
 
@@ -194,17 +124,37 @@ def test_what_pytest_collects_needs_no_extra(module):
         return
     needed = {re.match(r"[\w-]+", line)[0] for line in project["project"]["dependencies"]}
     found = {name.partition(".")[0] for name in imported(ast.parse(FILES[module].read_text()).body)}
-    assert found <= {*sys.stdlib_module_names, *needed, "lstm_ref", "lstm_fast", "checks"}
+    assert found <= {*sys.stdlib_module_names, *needed, *HOMES}
 
 
-@pytest.mark.parametrize("module", [name for name in FILES if name.startswith("checks.")])
-def test_arrows_run_one_way(module):
-    name = module.removeprefix("checks.")
-    if name.endswith("__init__"):
-        assert not {i for i in imports(FILES[module]) if i.startswith("checks")}
+def ours(module: str) -> set[str]:
+    """The files of the harness that one of its files imports."""
+    return {name for name in imports(FILES[module]) & set(FILES) if name.startswith("lstm_checks.")}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name.startswith("lstm_checks.")])
+def test_arrows_run_down(module):
+    if module.endswith(("__init__",)):
         return
-    later = {f"checks.{other}" for other in ORDER[ORDER.index(name) + 1 :]}
-    assert not imports(FILES[module]) & later
+    order = list(ROOMS)
+    above = order[: order.index(room_of(module)) + 1]
+    assert {room_of(name) for name in ours(module)} <= set(above)
+
+
+def test_there_is_no_circle():
+    left = {name: ours(name) for name in FILES if name.startswith("lstm_checks.")}
+    while left:
+        free = {name for name, needed in left.items() if not needed & set(left)}
+        assert free, f"each of these imports another of them: {sorted(left)}"
+        left = {name: needed for name, needed in left.items() if name not in free}
+
+
+def test_every_room_is_known():
+    assert {room_of(name) for name in FILES if name.startswith("lstm_checks.")} - {"__init__"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("module", FILES)
@@ -230,7 +180,7 @@ def test_the_layers_export_the_same_names():
 def test_nothing_is_pickled_anywhere():
     """Unpickling what a target's process sends would run it here; pools of processes pickle by themselves."""
     for name, path in FILES.items():
-        if not name.startswith("checks"):
+        if not name.startswith("lstm_checks"):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):

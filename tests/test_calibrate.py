@@ -8,14 +8,15 @@ import pytest
 
 pytest.importorskip("flint")
 
-from checks.arithmetic import balls
-from checks.calling import call_target
-from checks.cases import DTYPES, REGIMES
-from checks.certify import certified_gradient
-from checks.compare import compare
-from checks.contract import GRADIENTS, from_layer
-from checks.oracles import expect
-from checks.tolerance import accepted
+from lstm_checks.arithmetic import balls
+from lstm_checks.calling import call_target
+from lstm_checks.cases import DTYPES, REGIMES
+from lstm_checks.certified.certify import certified_gradient
+from lstm_checks.compare import compare
+from lstm_checks.contract import GRADIENTS, from_layer
+from lstm_checks.oracles.oracles import expect
+from lstm_checks.tolerance import accepted
+
 from lstm_fast import LSTM
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "calibrate.py"

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from checks import campaign
-from checks.campaign import CampaignError, Plan, Tally, judge_chunk, run
-from checks.executors import ExecutorError, parse_executor
-from checks.report.campaign import render_campaign
-from checks.targets import load_target
+from lstm_checks.campaign import run as campaign
+from lstm_checks.campaign.executors import ExecutorError, parse_executor
+from lstm_checks.campaign.run import CampaignError, Plan, Tally, judge_chunk, run
+from lstm_checks.campaign.text import render_campaign
+from lstm_checks.targets.load import load_target
 
 ROOT = str(Path(campaign.__file__).parent.parent)
 PLAN = Plan("lstm_fast:LSTM", examples=10, chunk=4, max_dims=(3, 5, 3, 3))
@@ -112,7 +111,7 @@ JUDGED_IN_A_WORKER = """
 import os, pathlib
 def in_a_worker():
     # The target's own process is started by one that judges chunks, or by the campaign, which finds out what it is.
-    return b"checks.executors" in pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    return b"lstm_checks.campaign.executors" in pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
 """
 
 
@@ -158,7 +157,7 @@ def test_workers_end_with_a_master_that_is_killed(tmp_path):
     )
     arguments = ["verify", "slow.py:LSTM", "--examples", "1", "--executor", "processes:1"]
     master = subprocess.Popen(
-        [sys.executable, "-m", "checks", *arguments],
+        [sys.executable, "-m", "lstm_checks", *arguments],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": ROOT},
     )
@@ -417,7 +416,11 @@ def test_two_campaigns_do_not_write_to_one_journal(tmp_path):
 
 def command(*arguments, cwd=None):
     return subprocess.run(
-        [sys.executable, "-m", "checks", "verify", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+        [sys.executable, "-m", "lstm_checks", "verify", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
     )
 
 

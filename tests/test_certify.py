@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 flint = pytest.importorskip("flint")
 
-from checks import certify as certifying  # noqa: E402
-from checks.arithmetic import balls  # noqa: E402
-from checks.calling import Outcome  # noqa: E402
-from checks.cases import COTANGENTS, DTYPES, REGIMES, Case  # noqa: E402
-from checks.certify import (  # noqa: E402
+from lstm_checks.arithmetic import balls  # noqa: E402
+from lstm_checks.calling import Outcome  # noqa: E402
+from lstm_checks.cases import COTANGENTS, DTYPES, REGIMES, Case  # noqa: E402
+from lstm_checks.certified import certify as certifying  # noqa: E402
+from lstm_checks.certified.certify import (  # noqa: E402
     case_for,
     certified_derivative,
     certified_gradient,
@@ -30,9 +30,10 @@ from checks.certify import (  # noqa: E402
     summarize,
     ulp,
 )
-from checks.contract import GRADIENTS, INPUTS, OUTPUTS, from_function, from_layer  # noqa: E402
-from checks.oracles import evaluate_reference, expect  # noqa: E402
-from checks.tolerance import accepted  # noqa: E402
+from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, from_function, from_layer  # noqa: E402
+from lstm_checks.oracles.oracles import evaluate_reference, expect  # noqa: E402
+from lstm_checks.tolerance import accepted  # noqa: E402
+
 from lstm_ref import LSTM, lstm_backward, lstm_forward, lstm_parameter_gradients  # noqa: E402
 
 cases = st.builds(

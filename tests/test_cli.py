@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-
-from checks.cli import main
-from checks.targets import TargetError, load_target
+from lstm_checks.cli import main
+from lstm_checks.targets.load import TargetError, load_target
 
 RIGHT = "from lstm_ref import LSTM\n"
 WRONG = """
@@ -21,7 +20,7 @@ class LSTM(Fast):
 
 
 def run(*arguments, cwd=None):
-    command = [sys.executable, "-W", "error", "-m", "checks", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "lstm_checks", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
@@ -134,7 +133,7 @@ def test_what_was_perhaps_meant_is_said(folder, monkeypatch, target, words):
     assert "\n" not in str(found.value)
 
 
-@pytest.mark.parametrize("name", ["checks", "numpy", "json", "lstm_ref", "conftest"])
+@pytest.mark.parametrize("name", ["lstm_checks", "numpy", "json", "lstm_ref", "conftest"])
 def test_a_file_may_have_the_name_of_a_module_that_is_needed(folder, name):
     (folder / "sub").mkdir()
     (folder / "sub" / f"{name}.py").write_text((folder / "wrong.py").read_text())
@@ -183,7 +182,7 @@ EVERY_WAY_TO_PRINT = ["verify --examples 1", "faults", "convert --layouts", "--v
 def test_a_reader_who_has_seen_enough_is_left_in_peace(command):
     # The other end of the pipe is closed before anything is written.
     with subprocess.Popen(
-        [sys.executable, "-m", "checks", *command.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "lstm_checks", *command.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
@@ -196,7 +195,7 @@ def test_a_reader_who_has_seen_enough_is_left_in_peace(command):
 def test_a_full_disk_is_said_in_one_line(command):
     with open("/dev/full", "w") as full:
         found = subprocess.run(
-            [sys.executable, "-m", "checks", *command.split()], stdout=full, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-m", "lstm_checks", *command.split()], stdout=full, stderr=subprocess.PIPE, check=False
         )
     assert found.returncode == 2
     assert found.stderr == b"lstm-checks: standard output cannot be written: No space left on device\n"
@@ -207,7 +206,7 @@ def test_a_full_disk_is_said_in_one_line(command):
     [("2>&-", "mine.py:LSTM", 0), (">&-", "mine.py:LSTM", 2), (">&- 2>&-", "mine.py:LSTM", 2), ("2>&-", "nothing", 2)],
 )
 def test_closed_streams_never_blame_the_target(folder, closed, target, code):
-    command = f'"{sys.executable}" -m checks verify {target} --examples 1 {closed}'
+    command = f'"{sys.executable}" -m lstm_checks verify {target} --examples 1 {closed}'
     found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder, timeout=60, check=False)
     assert found.returncode == code
     assert "Traceback" not in found.stderr
@@ -295,7 +294,7 @@ def test_help_and_version():
 @pytest.mark.parametrize("name", ["torch", "flax", "equinox", "keras", "onnx"])
 def test_a_framework_that_is_not_here_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, f"checks.adapters.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, f"lstm_checks.targets.{name}", raising=False)
     with pytest.raises(
         TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install 'lstm-checks\[{name}\]'"
     ):

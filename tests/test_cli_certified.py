@@ -5,9 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from lstm_checks.certified.vectors import SHIPPED_SHA256, shipped_vectors
 from test_cli import WRONG, run
-
-from checks.vectors import SHIPPED_SHA256, shipped_vectors
 
 RAISING = """
 def lstm(p, X, h0, C0):
@@ -16,7 +15,7 @@ def lstm(p, X, h0, C0):
 WITHOUT_FLINT = """
 import sys
 sys.modules["flint"] = None  # an import of it then raises ImportError
-from checks.cli import main
+from lstm_checks.cli import main
 sys.exit(main())
 """
 
@@ -98,7 +97,15 @@ def test_a_case_that_rounding_drowns_is_exit_2(flint):
 
 def test_what_takes_long_says_so_beforehand(flint, folder):
     # The truth of these sizes takes half a minute; only the words are waited for.
-    command = [sys.executable, "-m", "checks", "certify", "raising.py:lstm", "--case", "m8s100e64u64-float64-seed1"]
+    command = [
+        sys.executable,
+        "-m",
+        "lstm_checks",
+        "certify",
+        "raising.py:lstm",
+        "--case",
+        "m8s100e64u64-float64-seed1",
+    ]
     with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         said = process.stderr.readline()

@@ -4,11 +4,10 @@ import json
 import re
 
 import pytest
+from lstm_checks.faults.catalogue import FAULTS, find
+from lstm_checks.faults.model import diff
+from lstm_checks.trials.kill_matrix import SHOWN
 from test_cli import run
-
-from checks.faults.catalogue import FAULTS, find
-from checks.faults.model import diff
-from checks.kill_matrix import SHOWN
 
 
 def test_all_are_listed_by_family():

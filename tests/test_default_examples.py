@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from lstm_checks.cases import DTYPES, LARGE_REGIME, Case
+from lstm_checks.faults.model import Fault, fault_target, in_forward
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.strategies import draw_cases
+from lstm_checks.trials.search import shows
 from single_faults import FAULTS
-
-from checks.cases import DTYPES, LARGE_REGIME, Case
-from checks.faults.model import Fault, fault_target, in_forward
-from checks.faults.search import shows
-from checks.report.text import render_report
-from checks.strategies import draw_cases
-from checks.verify import verify, verify_case
 
 ROWS = Fault(
     id="bias-dropped-above-65536-rows",

@@ -7,6 +7,11 @@ import re
 from dataclasses import replace
 
 import pytest
+from lstm_checks.cases import Case
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import explain, verify, verify_case
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,
@@ -33,12 +38,6 @@ from planted_faults import (
     finally_,
     returning,
 )
-
-from checks.cases import Case
-from checks.diagnose import diagnose
-from checks.diagnosis.rule import Domain, describe_values, find_rule
-from checks.report.text import render_failure
-from checks.verify import explain, verify, verify_case
 
 CASE = Case(3, 4, 3, 3, seed=3)
 OF_MEMORY = "dh_ * o * tanh_derivative(C)"
@@ -69,7 +68,7 @@ def test_a_diagnosis_that_breaks_off_takes_nothing_from_the_failure(monkeypatch)
     def broken(*ignored):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("checks.verify.diagnose", broken)
+    monkeypatch.setattr("lstm_checks.judging.verify.diagnose", broken)
     target = planted("hidden", [returning(dh0="-rho.T")])
     report = explain(target, verify_case(target, CASE))
     assert report.failures

@@ -16,17 +16,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitError
+from lstm_checks.judging.verify import CLAIMS, verify, verify_case
+from lstm_checks.oracles.oracles import expect
+from lstm_checks.targets.load import TargetError, load_target
+from lstm_checks.targets.program import Program, program_target, target_of
+from lstm_checks.tolerance import accepted
 from misbehaving_program import answer
-
-from checks.adapters.program import Program, program_target, target_of
-from checks.calling import call_target
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitError
-from checks.oracles import expect
-from checks.targets import TargetError, load_target
-from checks.tolerance import accepted
-from checks.verify import CLAIMS, verify, verify_case
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "exec.md").read_text()
@@ -69,7 +68,7 @@ def compiled(tmp_path_factory):
 
 
 def run_command(*arguments, cwd=None, **environment):
-    command = [sys.executable, "-W", "error", "-m", "checks", "verify", *map(str, arguments)]
+    command = [sys.executable, "-W", "error", "-m", "lstm_checks", "verify", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False, env=os.environ | environment
     )
@@ -362,7 +361,7 @@ def test_no_daemon_outlives_a_harness_that_is_killed(tmp_path):
     text = DAEMON.replace("PIDS", repr(str(tmp_path / "pids"))).replace("END", "time.sleep(600)")
     (tmp_path / "daemon.py").write_text(text)
     code = (
-        "import sys\nfrom checks.adapters.program import Program\nfrom checks.cases import Case\n"
+        "import sys\nfrom lstm_checks.targets.program import Program\nfrom lstm_checks.cases import Case\n"
         f"Program([sys.executable, {str(tmp_path / 'daemon.py')!r}], 600.0).ask(Case(1, 1, 1, 1).arrays.inputs, {{}})\n"
     )
     harness = subprocess.Popen([sys.executable, "-c", code])
@@ -419,7 +418,7 @@ def test_whatever_a_program_answers_is_said_of_the_program(data):
 def test_it_is_ended_with_the_harness_and_when_no_longer_needed(tmp_path):
     script = Path(__file__).parent / "misbehaving_program.py"
     code = (
-        "import sys\nfrom checks.adapters.program import Program\nfrom checks.cases import Case\n"
+        "import sys\nfrom lstm_checks.targets.program import Program\nfrom lstm_checks.cases import Case\n"
         f"p = Program([sys.executable, {str(script)!r}, 'right', '0', '0'], 20.0)\n"
         "p.ask(Case(1, 1, 1, 1).arrays.inputs, {})\nprint(p._process.pid, flush=True)\n"
     )

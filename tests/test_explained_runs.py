@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-
-from checks import strategies
-from checks.cases import REGIMES, Case
-from checks.diagnosis.chance import always, describe_chance
-from checks.diagnosis.groups import largest_first, together
-from checks.diagnosis.rule import WHERE, Domain, find_rule
-from checks.faults.catalogue import find
-from checks.faults.model import fault_target
-from checks.report.json import report_to_json
-from checks.report.text import render_report
-from checks.verify import explain_run, verify, verify_case
+from lstm_checks import strategies
+from lstm_checks.cases import REGIMES, Case
+from lstm_checks.diagnosis.chance import always, describe_chance
+from lstm_checks.diagnosis.groups import largest_first, together
+from lstm_checks.diagnosis.rule import WHERE, Domain, find_rule
+from lstm_checks.faults.catalogue import find
+from lstm_checks.faults.model import fault_target
+from lstm_checks.judging.json import report_to_json
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import explain_run, verify, verify_case
 
 DIMS = (9, 24, 9, 9)
 DOMAIN = Domain(DIMS)

@@ -5,15 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
-
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import DHN, LAST, Extra, Target, from_function
-from checks.properties.claims import OWN_REGIMES
-from checks.report.json import report_to_json
-from checks.report.text import render_report
-from checks.strategies import cases
-from checks.verify import CHECK_GRAD, verify, verify_case
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import DHN, LAST, Extra, Target, from_function
+from lstm_checks.judging.json import report_to_json
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import CHECK_GRAD, verify, verify_case
+from lstm_checks.properties.claims import OWN_REGIMES
+from lstm_checks.strategies import cases
 
 GATES = "figo"
 VECTOR, SCALAR = Extra("peep", ((0, 1, 0),)), Extra("gain", ())

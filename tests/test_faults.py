@@ -10,21 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict, compare
+from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
+from lstm_checks.faults import catalogue
+from lstm_checks.faults.catalogue import FAULTS, find
+from lstm_checks.faults.model import FILES, Patch, diff, evaluate, fault_target, in_backward
+from lstm_checks.faults.slips import slips
+from lstm_checks.judging import verify
+from lstm_checks.oracles import oracles
+from lstm_checks.oracles.oracles import evaluate_reference, expect, objective
+from lstm_checks.strategies import draw_cases
+from lstm_checks.tolerance import accepted
+from lstm_checks.trials.search import candidates, find_example, shows
 
 import lstm_ref
-from checks import oracles, verify
-from checks.calling import call_target
-from checks.cases import Case
-from checks.compare import Verdict, compare
-from checks.contract import GATES, GRADIENTS, OUTPUTS
-from checks.faults import catalogue
-from checks.faults.catalogue import FAULTS, find
-from checks.faults.model import FILES, Patch, diff, evaluate, fault_target, in_backward
-from checks.faults.search import candidates, find_example, shows
-from checks.faults.slips import slips
-from checks.oracles import evaluate_reference, expect, objective
-from checks.strategies import draw_cases
-from checks.tolerance import accepted
 
 PATCHES = [fault for fault in FAULTS.values() if not fault.wrap]
 WRAPPERS = [fault for fault in FAULTS.values() if fault.wrap]

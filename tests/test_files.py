@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lstm_checks import files
+from lstm_checks.files import FileError, expect_apart, parse_json, parse_toml, read_bytes, replace_file
+from lstm_checks.targets.load import files_of
 from test_cli import run
-
-from checks import files
-from checks.files import FileError, expect_apart, parse_json, parse_toml, read_bytes, replace_file
-from checks.targets import files_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -200,7 +199,7 @@ def test_a_pipe_in_place_of_any_file_is_not_waited_for(folder):
         "faults carry-dropped --json pipe.md",
     ):
         found = subprocess.run(
-            [sys.executable, "-m", "checks", *command.split()],
+            [sys.executable, "-m", "lstm_checks", *command.split()],
             cwd=folder, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert found.returncode == 2, command

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lstm_checks.cases import Case
+from lstm_checks.contract import from_function, from_layer
+from lstm_checks.faults.model import fault_target
+from lstm_checks.oracles.oracles import evaluate_reference
+from lstm_checks.targets.form import not_in_form
 
 import lstm_fast
 import lstm_ref
-from checks.cases import Case
-from checks.contract import from_function, from_layer
-from checks.faults.model import fault_target
-from checks.form import not_in_form
-from checks.oracles import evaluate_reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,7 +99,7 @@ def test_what_is_in_the_form_and_wrong_or_stops_is_for_the_examples(target):
 
 
 def test_a_case_tried_tells_every_axis_by_its_size():
-    from checks.form import SIZES
+    from lstm_checks.targets.form import SIZES
 
     assert all(len(set(dims)) == 4 for dims in SIZES)
     assert evaluate_reference(Case(*SIZES[0]).arrays)["h"].shape == (2, 3, 5)
@@ -109,7 +109,7 @@ def test_a_case_tried_tells_every_axis_by_its_size():
 def test_the_command_ends_with_2_and_one_sentence(more, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def lstm(p, X, h0, C0):\n    return p['W'] @ X\n")
-    command = [sys.executable, "-m", "checks", "verify", f"{file}:lstm", *more]
+    command = [sys.executable, "-m", "lstm_checks", "verify", f"{file}:lstm", *more]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
     assert (done.returncode, done.stdout) == (2, "")
     assert (

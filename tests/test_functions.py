@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import GRADIENTS, PARAMETERS, from_function
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.targets.load import TargetError, load_target
+from lstm_checks.weights.layouts import LAYOUTS, from_framework, gradients_from_framework, to_framework
 
 import lstm_ref
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import GRADIENTS, PARAMETERS, from_function
-from checks.layouts import LAYOUTS, from_framework, gradients_from_framework, to_framework
-from checks.report.text import render_report
-from checks.targets import TargetError, load_target
-from checks.verify import verify, verify_case
 
 BIASES = tuple(f"db{gate}" for gate in "figo")
 SMALL = {"examples": 12, "max_dims": (3, 3, 3, 3)}

@@ -19,24 +19,25 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import lstm_checks
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lstm_checks import tolerance
+from lstm_checks.gate import verdict as gate
+from lstm_checks.gate.baseline import BaselineError, read_baseline, this_machine, write_baseline
+from lstm_checks.gate.config import ConfigError, FaultScore, GateConfig, initialize, read_config
+from lstm_checks.gate.jobs import Jobs
+from lstm_checks.gate.junit import gate_to_junit
+from lstm_checks.gate.markdown import gate_to_markdown
+from lstm_checks.gate.text import annotations, gate_to_json, render_gate
+from lstm_checks.gate.timing import looks_alpha, mann_whitney_counts, shift_between, taken
+from lstm_checks.gate.verdict import Change, Finding, GateReport, Outcome, decide
 
-import checks
 import lstm_fast
-from checks import gate, tolerance
-from checks.baseline import BaselineError, read_baseline, this_machine, write_baseline
-from checks.bench import looks_alpha, mann_whitney_counts, shift_between, taken
-from checks.config import ConfigError, FaultScore, GateConfig, initialize, read_config
-from checks.gate import Change, Finding, GateReport, Outcome, decide
-from checks.judge import Jobs
-from checks.report.gate import annotations, gate_to_json, render_gate
-from checks.report.junit import gate_to_junit
-from checks.report.markdown import gate_to_markdown
 
-DATA = Path(checks.__file__).parent / "data"
+DATA = Path(lstm_checks.__file__).parent / "data"
 DOCS = DATA.parent.parent / "docs"
 QUICK = """\
 [tool.lstm-checks]
@@ -61,7 +62,7 @@ def run(folder, *arguments, expect=None, **environment):
     """Run `lstm-checks gate` and assert its exit code; nothing of GitHub's environment gets in."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | environment
     env["LSTM_FAST_COMPILED"] = "0"  # what is changed below is the code without Numba
-    command = [sys.executable, "-W", "error", "-m", "checks", "gate", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "lstm_checks", "gate", *arguments]
     found = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200, check=False, env=env)
     assert expect is None or found.returncode == expect, found.stdout + found.stderr
     assert "Traceback" not in found.stderr, found.stderr
@@ -415,7 +416,7 @@ class LSTM(Fast):
         return super().forward(X)
 """
 NO_STATES = """
-from checks.targets import load_target
+from lstm_checks.targets.load import load_target
 fast = load_target("lstm_fast:LSTM")
 def LSTM(p, X):
     import numpy as np
@@ -424,7 +425,7 @@ def LSTM(p, X):
     return outputs, lambda dh, dCn: {k: v for k, v in pullback(dh, dCn, None).items() if k not in ("dh0", "dC0")}
 """
 LACKS_ALL = """
-from checks.contract import GRADIENTS
+from lstm_checks.contract import GRADIENTS
 from lstm_ref import lstm_forward
 def LSTM(p, X, h0, C0):
     return (lstm_forward(p, X, h0, C0)["h"], None), lambda dh: {}
@@ -459,7 +460,7 @@ def make_pipe(path):
 
 
 ONE_GRADIENT = """
-from checks.targets import load_target
+from lstm_checks.targets.load import load_target
 right = load_target("lstm_ref:LSTM")
 def LSTM(p, X, h0, C0):
     outputs, pullback = right.call(p, X, h0, C0, True)
@@ -652,7 +653,7 @@ def test_where_one_report_cannot_be_written_no_other_says_that_all_is_well(folde
 
 
 def test_a_full_disk_under_the_text_or_the_summary_is_exit_2(folder):
-    command = f"{sys.executable} -m checks gate > /dev/full"
+    command = f"{sys.executable} -m lstm_checks gate > /dev/full"
     found = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
     assert (found.returncode, "standard output cannot be written" in found.stderr) == (2, True)
     assert "/dev/full cannot be written" in run(folder, expect=2, GITHUB_STEP_SUMMARY="/dev/full").stderr
@@ -663,7 +664,7 @@ def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline
     before = path.read_text()
     text = (with_baseline / "pyproject.toml").read_text()
     (with_baseline / "pyproject.toml").write_text(text.replace("examples = 8", "examples = 9"))
-    command = f"ulimit -f 0; {sys.executable} -m checks gate --update-baseline"
+    command = f"ulimit -f 0; {sys.executable} -m lstm_checks gate --update-baseline"
     found = subprocess.run(command, shell=True, cwd=with_baseline, capture_output=True, text=True, check=False)
     assert found.returncode == 2, found.stdout + found.stderr
     assert "lstm-checks-baseline.json cannot be written" in found.stderr
@@ -674,7 +675,7 @@ def test_a_baseline_that_cannot_be_written_is_exit_2_and_as_it_was(with_baseline
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, number):
     target(HANGS)(folder)
-    command = [sys.executable, "-m", "checks", "gate", "--junit", "r.xml"]
+    command = [sys.executable, "-m", "lstm_checks", "gate", "--junit", "r.xml"]
     # Where the tests run in the background or under nohup, these are ignored, and a child would inherit that.
     process = subprocess.Popen(
         command,
@@ -740,7 +741,7 @@ def test_what_a_target_does_to_its_process_is_no_reason_not_to_judge_it(folder, 
 
 def test_a_package_named_checks_in_front_of_pythonpath_does_not_judge(folder, monkeypatch):
     (folder / "src").mkdir()
-    for module in ("checks", "lstm_ref"):
+    for module in ("checks", "tests"):
         (folder / "src" / f"{module}.py").write_text("raise SystemExit(0)\n")
     (folder / "src" / "theirs.py").write_text(RIGHT)
     target("from theirs import LSTM\n")(folder)
@@ -983,7 +984,7 @@ def path_with_lstm_checks(folder):
     """The folder of the commands `lstm-checks` and `python3`, put first in PATH, as an installation would have it."""
     (folder / "bin").mkdir()
     # Scripts: through a symbolic link Python would not find the virtual environment that it belongs to.
-    for name, module in (("lstm-checks", " -P -m checks"), ("python3", "")):
+    for name, module in (("lstm-checks", " -P -m lstm_checks"), ("python3", "")):
         command = folder / "bin" / name
         command.write_text(f'#!/bin/sh\nexec "{sys.executable}"{module} "$@"\n')
         command.chmod(0o755)

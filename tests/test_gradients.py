@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lstm_checks import tolerance
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict, compare
+from lstm_checks.contract import GRADIENTS, OUTPUTS, Target, from_layer
+from lstm_checks.oracles import oracles
+from lstm_checks.strategies import cases
 
 import lstm_fast
 import lstm_ref
-from checks import oracles, tolerance
-from checks.calling import call_target
-from checks.cases import Case
-from checks.compare import Verdict, compare
-from checks.contract import GRADIENTS, OUTPUTS, Target, from_layer
-from checks.strategies import cases
 
 LAYERS = {"lstm_ref": from_layer(lstm_ref.LSTM), "lstm_fast": from_layer(lstm_fast.LSTM)}
 CASES = cases(dtypes=("float64", "float32"))

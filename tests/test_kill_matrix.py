@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from checks import oracles
-from checks.cases import Case
-from checks.contract import GRADIENTS, INPUTS
-from checks.faults.catalogue import FAULTS, find
-from checks.faults.model import evaluate, fault_target
-from checks.kill_matrix import (
+from lstm_checks.cases import Case
+from lstm_checks.contract import GRADIENTS, INPUTS
+from lstm_checks.faults.catalogue import FAULTS, find
+from lstm_checks.faults.model import evaluate, fault_target
+from lstm_checks.oracles import oracles
+from lstm_checks.oracles.oracles import check_grad
+from lstm_checks.trials.kill_matrix import (
     ALLCLOSE,
     CHECK_GRAD_AUTOMATIC,
     CHECK_GRAD_FIXED,
@@ -31,8 +31,7 @@ from checks.kill_matrix import (
     judge,
     kill_matrix,
 )
-from checks.oracles import check_grad
-from checks.report.kill_matrix import BEGIN, END, draw_matrix, matrix_to_json, render_matrix, replace_figures
+from lstm_checks.trials.picture import BEGIN, END, draw_matrix, matrix_to_json, render_matrix, replace_figures
 
 CALM = [Case(1, 2, 1, 1), Case(2, 3, 2, 3, seed=1), Case(3, 4, 3, 2, regime="x1e-3", seed=2)]
 NAMES = list(METHODS)
@@ -222,7 +221,7 @@ def test_the_picture_is_the_same_each_time():
 
 @pytest.mark.peer
 def test_pytorch_s_own_gradcheck_judges_targets():
-    from checks.adapters.torch import gradcheck
+    from lstm_checks.targets.torch import gradcheck
 
     arrays = CALM[1].arrays
     assert gradcheck(fault_target(), arrays)

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from lstm_checks import tolerance
+from lstm_checks.arithmetic.projection import project
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import from_layer
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.oracles import oracles
 
-from checks import oracles, tolerance
-from checks.arithmetic.projection import project
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import from_layer
-from checks.verify import verify_case
 from lstm_fast import LSTM
 
 CASE = Case(2, 5, 3, 4, regime="init", seed=3)

@@ -1,6 +1,6 @@
 """What a layer promises, of both packages alike: values, the meaning of every entry of fc and bc, and the rest.
 
-Values are compared with the reference's own equations under Monte Carlo arithmetic (`checks.oracles.expect`);
+Values are compared with the reference's own equations under Monte Carlo arithmetic (`expect`);
 single equations with themselves in float64, evaluated on the operands that the layer says it used.
 """
 
@@ -11,12 +11,12 @@ import pytest
 from agreement import assert_as_expected
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from lstm_checks.cases import COTANGENTS, DTYPES, Case
+from lstm_checks.contract import PARAMETERS
+from lstm_checks.oracles.oracles import expect
 
 import lstm_fast
 import lstm_ref
-from checks.cases import COTANGENTS, DTYPES, Case
-from checks.contract import PARAMETERS
-from checks.oracles import expect
 
 both_packages = pytest.mark.parametrize("package", [lstm_ref, lstm_fast], ids=lambda package: package.__name__)
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from checks.adapters.common import AdapterError, weights_of
-from checks.cases import Case
-from checks.contract import GATES, GRADIENTS, PARAMETERS
-from checks.layouts import (
+from lstm_checks.cases import Case
+from lstm_checks.contract import GATES, GRADIENTS, PARAMETERS
+from lstm_checks.targets.common import AdapterError, weights_of
+from lstm_checks.weights.files import WeightsError, convert, read_arrays, write_arrays
+from lstm_checks.weights.layouts import (
     LAYOUTS,
     LayoutError,
     find_layout,
@@ -21,7 +21,6 @@ from checks.layouts import (
     recognize,
     to_framework,
 )
-from checks.weights import WeightsError, convert, read_arrays, write_arrays
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
 sizes = {"e": st.integers(1, 6), "u": st.integers(1, 6), "seed": st.integers(0, 2**16)}
@@ -228,7 +227,7 @@ def test_missing_biases_are_zero_only_where_that_is_said():
 
 
 def run(*arguments, cwd):
-    command = [sys.executable, "-W", "error", "-m", "checks", "convert", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "lstm_checks", "convert", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
 
 

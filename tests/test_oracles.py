@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lstm_checks import tolerance
+from lstm_checks.arithmetic.monte_carlo import MonteCarloArray
+from lstm_checks.cases import Case
+from lstm_checks.contract import GRADIENTS, INPUTS, PARAMETERS
+from lstm_checks.oracles import oracles
+from lstm_checks.strategies import cases
 from scipy import optimize
 
-from checks import oracles, tolerance
-from checks.arithmetic.monte_carlo import MonteCarloArray
-from checks.cases import Case
-from checks.contract import GRADIENTS, INPUTS, PARAMETERS
-from checks.strategies import cases
 from lstm_ref import lstm_forward
 
 SMALL = cases(regimes=("normal", "init"), max_dims=(3, 4, 3, 3), dtypes=("float64", "float32"))

@@ -9,12 +9,11 @@ pytest.importorskip("equinox")
 
 import jax
 import jax.numpy as jnp
-
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.report.text import render_report
-from checks.targets import TargetError, load_target
-from checks.verify import verify, verify_case
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer
 

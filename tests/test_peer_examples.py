@@ -4,10 +4,9 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-from checks.report.text import render_report
-from checks.targets import load_target
-from checks.verify import verify
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify
+from lstm_checks.targets.load import load_target
 
 pytestmark = pytest.mark.peer
 FOLDER = Path(__file__).parent.parent / "examples"

@@ -10,12 +10,12 @@ import pytest
 if importlib.util.find_spec("keras") is None:
     pytest.skip("needs Keras", allow_module_level=True)
 
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import GRADIENTS
-from checks.report.text import render_report
-from checks.targets import TargetError, load_target
-from checks.verify import verify, verify_case
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import GRADIENTS
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer
 
@@ -147,7 +147,7 @@ def test_on_jax():
     pytest.importorskip("jax")
     case = "m2s3e4u5-float32-seed0"
     found = subprocess.run(
-        [sys.executable, "-m", "checks", "verify", "keras", "--case", case],
+        [sys.executable, "-m", "lstm_checks", "verify", "keras", "--case", case],
         env={**os.environ, "KERAS_BACKEND": "jax"},
         capture_output=True,
         text=True,

@@ -5,13 +5,12 @@ The layouts of targets are proven by `test_peer_NAME.py`, where the whole framew
 
 import numpy as np
 import pytest
-
-from checks.adapters import common
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.layouts import LAYOUTS, PROVEN
-from checks.targets import load_target
-from checks.verify import verify_case
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.targets import common
+from lstm_checks.targets.load import load_target
+from lstm_checks.weights.layouts import LAYOUTS, PROVEN
 
 pytestmark = pytest.mark.peer
 
@@ -31,7 +30,7 @@ def assert_passes(target, dtype="float64"):
 def by_jax(layout, step, names=lambda weights: weights):
     """Return the target of a step, (weights, x, h, C) to (h, C), of JAX arrays in a layout."""
     jax = pytest.importorskip("jax")
-    from checks.adapters.jax import VJP, scan_cell
+    from lstm_checks.targets.jax import VJP, scan_cell
 
     del jax
 
@@ -94,7 +93,7 @@ def test_haiku():
 
 
 class Tinygrad:
-    """tinygrad's own differentiation, as a `checks.adapters.common.Library`."""
+    """tinygrad's own differentiation, as a `lstm_checks.targets.common.Library`."""
 
     compiles = False
 
@@ -142,7 +141,7 @@ def test_another_order_of_gates_is_caught():
     pytest.importorskip("torch")
     from dataclasses import replace
 
-    from checks.adapters.torch import Autograd
+    from lstm_checks.targets.torch import Autograd
 
     target = load_target("torch.nn:LSTMCell")
     assert target.dtypes == ("float64", "float32")

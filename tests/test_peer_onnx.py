@@ -12,12 +12,11 @@ pytest.importorskip("onnx")
 
 import numpy as np
 import onnx
+from lstm_checks.contract import GRADIENTS
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify
+from lstm_checks.targets.load import TargetError, load_target
 from onnx import TensorProto, helper, numpy_helper
-
-from checks.contract import GRADIENTS
-from checks.report.text import render_report
-from checks.targets import TargetError, load_target
-from checks.verify import verify
 
 pytestmark = pytest.mark.peer
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_model.py"
@@ -49,7 +48,7 @@ def test_the_forward_pass_passes_and_the_gradients_are_unsupported():
 
 def test_a_model_file_is_judged_by_its_node(tmp_path):
     subprocess.run([sys.executable, EXAMPLE, str(tmp_path)], check=True, timeout=120)
-    command = [sys.executable, "-m", "checks", "verify", "--examples", "20", "--json", "-"]
+    command = [sys.executable, "-m", "lstm_checks", "verify", "--examples", "20", "--json", "-"]
     found = subprocess.run([*command, tmp_path / "lstm.onnx"], capture_output=True, text=True, timeout=120, check=False)
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)

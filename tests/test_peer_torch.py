@@ -4,12 +4,12 @@ import pytest
 
 pytest.importorskip("torch")
 
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import from_function
-from checks.report.text import render_report
-from checks.targets import TargetError, load_target
-from checks.verify import verify, verify_case
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import from_function
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer
 

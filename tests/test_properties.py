@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
-
-import lstm_fast
-import lstm_ref
-from checks import oracles
-from checks.calling import call_target
-from checks.cases import Case
-from checks.compare import Verdict
-from checks.contract import from_function, from_layer
-from checks.properties.claims import (
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import from_function, from_layer
+from lstm_checks.judging.text import render_failure, render_report
+from lstm_checks.judging.verify import CHECK_GRAD, explain, verify, verify_case
+from lstm_checks.oracles import oracles
+from lstm_checks.properties.claims import (
     GENERAL,
     NAMES,
     OF_THE_PLAIN_CELL,
@@ -26,12 +25,13 @@ from checks.properties.claims import (
     property_claims,
     rotation,
 )
-from checks.properties.closed_form import zero_weights_answer
-from checks.properties.noise import checked, own_expected
-from checks.report.text import render_failure, render_report
-from checks.strategies import cases
-from checks.targets import load_target
-from checks.verify import CHECK_GRAD, explain, verify, verify_case
+from lstm_checks.properties.closed_form import zero_weights_answer
+from lstm_checks.properties.noise import checked, own_expected
+from lstm_checks.strategies import cases
+from lstm_checks.targets.load import load_target
+
+import lstm_fast
+import lstm_ref
 
 CASE = Case(3, 4, 2, 3, seed=7)
 
@@ -285,8 +285,8 @@ def test_the_sentence_of_a_property_that_does_not_hold():
     )
     assert text[0].endswith("[it, no reference used]")
     assert any(line.startswith("  also      linearity: with the cotangents ") for line in text)
-    case = 'checks.cases.Case.parse("m3s4e2u3-float64-seed1")'
-    assert text[-1] == f"  rerun     in Python: checks.verify.verify_case(target, {case}, reference=False)"
+    case = 'lstm_checks.cases.Case.parse("m3s4e2u3-float64-seed1")'
+    assert text[-1] == f"  rerun     in Python: lstm_checks.judging.verify.verify_case(target, {case}, reference=False)"
     by_command = render_failure(
         "it.py:f", verify_case(spoilt(constant_added), Case(3, 4, 2, 3, seed=1), reference=False)
     )
@@ -435,7 +435,7 @@ def test_the_command_line(tmp_path):
     )
 
     def run(*more):
-        command = [sys.executable, "-m", "checks", "verify", "variant.py:LSTM", *more]
+        command = [sys.executable, "-m", "lstm_checks", "verify", "variant.py:LSTM", *more]
         found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
         assert "Traceback" not in found.stderr
         return found

@@ -8,16 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lstm_checks.cases import Case
+from lstm_checks.contract import from_layer
+from lstm_checks.faults.catalogue import find
+from lstm_checks.faults.model import fault_target
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import explain, verify, verify_case
+from lstm_checks.weights.files import write_arrays
+from lstm_checks.weights.layouts import to_framework
 
 import lstm_fast
-from checks.cases import Case
-from checks.contract import from_layer
-from checks.faults.catalogue import find
-from checks.faults.model import fault_target
-from checks.layouts import to_framework
-from checks.report.text import render_failure
-from checks.verify import explain, verify, verify_case
-from checks.weights import write_arrays
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
@@ -46,7 +46,7 @@ def test_a_command_runs(command, tmp_path):
     (tmp_path / "pkg" / "mod.py").write_text("from lstm_ref import LSTM\n")
     (tmp_path / "path" / "file.py").write_text("from lstm_ref import LSTM\n\ndef my_lstm(p, X): pass\n")
     write_arrays(tmp_path / "weights.npz", to_framework(Case(1, 1, 2, 3).arrays.p, "torch"))
-    words = [sys.executable, "-m", "checks", *shlex.split(command)[1:]]
+    words = [sys.executable, "-m", "lstm_checks", *shlex.split(command)[1:]]
     found = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
     # The function of the README's table is empty here, and so in no form; everything else passes.
     assert found.returncode == (2 if "my_lstm" in command else 0), found.stdout + found.stderr

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
+from lstm_checks.calling import call_target, overwritten  # noqa: E402
+from lstm_checks.cases import Case  # noqa: E402
+from lstm_checks.contract import EndedError, TimeLimitError  # noqa: E402
+from lstm_checks.judging.verify import INPUTS_KEPT, OUTPUTS_KEPT, verify_case  # noqa: E402
+from lstm_checks.strategies import stratified  # noqa: E402
+from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
+from lstm_checks.workers.remote import RESTARTS, Loading  # noqa: E402
+from lstm_checks.workers.wire import Described, Reader, WireError, describe, pack  # noqa: E402
+
 from benchmarks.hostile import hostile, judge, judge_by_command  # noqa: E402
-from checks.calling import call_target, overwritten  # noqa: E402
-from checks.cases import Case  # noqa: E402
-from checks.contract import EndedError, TimeLimitError  # noqa: E402
-from checks.remote import RESTARTS, Loading  # noqa: E402
-from checks.strategies import stratified  # noqa: E402
-from checks.targets import TargetError, load_target  # noqa: E402
-from checks.verify import INPUTS_KEPT, OUTPUTS_KEPT, verify_case  # noqa: E402
-from checks.wire import Described, Reader, WireError, describe, pack  # noqa: E402
 
 CASE = Case(2, 3, 2, 2, seed=1)
 
@@ -228,7 +229,7 @@ def test_a_forged_answer_is_no_answer(load):
 def command(*arguments, cwd):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", "checks", "verify", *arguments],
+        [sys.executable, "-m", "lstm_checks", "verify", *arguments],
         capture_output=True,
         text=True,
         cwd=cwd,

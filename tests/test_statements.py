@@ -9,6 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lstm_checks.cases import Case
+from lstm_checks.diagnosis import diagnose as diagnosing
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.formats import short_formats, significant_bits
+from lstm_checks.diagnosis.observe import Observation, due_on, observe_once
+from lstm_checks.diagnosis.statement import Trial, accounted, try_values
+from lstm_checks.diagnosis.work import Work
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.mixups import mixups
+from lstm_checks.faults.model import evaluate, fault_target
+from lstm_checks.oracles.oracles import evaluate_reference
 from plain_lstm import planted
 from planted_faults import (
     ACTIVATE,
@@ -31,19 +42,8 @@ from planted_faults import (
     finally_,
 )
 
-from checks import diagnose as diagnosing
-from checks.cases import Case
-from checks.diagnose import diagnose
-from checks.diagnosis.formats import short_formats, significant_bits
-from checks.diagnosis.observe import Observation, due_on, observe_once
-from checks.diagnosis.statement import Trial, accounted, try_values
-from checks.diagnosis.work import Work
-from checks.faults.catalogue import FAULTS
-from checks.faults.mixups import mixups
-from checks.faults.model import evaluate, fault_target
-from checks.oracles import evaluate_reference
-
 ROOT = Path(diagnosing.__file__).parents[1]
+DIAGNOSIS = ROOT / "checks" / "lstm_checks" / "diagnosis"
 PATCHES = {id: fault for id, fault in (FAULTS | mixups()).items() if not fault.wrap}
 CASE = Case(2, 3, 2, 3, seed=5)
 TARGET = planted("right", [])
@@ -189,9 +189,8 @@ def test_the_same_failure_is_told_in_the_same_words_and_what_is_left_out_is_said
 
 
 def test_the_diagnosis_looks_at_no_clock():
-    for path in (ROOT / "checks" / "diagnosis").glob("*.py"):
+    for path in DIAGNOSIS.glob("*.py"):
         assert not re.search(r"^(import|from) time", path.read_text(), re.M), path.name
-    assert not re.search(r"^(import|from) time", (ROOT / "checks" / "diagnose.py").read_text(), re.M)
 
 
 @pytest.mark.parametrize("id", mixups())
@@ -260,7 +259,7 @@ def test_every_form_of_sentence_has_its_experiment():
     ours = {'fc["', "as given", "at once", "m s", "and b", "and others", "_Pair | None", "examples tried"}
     missing = [
         (path.name, text)
-        for path in (*sorted((ROOT / "checks" / "diagnosis").glob("*.py")), ROOT / "checks" / "diagnose.py")
+        for path in sorted(DIAGNOSIS.glob("*.py"))
         for text in literals(path)
         if text not in forms and text not in ours
     ]

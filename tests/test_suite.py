@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lstm_checks import suite
+from lstm_checks.cases import DTYPES
+from lstm_checks.contract import GRADIENTS, Target, from_layer
+from lstm_checks.judging.verify import PROPERTIES
+from lstm_checks.suite import TESTS, LayerSuite
 
-from checks import suite
-from checks.cases import DTYPES
-from checks.contract import GRADIENTS, Target, from_layer
-from checks.suite import TESTS, LayerSuite
-from checks.verify import PROPERTIES
 from lstm_fast import LSTM as Fast
 from lstm_ref import LSTM
 
 ROOT = Path(__file__).parents[1]
+HOME = ROOT / "checks" / "lstm_checks"
 SMALL = {"examples": 12, "max_dims": (2, 4, 2, 3), "regimes": ("normal", "x10")}
 
 
@@ -292,7 +293,7 @@ QUICK = ("-o", "lstm_max_dims=2 3 2 2", "-o", "lstm_regimes=normal", "--lstm-dty
 
 
 def test_the_summary_and_junit_name_the_fault(run, tmp_path):
-    done = run("--lstm-target=fault:carry-dropped", "--pyargs", "checks.suite", "--lstm-examples=15", "-k", "dC0",
+    done = run("--lstm-target=fault:carry-dropped", "--pyargs", "lstm_checks.suite", "--lstm-examples=15", "-k", "dC0",
                "--junit-xml=j.xml")  # fmt: skip
     assert done.returncode == 1
     assert "  named faults: carry-dropped\n" in done.stdout
@@ -303,7 +304,9 @@ def test_no_test_file_is_needed_and_workers_tell_the_summary(run, tmp_path):
     pytest.importorskip("xdist")
     targets = ("--lstm-target=lstm_fast:LSTM", "--lstm-target=mine.py:Wrong")
     some = ("-k", "dVi or dUf or something")
-    done = run(*targets, *QUICK, *some, "--pyargs", "checks.suite", "-n", "2", "--junitxml=report.xml", "--tb=short")
+    done = run(
+        *targets, *QUICK, *some, "--pyargs", "lstm_checks.suite", "-n", "2", "--junitxml=report.xml", "--tb=short"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert "lstm_fast:LSTM: 3 claims: 3 passed; up to 6 examples each" in lines
@@ -330,11 +333,11 @@ def test_ini_keys_do_the_same_and_expected_failures_are_strict(run, tmp_path):
         "lstm_max_dims = 2 2 2 2\nlstm_timeout = 60\n"
     )
     (tmp_path / "test_mine.py").write_text(
-        "from checks.suite import LayerSuite\nfrom mine import Wrong\nclass TestMine(LayerSuite):\n"
+        "from lstm_checks.suite import LayerSuite\nfrom mine import Wrong\nclass TestMine(LayerSuite):\n"
         "    target = Wrong\n    examples = 5\n    max_dims = (2, 3, 2, 2)\n"
         "    xfail = {'dVi': 'known', 'dVf': 'wrongly thought so', 'check_grad': 'as dVi'}\n"
     )
-    done = run("--pyargs", "checks.suite", "test_mine.py", "-rA", "--tb=line", "-k", "dVi or dVf")
+    done = run("--pyargs", "lstm_checks.suite", "test_mine.py", "-rA", "--tb=line", "-k", "dVi or dVf")
     assert done.returncode == 1
     assert "TestTarget(mine.py:Wrong)::test_dVi" in done.stdout
     assert "mine.py:Wrong: 2 claims: 1 passed, 1 failed; up to 4 examples each" in done.stdout.splitlines()
@@ -346,13 +349,21 @@ def test_ini_keys_do_the_same_and_expected_failures_are_strict(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--pyargs", "checks.suite"), 4, "checks.suite needs a target: pytest --lstm-target=pkg.mod:LSTM"),
-        (("--lstm-target=lstm_fast:LSTM", "mine.py"), 4, "add --pyargs checks.suite"),
-        (("--lstm-target=lstm_fats:LSTM", "--pyargs", "checks.suite"), 4, "did you mean 'lstm_fast'?"),
-        (("--lstm-target=lstm_fast:LSTM", "--lstm-dtypes=f64", "--pyargs", "checks.suite"), 4, "lstm_dtypes has 'f64'"),
-        (("--lstm-target=lstm_fast:LSTM", "--lstm-examples=0", "--pyargs", "checks.suite"), 4, "lstm_examples is 0"),
+        (("--pyargs", "lstm_checks.suite"), 4, "lstm_checks.suite needs a target: pytest --lstm-target=pkg.mod:LSTM"),
+        (("--lstm-target=lstm_fast:LSTM", "mine.py"), 4, "add --pyargs lstm_checks.suite"),
+        (("--lstm-target=lstm_fats:LSTM", "--pyargs", "lstm_checks.suite"), 4, "did you mean 'lstm_fast'?"),
         (
-            ("--lstm-target=lstm_fast:LSTM", "-o", "lstm_max_dims=2 3", "--pyargs", "checks.suite"),
+            ("--lstm-target=lstm_fast:LSTM", "--lstm-dtypes=f64", "--pyargs", "lstm_checks.suite"),
+            4,
+            "lstm_dtypes has 'f64'",
+        ),
+        (
+            ("--lstm-target=lstm_fast:LSTM", "--lstm-examples=0", "--pyargs", "lstm_checks.suite"),
+            4,
+            "lstm_examples is 0",
+        ),
+        (
+            ("--lstm-target=lstm_fast:LSTM", "-o", "lstm_max_dims=2 3", "--pyargs", "lstm_checks.suite"),
             4,
             "expected four sizes",
         ),
@@ -376,19 +387,19 @@ def test_other_peoples_runs_import_nothing_of_it(run, tmp_path, monkeypatch):
         assert run("test_other.py", *arguments).returncode == 0
         return set(json.loads((tmp_path / "modules.json").read_text()))
 
-    assert "checks.plugin" in modules()
+    assert "lstm_checks.plugin" in modules()
     # Other plugins, which may import what they like, stay out.
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     found = modules("-p", "lstm-checks")
-    assert {name for name in found if name.partition(".")[0] == "checks"} == {"checks", "checks.plugin"}
+    assert {name for name in found if name.partition(".")[0] == "lstm_checks"} == {"lstm_checks", "lstm_checks.plugin"}
     assert not {"numpy", "scipy", "lstm_ref", "lstm_fast", "hypothesis", "rich"} & found
 
 
 def test_our_own_folder_has_no_tests_of_it(run):
-    others = [f"--ignore={path}" for path in (ROOT / "checks").iterdir() if path.name not in ("suite.py", "cases.py")]
-    done = run("--collect-only", str(ROOT / "checks"), "--doctest-modules", *others)
+    others = [f"--ignore={path}" for path in HOME.iterdir() if path.name not in ("suite.py", "cases.py")]
+    done = run("--collect-only", str(HOME), "--doctest-modules", *others)
     assert done.returncode == 0, done.stdout
-    assert "checks.cases.Case" in done.stdout
+    assert "lstm_checks.cases.Case" in done.stdout
     assert "LayerSuite" not in done.stdout
     assert "TestTarget" not in done.stdout
 

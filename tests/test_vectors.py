@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from checks import vectors as module
-from checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Case, from_named
-from checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target, from_layer
-from checks.explain_vectors import explain_vectors
-from checks.oracles import evaluate_reference
-from checks.report.certified import render_vectors
-from checks.vectors import (
+from lstm_checks import files
+from lstm_checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Case, from_named
+from lstm_checks.certified import vectors as module
+from lstm_checks.certified.explain import explain_vectors
+from lstm_checks.certified.text import render_vectors
+from lstm_checks.certified.vectors import (
     FLAGS,
     VectorsError,
     known_errors,
@@ -35,7 +33,10 @@ from checks.vectors import (
     vectors_schema,
     write_vectors,
 )
-from checks.verify import explain, verify_case
+from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target, from_layer
+from lstm_checks.judging.verify import explain, verify_case
+from lstm_checks.oracles.oracles import evaluate_reference
+
 from lstm_ref import LSTM
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -203,7 +204,7 @@ def test_a_case_that_exposes_nothing_is_left_out():
     [(0.0, "0x0p+0"), (1.0, "0x1p+0"), (-0.1, "-0x1.999999999999ap-4"), (5e-324, "0x0.0000000000001p-1022")],
 )
 def test_hexadecimal_floats_are_short_and_exact(x, text):
-    assert module._hex(x) == text
+    assert files._hex(x) == text
     assert float.fromhex(text) == x
     assert module._HEX.fullmatch(text)
 

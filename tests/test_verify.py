@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import lstm_fast
-import lstm_ref
-from checks import oracles, strategies, tolerance
-from checks.calling import other_values
-from checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
-from checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
-from checks.contract import (
+from lstm_checks import strategies, tolerance
+from lstm_checks.calling import other_values
+from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
+from lstm_checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
+from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
@@ -32,10 +29,9 @@ from checks.contract import (
     from_function,
     from_layer,
 )
-from checks.diagnose import Diagnosis
-from checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
-from checks.report.text import render_case, render_failure, render_report
-from checks.verify import (
+from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.judging.text import render_case, render_failure, render_report
+from lstm_checks.judging.verify import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
     CHECK_GRAD_REFERENCE,
@@ -57,6 +53,11 @@ from checks.verify import (
     verify,
     verify_case,
 )
+from lstm_checks.oracles import oracles
+from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
+
+import lstm_fast
+import lstm_ref
 
 CASE = Case(2, 3, 4, 5, seed=1)
 
@@ -929,7 +930,7 @@ def test_a_failure_stands_though_the_diagnosis_breaks_off(monkeypatch):
     def breaks_off(*ignored):
         raise ZeroDivisionError("half way")
 
-    monkeypatch.setattr("checks.verify.diagnose", breaks_off)
+    monkeypatch.setattr("lstm_checks.judging.verify.diagnose", breaks_off)
     target = spoilt(scaled("dUf", 2))
     failed = verify_case(target, Case(1, 1, 1, 1, seed=1), thorough=False)
     where = ("not looked for to the end, by a fault of lstm-checks: ZeroDivisionError: half way",)

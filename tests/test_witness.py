@@ -14,16 +14,15 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
-
-from checks.cases import DTYPES, REGIMES, Case
-from checks.faults.catalogue import FAULTS
-from checks.faults.model import diff
-from checks.faults.slips import slips
-from checks.oracles import evaluate_reference
-from checks.report.json import report_to_json
-from checks.strategies import draw_cases
-from checks.targets import load_target
-from checks.verify import verify
+from lstm_checks.cases import DTYPES, REGIMES, Case
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import diff
+from lstm_checks.faults.slips import slips
+from lstm_checks.judging.json import report_to_json
+from lstm_checks.judging.verify import verify
+from lstm_checks.oracles.oracles import evaluate_reference
+from lstm_checks.strategies import draw_cases
+from lstm_checks.targets.load import load_target
 
 FILE = Path(__file__).parent / "witness.json"
 TARGETS = ("lstm_ref:LSTM", "lstm_fast:LSTM", "fault:carry-dropped", "fault:gate-order-ifgo", "fault:dh0-zero")
@@ -82,7 +81,7 @@ def slip_titles():
 
 
 def vectors():
-    return digest(resources.files("checks").joinpath("data/vectors.json").read_bytes())
+    return digest(resources.files("lstm_checks").joinpath("data/vectors.json").read_bytes())
 
 
 def reports():

@@ -8,6 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from lstm_checks.calling import call_target
+from lstm_checks.cases import COTANGENTS, REGIMES, Case
+from lstm_checks.compare import Verdict as Judged
+from lstm_checks.contract import Target
+from lstm_checks.judging.verify import PROPERTIES, verify_case
 from truth.evidence import (
     FEWEST,
     NAME,
@@ -24,12 +29,6 @@ from truth.evidence import (
     look,
 )
 from truth.forms import where
-
-from checks.calling import call_target
-from checks.cases import COTANGENTS, REGIMES, Case
-from checks.compare import Verdict as Judged
-from checks.contract import Target
-from checks.verify import PROPERTIES, verify_case
 
 DRAWS = 12
 """For how many fresh draws of values a size is asked about."""

@@ -1,6 +1,6 @@
 """What is known of a planted fault, what a target gives on cases that nobody was shown, and when an explanation is one.
 
-Nothing of `checks.diagnosis` is used: the values due come from the reference, and whether an explanation holds is told
+Nothing of the diagnosis is used: the values due come from the reference, and whether an explanation holds is told
 by what it leaves of the error. The right answer must fail it; what leaves most of the error explains nothing.
 """
 
@@ -15,12 +15,13 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from lstm_checks import tolerance
+from lstm_checks.calling import call_target
+from lstm_checks.cases import REGIMES, Arrays, Case
+from lstm_checks.contract import GRADIENTS, OUTPUTS, PARAMETERS, Target
+from lstm_checks.faults.model import Fault, evaluate
+from lstm_checks.oracles import oracles
 
-from checks import oracles, tolerance
-from checks.calling import call_target
-from checks.cases import REGIMES, Arrays, Case
-from checks.contract import GRADIENTS, OUTPUTS, PARAMETERS, Target
-from checks.faults.model import Fault, evaluate
 from lstm_ref import lstm_backward, lstm_forward
 
 TENSORS = (*OUTPUTS, *GRADIENTS)

@@ -12,6 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import GATES, OUTPUTS, Target
+from lstm_checks.faults.model import Fault, _kernel
 from truth.evidence import (
     FEWEST,
     NAME,
@@ -28,11 +32,6 @@ from truth.evidence import (
 )
 from truth.forms import numbers, where
 from truth.readings import logistic_function
-
-from checks.calling import call_target
-from checks.cases import Arrays, Case
-from checks.contract import GATES, OUTPUTS, Target
-from checks.faults.model import Fault, _kernel
 
 
 def gates_wrong(evidence: Evidence) -> dict[str, bool]:

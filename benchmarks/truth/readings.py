@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lstm_checks.cases import Arrays
+from lstm_checks.contract import GATES, OUTPUTS
 from truth.evidence import Evidence, Said, Verdict, all_explained, judge_share
-
-from checks.cases import Arrays
-from checks.contract import GATES, OUTPUTS
 
 
 def logistic_function(x: Any) -> Any:

@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from lstm_checks.calling import other_values
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import GATES, OUTPUTS, PARAMETERS
+from lstm_checks.oracles import oracles
 from truth.evidence import (
     AXIS,
     ENOUGH,
@@ -30,11 +34,6 @@ from truth.evidence import (
     values_with,
 )
 from truth.suspects import slips_by_title
-
-from checks import oracles
-from checks.calling import other_values
-from checks.cases import Arrays, Case
-from checks.contract import GATES, OUTPUTS, PARAMETERS
 
 Value = Callable[[Seen, str], Any]
 """What a sentence says that a tensor is, on a case; None where the case is of no size that it speaks of."""

@@ -8,6 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from lstm_checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
+from lstm_checks.cases import Case
+from lstm_checks.contract import Target
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import FILES, Fault, fault_target
+from lstm_checks.faults.slips import slips
 from truth.evidence import (
     FEWEST,
     HOLDS,
@@ -21,13 +27,6 @@ from truth.evidence import (
     near,
     values_with,
 )
-
-from checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
-from checks.cases import Case
-from checks.contract import Target
-from checks.faults.catalogue import FAULTS
-from checks.faults.model import FILES, Fault, fault_target
-from checks.faults.slips import slips
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +43,7 @@ def slips_by_title() -> dict[str, list[Fault]]:
 def faults_by_id() -> dict[str, Fault]:
     """Return the catalogue, and the mix-ups where there are any beside it."""
     try:
-        mixups = importlib.import_module("checks.faults.mixups").mixups()
+        mixups = importlib.import_module("lstm_checks.faults.mixups").mixups()
     except ImportError:
         mixups = {}
     return {**mixups, **FAULTS}

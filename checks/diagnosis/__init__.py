@@ -1,1 +1,0 @@
-"""What is wrong with a target that failed: one idea a file, put together by `checks.diagnose`."""

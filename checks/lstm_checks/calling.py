@@ -1,0 +1,366 @@
+"""Calling a target safely: whatever it does, what comes back is an Outcome and never its exception."""
+
+import math
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    LAST,
+    OUTPUTS,
+    STATES,
+    ContractError,
+    RaisedElsewhereError,
+    Target,
+    TimeLimitError,
+    not_interrupted,
+    undisturbed,
+    with_article,
+)
+
+OURS = Path(__file__).parent
+LIBRARIES = {"site-packages", "dist-packages", f"python{sys.version_info[0]}.{sys.version_info[1]}"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of a target gave.
+
+    Attributes
+    ----------
+    values : dict
+        Copies of what it returned, as far as it came: h, Cn and its gradients by name; whatever type they came in.
+    error : str
+        What went wrong, "RuntimeError: no memory" for an exception; empty if nothing did.
+    stage : str
+        Whether the forward pass or the pullback raised it; empty where it is the form that is wrong.
+    aliased : tuple
+        The very objects it returned, by name, to see whether a later call writes to them.
+    written : tuple
+        Names of the cotangents that the pullback wrote to.
+    kind : str
+        What `error` is: "error", "timeout" where no answer came in time, "ended" where the target ended its process.
+    refresh : callable
+        Begins to write into `aliased` what the target's own arrays hold now, where those are in another process, and
+        returns a function that waits for that.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    stage: str = ""
+    aliased: tuple[tuple[str, Any], ...] = ()
+    written: tuple[str, ...] = ()
+    kind: str = "error"
+    refresh: Callable[[], Callable[[], None]] = field(default=lambda: lambda: None, compare=False)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it gave no answer in time."""
+        return self.kind == TimeLimitError.kind
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, in one sentence."""
+        return f"{self.stage} raised {self.error}" if self.stage else self.error
+
+
+def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool = True) -> Outcome:
+    """Return what a forward pass and a pullback of the target gave.
+
+    Without `sequences`, a target that can return the last step alone is asked to; without `backward` there is no
+    pullback and there are no gradients. Whatever the target does to the form of the arrays it is given, in place, is
+    undone: that it may not write to them is the caller's to see, or stands in `written`.
+    """
+    if target.answers is not None:
+        return begin(target, arrays, sequences, backward)()
+    sequences = sequences or LAST in target.lacks
+    dhn_apart = DHN not in target.lacks
+    stage, outputs = "forward", dict[str, Any]()
+    given = arrays.inputs
+    forms = {name: _form(value) for name, value in given.items()}
+    written: list[str] = []
+    try:
+        with undisturbed():
+            (h, Cn), pullback = target.call(dict(arrays.p), arrays.X, arrays.h0, arrays.C0, sequences)
+            outputs = {"h": to_numpy(h), "Cn": to_numpy(Cn)}
+            if not backward:
+                return Outcome(outputs, written=_reformed(given, forms))
+            stage = "pullback"
+            dh = arrays.dh if dhn_apart else arrays.dh_total
+            cotangents: dict[str, Any] = {
+                "dh": dh[:, -1] if _dimensions(h) == 2 and not sequences else dh,
+                "dCn": arrays.dCn,
+            }
+            cotangents |= {"dhn": arrays.dhn} if dhn_apart else {}
+            handed = {name: value.copy() for name, value in cotangents.items()}
+            gradients = pullback(handed["dh"], handed["dCn"], handed.get("dhn"))
+            if not isinstance(gradients, Mapping):
+                kind = with_article(type_name(gradients))
+                raise ContractError(f"the pullback returned {kind}, expected gradients by name")
+            # Of each key and value once: a mapping may give others the next time.
+            returned = [(key_name(key), value) for key, value in gradients.items()]
+            values = outputs | {name: to_numpy(value) for name, value in returned if name not in OUTPUTS}
+        written += [n for n, value in cotangents.items() if not same_bits(np.asarray(handed[n]), np.asarray(value))]
+        written += _reformed(given, forms)
+        aliased = tuple((k, v) for k, v in [("h", h), ("Cn", Cn), *returned] if isinstance(v, np.ndarray))
+        return Outcome(values, aliased=aliased, written=tuple(written))
+    except ContractError as error:
+        outcome = Outcome(outputs, error=str(error), kind=error.kind)
+    except BaseException as error:
+        not_interrupted(error)
+        outcome = Outcome(outputs, error=describe_error(error), stage=stage)
+    return replace(outcome, written=_reformed(given, forms))
+
+
+def begin(
+    target: Target,
+    arrays: Arrays,
+    sequences: bool,
+    backward: bool = True,
+    write_back: bool = True,
+    more: bool = False,
+) -> Callable[[], Outcome]:
+    """Return a function that returns the outcome of a call, which a target elsewhere has then begun with.
+
+    Calls are made in the order in which they are begun. Without `write_back` what such a target does to its inputs is
+    not done to the arrays here, which may hold something else by the time that its answer is taken. Where `more` is
+    begun at once, it goes there together.
+    """
+    if target.answers is None:
+        outcome = call_target(target, arrays, sequences, backward)
+        return lambda: outcome
+    finish = target.answers([(arrays, sequences, backward)], write_back, more)
+    return lambda: finish()[0]
+
+
+def call_forward(target: Target, many: Sequence[Arrays], sequences: bool) -> list[Outcome]:
+    """Return what forward passes over many arrays gave, one after the other; a target elsewhere is asked but once."""
+    if target.answers is not None:
+        return list(target.answers([(arrays, sequences, False) for arrays in many])())
+    return [call_target(target, arrays, sequences, backward=False) for arrays in many]
+
+
+Form = tuple[tuple[int, ...], np.dtype[Any], bool]
+
+
+def _form(value: Any) -> Form:
+    """Return what a target can change of an array besides its numbers."""
+    return value.shape, value.dtype, value.flags.writeable
+
+
+def _reformed(given: Mapping[str, Any], forms: Mapping[str, Form]) -> tuple[str, ...]:
+    """Give arrays the form back that they had, and return the names of those of another shape or dtype.
+
+    An array that was locked is unlocked and not named: a target may guard itself so.
+    """
+    changed = []
+    for name, value in given.items():
+        shape, dtype, writeable = forms[name]
+        if value.shape != shape or value.dtype != dtype:
+            changed.append(f"{name} (its shape or dtype)")
+            _give_form(value, shape, dtype)
+        if value.flags.writeable != writeable:
+            value.flags.writeable = writeable
+    return tuple(changed)
+
+
+def _give_form(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Give an array a form in place; what it has lost of its numbers is zero."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # setting either is deprecated, and here what is wanted
+        value.shape = (value.size,)
+        value.dtype = np.dtype(np.uint8)
+        if value.size != dtype.itemsize * math.prod(shape):
+            value.resize((dtype.itemsize * math.prod(shape),), refcheck=False)
+        value.dtype = dtype
+        value.shape = shape
+
+
+def _dimensions(value: Any) -> int:
+    """Return the number of dimensions of whatever a target returned."""
+    count = getattr(value, "ndim", 0)
+    return count if isinstance(count, int) else 0
+
+
+def key_name(key: Any) -> str:
+    """Return the name of a gradient, also where its key is no str."""
+    if type(key) is str:
+        return key
+    try:
+        return str(key)
+    except BaseException as error:
+        not_interrupted(error)
+        return f"a {type_name(key)} as a key"
+
+
+def to_numpy(value: Any) -> Any:
+    """Return a copy of an array, wherever it is, as NumPy's; the value itself where it is none."""
+    if isinstance(value, np.ndarray):
+        return np.array(value)  # without the mask of a masked array, which would hide what is wrong under it
+    if isinstance(value, np.generic):
+        return value
+    # PyTorch's tensors, on whatever device; CuPy's arrays; and all that NumPy can read, such as JAX's.
+    for method in ("detach", "cpu", "get"):
+        if hasattr(value, "shape") and callable(getattr(value, method, None)):
+            value = getattr(value, method)()
+    # Not np.array(value): it asks for a copy in a way that some libraries do not know yet.
+    return np.asarray(value).copy() if hasattr(value, "__array__") and hasattr(value, "shape") else value
+
+
+LONGEST_TEXT = 300
+"""Letters of an exception's message that are shown."""
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's type, the first line of its message, and where in somebody's own code it was raised."""
+    if isinstance(error, RaisedElsewhereError):
+        return str(error)
+    name, place = type_name(error), _place(error)
+    try:
+        lines = str(error).strip().splitlines()
+    except BaseException as worse:
+        not_interrupted(worse)
+        lines = ["its text cannot be had"]
+    return f"{name}: {printable(lines[0][:LONGEST_TEXT])}{place}" if lines else f"{name}{place}"
+
+
+def type_name(value: Any) -> str:
+    """Return the name of a value's type, as far as a metaclass lets it be had."""
+    try:
+        return printable(str(type(value).__name__)[:LONGEST_TEXT])
+    except BaseException as error:
+        not_interrupted(error)
+        return "something"
+
+
+def printable(text: str) -> str:
+    """Return a text with escapes in place of what cannot be printed, or would steer the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def _place(error: BaseException) -> str:
+    """Return " (file.py, line 3)", the traceback's last line that is neither ours nor a library's; or nothing."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(OURS) or not path.is_absolute() or LIBRARIES & set(path.parts):
+            continue
+        return f" ({path.name}, line {frame.lineno})"
+    return ""
+
+
+def can_run(target: Target, arrays: Arrays) -> str:
+    """Return what the case asks of the target that it lacks; empty if nothing."""
+    if STATES in target.lacks and (arrays.h0.any() or arrays.C0.any()):
+        return STATES
+    if {CN, DCN} & target.lacks and arrays.dCn.any():
+        return DCN
+    return ""
+
+
+def with_time_limit(target: Target, seconds: float) -> Target:
+    """Return the target with a limit on the time that a forward pass or a pullback may take.
+
+    The limit is an alarm signal: it interrupts Python, and compiled code as soon as that returns to Python. Where there
+    is no such signal, outside the main thread, and where a target blocks the signal or catches every BaseException,
+    there is no limit; the commands judge a target in a process of its own, which they kill.
+
+    Parameters
+    ----------
+    target : Target
+    seconds : float
+        Above 0; what takes longer raises TimeLimitError, "no answer within 10 s".
+    """
+
+    def call(*arguments: Any) -> Any:
+        with _alarm(seconds):
+            outputs, pullback = target.call(*arguments)
+
+        def pull(*cotangents: Any) -> Any:
+            with _alarm(seconds):
+                return pullback(*cotangents)
+
+        return outputs, pull
+
+    return replace(target, call=call)
+
+
+class _OutOfTimeError(BaseException):
+    """The time is over; no Exception, which a target's loop that tries again would catch."""
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise TimeLimitError after so many seconds, and again after as many, should the target catch it."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*ignored: Any) -> None:
+        raise _OutOfTimeError
+
+    before: Callable[..., Any] | int | None = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+    try:
+        yield
+    except _OutOfTimeError:
+        raise TimeLimitError(f"no answer within {seconds:g} s") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
+
+
+def other_values(arrays: Arrays) -> None:
+    """Write other values into the arrays of a case's inputs, made from those they hold."""
+    for value in arrays.inputs.values():
+        value[...] = np.roll(np.flip(value, -1) if value.ndim else value, 1) * 0.5 + 0.25
+
+
+def begin_over_other_values(target: Target, arrays: Arrays, case: Case) -> Callable[[], Outcome]:
+    """Begin a call for other values in the very arrays, which then get the case's back; see `begin`."""
+    other_values(arrays)
+    outcome = begin(target, arrays, case.sequences, write_back=False, more=True)
+    for name, value in (arrays.inputs | arrays.cotangents).items():
+        value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
+    return outcome
+
+
+def call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
+    """Return what the target gives for other values in the very arrays, which then get the case's back."""
+    return begin_over_other_values(target, arrays, case)()
+
+
+def another_shape(case: Case) -> Case:
+    """Return a case of another shape and other values, to be called in between."""
+    return replace(case, m=case.m + 1, s=case.s % 3 + 1, e=case.e % 3 + 1, seed=case.seed + 1)
+
+
+def overwritten(*outcomes: Outcome) -> list[str]:
+    """Return the names of what a call returned and a later one has written to; of the first call of which there are."""
+    for finish in [outcome.refresh() for outcome in outcomes]:
+        finish()
+    for outcome in outcomes:
+        if found := [name for name, value in outcome.aliased if not same_bits(value, outcome.values[name])]:
+            return found
+    return []
+
+
+def same_bits(left: Any, right: Any) -> bool:
+    """Return whether two arrays are one to the bit."""
+    if not (isinstance(left, np.ndarray) and isinstance(right, np.ndarray)):
+        return left is right
+    return left.dtype == right.dtype and left.shape == right.shape and left.tobytes() == right.tobytes()

@@ -1,0 +1,1 @@
+"""A verification over many processes: planned, journalled, merged."""

@@ -1,0 +1,328 @@
+"""A case is everything about one example, frozen, as a short descriptor and back.
+
+Only the sizes, the regime and a seed are stored; the arrays are filled from the seed when asked for. So an
+example is quick to draw, shrinks to what matters, and is rerun from one word on a command line.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_checks.contract import PARAMETERS, Extra, input_shapes
+
+Array = NDArray[Any]
+
+DTYPES = ("float64", "float32")
+REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded")
+"""The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
+a chaotic problem."""
+LARGE_REGIME = "large"
+"""What asks for examples of more than `LARGE_ROWS` rows, with values as in "init"; drawn only where it is named."""
+_KNOWN_REGIMES = (*REGIMES, "init")
+COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
+LONG = 13
+
+_DESCRIPTOR_FORM = "m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The arrays of one case.
+
+    Attributes
+    ----------
+    p : dict
+        The twelve parameters by name.
+    X : array (m, s, e)
+    h0, C0 : array (m, u)
+        Zero where the case has no initial states.
+    dh : array (m, s, u)
+        Cotangent of the hidden state of every step; without the part that arrives as `dhn`.
+    dhn, dCn : array (m, u)
+        Cotangents of the final hidden and the final memory state.
+    """
+
+    p: dict[str, Array]
+    X: Array
+    h0: Array
+    C0: Array
+    dh: Array
+    dhn: Array
+    dCn: Array
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """The parameters, X, h0 and C0 by name."""
+        return {**self.p, "X": self.X, "h0": self.h0, "C0": self.C0}
+
+    @property
+    def cotangents(self) -> dict[str, Array]:
+        """The cotangents dh, dhn and dCn by name."""
+        return {"dh": self.dh, "dhn": self.dhn, "dCn": self.dCn}
+
+    @property
+    def dh_total(self) -> Array:
+        """The cotangent of every step's hidden state with `dhn` folded into the last; exact, by how both are drawn."""
+        total = self.dh.copy()
+        total[..., -1, :] += self.dhn
+        return total
+
+    def copy(self) -> "Arrays":
+        """Return copies that can be written to, as a user's arrays can."""
+        return from_named({name: value.copy() for name, value in (self.inputs | self.cotangents).items()})
+
+    def replaced(self, **changed: Any) -> "Arrays":
+        """Return arrays of which some, inputs or cotangents, are others."""
+        return from_named(self.inputs | self.cotangents | changed)
+
+    def astype(self, dtype: Any) -> "Arrays":
+        """Return copies in another dtype."""
+        cast = {name: value.astype(dtype) for name, value in (self.inputs | self.cotangents).items()}
+        return from_named(cast)
+
+
+def from_named(arrays: dict[str, Any]) -> Arrays:
+    """Return `Arrays` from the names of inputs and cotangents; what is neither is a further parameter."""
+    others = ("X", "h0", "C0", "dh", "dhn", "dCn")
+    further = [name for name in arrays if name not in PARAMETERS and name not in others]
+    return Arrays({name: arrays[name] for name in (*PARAMETERS, *further)}, *(arrays[name] for name in others))
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One example.
+
+    Parameters
+    ----------
+    m, s, e, u : int
+        Samples, steps, elements per step, unit cells; each at least 1.
+    dtype : str
+        "float64" or "float32".
+    regime : str
+        "normal": every value from N(0, 1). "x1e-3", "x10", "x100": the same with the parameters scaled.
+        "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero. "padded":
+        "normal", but X exactly zero at about half of the steps of each sample, as padding is. "init": the parameters
+        scaled by 1 / sqrt(e + u), as layers are initialized.
+    cotangents : str
+        Which are present: "every" step's or the "last" step's h, the final "h", the final memory state "C",
+        joined by "+".
+    states : bool
+        Whether h0 and C0 are drawn, or zero.
+    seed : int
+        Seed of the values.
+    extras : tuple of Extra
+        Further parameters of the target that is judged, which get values, too; they are no part of what tells two
+        cases apart.
+
+    Examples
+    --------
+    >>> case = Case(m=1, s=2, e=1, u=3, seed=7)
+    >>> case.descriptor
+    'm1s2e1u3-float64-seed7'
+    >>> Case.parse("m1s2e1u3-float64-x10-every+C-nostates-seed7").regime
+    'x10'
+    """
+
+    m: int
+    s: int
+    e: int
+    u: int
+    dtype: str = "float64"
+    regime: str = "normal"
+    cotangents: str = "every+h+C"
+    states: bool = True
+    seed: int = 0
+    extras: tuple[Extra, ...] = field(default=(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("m", "s", "e", "u"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected at least 0")
+
+    @property
+    def dims(self) -> tuple[int, int, int, int]:
+        """The sizes (m, s, e, u)."""
+        return self.m, self.s, self.e, self.u
+
+    @property
+    def descriptor(self) -> str:
+        """The case as one word; what stands at its default is left out."""
+        words = [f"m{self.m}s{self.s}e{self.e}u{self.u}", self.dtype]
+        words += [self.regime] if self.regime != "normal" else []
+        words += [self.cotangents] if self.cotangents != "every+h+C" else []
+        words += [] if self.states else ["nostates"]
+        return "-".join([*words, f"seed{self.seed}"])
+
+    @classmethod
+    def parse(cls, descriptor: str) -> "Case":
+        """Return the case that a descriptor names.
+
+        Raises
+        ------
+        ValueError
+            "case 'm1s2' is not of the form m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
+        """
+        match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:-.+)?)-seed(\d+)", descriptor.strip())
+        if not match:
+            raise ValueError(f"case {descriptor!r} is not of the form {_DESCRIPTOR_FORM}")
+        m, s, e, u, seed = (int(match[k]) for k in (1, 2, 3, 4, 6))
+        # "x1e-3" holds the separator itself.
+        words = match[5].replace("x1e-3", "x1e_3").split("-")[1:]
+        found: dict[str, Any] = {}
+        for word in (w.replace("x1e_3", "x1e-3") for w in words):
+            for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
+                if word in known and name not in found:
+                    found[name] = word
+                    break
+            else:
+                if word != "nostates" or "states" in found:
+                    raise ValueError(
+                        f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
+                        f"REGIME one of {', '.join(_KNOWN_REGIMES)} and COTANGENTS one of {', '.join(COTANGENTS)}"
+                    )
+                found["states"] = False
+        return cls(m, s, e, u, seed=seed, **found)
+
+    @property
+    def sequences(self) -> bool:
+        """Whether steps before the last carry a cotangent; if not, a layer is run as returning the last step only."""
+        return "last" not in self.cotangents.split("+")
+
+    @property
+    def size(self) -> int:
+        """Number of entries of all gradients together."""
+        return sum(math.prod(shape) for shape in input_shapes(*self.dims).values())
+
+    @cached_property
+    def arrays(self) -> Arrays:
+        """The arrays, filled from the seed; not to be written to."""
+        shapes = input_shapes(*self.dims) | {"dh": (self.m, self.s, self.u)}
+        shapes |= {"dhn": (self.m, self.u), "dCn": (self.m, self.u)}
+        values = {}
+        for index, (name, shape) in enumerate(shapes.items()):
+            values[name] = np.random.default_rng((self.seed, index)).standard_normal(shape) * self._scale(name)
+        for extra in self.extras:
+            rng = np.random.default_rng((self.seed, *extra.name.encode()))
+            drawn = rng.standard_normal(extra.shape(self.e, self.u))
+            values[extra.name] = np.asarray(drawn * self._scale(extra.name, parameter=True))
+        if not self.states:
+            values["h0"][...] = values["C0"][...] = 0
+        if self.regime == "padded":
+            values["X"][self._padding()] = 0
+        self._keep_cotangents(values)
+        arrays = {name: value.astype(self.dtype) for name, value in values.items()}
+        for value in arrays.values():
+            value.flags.writeable = False
+        return from_named(arrays)
+
+    def _padding(self) -> Array:
+        """Return at which steps of each sample X is zero, (m, s): at one at least."""
+        rng = np.random.default_rng((self.seed, *b"padding"))
+        padding = rng.random((self.m, self.s)) < 0.5
+        padding.flat[rng.integers(padding.size)] = True
+        return padding
+
+    def _scale(self, name: str, parameter: bool = False) -> float:
+        """Return the scale of one array in this regime."""
+        if self.regime == "mixed":
+            # dh and dhn share theirs, and it is a power of two: their sum stays exact.
+            shared = "dh" if name == "dhn" else name
+            rng = np.random.default_rng((self.seed, *shared.encode()))
+            return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
+        if parameter or name in PARAMETERS:
+            known = {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0, "init": (self.e + self.u) ** -0.5}
+            return known.get(self.regime, 1.0)
+        return 1.0
+
+    def _keep_cotangents(self, values: dict[str, Array]) -> None:
+        """Zero the cotangents that are absent, and put the last step's on one grid so that dh + dhn is exact."""
+        kinds = self.cotangents.split("+")
+        if "every" not in kinds:
+            values["dh"][:, :-1] = 0
+        if not {"every", "last"} & set(kinds):
+            values["dh"][:, -1] = 0
+        if "h" not in kinds:
+            values["dhn"][...] = 0
+        if "C" not in kinds:
+            values["dCn"][...] = 0
+        grid = self._scale("dh") * 2.0**-10
+        for last in (values["dh"][:, -1], values["dhn"]):
+            last[...] = np.round(last / grid) * grid
+
+
+STRATA: dict[str, Any] = {
+    "s = 1": lambda c: c.s == 1,
+    "s > 4": lambda c: c.s > 4,
+    "s >= 13": lambda c: c.s >= LONG,
+    "m = 1": lambda c: c.m == 1,
+    "m = u": lambda c: c.m == c.u,
+    "m = s": lambda c: c.m == c.s > 1,
+    "e = u": lambda c: c.e == c.u,
+    "e > u": lambda c: c.e > c.u,
+    "odd u": lambda c: c.u % 2 == 1,
+    "u >= 8": lambda c: c.u >= 8,
+    "m >= 5": lambda c: c.m >= 5,
+    "x1e-3": lambda c: c.regime == "x1e-3",
+    "x10": lambda c: c.regime == "x10",
+    "x100": lambda c: c.regime == "x100",
+    "mixed": lambda c: c.regime == "mixed",
+    "zero": lambda c: c.regime == "zero",
+    "padded": lambda c: c.regime == "padded",
+    "states": lambda c: c.states,
+    "no states": lambda c: not c.states,
+    "every": lambda c: "every" in c.cotangents,
+    "last": lambda c: "last" in c.cotangents,
+    "final h": lambda c: "h" in c.cotangents.split("+"),
+    "final C": lambda c: "C" in c.cotangents.split("+"),
+}
+
+EDGES: dict[str, dict[str, int]] = {
+    "u = 17": {"u": 17, "s": 31},
+    "u = 33": {"u": 33, "e": 32},
+    "u = 65": {"u": 65, "m": 32},
+    "u = 129": {"u": 129},
+    "s = 17": {"s": 17, "m": 16},
+    "s = 33": {"s": 33, "m": 31},
+    "s = 65": {"s": 65, "m": 15},
+    "s = 129": {"s": 129, "e": 15},
+    "m = 17": {"m": 17, "e": 16},
+    "m = 33": {"m": 33, "u": 15},
+    "m = 65": {"m": 65, "s": 15},
+    "m = 129": {"m": 129, "e": 31},
+    "e = 17": {"e": 17, "u": 16},
+    "e = 33": {"e": 33, "s": 32},
+    "e = 65": {"e": 65, "u": 31},
+    "e = 129": {"e": 129, "s": 16},
+}
+"""The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves
+a tail, and the sizes that an example drawn for it has: another, where it is cheap, is a whole block or one short."""
+
+BLOCK_EDGES = tuple(block + beside for block in (16, 32, 64, 128) for beside in (-1, 0, 1))
+"""The sizes at the edges of blocks."""
+
+LARGE_ROWS = 2**16
+"""Rows, m times s, above which an index or a count of 16 bits and a grid of so many blocks end."""
+
+STRATA |= {name: lambda c, name=name: getattr(c, name[0]) == EDGES[name][name[0]] for name in EDGES}
+STRATA[LARGE_REGIME] = lambda c: c.m * c.s > LARGE_ROWS
+
+SIZES = (
+    *("s = 1", "s > 4", "s >= 13", "m = 1", "m = u", "e = u", "e > u", "odd u", "u >= 8", "m >= 5"),
+    *EDGES,
+)
+"""The strata that sizes alone decide."""
+
+
+def strata(case: Case) -> tuple[str, ...]:
+    """Return the names of the strata the case falls in."""
+    return tuple(name for name, holds in STRATA.items() if holds(case))

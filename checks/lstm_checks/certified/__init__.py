@@ -1,0 +1,1 @@
+"""Proven values: gradients in balls, and the test vectors made of them."""

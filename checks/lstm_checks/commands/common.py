@@ -1,0 +1,291 @@
+"""What the commands share: exit codes, types of arguments, printing a report and writing it as JSON."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+OK, FAILED, NOTHING_JUDGED = 0, 1, 2
+LONG_SECONDS = 5.0
+DEFAULT_TARGET = "lstm_fast:LSTM"
+
+
+def page(name: str) -> str:
+    """Return the path of a page of the documentation: in the installed package, or in the checkout it is run from."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "docs", name)
+    return installed if os.path.exists(installed) else os.path.join(os.path.dirname(package), "docs", name)
+
+
+TARGETS = f"""\
+A TARGET is one of
+  pkg.mod:LSTM      a layer class in EpyNN's form; a function in the vjp form,
+  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
+                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors;
+                        a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
+                        or a function of the sizes that makes one. What it is is found out.
+  path/model.onnx   the one LSTM node of a model, forward only; gradients are unsupported
+  torch, flax, equinox, keras, onnx
+                    the framework's own LSTM; each needs its extra of that name
+  exec:./program    an external program in any language; how it speaks is said in
+                    {page("exec.md")}
+
+exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged
+"""
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as given; the message says why."""
+
+
+def add_command(commands: Any, name: str, run: Callable[[argparse.Namespace], int], **texts: str) -> Any:
+    """Return the parser of a new command that `run` carries out."""
+    parser = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the argument TARGET."""
+    parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options on what is printed and written."""
+    parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
+    parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+
+
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add the option on how long a target may take."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="time limit of one call; default LSTM_CHECKS_TIMEOUT, or 10 for a program and 60 for anything else, with "
+        "--in-process none",
+    )
+
+
+def expect_apart(
+    written: Iterable[tuple[str, str | None]], target: str | None = None, read: Iterable[tuple[str, str | Path]] = ()
+) -> None:
+    """Raise UsageError where what is to be written would take the place of what is read; before anything is judged.
+
+    Parameters
+    ----------
+    written : iterable of (str, str or None)
+        What is to be written, and where: None for nowhere, "-" for standard output.
+    target : str, optional
+        The target that is judged, whose files are read.
+    read : iterable of (str, path)
+        What else is read.
+    """
+    from lstm_checks.files import FileError, expect_apart
+    from lstm_checks.targets.load import files_of
+
+    places = [(what, name) for what, name in written if name not in (None, "-")]
+    if not places:
+        return
+    own = [(f"a file of target {target}", path) for path in files_of(target)] if target is not None else []
+    try:
+        expect_apart(places, [*read, *own])
+    except FileError as error:
+        raise UsageError(str(error)) from error
+
+
+def add_process(parser: argparse.ArgumentParser) -> None:
+    """Add the options on the process that the target is judged in."""
+    parser.add_argument(
+        "--time-limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="time limit of it all, default 3600, or 10 an example if that is more, so that nothing hangs for ever",
+    )
+    parser.add_argument(
+        "--in-process",
+        action="store_true",
+        help="import the target into this process, for a debugger: it can then end the process, with any exit code",
+    )
+
+
+def load(spec: str) -> Any:
+    """Return the target of a spec, in this process: one of ours."""
+    from lstm_checks.targets.load import TargetError, load_target
+
+    try:
+        return load_target(spec)
+    except TargetError as error:
+        raise UsageError(str(error)) from error
+
+
+def _whole(examples: int) -> float:
+    """Return the seconds that everything may take, where nobody says."""
+    from lstm_checks import tolerance
+
+    return max(tolerance.WHOLE_SECONDS, tolerance.EXAMPLE_SECONDS * examples)
+
+
+@contextmanager
+def loaded(options: argparse.Namespace) -> Iterator[Any]:
+    """Yield the target that is asked for, in a process of its own, unless forbidden, which ends with the context."""
+    from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
+
+    timeout = getattr(options, "timeout", None)
+    try:
+        if options.in_process or not runs_elsewhere(options.target):
+            yield load_target(options.target, timeout)
+            return
+        from lstm_checks.workers.remote import Loading
+
+        whole = options.time_limit or _whole(getattr(options, "examples", None) or 1)
+        with Loading(options.target, timeout, whole) as loading:
+            import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
+
+            yield loading.target()
+    except TargetError as error:
+        raise UsageError(str(error)) from error
+
+
+def in_form(target: Any) -> Any:
+    """Return a target, or raise in what it is of another form than a target's, whatever the sizes."""
+    from lstm_checks.targets.form import not_in_form
+
+    reason = not_in_form(target)
+    if reason:
+        raise UsageError(f"{target.name} is not in the form of a {target.kind}: {reason}")
+    return target
+
+
+def need_balls() -> None:
+    """Raise the command that installs the extra `certify`, where it is missing."""
+    from lstm_checks.arithmetic.balls import MissingExtra, flint
+
+    try:
+        flint()
+    except MissingExtra as error:
+        raise UsageError(str(error)) from error
+
+
+def foretell(options: argparse.Namespace, what: str, seconds: float) -> None:
+    """Say beforehand on standard error what takes so long, if it does."""
+    if seconds >= LONG_SECONDS and not options.quiet:
+        print(f"lstm-checks: {what} will take about {words_for(seconds)}", file=sys.stderr, flush=True)
+
+
+def words_for(seconds: float) -> str:
+    """Return a length of time in words, to two digits or so."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
+
+
+def parse_case(descriptor: str) -> Any:
+    """Return the case of a descriptor."""
+    from lstm_checks.cases import Case
+
+    try:
+        return Case.parse(descriptor)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def parse_regimes(text: str) -> tuple[str, ...]:
+    """Return the regimes named in a list."""
+    from lstm_checks.cases import LARGE_REGIME, REGIMES
+
+    names, known = tuple(word.strip() for word in text.split(",")), (*REGIMES, LARGE_REGIME)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"there is no regime {unknown[0]!r}, expected some of {','.join(known)}")
+    return names
+
+
+def save_json(path: str | None, make: Callable[[], Any]) -> None:
+    """Write the report as JSON where a file is asked for."""
+    if path is None:
+        return
+    import json
+
+    from lstm_checks.judging.json import write_json
+
+    if path == "-":
+        emit(json.dumps(make(), indent=1), sys.stdout)
+        return
+    try:
+        write_json(path, make())
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def say(text: str, options: argparse.Namespace, exit_code: int) -> None:
+    """Print a report; to standard error where standard output carries the JSON."""
+    if options.quiet and exit_code == OK:
+        return
+    emit(text, sys.stderr if options.json == "-" else sys.stdout)
+
+
+def emit(text: str, stream: TextIO | None) -> None:
+    """Print a text and see that it has arrived; what the stream's encoding does not have is escaped."""
+    if stream is None:
+        raise UsageError("standard output is closed")
+    encoding = stream.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard error" if stream is sys.stderr else "standard output"
+        raise UsageError(f"{name} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[..., None]]:
+    """Yield a function that advances a progress bar; there is a bar only on a terminal."""
+    if options.quiet or not sys.stderr.isatty():
+        yield lambda count=1: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count=1: bar.advance(task, count)
+
+
+def positive(text: str) -> int:
+    """Return an int of at least 1."""
+    number = natural(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of at least 1")
+    return number
+
+
+def natural(text: str) -> int:
+    """Return an int of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def dims(text: str) -> tuple[int, ...]:
+    """Return four sizes, each at least 1."""
+    words = text.split(",")
+    if len(words) != 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is not four sizes M,S,E,U")
+    return tuple(positive(word.strip()) for word in words)

@@ -1,0 +1,102 @@
+"""`lstm-checks vectors`: write the certified test vectors, or run an LSTM on them."""
+
+import argparse
+import sys
+from typing import Any
+
+from lstm_checks.commands import common
+from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK
+
+
+def add(commands: Any) -> None:
+    """Add the command with its two own."""
+    parser = common.add_command(
+        commands,
+        "vectors",
+        _say_help,
+        help="write certified test vectors, or run an LSTM on them",
+        description="Certified test vectors: cases with their exact answers, for an LSTM in any language.",
+        epilog=f"The file's form, and how to use it from C, Rust and CUDA: {common.page('vectors.md')}",
+    )
+    parser.set_defaults(parser=parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    write = common.add_command(
+        actions,
+        "write",
+        _write,
+        help="write the vectors that ship, anew",
+        description="Write the vectors that ship to a file, anew. Needs pip install python-flint.",
+    )
+    write.add_argument("path", metavar="PATH", help="the file, replaced in one step when all is done")
+    write.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
+    judge = common.add_command(
+        actions,
+        "run",
+        _run,
+        help="run an LSTM on the vectors",
+        description="Run an LSTM on certified test vectors: verdict by vector and by flag. Needs no extra.",
+        epilog=common.TARGETS,
+    )
+    common.add_target(judge)
+    judge.add_argument("--file", metavar="FILE", help="a file of vectors, default the one that ships")
+    common.add_timeout(judge)
+    common.add_process(judge)
+    common.add_output(judge)
+
+
+def _say_help(options: argparse.Namespace) -> int:
+    """Print what there is, where no action is named."""
+    options.parser.print_help()
+    return NOTHING_JUDGED
+
+
+def _write(options: argparse.Namespace) -> int:
+    """Return the exit code of `vectors write`."""
+    common.need_balls()
+    from pathlib import Path
+
+    from lstm_checks.certified.certify import estimate_seconds
+    from lstm_checks.certified.vectors import vector_cases, write_vectors
+
+    path = Path(options.path)
+    common.expect_apart([("the vectors", options.path)])
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "is a folder" if path.is_dir() else "is in no folder that there is"
+        raise common.UsageError(f"the vectors cannot be written: {path} {problem}, expected the path of a file")
+    cases = vector_cases()
+    common.foretell(options, f"certifying {len(cases)} vectors", sum(map(estimate_seconds, cases)))
+    try:
+        written = write_vectors(path, cases)
+    except OSError as error:
+        raise common.UsageError(f"the vectors cannot be written to {path}: {error.strerror or error}") from error
+    if not options.quiet:
+        common.emit(f"{len(written)} certified vectors, {path.stat().st_size / 1e6:.1f} MB: {path}", sys.stdout)
+    return OK
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Return the exit code of `vectors run`."""
+    from lstm_checks.certified.vectors import shipped_vectors
+
+    path = shipped_vectors() if options.file is None else options.file
+    common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
+    with common.loaded(options) as target:
+        return _judge(target, options)
+
+
+def _judge(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `vectors run` for a target."""
+    from lstm_checks.certified import text as report
+    from lstm_checks.certified.explain import explain_vectors
+    from lstm_checks.certified.vectors import VectorsError, read_vectors_file, run_vectors
+
+    try:
+        file = read_vectors_file(options.file)
+    except VectorsError as error:
+        raise common.UsageError(str(error)) from error
+    found = run_vectors(target, file)
+    exit_code = (OK if found.passed else FAILED) if found.judged else NOTHING_JUDGED
+    explained = explain_vectors(target, found)
+    common.save_json(options.json, lambda: report.vectors_to_json(found, exit_code, explained))
+    common.say(report.render_vectors(options.target, found, explained), options, exit_code)
+    return exit_code

@@ -1,0 +1,226 @@
+"""`lstm-checks verify`: judge an LSTM over random examples, or on one case."""
+
+import argparse
+import sys
+from typing import Any
+
+from lstm_checks.commands import common
+from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
+
+EXAMPLES = 100
+MAX_DIMS_HELP = (
+    "largest sizes drawn; default 9,60,9,9, and in one example each 17, 33, 65 and 129, past the edges of blocks"
+)
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    parser = common.add_command(
+        commands,
+        "verify",
+        run,
+        help="judge an LSTM over random examples",
+        description="Judge an LSTM's outputs and gradients over random examples, or on one case.",
+        epilog=common.TARGETS,
+    )
+    common.add_target(parser)
+    parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
+    parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
+    parser.add_argument(
+        "--dtype",
+        choices=["float64", "float32", "both"],
+        help="default: all that the target computes in, in one run; the first of them with --no-reference",
+    )
+    parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
+    parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
+    parser.add_argument(
+        "--regimes",
+        metavar="R,R",
+        help="value regimes drawn, default normal,x1e-3,x10,x100,mixed,zero,padded; beside these there is large: "
+        "more than 65536 rows (m times s), some seconds an example",
+    )
+    parser.add_argument(
+        "--properties",
+        metavar="P,P",
+        help="properties asked, e.g. causality,batch-split; all or none; "
+        "default two an example, all with --case, all but sign-symmetry,zero-weights with --no-reference",
+    )
+    parser.add_argument(
+        "--no-reference",
+        action="store_true",
+        help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
+    )
+    parser.add_argument(
+        "--executor", metavar="WHERE", help="spread the examples: processes, processes:N or dask://HOST:PORT"
+    )
+    parser.add_argument(
+        "--journal", metavar="FILE", help="with --executor: write down what is done, and go on from it after a stop"
+    )
+    parser.add_argument(
+        "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
+    )
+    common.add_timeout(parser)
+    common.add_process(parser)
+    common.add_output(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return the exit code of `verify`."""
+    written = [("the report", options.json), ("the journal", options.journal)]
+    common.expect_apart(written, options.target)
+    if options.case is not None:
+        _refuse_draws(options)
+    options.examples = EXAMPLES if options.examples is None else options.examples
+    options.seed = options.seed or 0
+    if options.executor is not None:
+        return _verify_on_executor(options)
+    if options.journal is not None:
+        raise UsageError("--journal is for --executor, which is not given")
+    with common.loaded(options) as loaded:
+        target = common.in_form(loaded)
+        return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+
+
+def _refuse_draws(options: argparse.Namespace) -> None:
+    """Raise for an option that says which examples are drawn: a case says all that by itself."""
+    for name in ("examples", "seed", "dtype", "max-dims", "regimes"):
+        if getattr(options, name.replace("-", "_")) is not None:
+            raise UsageError(f"--{name} does not go with --case {options.case}, which is one example by itself")
+
+
+def _verify_case(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `verify --case`."""
+    from lstm_checks.judging import text
+    from lstm_checks.judging.json import case_to_json
+    from lstm_checks.judging.verify import explain, verify_case
+    from lstm_checks.properties.claims import NAMES
+
+    properties = _parse_properties(options.properties)
+    if properties is None and not options.no_reference:
+        properties = NAMES
+    case, reference = common.parse_case(options.case), not options.no_reference
+    with _large_progress(case, options) as advance:
+        found = verify_case(target, case, properties=properties, reference=reference, progress=advance)
+    if found.failures:
+        found = explain(target, found)
+    exit_code = _case_exit_code(found)
+    common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
+    common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
+    return exit_code
+
+
+def _large_progress(case: Any, options: argparse.Namespace) -> Any:
+    """Say what a large case will cost, and return its progress bar; other cases have none."""
+    from contextlib import nullcontext
+
+    from lstm_checks import tolerance
+    from lstm_checks.oracles.oracles import LARGE_ROUNDS, estimate_large
+
+    if case.size <= tolerance.LARGE:
+        return nullcontext(lambda: None)
+    if not options.quiet:
+        seconds, memory = estimate_large(case)
+        print(
+            f"{case.size:,} gradient entries are judged along random directions: "
+            f"about {max(seconds, 1):.0f} s and {memory / 2**30:.1f} GB",
+            file=sys.stderr,
+        )
+    return common.progress(options, f"verifying {options.target}", LARGE_ROUNDS)
+
+
+def _verify_examples(target: Any, options: argparse.Namespace) -> int:
+    """Return the exit code of `verify` over random examples."""
+    from lstm_checks.judging import text
+    from lstm_checks.judging.json import report_to_json
+    from lstm_checks.judging.verify import verify
+    from lstm_checks.properties.claims import OWN_REGIMES
+
+    more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    more |= {
+        "dtypes": _dtypes(options),
+        "properties": _parse_properties(options.properties),
+        "reference": not options.no_reference,
+    }
+    if options.regimes is not None:
+        more["regimes"] = common.parse_regimes(options.regimes)
+        if options.no_reference and not set(more["regimes"]) <= set(OWN_REGIMES):
+            raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
+    with common.progress(options, f"verifying {options.target}", options.examples) as advance:
+        report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
+    common.save_json(options.json, lambda: report_to_json(report))
+    shown = text.render_report(report)
+    if options.diff and report.failure is not None:
+        shown += text.render_diff(report.failure)
+    common.say(shown, options, report.exit_code)
+    return report.exit_code
+
+
+def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the dtypes that are asked for; None where it is the target that says."""
+    both = {None: None, "both": ("float64", "float32")}
+    return both.get(options.dtype, (options.dtype,))
+
+
+def _verify_on_executor(options: argparse.Namespace) -> int:
+    """Return the exit code of `verify --executor`."""
+    import time
+
+    from lstm_checks.campaign.executors import ExecutorError, parse_executor
+    from lstm_checks.campaign.run import CampaignError, Plan
+    from lstm_checks.campaign.run import run as run_campaign
+    from lstm_checks.campaign.text import render_campaign
+    from lstm_checks.judging.verify import default_dtypes
+
+    for given, option in (
+        (options.case, "--case"),
+        (options.in_process, "--in-process"),
+        (options.no_reference, "--no-reference"),
+        (options.properties, "--properties"),
+    ):
+        if given:
+            raise UsageError(f"--executor does not go with {option}")
+    with common.loaded(options) as loaded:
+        dtypes = _dtypes(options) or default_dtypes(common.in_form(loaded))[0]
+    more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
+    if options.regimes is not None:
+        more["regimes"] = common.parse_regimes(options.regimes)
+    plan = Plan(options.target, options.examples, options.seed, dtypes, **more)
+    start = time.perf_counter()
+    try:
+        with (
+            parse_executor(options.executor) as where,
+            common.progress(options, f"verifying {options.target}", options.examples) as advance,
+        ):
+            report = run_campaign(plan, where.start, workers=where.workers, journal=options.journal, progress=advance)
+    except (CampaignError, ExecutorError) as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        if options.journal is None:
+            raise
+        raise UsageError(f"interrupted; the same command goes on from {options.journal}") from None
+    common.save_json(options.json, report.to_json)
+    common.say(render_campaign(report, time.perf_counter() - start), options, report.exit_code)
+    return report.exit_code
+
+
+def _parse_properties(text: str | None) -> tuple[str, ...] | None:
+    """Return the properties named in a list; None where nothing is said."""
+    from lstm_checks.properties.claims import NAMES
+
+    if text is None:
+        return None
+    if text in ("all", "none"):
+        return NAMES if text == "all" else ()
+    names = tuple(word.strip().replace("-", " ") for word in text.split(","))
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        known = ",".join(name.replace(" ", "-") for name in NAMES)
+        raise UsageError(f"there is no property {unknown[0]!r}, expected all, none or some of {known}")
+    return names
+
+
+def _case_exit_code(found: Any) -> int:
+    """Return the exit code for the report on one case."""
+    if found.mistrusted:
+        return NOTHING_JUDGED
+    return {"pass": OK, "fail": FAILED}.get(str(found.verdict), NOTHING_JUDGED)

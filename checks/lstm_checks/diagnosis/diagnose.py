@@ -1,0 +1,224 @@
+"""From a failing case to what is wrong: the suspected fault, the relation, the reading, the place, the sizes it takes.
+
+The front of this folder. What is said is what was found out, in the order of how much it says; where nothing
+fits, that is said.
+"""
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.contract import LAST, OUTPUTS, Target
+from lstm_checks.diagnosis.as_if import find_change
+from lstm_checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
+from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
+from lstm_checks.diagnosis.limits import find_limits
+from lstm_checks.diagnosis.observe import (
+    Observation,
+    errs_like_rounding,
+    observe,
+    repeatable,
+    suited,
+    unsteady,
+    wrong_entries,
+)
+from lstm_checks.diagnosis.places import PLACES, grown, locate, of_caches
+from lstm_checks.diagnosis.reading import find_reading
+from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
+from lstm_checks.diagnosis.scaled import find_scale
+from lstm_checks.diagnosis.sums import find_weights
+from lstm_checks.diagnosis.work import Work
+from lstm_checks.faults.model import diff
+
+OTHER_VALUES = 5
+"""For how many draws of values, the case's own included, sizes are asked about."""
+
+NEVER_MET = Case(12, 2, 10, 21, seed=151)
+"""Of sizes that no other case has."""
+
+SHOWN = 3
+"""How many suspects are named."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A suspected fault: its id, its title, how sure it is in words, and its diff against the reference."""
+
+    fault: str
+    title: str
+    sure: str
+    certain: bool
+    diff: str
+    refuted: bool = False
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a target, as far as it was found out; each part may be empty."""
+
+    suspects: tuple[Named, ...] = ()
+    relations: tuple[str, ...] = ()
+    layout: str = ""
+    where: tuple[str, ...] = ()
+
+
+def diagnose(
+    target: Target,
+    case: Case,
+    work: Work | None = None,
+    evidence: Sequence[Set[str]] = (),
+    ruled: bool = False,
+) -> Diagnosis:
+    """Return what is wrong with a target that fails a case.
+
+    Parameters
+    ----------
+    target : Target
+    case : Case
+        One that it fails; the smaller, the quicker.
+    work : Work, optional
+        How much may be done; what that leaves out is said.
+    evidence : sequence of sets of str
+        The tensors that are wrong in each example of the run; none where it is right.
+    ruled : bool
+        Whether a rule is known by which cases fail; then no other sizes or regimes are named.
+    """
+    work = work or Work()
+    # What is said of a failure is tried on cases of its dtype: in the other one the target may be right.
+    target = work.counted(replace(target, dtypes=(case.dtype,)))
+    with np.errstate(all="ignore"):
+        observation = observe(target, case)
+        if observation.answer.error:
+            return Diagnosis()
+        larger = _larger(target, observation)
+        if small := _too_small(observation, larger):
+            return Diagnosis(relations=(small, *_of_formats(target)))
+        suspects = find_suspects(target, observation, work)
+        certain = any(suspect.certain for suspect in suspects)
+        forward = bool(set(observation.wrong) & set(OUTPUTS))
+        steady = repeatable(observation)
+        again = _alike(target, larger.case) if steady else None
+        relations = tuple(find_relations(larger, again, observation if larger.case != case else None))
+        erratic = not certain and steady and errs_like_rounding(target, observation.case)
+        if not erratic:
+            # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
+            relations = tuple(said for said in relations if not said.endswith(OF_FLOAT32_SIZE))
+        if not certain and observation.wrong and steady:
+            relations += _of_formats(target, not relations)
+            relations += _experiments(target, larger.case, forward, not relations, work)
+        layout = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
+        where: tuple[str, ...] = ()
+        if not certain and not steady:
+            where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
+        elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
+            where = (
+                *locate(target, case, work.allows("some places"), evidence, ruled),
+                *find_limits(target, case, work.allows("limits")),
+                *_kept(target, case),
+            )
+    if relations and PAIRS in work.left_out:
+        # There are always more pairs, and they are looked for where there is nothing else to say.
+        work.left_out.remove(PAIRS)
+    if work.left_out:
+        where += (f"not looked for, since it would take too many calls or tries: {_listed(tuple(work.left_out))}",)
+    return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
+
+
+def _of_formats(target: Target, tensors: bool = True) -> tuple[str, ...]:
+    """Return what comes in fewer bits than its dtype has; `tensors` where no relation says so of them."""
+    return tuple(in_words({name: bits for name, bits in short_formats(target).items() if tensors or name in READ_OUT}))
+
+
+def _too_small(*seen: Observation) -> str:
+    """Return that the errors are too small to name what causes them, where they are; else nothing."""
+    if any(observation.formal or observation.written or observation.overwritten for observation in seen):
+        return ""
+    use, name = max(observation.largest_use for observation in seen)
+    if not 1 < use <= tolerance.TOO_SMALL:
+        return ""
+    return f"less accurate than rounding, {use:.2g} times the tolerance in {name}; too small to name"
+
+
+def _alike(target: Target, case: Case) -> list[Observation]:
+    """Return what the target gives on cases of the same sizes with other values, two that it fails."""
+    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + OTHER_VALUES))
+    return list(islice((other for other in others if other.wrong and not other.answer.error), 2))
+
+
+def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
+    """Return as if what were otherwise the target answers; `alone` where no relation is known that says as much."""
+    if change := find_change(target, _for_change(case), work.allows("changes of one array", case.size)):
+        return (change,)
+    found = tuple(find_weights(target, case))
+    if alone and not found and (scale := find_scale(target, case, work.allows("factors of one array", case.size))):
+        return (scale,)
+    if forward and (slip := find_forward_slip(target, case, work.allows("slips in the forward pass", case.size))):
+        return (*found, slip)
+    return found or (tuple(_of_one_cotangent(target, case)) if alone else ())
+
+
+def _larger(target: Target, observation: Observation) -> Observation:
+    """Return what the target gives on a larger case that it fails, where one is at hand: there chance explains less."""
+    if not observation.wrong:
+        return observation
+    for more in (False, True):
+        cases = (grown(target, observation.case),) if more else PLACES
+        asked = (observe(target, case) for place in cases if (case := suited(target, place)) is not None)
+        fitting = (larger for larger in asked if larger.wrong and set(larger.wrong) >= set(observation.wrong))
+        if not repeatable(observation) and (first := next(fitting, None)) is not None:
+            # Each further call changes what such a target keeps.
+            return first
+        if found := list(fitting):
+            # The first of those in which most is wrong.
+            return max(found, key=lambda larger: len(larger.wrong))
+    return observation
+
+
+def _at_first(target: Target) -> Iterator[str]:
+    """Yield that the target is right at the first call of a size, where it is."""
+    asked = suited(target, NEVER_MET)
+    if asked is not None and wrong_entries(target, asked) == {} and observe(target, asked).fails:
+        yield "right at the first call of a size, wrong at later ones"
+
+
+def _for_change(case: Case) -> list[Case]:
+    """Return a case that fails and others like it, with other values."""
+    return [case, *(replace(case, seed=case.seed + k) for k in (1, 2, 3))]
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names in words, the first few if they are many."""
+    shown = names if len(names) <= 4 else (*names[:3], f"{len(names) - 3} more")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
+    """Yield the relations that hold where a single kind of cotangent is given."""
+    for cotangents, words in (("every", "every step's h"), ("h", "the final h"), ("C", "the final memory state")):
+        asked = suited(target, replace(case, cotangents=cotangents))
+        if asked is not None and (cotangents != "every" or LAST in target.lacks or case.sequences):
+            for said in find_relations(observe(target, asked), _alike(target, asked)):
+                if not said.endswith(OF_FLOAT32_SIZE):
+                    yield f"for cotangents of {words} alone, {said}"
+
+
+def _named(suspect: Suspect) -> Named:
+    """Return a suspect in words."""
+    faults = suspect.faults
+    titles = " and ".join(fault.title.rstrip(".") for fault in faults)
+    diffs = "\n".join(diff(fault) for fault in faults)
+    ids = " and ".join(fault.id for fault in faults)
+    return Named(ids, titles, suspect.sure, suspect.certain, diffs, suspect.refuted)
+
+
+def _kept(target: Target, case: Case) -> tuple[str, ...]:
+    """Return the first intermediate that departs, where the target shows what it keeps."""
+    if target.caches is None:
+        return ()
+    call_target(target, case.arrays.copy(), case.sequences)
+    return tuple(of_caches(target.caches() or {}, case))

@@ -1,0 +1,117 @@
+"""In how many bits things come: gates and tensors of fewer significant bits than their dtype has.
+
+A gate's value is read out exactly, through Cn or h after a single step, the others held open or shut so that they are 1
+or 0 to the bit. What ends in zeros in every one of many values was rounded to fewer bits; no right answer does so.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.contract import GATES, STATES, Target
+from lstm_checks.diagnosis.observe import TENSORS, Array, observe_once, suited
+
+READ = Case(6, 1, 4, 8, seed=171)
+"""A single step of so many values that none ends in zeros in all of them by chance."""
+
+ASKED = (Case(3, 5, 4, 3, seed=172), Case(2, 4, 3, 9, seed=173))
+"""Cases of which all tensors are looked at."""
+
+HELD = 40.0
+"""A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""
+
+NAMES = {24: "float32", 11: "float16 or TF32", 8: "bfloat16"}
+DIGITS = {"float64": 53, "float32": 24}
+
+_KEPT: dict[str, tuple[str, Mapping[str, float], float | None]] = {
+    # What is read of a single step, by which output, with which biases and which C0 (its own where None).
+    "f": ("Cn", {"i": -HELD, "g": 0.0}, 1.0),
+    "i": ("Cn", {"f": -HELD, "g": HELD}, 0.0),
+    "g": ("Cn", {"f": -HELD, "i": HELD}, 0.0),
+    "o": ("h", {"f": HELD, "i": -HELD, "g": 0.0}, HELD),
+    "C": ("h", {"f": HELD, "i": -HELD, "g": 0.0, "o": HELD}, None),
+    "memory": ("Cn", {"f": HELD, "i": -HELD, "g": 0.0}, None),
+}
+
+
+READ_OUT = ("f", "i", "g", "o", "C")
+"""The gates, and C = tanh(C_)."""
+
+
+def significant_bits(values: Array) -> int:
+    """Return with how many significant bits every one of the values can be written; 0 where all are zero.
+
+    Examples
+    --------
+    >>> significant_bits(np.array([0.5, 0.75, 3.0]))
+    2
+    """
+    parts = np.frexp(values[np.isfinite(values) & (values != 0)].astype(np.float64))[0]
+    whole = (np.abs(parts) * 2.0**53).astype(np.uint64)
+    if not whole.size:
+        return 0
+    lowest = np.log2((whole & (~whole + np.uint64(1))).astype(np.float64)).astype(int)
+    return 53 - int(lowest.min())
+
+
+def short_formats(target: Target) -> dict[str, int]:
+    """Return what comes in fewer significant bits than its dtype has, and in how many: gates, C = tanh(C_), tensors."""
+    found: dict[str, int] = {}
+    asked = suited(target, READ)
+    if asked is not None and STATES not in target.lacks:
+        read = {name: significant_bits(values) for name, values in _gates(target, asked)}
+        # What is read through is to be whole itself: a memory that loses bits is not the gates' doing, nor is an h.
+        through = {"f": ("memory",), "i": ("memory",), "g": ("memory",), "o": ("C",), "C": ("o",)}
+        found |= {
+            name: bits
+            for name, bits in read.items()
+            if name != "memory" and all(read.get(other, 0) > bits for other in through[name])
+        }
+    seen = [observe_once(target, case) for case in (suited(target, one) for one in ASKED) if case is not None]
+    for name in TENSORS:
+        values = [observation.came[name].ravel() for observation in seen if name in observation.came]
+        if values:
+            found[name] = significant_bits(np.concatenate(values))
+    digits = DIGITS[asked.dtype] if asked is not None else 53
+    return {name: bits for name, bits in found.items() if 0 < bits <= digits - tolerance.BITS_LOST}
+
+
+def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array]]:
+    """Yield the values of each gate, and of tanh(C_), at a single step."""
+    for name, (output, biases, memory) in _KEPT.items():
+        inputs = {}
+        for gate, bias in biases.items():
+            inputs[f"b{gate}"] = np.full_like(case.arrays.p[f"b{gate}"], bias)
+            inputs |= {f"{kind}{gate}": np.zeros_like(case.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
+        if memory is not None:
+            inputs["C0"] = np.full_like(case.arrays.C0, memory)
+        answer = call_target(target, case.arrays.replaced(**inputs), case.sequences, backward=False)
+        value = answer.values.get(output)
+        if isinstance(value, np.ndarray) and value.dtype == case.dtype:
+            yield name, value.ravel()
+
+
+def in_words(found: Mapping[str, int]) -> list[str]:
+    """Return what comes in how many bits, a sentence for each number of them."""
+    by_bits: dict[int, list[str]] = {}
+    for name, bits in found.items():
+        by_bits.setdefault(bits, []).append(name)
+    return [_sentence(names, bits) for bits, names in sorted(by_bits.items())]
+
+
+def _sentence(names: Sequence[str], bits: int) -> str:
+    """Return that some things come in a number of bits."""
+    gates, others = [n for n in names if n in GATES], ["tanh(C_)" if n == "C" else n for n in names if n not in GATES]
+    gates = [f"gate{'s' if len(gates) > 1 else ''} {_and(gates)}"] if gates else []
+    others = others if len(others) <= 4 else [*others[:3], f"{len(others) - 3} more"]
+    known = f", as {NAMES[bits]} has" if bits in NAMES else ""
+    one = len(names) == 1
+    return f"{_and([*gates, *others])} {'comes' if one else 'come'} in {bits} significant bits{known}"
+
+
+def _and(words: Sequence[str]) -> str:
+    """Return words as a list in English."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

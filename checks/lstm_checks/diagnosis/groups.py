@@ -1,0 +1,74 @@
+"""Which failing examples of a run go together, and how many of them a named fault explains.
+
+Two faults at once fail most examples together and some apart. So the example that is explained is not taken for all
+of them: the fault that is named is planted in the reference, which is run on each failing example, and what it does not
+reproduce is left for another explanation. Where no fault is named, examples go together by which tensors are wrong.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
+from functools import cache
+
+import numpy as np
+
+from lstm_checks.cases import Case
+from lstm_checks.contract import Target
+from lstm_checks.diagnosis.diagnose import Named
+from lstm_checks.diagnosis.fingerprint import Faults, reproduces
+from lstm_checks.diagnosis.observe import departs, due_on, observe_once
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import evaluate
+from lstm_checks.faults.slips import slips
+
+Signature = frozenset[str]
+"""The tensors that are wrong in an example, or the claims that failed where none is."""
+
+
+def faults_of(named: Named) -> Faults | None:
+    """Return the faults behind a suspect; None where one keeps something between calls, so that it predicts no case."""
+    by_title = {f"{s.id}: {s.title}": s for file in ("forward.py", "backward.py", "gradients.py") for s in slips(file)}
+    if (slip := by_title.get(f"{named.fault}: {named.title}")) is not None:
+        return (slip,)
+    ids = named.fault.split(" and ")
+    known = all(id_ in FAULTS and not FAULTS[id_].wrap for id_ in ids)
+    return tuple(FAULTS[id_] for id_ in ids) if known else None
+
+
+def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
+    """Return what tells whether faults give what the target gives on a case, where something is wrong there.
+
+    What they give must be wrong, too, in each tensor that is: what changes nothing explains nothing.
+    """
+
+    @cache
+    def predicts(case: Case) -> bool:
+        if case.dtype not in target.dtypes:
+            return False
+        with np.errstate(all="ignore"):
+            seen = observe_once(target, case)
+            if not seen.wrong or not reproduces(faults, seen):
+                return False
+            values = evaluate(faults, case.arrays.astype(np.float64))
+        expected = due_on(case)
+        return all(departs(values[n], expected.values[n], expected.sd[n], case.dtype).any() for n in seen.wrong)
+
+    return predicts
+
+
+def together(signature: Signature, shown: Set[str], spread: Set[str]) -> bool:
+    """Return whether a failure goes with one that is explained: it shares a wrong tensor, and has none of its own.
+
+    Parameters
+    ----------
+    signature : frozenset of str
+        What is wrong in the example.
+    shown, spread : set of str
+        What is wrong in the simplest case of the other, and in a larger one of the same fault.
+    """
+    return bool(signature & shown) and signature <= spread | shown
+
+
+def largest_first(signatures: Sequence[Signature]) -> list[tuple[Signature, int]]:
+    """Return each signature with the number of examples that have it, the most frequent first."""
+    counted = Counter(signatures)
+    return sorted(counted.items(), key=lambda pair: (-pair[1], sorted(pair[0])))

@@ -1,0 +1,276 @@
+"""What a target does on a case, in the order in which `verify` calls it, and whether a prediction of it holds.
+
+Every idea of the diagnosis compares what came with some prediction, entry by entry and to rounding. This is the one
+place where that is done.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_checks import tolerance
+from lstm_checks.calling import (
+    Outcome,
+    another_shape,
+    call_over_other_values,
+    call_target,
+    can_run,
+    overwritten,
+    same_bits,
+)
+from lstm_checks.cases import Arrays, Case, from_named
+from lstm_checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
+from lstm_checks.oracles import oracles
+from lstm_checks.oracles.oracles import Expected
+from lstm_ref import lstm_backward, lstm_forward
+
+Array = NDArray[Any]
+Values = Mapping[str, Array]
+
+TENSORS = (*OUTPUTS, *GRADIENTS)
+
+FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6, 1, 4, 8), (3, 2, 8, 8))
+"""The sizes (m, s, e, u) at which a target is asked that compiles for each: small and square, with many elements, with
+many units, and of a single step."""
+
+ERRATIC = 0.3
+"""From which relative change an error is erratic when its inputs change by a thousandth: rounding's changes by about
+1.4, the root of two independent errors, a formula's by some thousandths."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a target gave on a case.
+
+    Attributes
+    ----------
+    case : Case
+    expected : Expected
+        What was due.
+    answer, again : Outcome
+        The call that counts, and the same once more after a call of another shape.
+    written : tuple of str
+        The inputs and cotangents that the target wrote to.
+    overwritten : tuple of str
+        What it returned and wrote to later; by its own pullback where it says so.
+    lacks : frozenset of str
+        What the target cannot do.
+    """
+
+    case: Case
+    expected: Expected
+    answer: Outcome
+    again: Outcome
+    written: tuple[str, ...]
+    overwritten: tuple[str, ...]
+    lacks: frozenset[str]
+
+    @cached_property
+    def came(self) -> dict[str, Array]:
+        """The tensors of the answer that have the right shape and no shorter dtype, in float64."""
+        return self._formed(self.answer)
+
+    @cached_property
+    def came_again(self) -> dict[str, Array]:
+        """The same of the second answer."""
+        return self._formed(self.again)
+
+    @cached_property
+    def wrong(self) -> dict[str, Array]:
+        """Which entries are out of tolerance, for each tensor that has any."""
+        found = {name: departs(came, *self.due(name), self.case.dtype) for name, came in self.came.items()}
+        return {name: entries for name, entries in found.items() if entries.any()}
+
+    @property
+    def wrong_entries(self) -> int:
+        """How many entries are out of tolerance."""
+        return sum(int(entries.sum()) for entries in self.wrong.values())
+
+    @property
+    def formal(self) -> tuple[str, ...]:
+        """The tensors that are not of the form that was asked for."""
+        return tuple(name for name in TENSORS if name not in self.lacks and name not in self.came)
+
+    @property
+    def fails(self) -> bool:
+        """Whether anything is wrong at all."""
+        return bool(self.wrong or self.formal or self.written or self.overwritten or self.wrong_again)
+
+    @cached_property
+    def wrong_again(self) -> tuple[str, ...]:
+        """The tensors that are wrong in the second answer."""
+        return tuple(n for n, came in self.came_again.items() if departs(came, *self.due(n), self.case.dtype).any())
+
+    @property
+    def largest_use(self) -> tuple[float, str]:
+        """By how many times the tolerance the worst entry is off, and in which tensor; 0 where nothing came."""
+        found = [(0.0, "")]
+        for name, came in self.came.items():
+            due, sd = self.due(name)
+            with np.errstate(all="ignore"):
+                use = np.abs(came - due) / tolerance.accepted(sd, self.case.dtype)
+            found.append((float(np.max(np.where(np.isnan(use), np.inf, use), initial=0)), name))
+        return max(found)
+
+    def due(self, name: str) -> tuple[Array, Array]:
+        """Return the value of a tensor and its standard deviation, in the shape in which the target returns it."""
+        return self.shaped(name, self.expected.values[name]), self.shaped(name, self.expected.sd[name])
+
+    def shaped(self, name: str, value: Array) -> Array:
+        """Return a tensor of all steps in the shape in which the target returns it."""
+        return value[:, -1] if name == "h" and np.ndim(self.answer.values.get("h", 0)) == 2 else value
+
+    def _formed(self, outcome: Outcome) -> dict[str, Array]:
+        """Return the tensors of the right shape."""
+        found = {}
+        for name in TENSORS:
+            came = outcome.values.get(name)
+            if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+                continue
+            if came.dtype.itemsize < np.dtype(self.case.dtype).itemsize:
+                # Of what was cut short on its way out nothing is told but that.
+                continue
+            if came.shape == self.due(name)[0].shape:
+                found[name] = came.astype(np.float64)
+        return found
+
+
+def intermediates(arrays: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return what the reference's two passes give at every step, `fc` and `bc`, in float64."""
+    arrays = arrays.astype(np.float64)
+    with np.errstate(all="ignore"):
+        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
+        return fc, lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+
+
+def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:
+    """Return which entries are further from what is due than rounding explains; not a number matches its like."""
+    with np.errstate(all="ignore"):
+        near = np.abs(came - due) <= tolerance.accepted(sd, dtype)
+    finite = np.isfinite(due)
+    return ~np.where(finite, near, np.isfinite(came) == finite)
+
+
+@lru_cache(maxsize=256)
+def due_on(case: Case) -> Expected:
+    """Return what is due on a case; the same few cases are asked about again and again."""
+    return oracles.expect(case)
+
+
+def observe_once(target: Target, case: Case) -> Observation:
+    """Return what a single call of the target gives on a case; nothing of what it keeps between calls."""
+    answer = call_target(target, case.arrays.copy(), case.sequences)
+    return Observation(case, due_on(case), answer, answer, (), (), target.lacks)
+
+
+def observe(target: Target, case: Case, expected: Expected | None = None) -> Observation:
+    """Return what the target gives on a case, called as `verify` calls it."""
+    arrays = case.arrays.copy()
+    earlier = call_over_other_values(target, arrays, case)
+    answer = call_target(target, arrays, case.sequences)
+    before = case.arrays.inputs
+    changed = tuple(name for name, value in arrays.inputs.items() if not same_bits(value, before[name]))
+    kept = tuple(name + " at once" for name in overwritten(answer)) or tuple(overwritten(earlier))
+    between = another_shape(case) if not target.compiles else _at(case, *[dims for dims in FEW if dims != case.dims])
+    call_target(target, between.arrays.copy(), case.sequences)
+    again = call_target(target, case.arrays.copy(), case.sequences)
+    kept = kept or tuple(overwritten(answer))
+    return Observation(case, expected or due_on(case), answer, again, changed + answer.written, kept, target.lacks)
+
+
+def repeatable(observation: Observation) -> bool:
+    """Return whether both calls with the same inputs gave the same, to rounding."""
+    return not unsteady(observation)
+
+
+def unsteady(observation: Observation) -> tuple[str, ...]:
+    """Return the tensors that two calls with the same inputs gave differently."""
+    return tuple(
+        name
+        for name, again in observation.came_again.items()
+        if name in observation.came
+        and departs(again, observation.came[name], observation.due(name)[1], observation.case.dtype).any()
+    )
+
+
+def slack(values: Mapping[str, Any], expected: Expected) -> dict[str, Array]:
+    """Return a standard deviation for values whose own is not known: what a case has, and 16 rho of the largest."""
+    rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
+    return {n: expected.sd[n] + np.max(expected.sd[n]) + 16 * rho * np.max(np.abs(v)) for n, v in values.items()}
+
+
+def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> dict[str, Array] | None:
+    """Return which entries of one call's answer are wrong, for each tensor that has any.
+
+    Parameters
+    ----------
+    target : Target
+    case : Case
+    arrays : Arrays, optional
+        Values in place of the case's own.
+
+    Returns
+    -------
+    dict or None
+        None where the call raised, or where rounding drowns the gradients.
+    """
+    arrays = arrays or case.arrays
+    answer = call_target(target, arrays.copy(), case.sequences)
+    expected = due_on(case)
+    if arrays is not case.arrays:
+        with np.errstate(all="ignore"):
+            values = oracles.evaluate_reference(arrays.astype(np.float64))
+        expected = replace(expected, values=values, sd=slack(values, expected))
+    if answer.error or expected.chaotic(GRADIENTS):
+        return None
+    return Observation(case, expected, answer, answer, (), (), target.lacks).wrong
+
+
+def errs_like_rounding(target: Target, case: Case) -> bool:
+    """Return whether a target's errors are erratic: quite other ones where every number it is given changes a little.
+
+    A wrong formula goes wrong by nearly as much for nearly the same numbers, and so it does if what it gets wrong is
+    small. Rounding to a shorter format, float16 included, is drawn anew when a number changes by a thousandth.
+    """
+    errors: list[dict[str, Array]] = []
+    wrong: list[str] = []
+    named = case.arrays.inputs | case.arrays.cotangents
+    rng = np.random.default_rng(0)
+    nearby = {name: value * (1 + 1e-3 * rng.standard_normal(value.shape)) for name, value in named.items()}
+    for arrays in (case.arrays, from_named(nearby).astype(case.dtype)):
+        answer = call_target(target, arrays.copy(), case.sequences)
+        with np.errstate(all="ignore"):
+            values = oracles.evaluate_reference(arrays.astype(np.float64))
+        seen = Observation(case, replace(due_on(case), values=values), answer, answer, (), (), target.lacks)
+        errors.append({name: came - seen.due(name)[0] for name, came in seen.came.items()})
+        wrong = [name for name in seen.wrong if arrays is case.arrays or name in wrong]
+    first, second = errors
+    with np.errstate(all="ignore"):
+        changes = [np.sqrt(np.sum((first[n] - second[n]) ** 2) / np.sum(first[n] ** 2)) for n in wrong]
+    return bool(changes) and float(np.median(changes)) > ERRATIC
+
+
+def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:
+    """Return a case at the sizes among some that are nearest to its own."""
+    m, s, e, u = min(known, key=lambda dims: float(np.sum(np.abs(np.log(np.divide(dims, case.dims))))))
+    return replace(case, m=m, s=s, e=e, u=u)
+
+
+def suited(target: Target, case: Case) -> Case | None:
+    """Return the case with what the target lacks left out; None where it cannot be asked at all.
+
+    A target that compiles for each shape is asked at the nearest of a few.
+    """
+    if target.compiles:
+        case = _at(case, *FEW)
+    if case.dtype not in target.dtypes:
+        case = replace(case, dtype=target.dtypes[0])
+    if STATES in target.lacks and case.states:
+        case = replace(case, states=False)
+    if {CN, DCN} & target.lacks and "C" in case.cotangents.split("+"):
+        case = replace(case, cotangents="last" if "last" in case.cotangents else "every+h")
+    return None if can_run(target, case.arrays) else case

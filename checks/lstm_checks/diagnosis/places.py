@@ -1,0 +1,577 @@
+"""Where a target goes wrong, with no catalogued fault that fits: tensors, gates, samples and steps, by experiment.
+
+Nothing here is guessed. Each line says what came of calls that were made: with one output step's or one sample's
+cotangents alone, with an input zero, with all gates but one held open or shut. And since dU is the sum of X^T dk_ over
+samples and steps, where there are more elements than samples times steps it can be solved for dk_: what the target
+took for the cotangents of its gates, step by step, though it never shows them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
+from lstm_checks.diagnosis.observe import Array, Observation, due_on, intermediates, observe_once, suited, wrong_entries
+from lstm_checks.diagnosis.relation import axes
+from lstm_checks.diagnosis.work import Spare
+
+PLACES = (
+    Case(4, 5, 3, 3, seed=131),
+    Case(2, 5, 5, 3, seed=132),
+    Case(3, 6, 2, 4, seed=133),
+    Case(2, 9, 3, 2, seed=134),
+)
+"""Cases on which cotangents are given one at a time."""
+
+SOLVABLE = (
+    Case(2, 4, 14, 3, seed=135),
+    Case(1, 6, 12, 4, seed=136),
+    Case(3, 3, 16, 2, seed=137),
+    Case(1, 10, 20, 3, seed=138),
+)
+"""Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
+
+VALUES = 4
+"""For how many draws of values a size is asked about."""
+
+HELD = 40.0
+"""A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
+
+DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
+
+Wrong = Mapping[str, Array]
+
+
+def locate(
+    target: Target,
+    failing: Case,
+    spare: Spare,
+    evidence: Sequence[Set[str]] = (),
+    ruled: bool = False,
+) -> list[str]:
+    """Return what is found out about where the target goes wrong, a line each.
+
+    Parameters
+    ----------
+    target : Target
+    failing : Case
+        A case that fails.
+    spare : Spare
+        Whether more may be tried.
+    evidence : sequence of sets of str
+        The tensors that are wrong in each example of the run; none where it is right.
+    ruled : bool
+        Whether a rule is known by which cases fail; then no other sizes or regimes are named.
+    """
+    lines: list[str] = []
+    case, wrong = _failing_case(target, PLACES)
+    if case is None:
+        case, wrong = _failing_case(target, (grown(target, failing),))
+        lines += _of_conditions(target, failing) if case is not None and not ruled else ()
+    if case is None:
+        return lines
+    forward = bool(set(wrong) & set(OUTPUTS))
+    searches = [_of_inputs]
+    searches += (
+        [_of_forward_steps, _of_single_gates]
+        if forward
+        else [_of_entries, _of_size_of_cotangents, _of_steps, _of_samples]
+    )
+    lines += _of_tensors(target, case, evidence)
+    again = _other_values(target, case)
+    for search in searches:
+        if spare():
+            lines += _in_both(search, target, case, again)
+    if not forward and spare():
+        lines += _of_gate_cotangents(target, case)
+    return lines
+
+
+def _other_values(target: Target, case: Case) -> list[Case]:
+    """Return up to two failing cases with other values."""
+    others = (replace(case, seed=case.seed + k) for k in range(50, 56))
+    return list(islice((other for other in others if wrong_entries(target, other)), 2))
+
+
+def _in_both(
+    search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case, again: Sequence[Case]
+) -> list[str]:
+    """Return what is found on a case and with other values, too; what hangs on the values is no place."""
+    lines = list(search(target, case))
+    if lines and again:
+        confirmed = set.intersection(*(set(search(target, other)) for other in again))
+        return [line for line in lines if line in confirmed or line.endswith(f"(case {case.descriptor})")]
+    return [line if "(case" in line else f"{line} (case {case.descriptor})" for line in lines]
+
+
+def grown(target: Target, failing: Case) -> Case:
+    """Return a failing case with each of its sizes larger where it still fails: there chance explains less."""
+    case = failing
+    if target.compiles:
+        return case
+    for size, more in (("s", 3), ("m", 2), ("u", 2), ("e", 2)):
+        larger = replace(case, **{size: getattr(case, size) + more})
+        if wrong_entries(target, larger):
+            case = larger
+    return case
+
+
+def _of_conditions(target: Target, case: Case) -> Iterator[str]:
+    """Yield what it takes to go wrong, of a case that fails where the usual ones do not."""
+    if not case.sequences and LAST not in target.lacks and not _wrong_in(target, _of_every_step(case)):
+        yield "right where every step's output is asked for, wrong where the last one's is alone (sequences=False)"
+    larger = [
+        size for size in ("m", "s", "e", "u") if not _wrong_in(target, replace(case, **{size: getattr(case, size) + 1}))
+    ]
+    sizes = [f"{size}={getattr(case, size)}" for size in larger]
+    together = replace(case, **{size: getattr(case, size) + 1 for size in larger})
+    if (
+        sizes
+        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES))
+        # Where two sizes go wrong that are one, each is right alone, and both together are not.
+        and not (len(larger) > 1 and _wrong_in(target, together))
+    ):
+        alone = " alone" if len(larger) > 1 else ""
+        more = [f"{size}={getattr(case, size) + 1}{alone}" for size in larger]
+        yield f"wrong at {listed(sizes)}, right at {listed(more)}"
+    if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
+        yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
+
+
+def _of_every_step(case: Case) -> Case:
+    """Return a case with cotangents of every step in place of the last one's."""
+    return replace(case, cotangents=case.cotangents.replace("last", "every"))
+
+
+def _wrong_in(target: Target, case: Case) -> bool:
+    """Return whether a case is answered wrongly, or not judged, for any of some values."""
+    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(VALUES))
+
+
+def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
+    """Return the case in which most tensors are wrong, fitted to what the target can do, and what is wrong there."""
+    most: tuple[Case | None, Wrong] = (None, {})
+    for case in cases:
+        asked = suited(target, case)
+        wrong = wrong_entries(target, asked) if asked is not None else None
+        if wrong and len(wrong) > len(most[1]):
+            most = (asked, wrong)
+    return most
+
+
+def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -> Iterator[str]:
+    """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
+    places = (suited(target, place) for place in (*PLACES, *SOLVABLE[:2]))
+    asked = [c for c in places if c is not None]
+    asked += [case] if case not in asked else []
+    asked += [replace(case, seed=case.seed + k) for k in range(1, VALUES)]
+    found = [wrong_entries(target, c) for c in asked]
+    failing = [set(wrong) for wrong in (*found, *evidence) if wrong]
+    ever = set().union(*failing)
+    count = sum(wrong is not None for wrong in found) + len(evidence)
+    if len(ever) <= 3 and any(wrong != ever for wrong in failing):
+        # Which are wrong hangs on the values: then others may be, for others.
+        return
+    gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in GATES}
+    parameters = {name for name in ever if name[1:2] in ("U", "V", "b")}
+    tried = f"in {count} cases"
+    if len(ever) <= 3:
+        gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
+        yield (
+            f"only {listed(sorted(ever))}{gate} is ever wrong {tried}"
+            if len(ever) == 1
+            else (f"only {listed(sorted(ever))}{gate} are ever wrong {tried}")
+        )
+    elif parameters == ever and len(gates) < 4:
+        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {listed(sorted(gates))} are ever wrong {tried}"
+    elif parameters == ever:
+        yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
+
+
+def _of_entries(target: Target, case: Case) -> Iterator[str]:
+    """Yield which units, elements or samples are wrong, where they are some and the same in all wrong tensors."""
+    wrong = wrong_entries(target, case) or {}
+    for label in ("units", "rows", "elements", "samples"):
+        found = set()
+        for name, entries in wrong.items():
+            names = axes(name, entries.ndim)
+            if label in names:
+                axis = names.index(label)
+                hit = np.flatnonzero(entries.any(axis=tuple(k for k in range(entries.ndim) if k != axis)))
+                found.add((tuple(int(k) for k in hit), entries.shape[axis]))
+        if len(found) == 1:
+            ((hits, count),) = found
+            if len(hits) < count:
+                yield f"wrong at {label[:-1]}{_steps(hits, count)} alone"
+
+
+def _of_inputs(target: Target, case: Case) -> Iterator[str]:
+    """Yield which inputs or cotangents need only be zero for the target to be right."""
+    right = []
+    arrays = case.arrays.inputs | case.arrays.cotangents
+    groups: dict[str, tuple[str, ...]] = {
+        "h0": ("h0",),
+        "C0": ("C0",),
+        "dhn": ("dhn",),
+        "dCn": ("dCn",),
+        "dh": ("dh",),
+        "X": ("X",),
+    }
+    groups |= {"all V": tuple(f"V{k}" for k in GATES), "all b": tuple(f"b{k}" for k in GATES)}
+    groups |= {f"{kind}{gate}": (f"{kind}{gate}",) for kind in "UVb" for gate in GATES}
+    for words, names in groups.items():
+        if not any(arrays[name].any() for name in names):
+            continue
+        if wrong_entries(target, case, case.arrays.replaced(**{n: np.zeros_like(arrays[n]) for n in names})) == {}:
+            right.append(words)
+    single = [words for words in right if not words.startswith("all")]
+    said = [w for w in right if not w.startswith("all") or not any(one.startswith(w[-1]) for one in single)]
+    if 0 < len(said) <= 4:
+        yield f"right where {_or(said)} {'is' if not said[0].startswith('all') else 'are'} zero"
+
+
+def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
+    """Yield for how large cotangents the target is right, or of which sign, where that decides."""
+    right = {}
+    for words, factor in (
+        ("2^-20 times as large", 2.0**-20),
+        ("2^20 times as large", 2.0**20),
+        ("of the other sign", -1.0),
+    ):
+        arrays = case.arrays.replaced(**{name: value * factor for name, value in case.arrays.cotangents.items()})
+        answer = call_target(target, arrays.copy(), case.sequences)
+        # A power of two is exact, so that what comes is what was due times it, and so is the tolerance.
+        values = {name: value if name in OUTPUTS else value / factor for name, value in answer.values.items()}
+        scaled = replace(answer, values=values)
+        seen = Observation(case, due_on(case), scaled, scaled, (), (), target.lacks)
+        right[words] = not answer.error and not seen.wrong
+    said = [words for words, is_right in right.items() if is_right]
+    if said:
+        yield f"right for cotangents {_or(said)}, so not linear in them"
+
+
+def _of_steps(target: Target, case: Case) -> Iterator[str]:
+    """Yield for which output step's cotangents, given alone, the target is wrong, and at which input steps."""
+    if not case.sequences:
+        yield from _of_final_states(target, case)
+        return
+    s, marks, outputs = case.s, [], []
+    for t in range(s):
+        alone = np.zeros_like(case.arrays.dh)
+        alone[:, t] = case.arrays.dh[:, t] if case.arrays.dh[:, t].any() else 1
+        wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **_no_final(case)))
+        if wrong is None:
+            return
+        outputs += [t] if wrong else []
+        marks.append(_wrong_steps(wrong.get("dX"), s))
+    if outputs and len(outputs) < s:
+        yield f"wrong for cotangents of output step{_steps(outputs, s)} alone, right for those of the others"
+    elif not outputs:
+        yield from _of_final_states(target, case)
+        return
+    inputs = sorted(set().union(*marks))
+    if not inputs:
+        return
+    lags = {t - j for t in range(s) for j in marks[t]}
+    everywhere = all((t - j in lags) == (j in marks[t]) for t in range(s) for j in range(t + 1))
+    if any(j > t for t in range(s) for j in marks[t]):
+        yield f"dX is not zero at steps after the output whose cotangent is given: {_map(marks)}"
+    elif everywhere and lags != set(range(s)) and lags:
+        lost = sorted(lags)
+        from_on = lost == list(range(lost[0], s))
+        yield (
+            f"credit goes wrong {lost[0]} step{'s' if lost[0] > 1 else ''} back{' and further' if from_on else ''}: "
+            if from_on or len(lost) == 1
+            else "credit goes wrong " + listed([str(k) for k in lost]) + " steps back: "
+        ) + _map(marks)
+    elif len(inputs) < s:
+        yield f"dX goes wrong at input step{_steps(inputs, s)}: {_map(marks)}"
+    elif any(len(mark) < t + 1 for t, mark in enumerate(marks)):
+        yield f"where credit goes wrong: {_map(marks)}"
+
+
+def _no_final(case: Case) -> dict[str, Array]:
+    """Return the final states' cotangents as zero."""
+    return {"dhn": np.zeros_like(case.arrays.dhn), "dCn": np.zeros_like(case.arrays.dCn)}
+
+
+def _of_final_states(target: Target, case: Case) -> Iterator[str]:
+    """Yield that it takes a final state's cotangent to go wrong."""
+    nothing = {name: np.zeros_like(value) for name, value in case.arrays.cotangents.items()}
+    if wrong_entries(target, case, case.arrays.replaced(**_no_final(case))) != {}:
+        return
+    found = []
+    for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
+        if lack in target.lacks:
+            continue
+        alone = nothing | {name: np.ones_like(nothing[name])}
+        if wrong_entries(target, case, case.arrays.replaced(**alone)):
+            found.append(words)
+    if found:
+        yield f"right for cotangents of the outputs alone, wrong for the final {listed(found)} state's"
+
+
+def _wrong_steps(wrong: Array | None, s: int) -> list[int]:
+    """Return at which steps a tensor over steps is wrong."""
+    return [] if wrong is None else [j for j in range(s) if wrong[:, j].any()]
+
+
+def _map(marks: Sequence[Sequence[int]]) -> str:
+    """Return the map of output steps and input steps: a word an output step, a letter an input step."""
+    words = ["".join("x" if j in mark else "." for j in range(t + 1)) for t, mark in enumerate(marks)]
+    return " ".join(words) + " (a word an output step, a letter an input step of dX, x wrong)"
+
+
+def _of_samples(target: Target, case: Case) -> Iterator[str]:
+    """Yield for which sample's cotangents, given alone, the target is wrong."""
+    found = []
+    for n in range(case.m):
+        alone = {}
+        for name, value in case.arrays.cotangents.items():
+            alone[name] = np.zeros_like(value)
+            alone[name][n] = value[n]
+        if wrong_entries(target, case, case.arrays.replaced(**alone)):
+            found.append(n)
+    if found and len(found) < case.m:
+        yield f"wrong for cotangents of sample{_steps(found, case.m)} alone, right for those of the others"
+    elif not found:
+        yield "right for the cotangents of any one sample alone, wrong for all together"
+
+
+def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
+    """Yield at which steps, samples and units h is wrong."""
+    wrong = wrong_entries(target, case) or {}
+    if "h" not in wrong:
+        yield "h is right, the final memory state Cn is not"
+        return
+    if wrong["h"].ndim < 3:
+        return
+    if case.m > 2 and np.array_equal(wrong["h"].any(axis=(1, 2)), np.arange(case.m) > 0):
+        yield "of h, only the first sample is right"
+        return
+    said = []
+    for axis, words, count in ((1, "step", case.s), (0, "sample", case.m), (2, "unit", case.u)):
+        hit = np.flatnonzero(wrong["h"].any(axis=tuple(k for k in range(3) if k != axis)))
+        if len(hit) < count:
+            onwards = axis == 1 and len(hit) > 1 and list(hit) == list(range(hit[0], count))
+            said.append(f"from step {hit[0] + 1} on" if onwards else f"at {words}{_steps(list(hit), count)}")
+    if said:
+        yield f"h is wrong {', '.join(said)} (case {case.descriptor})"
+
+
+def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
+    """Yield which gate is wrong by itself at a single step, the others held open or shut by their biases."""
+    if STATES in target.lacks:
+        return
+    single = replace(case, s=1)
+
+    def wrong_with(biases: Mapping[str, float], C0: Array) -> Mapping[str, Array] | None:
+        inputs = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], bias) for gate, bias in biases.items()}
+        for gate in biases:
+            inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
+        return wrong_entries(target, single, single.arrays.replaced(**inputs, C0=C0))
+
+    # Of a memory of usual size: what becomes of a large one is not the gate's doing.
+    memory = np.tanh(single.arrays.C0)
+    shut = {"f": HELD, "i": -HELD, "g": 0.0}
+    kept, saturated = wrong_with(shut, memory), wrong_with({"f": -HELD, "i": HELD, "g": HELD}, 0 * memory)
+    if kept is None or saturated is None:
+        return
+    if "Cn" in kept:
+        # A gate is looked at through Cn; what comes there in place of a memory that is kept tells of no gate.
+        yield f"Cn is not C0 after a single step in which biases of {HELD:g} hold f open and i shut"
+        return
+    # What is looked at is all but the gate itself: C_ = f C0; C_ = i; C_ = g; h = o * 0.76.
+    held = {
+        "g": ({"f": -HELD, "i": HELD}, "Cn"),
+        "f": ({"i": -HELD}, "Cn"),
+        "i": ({"f": -HELD, "g": HELD}, "Cn"),
+        "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
+    }
+    wrong_gates: list[str] = []
+    right_gates: list[str] = []
+    for gate, (biases, output) in held.items():
+        wrong = wrong_with(biases, memory)
+        if wrong is None or output in target.lacks:
+            return
+        (wrong_gates if output in wrong else right_gates).append(gate)
+    if "Cn" in saturated:
+        # Then what is held open is not, and of the gates looked at through it nothing is told.
+        how = "right" if "f" in right_gates else "wrong"
+        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
+    elif wrong_gates == ["o"] and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
+        yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
+    elif wrong_gates and right_gates:
+        several = len(wrong_gates) > 1
+        wrong_by = (
+            f"gates {listed(wrong_gates)} are wrong by themselves"
+            if several
+            else f"gate {wrong_gates[0]} is wrong by itself"
+        )
+        yield f"{wrong_by} at a single step, {listed(right_gates)} right"
+    elif not wrong_gates:
+        yield "each gate by itself is right at a single step"
+
+
+def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
+    """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
+    right_everywhere = ""
+    for case in (*SOLVABLE, replace(failing, e=failing.m * failing.s + 2)):
+        asked = suited(target, case)
+        if asked is None:
+            continue
+        wrong = wrong_entries(target, asked)
+        if not wrong or any(f"dU{gate}" in target.lacks for gate in GATES):
+            continue
+        if not any(f"dU{gate}" in wrong for gate in GATES):
+            others = sorted(wrong)
+            right_everywhere = right_everywhere or (
+                f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
+                f"{listed(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+            )
+            continue
+        made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
+        alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
+        if alone and any(
+            (there := wrong_entries(target, other)) is None
+            or alone != [f"dU{gate}" for gate in GATES if f"dU{gate}" in there and not made[gate] <= set(there)]
+            for other in _other_values(target, asked)
+        ):
+            return
+        if alone:
+            # df_ cannot be at fault where dbf, its plain sum, is right: then X^T df_ is.
+            verb = "is" if len(alone) == 1 else "are"
+            yield f"{listed(alone)} {verb} wrong where dV or db, made from the same, is right"
+            return
+        again = _other_values(target, asked)
+        if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
+            # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
+            if asked.e >= 4 * asked.u:
+                yield from _of_sums(target, [asked, *again], wrong)
+                return
+            continue
+        first, *elsewhere = (departing(target, one) for one in (asked, *again))
+        if first is None:
+            continue
+        # Samples and units are named where they are the same for other values.
+        for places in (True, False):
+            lines = list(_first_departing(first, asked.s, places))
+            known = [other for other in elsewhere if other is not None]
+            if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
+                yield from lines
+                break
+        return
+    if right_everywhere:
+        yield right_everywhere
+
+
+def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[str]:
+    """Yield that the sums over samples and steps are wrong and what they are made of is right; and whose part is."""
+    names = [name for name in wrong if name[1] in "UVb"]
+    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+    sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
+    yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {listed(shown)}, {sums}"
+    found = [departing(target, case) for case in cases]
+    for axis, word in ((1, "step"), (0, "sample")):
+        others = tuple(k for k in range(3) if k != axis)
+        hits = [np.any([mask.any(axis=others) for mask in one.values()], axis=0) for one in found if one is not None]
+        if hits and 0 < hits[0].sum() < hits[0].size and all(np.array_equal(hit, hits[0]) for hit in hits):
+            where = _steps([int(k) for k in np.flatnonzero(hits[0])], hits[0].size)
+            yield f"in dU it is the part of {word}{where} that is wrong (solved for from dU)"
+
+
+def departing(target: Target, case: Case) -> dict[str, Array] | None:
+    """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
+    X = case.arrays.X.reshape(-1, case.e).astype(np.float64)
+    inverse = np.linalg.pinv(X.T)
+    observation, expected = observe_once(target, case), due_on(case)
+    found = {}
+    for gate in GATES:
+        if f"dU{gate}" not in observation.came:
+            return None
+        came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
+        solved = inverse @ came
+        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + 1e-14 * np.max(np.abs(came))
+        if not np.all(np.abs(X.T @ solved - came) <= rounding):
+            return None
+        due = inverse @ expected.values[f"dU{gate}"]
+        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + 1e-14 * np.max(np.abs(due))
+        found[gate] = ~(np.abs(solved - due) <= accepted).reshape(case.m, case.s, case.u)
+    return found
+
+
+def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterator[str]:
+    """Yield the gates and steps that depart, or where they depart first going back in time; samples and units, too."""
+    steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in found.items()}
+    gates = [gate for gate in GATES if steps[gate]]
+    if not gates:
+        return
+    everywhere = {tuple(steps[gate]) for gate in gates}
+    alone = len(everywhere) == 1 and len(steps[gates[0]]) < s and (len(gates) < 4 or len(steps[gates[0]]) == 1)
+    # Where nothing is passed on, all that departs is looked at; else the first place, before it spreads.
+    last = max(t for gate in gates for t in steps[gate])
+    there = gates if alone else [gate for gate in GATES if last in steps[gate]]
+    wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
+    names, verb = listed([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
+    only = ""
+    for axis, words in ((0, "sample"), (2, "unit")) if places else ():
+        hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
+        only += f", {words}{_steps([int(k) for k in hit], wrong.shape[axis])}" if len(hit) < wrong.shape[axis] else ""
+    if alone:
+        yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
+        return
+    right = [DELTAS[gate] for gate in GATES if gate not in there]
+    beside = f", {listed(right)} right there" if right else ""
+    yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
+
+
+def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = None) -> Iterator[str]:
+    """Yield the first intermediate that departs, of those that a layer keeps in `fc` and `bc` under EpyNN's names.
+
+    Parameters
+    ----------
+    caches : mapping
+        What the layer keeps, by name, of its last call.
+    case : Case
+        Of that call.
+    arrays : Arrays, optional
+        The values of that call, if not the case's own.
+    """
+    fc, bc = intermediates(arrays or case.arrays)
+    share = 1e-6 if case.dtype == "float64" else 1e-3
+    orders = (
+        (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
+        (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
+    )
+    for due, steps, names in orders:
+        for t in steps:
+            for name in names:
+                kept = caches.get(name)
+                if not isinstance(kept, np.ndarray) or kept.shape != due[name].shape:
+                    continue
+                came, wanted = kept[:, t].astype(np.float64), due[name][:, t]
+                if not np.all(np.abs(came - wanted) <= share * np.max(np.abs(wanted)) + 1e-300):
+                    which = "fc" if due is fc else "bc"
+                    yield f"first to depart among what the layer keeps: {which}['{name}'] at step {t + 1} of {case.s}"
+                    return
+
+
+def _steps(found: Sequence[int], count: int) -> str:
+    """Return numbers counted from 1, as they follow "step" or "sample": "s 1 and 3 of 4"."""
+    return f"{'s' if len(found) > 1 else ''} {listed([str(k + 1) for k in found])} of {count}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a list in English."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _or(words: Sequence[str]) -> str:
+    """Return words as a list of alternatives."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

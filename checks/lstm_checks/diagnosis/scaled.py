@@ -1,0 +1,131 @@
+"""As if which arrays were some number of times as large: the one factor with which all that came would be right.
+
+The factor is solved for, so that it may be any: a temperature, a dropout's keep rate, a normalisation by the root of a
+size. Where the outputs are wrong, inputs and parameters are scaled, else the cotangents.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
+from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
+from lstm_checks.diagnosis.statement import Trial, try_values
+from lstm_checks.diagnosis.work import Spare
+from lstm_checks.oracles import oracles
+
+STEPS = 12
+"""How many Newton steps are taken; from 1 to the factor it takes a few, or there is none."""
+
+SAME = 1e-7
+"""Relative difference below which two factors are one; each comes from outputs with rounding errors of their own."""
+
+
+def find_scale(target: Target, case: Case, spare: Spare) -> str:
+    """Return as if what were how many times as large, in words; empty where no one factor explains what came.
+
+    Parameters
+    ----------
+    target : Target
+    case : Case
+        One that it fails. It must be so on another of other sizes, too.
+    spare : Spare
+        Whether more may be tried.
+    """
+    other = suited(target, replace(case, m=case.m + 1, s=case.s + 1, e=case.e + 2, u=case.u + 3, seed=case.seed + 1))
+    if other is None:
+        return ""
+    observations = observe_once(target, case), observe_once(target, other)
+    if any(o.answer.error for o in observations):
+        return ""
+    forward = all(set(o.wrong) & set(OUTPUTS) for o in observations)
+    for words, names in _groups(forward):
+        if not spare():
+            return ""
+        factors = [_fit(o, names, forward) for o in observations]
+        said = _in_words(factors, [o.case for o in observations])
+        ways = [_explained(o, names, factor) for o, factor in zip(observations, factors, strict=True)]
+        if said and ways[0] and ways[0] == ways[1]:
+            return ways[0].format(f"{words} were {said} times as large")
+    return ""
+
+
+def _groups(forward: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what may be scaled together, in words and by name."""
+    if not forward:
+        yield from ((name, (name,)) for name in ("dh", "dhn", "dCn"))
+        return
+    yield from ((name, (name,)) for name in ("X", "h0", "C0", *PARAMETERS))
+    yield from ((f"all {kind}", tuple(f"{kind}{gate}" for gate in GATES)) for kind in "UVb")
+    yield from ((f"U{g}, V{g} and b{g}", (f"U{g}", f"V{g}", f"b{g}")) for g in GATES)
+
+
+def _changed(observation: Observation, names: tuple[str, ...], factor: float) -> Arrays:
+    """Return the arrays of a case with some scaled, in float64."""
+    named = observation.case.arrays.inputs | observation.case.arrays.cotangents
+    return observation.case.arrays.replaced(**{name: named[name] * factor for name in names}).astype(np.float64)
+
+
+def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> float:
+    """Return the factor with which the reference's outputs, or gradients, come nearest to what came; NaN if none do."""
+    tensors = [name for name in (OUTPUTS if forward else GRADIENTS) if name in observation.came]
+    came = np.concatenate([observation.came[name].ravel() for name in tensors])
+
+    def row(factor: float) -> Array:
+        arrays = _changed(observation, names, factor)
+        with np.errstate(all="ignore"):
+            if forward:
+                values = dict(zip(OUTPUTS, oracles.reference_forward(arrays.inputs), strict=True))
+            else:
+                values = oracles.evaluate_reference(arrays)
+        found = (values[n][:, -1] if values[n].ndim > observation.came[n].ndim else values[n] for n in tensors)
+        return np.concatenate([value.ravel() for value in found])
+
+    factor, step, tiny = 1.0, np.inf, 1e-6
+    for _ in range(STEPS):
+        here = row(factor)
+        slope = (row(factor + tiny) - here) / tiny
+        curvature = float(slope @ slope)
+        if not np.isfinite(curvature) or curvature == 0:
+            return np.nan
+        step = float(slope @ (came - here)) / curvature
+        factor += step
+        if abs(step) < 1e-13 * max(1.0, abs(factor)):
+            break
+    return factor if abs(step) < 1e-9 * max(1.0, abs(factor)) and abs(factor - 1) > SAME else np.nan
+
+
+def _explained(observation: Observation, names: tuple[str, ...], factor: float) -> str:
+    """Return what a factor explains, with a gap for as if what; empty if not even the outputs."""
+    if not np.isfinite(factor):
+        return ""
+    with np.errstate(all="ignore"):
+        values = oracles.evaluate_reference(_changed(observation, names, factor))
+    inside = {n: v * factor if n[1:] in names else v for n, v in values.items()}
+    if try_values(observation, values) is Trial.SHOWN:
+        return "all is as if {}"
+    if try_values(observation, inside) is Trial.SHOWN:
+        return "all is as if {} within the layer"
+    if try_values(observation, values, OUTPUTS) is Trial.SHOWN:
+        return "h and Cn are as if {}"
+    return ""
+
+
+def _in_words(factors: list[float], cases: list[Case]) -> str:
+    """Return a factor in words that hold on all cases: a number, or a size's; empty if there are none."""
+    if not np.all(np.isfinite(factors)):
+        return ""
+    if _same(factors[0], factors[1]):
+        return f"{factors[0]:.6g}"
+    for size in ("m", "s", "e", "u"):
+        for words, power in ((f"{size}", 1.0), (f"1/{size}", -1.0), (f"sqrt({size})", 0.5), (f"1/sqrt({size})", -0.5)):
+            if all(_same(f, getattr(case, size) ** power) for f, case in zip(factors, cases, strict=True)):
+                return words
+    return ""
+
+
+def _same(factor: float, other: float) -> bool:
+    """Return whether two factors are one."""
+    return abs(factor - other) <= SAME * abs(other)

@@ -1,0 +1,144 @@
+"""Slips of the pen: every equation of `lstm_ref` with one word of it wrong, made from its source and not written down.
+
+The catalogue holds what people are known to write. Beside it there is what anybody may write by one wrong word: another
+value for the one that is due, a factor or a term left out, a sign, another gate's weights, the wrong activation. The
+diagnosis tries them where no catalogued fault fits.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from lstm_checks.contract import GATES
+from lstm_checks.faults.model import Fault, Patch, source
+
+FAMILY = "slips"
+ID = "slip"
+
+_KEPT = {
+    "forward.py": ("h0", "C0"),
+    "backward.py": tuple(f'fc["{name}"][..., s, :]' for name in ("h", "hp", "C_", "f_", "i_", "g_", "o_")),
+}
+"""What else has the shape (m, u) of a step's values, in each file that has equations of a step."""
+
+_EXPLANATION = "One word of an equation is another."
+_FETCHED = {"forward.py": (), "backward.py": ("Cp_", "f", "i", "g", "o", "C")}
+_OF_OTHER_SHAPE = ("X_s", "dX")
+
+_TWINS = {
+    "sigmoid": "tanh",
+    "tanh": "sigmoid",
+    "sigmoid_derivative": "tanh_derivative",
+    "tanh_derivative": "sigmoid_derivative",
+}
+
+
+@cache
+def slips(file: str) -> tuple[Fault, ...]:
+    """Return the slips in one file of the reference.
+
+    Parameters
+    ----------
+    file : str
+        "forward.py", "backward.py" or "gradients.py".
+
+    Examples
+    --------
+    >>> [slip.title for slip in slips("backward.py")][0]
+    'dh_ = dA_s, not dA_s + dhn'
+    """
+    return tuple(_of_one_gate() if file == "gradients.py" else _of_a_step(file))
+
+
+def _of_a_step(file: str) -> Iterator[Fault]:
+    """Yield the slips in the equations of a step."""
+    text = source(file)
+    (loop,) = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.For))
+    known: list[str] = []
+    for statement in loop.body:
+        if not isinstance(statement, ast.Assign):
+            continue
+        names = [node.id for target in statement.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        line = text.splitlines()[statement.lineno - 1]
+        if "# (" in line:
+            for new in dict.fromkeys(_changed(line, statement.value, (*known, *_KEPT[file]), _FETCHED[file])):
+                yield _slip(file, line.strip(), new.strip())
+        known += [name for name in names if name not in (*_OF_OTHER_SHAPE, *known)]
+
+
+def _of_one_gate() -> Iterator[Fault]:
+    """Yield the slips in what the gradients of one gate's parameters are made of."""
+    made_of = {"dU": "X", "dV": "hp", "db": ""}
+    cotangents = [*(f"d{gate}_" for gate in GATES), "dh_", "dC_"]
+    for kind, what in made_of.items():
+        (old,) = (line.strip() for line in source("gradients.py").splitlines() if f'g[f"{kind}{{gate}}"] = ' in line)
+        right = old.partition(" = ")[2]
+        for gate in GATES:
+            changes = {(f"d{gate}_", other): ("dk_", f'_steps_first(bc["{other}"])') for other in cotangents}
+            states = ("h", "Cp_", "C_", "C") if kind == "dV" else ()
+            changes |= {(what, other): (what, f'_steps_first(fc["{other}"])') for other in states}
+            for (due, other), (word, new) in changes.items():
+                if due != other:
+                    more = f'if gate == "{gate}":\n            g["{kind}{gate}"] = {right.replace(word, new)}'
+                    patch = Patch("gradients.py", old, f"{old}\n        {more}")
+                    yield Fault(ID, FAMILY, f"{kind}{gate} is made of {other}, not {due}", _EXPLANATION, (patch,))
+
+
+def _slip(file: str, old: str, new: str) -> Fault:
+    """Return a slip as a fault, whose title says what the equation came as, or which of its many terms did."""
+    name, was = _equation(old)
+    _, became = _equation(new)
+    terms = [re.split(r" (?=[+-] )", f"+ {side}") for side in (was, became)]
+    changed = [(one, other) for one, other in zip(*terms, strict=False) if one != other]
+    if len(terms[0]) == len(terms[1]) > 3 and len(changed) == 1:
+        one, other = changed[0]
+        # The sign is shown where it is what changed.
+        both = (other, one) if one[0] != other[0] else (other[2:], one[2:])
+        title = f"in {name}, {both[0]}, not {both[1]}"
+    else:
+        title = f"{name} = {became}, not {was}"
+    return Fault(ID, FAMILY, title, _EXPLANATION, (Patch(file, old, new),))
+
+
+def _equation(line: str) -> tuple[str, str]:
+    """Return the two sides of a line, in letters alone."""
+    plain = re.sub(r'p\["(\w+)"\]|fc\["(\w+)"\]\[\.\.\., s, :\]', r"\1\2", line.partition("  # ")[0])
+    plain = re.sub(r'fc\["(\w+)"\]\[\.\.\., (.*?), :\]', r"\1[\2]", plain)
+    left, _, right = plain.replace("dA.shape[-2] - 1", "last").partition(" = ")
+    return left, right
+
+
+def _changed(line: str, expression: ast.expr, others: tuple[str, ...], fetched: tuple[str, ...]) -> Iterator[str]:
+    """Yield a line with one word of its expression changed, in every way; what is fetched may be another step's."""
+
+    def put(node: ast.expr, new: str) -> str:
+        return line[: node.col_offset] + new + line[node.end_col_offset :]
+
+    def text(node: ast.expr) -> str:
+        return line[node.col_offset : node.end_col_offset]
+
+    called = {id(node.func) for node in ast.walk(expression) if isinstance(node, ast.Call)}
+    for node in ast.walk(expression):
+        match node:
+            case ast.Name() if id(node) in called:
+                yield put(node, _TWINS[node.id])
+            case ast.Name() if node.id not in ("p", *_OF_OTHER_SHAPE):
+                yield from (put(node, other) for other in others if other != node.id)
+                if node.id in fetched:
+                    for step in ("s - 1", "max(s - 1, 0)", "min(s + 1, dA.shape[-2] - 1)"):
+                        yield put(node, f'fc["{node.id}"][..., {step}, :]')
+            case ast.Call(args=[argument]):
+                yield put(node, text(argument))
+            case ast.Constant(value=str(key)):
+                yield from (put(node, f'"{key[0]}{gate}"') for gate in GATES if gate != key[1])
+            case ast.Attribute(value=ast.Subscript(slice=ast.Constant(value=str(key)))) if key[0] == "V":
+                yield put(node, text(node.value))
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                yield from (put(node, text(left)), put(node, text(right)))
+            case ast.BinOp(left=left, op=ast.Add(), right=right):
+                yield from (put(node, text(left)), put(node, text(right)))
+                yield put(node, f"{text(left)} - {text(right)}")
+                yield put(node, f"-({text(left)}) + {text(right)}")
+                yield put(node, f"{text(left)} + 2 * {text(right)}")
+    yield from (put(expression, f"{factor}({text(expression)})") for factor in ("-", "2 * ", "0.5 * ", "0 * "))

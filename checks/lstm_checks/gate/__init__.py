@@ -1,0 +1,1 @@
+"""The regression gate: configuration, baseline, judgements, verdict and its reports."""

@@ -1,0 +1,1 @@
+"""A target and cases: what is claimed, and how it is told."""

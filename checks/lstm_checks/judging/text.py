@@ -1,0 +1,333 @@
+"""A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+
+from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
+from lstm_checks.compare import Claim, Verdict
+from lstm_checks.contract import GRADIENTS, OUTPUTS
+from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.judging.verify import (
+    CHECK_GRAD,
+    CHECK_GRAD_ALL,
+    COMPLEX_STEP,
+    PROPERTIES,
+    CaseReport,
+    Report,
+    is_tensor,
+)
+from lstm_checks.properties.claims import OF_THE_PLAIN_CELL
+from lstm_checks.targets.load import is_spec
+
+REFERENCE = "lstm_ref"
+
+
+def render_report(report: Report) -> str:
+    """Return the whole report."""
+    name, kind = report.target.name, report.target.kind
+    judged_by = f"{name} ({kind}){_judged_by(report)}"
+    lines = [f"{judged_by}: {_examples(report)}, seed {report.seed}, {report.seconds:.1f} s"]
+    lines += [*_unsupported(report), *_notes(report)]
+    if report.mistrusted:
+        return "\n".join([*lines, *_mistrusted(report), f"MISTRUSTED  {name}: the oracles disagree, blame the harness"])
+    if report.failure is not None:
+        for failure in (report.failure, *report.further):
+            lines += ["", render_failure(name, failure)]
+        lines += _unexplained(report)
+        return "\n".join([*lines, "", f"FAIL  {name}: {_failed(report)}"])
+    lines += [*_summary(report), *_not_repeatable(report)]
+    if report.exit_code:
+        return "\n".join(
+            [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
+        )
+    return "\n".join([*lines, f"PASS  {name}: {_counted(report)}"])
+
+
+def render_case(name: str, report: CaseReport) -> str:
+    """Return the report on a single case, each tensor with its share of the tolerance."""
+    if report.mistrusted:
+        return "\n".join(f"MISTRUSTED  {_message(claim)}" for claim in report.mistrusted)
+    if report.failures:
+        return render_failure(name, report)
+    lines = [f"{name}{_judged_by(report)}, case {report.case.descriptor}"]
+    for claim in report.claims:
+        share = f"{_percent(claim.use)} of the tolerance" if claim.use else ""
+        lines.append(f"  {claim.name:<29} {claim.verdict:<13} {claim.reason or share}".rstrip())
+    lines += [f"  {note}" for note in report.notes]
+    word = {Verdict.PASS: "PASS", Verdict.FAIL: "FAIL"}.get(report.verdict, "NOTHING JUDGED")
+    return "\n".join([*lines, f"{word}  {name}: {report.verdict}"])
+
+
+def render_failure(name: str, report: CaseReport) -> str:
+    """Return why a case failed: the worst entry first, then its context."""
+    worst = report.failures[0]
+    lines = [f"{_message(worst)}    [{name}{_judged_by(report)}]"]
+    case = report.case
+    lines.append(f"  case      {case.descriptor}")
+    if report.chance:
+        lines.append(f"  chance    {report.chance}")
+    lines += [f"  extent    {text}" for text in _extent(report)]
+    if report.stands_for is not None and report.stands_for[0] < report.stands_for[1]:
+        (one, *more), (count, failed) = sorted(report.signature), report.stands_for
+        which = f"any of these {len(more) + 1}" if more else one
+        lines.append(f"  examples  {which} fails in {count} of the {failed} failing examples")
+    told = (CHECK_GRAD, CHECK_GRAD_ALL)
+    if report.pattern:
+        lines.append(f"  pattern   {report.pattern}")
+    others = [claim for claim in report.failures[1:] if not is_tensor(claim.name) and claim.name not in told]
+    lines += [f"  also      {_message(claim)}" for claim in others]
+    oracles = _oracles(report)
+    if oracles:
+        lines.append(f"  oracles   {oracles}")
+    if report.diagnosis is not None:
+        lines += _diagnosis(report, report.diagnosis)
+    return "\n".join([*lines, f"  rerun     {_rerun(name, report)}"])
+
+
+def _rerun(name: str, report: CaseReport) -> str:
+    """Return how to run the case again: by the command, or in Python where the target's name is none that loads."""
+    of_the_cell = not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures)
+    spec = name if name.startswith("exec:") else name.split()[0]
+    if is_spec(spec):
+        options = "" if report.reference else " --no-reference"
+        options += " --properties all" if of_the_cell else ""
+        return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
+    options = "" if report.reference else ", reference=False"
+    options += ", properties=lstm_checks.properties.claims.NAMES" if of_the_cell else ""
+    case = f'lstm_checks.cases.Case.parse("{report.case.descriptor}")'
+    return f"in Python: lstm_checks.judging.verify.verify_case(target, {case}{options})"
+
+
+def _unexplained(report: Report) -> list[str]:
+    """Return how many groups of failures are not explained, and what is wrong in the most frequent ones."""
+    if not report.unexplained:
+        return []
+    shown = [f"{_listed(sorted(names))} in {count}" for names, count in report.unexplained[:3]]
+    groups, more = len(report.unexplained), len(report.unexplained) - len(shown)
+    rest = f" and {more} more" if more else ""
+    count = f"{groups} further group{'s' if groups > 1 else ''} of failures {'are' if groups > 1 else 'is'}"
+    return ["", f"  {count} not explained: {'; '.join(shown)} of the failing examples{rest}"]
+
+
+def _listed(names: list[str]) -> str:
+    """Return names in words, the first few if they are many."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
+
+
+def _judged_by(report: Report | CaseReport) -> str:
+    """Return against what the target was judged."""
+    return f" against {REFERENCE}" if report.reference else ", no reference used"
+
+
+def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
+    """Return what is wrong, as far as it was found out: a catalogued fault, a relation, a reading, a place."""
+    lines = []
+    kinds = {c.discrepancy.kind for c in report.failures if is_tensor(c.name) and c.discrepancy is not None}
+    if found.suspects:
+        words = [f"{named.fault}: {named.title}    ({named.sure})" for named in found.suspects]
+        # What another case refutes is no suspect; it may say what the failing case comes to.
+        none = "no catalogued fault fits everywhere; here as with " if found.suspects[0].refuted else ""
+        lines += [f"  suspect   {none}{words[0]}", *(f"            or {other}" for other in words[1:])]
+    elif kinds & {"value", "finite"}:
+        lines.append("  suspect   no catalogued fault fits")
+    certain = any(named.certain for named in found.suspects)
+    lines += [f"  relation  {text}" for text in found.relations[: 2 if certain else 3]]
+    lines += [f"  layout    {found.layout}"] if found.layout else []
+    return lines + [f"  where     {text}" for text in found.where[:4]]
+
+
+def render_diff(report: CaseReport) -> str:
+    """Return the diff of the first suspect against the reference, where one reproduces what came; else nothing."""
+    if report.diagnosis is None or not report.diagnosis.suspects or not report.diagnosis.suspects[0].certain:
+        return ""
+    named = report.diagnosis.suspects[0]
+    return f"\n\n{named.fault}, as a change of {REFERENCE}:\n{named.diff}".rstrip()
+
+
+def _extent(report: CaseReport) -> list[str]:
+    """Return how much of the tensors is wrong."""
+    failed = [claim for claim in report.failures if is_tensor(claim.name) and claim.discrepancy is not None]
+    counted = [claim for claim in failed if claim.discrepancy is not None and claim.discrepancy.size]
+    if not counted:
+        return []
+    shown = []
+    for claim in counted[:4]:
+        found = claim.discrepancy
+        assert found is not None
+        where = f" ({found.where})" if found.where else ""
+        shown.append(f"{claim.name} {found.wrong}/{found.size} entries{where}")
+    more = f" and {len(counted) - 4} more" if len(counted) > 4 else ""
+    judged = [c for c in report.claims if is_tensor(c.name) and c.verdict is not Verdict.UNSUPPORTED]
+    others = [c for c in judged if c.verdict in (Verdict.PASS, Verdict.VACUOUS)]
+    text = f"{', '.join(shown)}{more}; {len(failed)} of {len(judged)} tensors"
+    if others:
+        text += f"; the others use at most {_percent(max(c.use for c in others))} of their tolerance"
+    return [text]
+
+
+def _oracles(report: CaseReport) -> str:
+    """Return what the other oracles say of the case."""
+    said = []
+    by_complex_step = report.claim(COMPLEX_STEP)
+    by_check_grad = {c.verdict for name in (CHECK_GRAD, CHECK_GRAD_ALL) if (c := report.claim(name)) is not None}
+    if by_complex_step is not None and by_complex_step.verdict is Verdict.PASS:
+        said.append(f"complex step agrees with {REFERENCE}")
+    if Verdict.FAIL in by_check_grad:
+        alone = report.failures[0].name in (CHECK_GRAD, CHECK_GRAD_ALL)
+        said += [] if alone else ["check_grad rejects the target too"]
+    elif Verdict.PASS in by_check_grad:
+        own = {claim.name for claim in report.failures} & set(OUTPUTS) and report.case.dtype == "float64"
+        said.append(
+            "check_grad sees nothing wrong with the target"
+            + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
+        )
+    return "; ".join(said)
+
+
+def _summary(report: Report) -> list[str]:
+    """Return the strata, the verdicts that are neither pass nor fail, and the worst use of the tolerance."""
+    lines = []
+    counts = report.stratum_counts
+    strata = [f"{name} {count}" for name, count in counts.items() if count and name not in EDGES]
+    half = (len(strata) + 1) // 2
+    lines.append("  examples  " + ", ".join(strata[:half]) + ",")
+    lines.append("            " + ", ".join(strata[half:]))
+    if any(counts[name] for name in EDGES):
+        lines.append(f"  edges     {_at_edges(report)}")
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        lines.append(f"  none in   {none_in(empty)}")
+    if report.target.compiles:
+        count = len({example.case.dims for example in report.examples})
+        lines.append(f"  shapes    {count}, few because each is compiled; --seed draws others")
+    checked = sum(len(example.claims) for example in report.examples)
+    counts = {v: sum(c[v] for c in report.claim_counts.values()) for v in Verdict}
+    told = [
+        f"{counts[v]} {v}"
+        for v in (Verdict.PASS, Verdict.VACUOUS, Verdict.INCONCLUSIVE, Verdict.UNSUPPORTED)
+        if counts[v]
+    ]
+    lines.append(f"  claims    {checked}: {', '.join(told)}")
+    if report.worst is not None:
+        example, claim = report.worst
+        lines.append(
+            f"  tolerance {_percent(claim.use)} used by the worst entry, in {claim.name} of {example.case.descriptor}"
+        )
+    lines += _properties(report)
+    oracles = [
+        report.claim_counts[name][Verdict.PASS] if name in report.claim_counts else 0
+        for name in (COMPLEX_STEP, CHECK_GRAD)
+    ]
+    said = [f"{REFERENCE} agrees with the complex step in {oracles[0]} examples"] if report.reference else []
+    if not set(GRADIENTS) <= report.target.lacks:
+        said.append(f"scipy.optimize.check_grad accepts the target in {oracles[1]}")
+    return [*lines, f"  oracles   {'; '.join(said)}"] if said else lines
+
+
+def none_in(empty: Sequence[str]) -> str:
+    """Return the strata without an example, with what asks for those that are drawn only where they are named."""
+    words = [name for name in empty if name != LARGE_REGIME]
+    large = [f"{LARGE_REGIME} (more than {LARGE_ROWS} rows; --regimes {LARGE_REGIME})"] * (LARGE_REGIME in empty)
+    return ", ".join([*words, *large])
+
+
+def _at_edges(report: Report) -> str:
+    """Return the sizes that were reached at the edges of blocks, by letter."""
+    found = {name: sorted({getattr(example.case, name) for example in report.examples}) for name in "mseu"}
+    reached = {name: [str(size) for size in sizes if size in BLOCK_EDGES] for name, sizes in found.items()}
+    return "; ".join(f"{name} {' '.join(sizes)}" for name, sizes in reached.items() if sizes)
+
+
+def _properties(report: Report) -> list[str]:
+    """Return how often each property was judged and held; without a reference also what nobody has looked at."""
+    asked = {name: counts for name, counts in report.claim_counts.items() if name in PROPERTIES}
+    held = [f"{name} {counts[Verdict.PASS]}" for name, counts in asked.items()]
+    half = (len(held) + 1) // 2
+    lines = ["  holds     " + ", ".join(held[:half]) + ",", "            " + ", ".join(held[half:])] if held else []
+    if report.reference:
+        return lines
+    uses = [claim.use for example in report.examples for claim in example.claims if claim.name in PROPERTIES]
+    lines.append(
+        f"  tolerance {_percent(max(uses, default=0.0))} used by the worst entry; it is generous without a reference"
+    )
+    reasons = {
+        (claim.name, claim.reason)
+        for example in report.examples
+        for claim in example.claims
+        if claim.name in PROPERTIES and claim.verdict is Verdict.UNSUPPORTED
+    }
+    lines += [f"  not asked {name}: {reason}" for name, reason in sorted(reasons)]
+    not_asked = [name for name in PROPERTIES if name not in asked]
+    if set(not_asked) & set(OF_THE_PLAIN_CELL):
+        lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone; --properties all asks them")
+    return [*lines, "  note      no reference used: an LSTM of other equations whose gradients fit them passes"]
+
+
+def _not_repeatable(report: Report) -> list[str]:
+    """Return a line on examples in which two calls differ within the tolerance."""
+    count = sum(bool(example.notes) for example in report.examples)
+    return [f"  note      not repeatable to the last bit in {count} examples"] if count else []
+
+
+def _unsupported(report: Report) -> list[str]:
+    """Return a line on what the target lacks."""
+    names = report.target.unsupported
+    if set(GRADIENTS) <= set(names):
+        names = (
+            *(name for name in names if name not in GRADIENTS),
+            "all gradients, so only the forward pass is judged",
+        )
+    return [f"  unsupported: {', '.join(names)}"] if names else []
+
+
+def _notes(report: Report) -> list[str]:
+    """Return what is to be said of how the target is judged."""
+    return [f"  note      {remark}" for remark in report.target.remarks(report.reference)]
+
+
+def _mistrusted(report: Report) -> list[str]:
+    """Return a line for each disagreement between oracles, a few at most."""
+    shown = report.mistrusted[:3]
+    return [f"  {example.case.descriptor}: {_message(claim)}" for example in shown for claim in example.mistrusted]
+
+
+def _examples(report: Report) -> str:
+    """Return the number of examples in words, with their dtypes."""
+    counts = _by_dtype(report)
+    total = len(report.examples)
+    words = f"{total} example{'s' if total != 1 else ''}"
+    if len(counts) < 2:
+        return words + "".join(f" in {dtype}" for dtype in counts)
+    return f"{words}, {', '.join(f'{count} in {dtype}' for dtype, count in counts.items())}"
+
+
+def _failed(report: Report) -> str:
+    """Return how many of the examples failed, dtype by dtype where there are several."""
+    counts = _by_dtype(report)
+    failed = Counter(example.case.dtype for example in report.examples if example.failures)
+    if len(counts) < 2:
+        return f"{failed.total()} of {_examples(report)}"
+    parts = (f"{failed[dtype]} of {count} in {dtype}" for dtype, count in counts.items())
+    return f"{failed.total()} of {len(report.examples)} examples, {', '.join(parts)}"
+
+
+def _by_dtype(report: Report) -> dict[str, int]:
+    """Return the number of examples of each dtype that there is."""
+    counts = Counter(example.case.dtype for example in report.examples)
+    return {dtype: counts[dtype] for dtype in DTYPES if counts[dtype]}
+
+
+def _counted(report: Report) -> str:
+    """Return the number of examples by verdict."""
+    return ", ".join(f"{report.counts[v]} {v}" for v in Verdict if report.counts[v]) or "no examples"
+
+
+def _message(claim: Claim) -> str:
+    """Return the sentence of a failed claim."""
+    return claim.discrepancy.message if claim.discrepancy is not None else claim.name
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent; small ones with a digit more."""
+    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"

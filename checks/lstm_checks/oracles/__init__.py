@@ -1,0 +1,1 @@
+"""What is due, from three oracles that know nothing of one another."""

@@ -1,0 +1,161 @@
+"""The pytest plugin: `pytest --lstm-target=pkg.mod:LSTM --pyargs lstm_checks.suite`, and a summary of each suite.
+
+It is loaded in every run of pytest wherever this package is installed, so it imports nothing before it is needed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUITE = Path(__file__).with_name("suite.py")
+SHOWN = 8  # failed claims of one class in the summary
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options, and the ini keys for what is the same in every run."""
+    group = parser.getgroup("lstm-checks", "judging LSTMs")
+    group.addoption(
+        "--lstm-target",
+        action="append",
+        metavar="TARGET",
+        help="what the tests of `--pyargs lstm_checks.suite` judge; may be given more than once",
+    )
+    group.addoption("--lstm-examples", type=int, metavar="N", help="examples a claim; default the Hypothesis profile's")
+    group.addoption("--lstm-dtypes", metavar="D,D", help="dtypes drawn; default all that the target has")
+    group.addoption("--lstm-timeout", type=float, metavar="SECONDS", help="time limit of one call")
+    parser.addini("lstm_target", "what the tests of lstm_checks.suite judge, one a line", type="linelist")
+    parser.addini("lstm_examples", "examples a claim; default the Hypothesis profile's")
+    parser.addini("lstm_dtypes", "dtypes drawn; default all that the target has", type="args")
+    parser.addini("lstm_regimes", "value regimes drawn; default all", type="args")
+    parser.addini("lstm_max_dims", "largest m s e u drawn", type="args")
+    parser.addini("lstm_timeout", "time limit of one call in seconds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See that what is asked for will be judged; register the summary."""
+    asked = [str(arg).split("::")[0] for arg in config.args]
+    if config.getoption("lstm_target") and not any(
+        arg.endswith(("lstm_checks.suite", "checks/lstm_checks/suite.py")) for arg in asked
+    ):
+        raise pytest.UsageError(
+            "--lstm-target is judged by the tests in lstm_checks.suite: add --pyargs lstm_checks.suite"
+        )
+    config.pluginmanager.register(Summary(), "lstm-checks-summary")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
+    """Put a class for each target into `lstm_checks.suite` when it is collected."""
+    if module_path != SUITE:
+        return
+    options = _options(parent.config)
+    specs = parent.config.getoption("lstm_target") or parent.config.getini("lstm_target")
+    if not specs:
+        raise parent.CollectError(
+            "lstm_checks.suite needs a target: pytest --lstm-target=pkg.mod:LSTM --pyargs lstm_checks.suite, or the "
+            "ini key lstm_target"
+        )
+    from lstm_checks import suite
+
+    for spec in specs:
+        try:
+            made = suite.make_suite(spec, options)
+        except suite.TargetError as error:
+            raise parent.CollectError(f"--lstm-target: {error}") from error
+        setattr(suite, made.__name__, made)
+
+
+def _options(config: pytest.Config) -> dict[str, Any]:
+    """Return the attributes of LayerSuite that options and ini keys set."""
+    words = config.getoption("lstm_dtypes")
+    options: dict[str, Any] = {
+        "dtypes": tuple(words.split(",") if words else config.getini("lstm_dtypes")),
+        "regimes": tuple(config.getini("lstm_regimes")),
+    }
+    for name, kind in (("examples", int), ("timeout", float)):
+        given = config.getoption(f"lstm_{name}")
+        options[name] = _number(f"lstm_{name}", config.getini(f"lstm_{name}"), kind) if given is None else given
+        if options[name] is not None and not options[name] > 0:
+            raise pytest.UsageError(f"lstm_{name} is {options[name]}, expected a number above 0")
+    options["max_dims"] = tuple(_number("lstm_max_dims", n, int) for n in config.getini("lstm_max_dims"))
+    if len(options["max_dims"]) not in (0, 4) or not all(n > 0 for n in options["max_dims"]):
+        raise pytest.UsageError(f"lstm_max_dims is {options['max_dims']}, expected four sizes above 0, m s e u")
+    _check_known(options)
+    return {name: value for name, value in options.items() if value not in (None, ())}
+
+
+def _number(name: str, text: str, kind: Any) -> Any:
+    """Return an ini key's number, or None where there is none."""
+    try:
+        return kind(text) if text else None
+    except ValueError:
+        raise pytest.UsageError(f"{name} is {text!r}, expected a number") from None
+
+
+def _check_known(options: dict[str, Any]) -> None:
+    """Raise a UsageError for a dtype or a regime that there is not."""
+    from lstm_checks.cases import DTYPES, REGIMES
+
+    for name, known in (("dtypes", DTYPES), ("regimes", REGIMES)):
+        unknown = [word for word in options[name] if word not in known]
+        if unknown:
+            raise pytest.UsageError(f"lstm_{name} has {unknown[0]!r}, expected some of {', '.join(known)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Hand on what a test of a LayerSuite has to tell: into JUnit's properties, and from a worker to the summary."""
+    cls = getattr(item, "cls", None)
+    if cls is not None and hasattr(cls, "lstm_properties"):
+        found = item.instance.lstm_properties  # type: ignore[attr-defined]
+        item.user_properties.extend((found or {}).items())
+
+
+class Summary:
+    """What the tests of LayerSuites told, for the end of the terminal's output; wherever they ran."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[dict[str, Any]]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what one test told."""
+        if report.when == "teardown" and report.user_properties:
+            found = dict(report.user_properties)
+            if "lstm_target" in found:
+                self.told.setdefault(report.nodeid.rpartition("::")[0], []).append(found)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Print a paragraph for each class."""
+        if not self.told:
+            return
+        terminalreporter.write_sep("=", "lstm-checks")
+        for place, told in self.told.items():
+            target = told[0]["lstm_target"]
+            for line in _paragraph(target if "::TestTarget(" in place else f"{target} in {place}", told):
+                terminalreporter.write_line(line)
+
+
+def _paragraph(title: str, told: list[dict[str, Any]]) -> list[str]:
+    """Return the lines on one class of tests."""
+    counts: dict[str, int] = {}
+    for found in told:
+        counts[found["lstm_outcome"]] = counts.get(found["lstm_outcome"], 0) + 1
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    passed = [found for found in told if found["lstm_outcome"] == "passed"]
+    examples = max(found["lstm_examples"] for found in told)
+    number = f"{len(told)} claim{'s' if len(told) != 1 else ''}"
+    lines = [f"{title}: {number}: {counted}; up to {examples} examples each"]
+    if passed:
+        worst = max(passed, key=lambda found: float(found["lstm_worst_use"]))
+        lines.append(
+            f"  worst use of the tolerance: {100 * float(worst['lstm_worst_use']):.0f} %, in {worst['lstm_claim']}"
+        )
+    failed = [found for found in told if found["lstm_outcome"] == "failed"]
+    faults = sorted({fault for found in failed for fault in str(found.get("lstm_fault", "")).split(", ") if fault})
+    if faults:
+        lines.append(f"  named faults: {', '.join(faults)}")
+    for found in failed[:SHOWN]:
+        lines.append(f"  {found['lstm_claim']}: {found['lstm_failure']}    [{found['lstm_case']}]")
+    if len(failed) > SHOWN:
+        lines.append(f"  and {len(failed) - SHOWN} more")
+    return lines

@@ -1,0 +1,163 @@
+"""The claims that each property holds of a target on a case, and which properties are asked when."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_checks import tolerance
+from lstm_checks.calling import Outcome
+from lstm_checks.cases import REGIMES, Case
+from lstm_checks.compare import Claim, Discrepancy, Verdict, differing_digits
+from lstm_checks.contract import CN, DCN, GRADIENTS, STATES, Target
+from lstm_checks.oracles.oracles import Expected
+from lstm_checks.properties import relations
+from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, checked
+from lstm_checks.properties.relations import Compared, Example, NotAskedError
+
+Array = NDArray[Any]
+
+PER_EXAMPLE = 2
+"""How many of the properties an example is asked beside a reference."""
+
+OWN_REGIMES = tuple(regime for regime in REGIMES if regime != "x100")
+"""The value regimes in which a target's noise can be told without a reference; see `tolerance.OWN_FLOOR`."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property.
+
+    Attributes
+    ----------
+    relation : callable
+        From an `Example` to the comparisons; an empty list where rounding drowns them.
+    at_stake : callable
+        Whether a case puts it to the test at all.
+    needs : tuple of str
+        What the target must not lack.
+    resolution : float
+        The property passes where one entry at least is compared to this share of itself.
+    plain_cell : bool
+        Whether it holds of the plain LSTM cell alone, and not of variants.
+    of_gradients : bool
+        Whether it is about gradients alone, so that a target without any cannot be asked.
+    """
+
+    relation: Callable[[Example], list[Compared]]
+    at_stake: Callable[[Case], bool] = lambda case: True
+    needs: tuple[str, ...] = ()
+    resolution: float = tolerance.PROPERTY_RESOLUTION
+    plain_cell: bool = False
+    of_gradients: bool = False
+
+
+ALL: dict[str, Property] = {
+    "batch permutation": Property(relations.batch_permutation, lambda c: c.m > 1),
+    "batch split": Property(relations.batch_split, lambda c: c.m > 1),
+    "unit permutation": Property(relations.unit_permutation, lambda c: c.u > 1),
+    "linearity": Property(relations.linearity, of_gradients=True),
+    "causality": Property(relations.causality, lambda c: c.s > 1 and c.sequences),
+    "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0")),
+    "sign symmetry": Property(relations.sign_symmetry, plain_cell=True),
+    "zero weights": Property(relations.zero_weights, plain_cell=True),
+    "zero cotangent": Property(relations.zero_cotangent, of_gradients=True),
+    "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True),
+}
+NAMES = tuple(ALL)
+"""All properties. Those in `GENERAL` hold of any recurrent layer whose samples and whose units are alike: one with
+peepholes, coupled gates or gates reset like a GRU's; the others of the plain LSTM cell alone."""
+GENERAL = tuple(name for name, found in ALL.items() if not found.plain_cell)
+OF_THE_PLAIN_CELL = tuple(name for name, found in ALL.items() if found.plain_cell)
+
+
+def rotation(case: Case) -> tuple[str, ...]:
+    """Return the few properties that a case is asked where not all are: the same for the same case, all in turn."""
+    at_stake = [name for name, found in ALL.items() if found.at_stake(case)]
+    order = np.random.default_rng((case.seed, *case.dims, 4)).permutation(len(at_stake))
+    chosen = sorted(order[:PER_EXAMPLE])
+    return tuple(at_stake[k] for k in chosen)
+
+
+def property_claims(
+    target: Target, case: Case, outcome: Outcome, expected: Expected, asked: Iterable[str]
+) -> list[Claim]:
+    """Return a claim for each property asked.
+
+    Parameters
+    ----------
+    target, case
+        What is judged, on what.
+    outcome : Outcome
+        What the target gave for the case, its form being right.
+    expected : Expected
+        Of which `sd` is the noise of that answer.
+    asked : iterable of str
+        Names from `NAMES`.
+    """
+    if isinstance(expected, OwnExpected) and case.regime not in OWN_REGIMES:
+        reason = f"regime {case.regime}: the noise cannot be told without a reference"
+        return [Claim(name, Verdict.INCONCLUSIVE, reason=reason) for name in asked]
+    values = checked(target, outcome.values, case.arrays, case.sequences)
+    example = Example(target, case, values, expected)
+    return [_claim(name, example) for name in asked]
+
+
+def _claim(name: str, example: Example) -> Claim:
+    """Return the claim that a property holds."""
+    found = ALL[name]
+    lacking = [need for need in found.needs if need in example.target.lacks]
+    if lacking:
+        return Claim(name, Verdict.UNSUPPORTED, reason=f"the target lacks {', '.join(lacking)}")
+    if found.of_gradients and set(GRADIENTS) <= example.target.lacks:
+        return Claim(name, Verdict.UNSUPPORTED, reason="the target has no gradients")
+    if not found.at_stake(example.case):
+        return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
+    try:
+        compared = found.relation(example)
+    except NotAskedError as error:
+        return Claim(name, Verdict.UNSUPPORTED, reason=str(error))
+    except BrokenAnswerError as error:
+        message = f"{name}: called with a problem derived from the case, {error}"
+        kind = "property" if error.kind == "error" else error.kind
+        return Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, kind, message))
+    if not compared:
+        return Claim(name, Verdict.INCONCLUSIVE, reason="rounding drowns the answer")
+    return _judged(name, example, compared)
+
+
+def _judged(name: str, example: Example, compared: list[Compared]) -> Claim:
+    """Return the claim about comparisons: failed by the worst of them, passed if one at least says something."""
+    uses = [_use(c) for c in compared]
+    worst = int(np.argmax([float(np.max(use)) for use in uses]))
+    largest = float(np.max(uses[worst]))
+    if not largest <= 1:
+        return Claim(name, Verdict.FAIL, largest, _discrepancy(name, example, compared[worst], uses[worst]))
+    if name == "zero cotangent":
+        moved = any(example.values[c.tensor].any() for c in compared)
+        return Claim(name, Verdict.PASS if moved else Verdict.VACUOUS)
+    if all(np.all(np.abs(c.due) <= c.accepted) for c in compared):
+        return Claim(name, Verdict.VACUOUS, largest)
+    if all(np.all(c.accepted > ALL[name].resolution * np.abs(c.due)) for c in compared):
+        return Claim(name, Verdict.INCONCLUSIVE, largest, reason="rounding blurs every entry")
+    return Claim(name, Verdict.PASS, largest)
+
+
+def _use(compared: Compared) -> Array:
+    """Return each entry's difference as a share of what is accepted; infinite where nothing is."""
+    error = np.abs(compared.came - compared.due)
+    share = np.divide(error, compared.accepted, out=np.full(error.shape, np.inf), where=compared.accepted > 0)
+    return np.where(error == 0, 0.0, share)
+
+
+def _discrepancy(name: str, example: Example, compared: Compared, use: Array) -> Discrepancy:
+    """Return what is to be said of a property that does not hold."""
+    index = tuple(int(k) for k in np.unravel_index(int(np.argmax(use)), use.shape))
+    left, right = differing_digits(float(compared.came[index]), float(compared.due[index]))
+    accepted = float(compared.accepted[index])
+    around = f" ± {accepted:.2g}" if accepted else ""
+    entry = f"{compared.tensor}{list(index)}" if index and compared.tensor in example.values else compared.tensor
+    message = f"{name}: {compared.done}, {entry} = {left}, but should be {right}{around}, {compared.like}"
+    return Discrepancy(compared.tensor, "property", message, int(np.sum(use > 1)), use.size, index=index)

@@ -1,0 +1,356 @@
+"""What must hold of any LSTM: each property relates a target's answers to related problems.
+
+A property calls the target with a problem derived from the case, maps the answer back, and compares it with the answer
+to the case itself. How much the two may differ follows from the rounding noise of both: the noise of a problem that is
+the case reordered, negated, or cut into parts is that of the case, entry by entry, or less.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lstm_checks import tolerance
+from lstm_checks.cases import Arrays, Case, from_named
+from lstm_checks.contract import OUTPUTS, STATES, Target
+from lstm_checks.oracles.oracles import Expected
+from lstm_checks.properties.closed_form import zero_weights_answer
+from lstm_checks.properties.noise import EVERY, OwnExpected, answer, every, own_expected
+
+Array = NDArray[Any]
+
+PER_SAMPLE = (*OUTPUTS, "dX", "dh0", "dC0")
+
+CLIPPED_ABOVE = 2.0**12
+"""Factor on the cotangents: a power of two, so that rounding follows; large, so that what clips gradients does."""
+
+
+class NotAskedError(Exception):
+    """A property cannot be asked of this target; says why."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One tensor that came by another way than the case's own, and what it should be.
+
+    Attributes
+    ----------
+    done : str
+        What was done to get it: "with the samples in the order 2, 0, 1".
+    tensor : str
+    came, due, accepted : array
+        Entry by entry, in the case's own order.
+    like : str
+        What it should be like: "as in the order given".
+    """
+
+    done: str
+    tensor: str
+    came: Array
+    due: Array
+    accepted: Array
+    like: str
+
+
+class Example:
+    """What a property is asked about: a target, a case, the target's answer and the answer's noise."""
+
+    def __init__(self, target: Target, case: Case, values: dict[str, Array], expected: Expected) -> None:
+        self.target, self.case, self.arrays, self.values = target, case, case.arrays, values
+        self.expected = expected
+        self.every = every(case.arrays)
+        self.gradients = tuple(name for name in self.every if name not in OUTPUTS)
+        gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in (self.gradients, OUTPUTS))
+        # Where the gradients are chaotic the outputs are about to be, and each of them by itself, not in the shade of a
+        # larger one: far from linear, they differ by more than their noise from one way of summing to the next.
+        chaotic = bool(gradients) and expected.chaotic(gradients)
+        clear = tuple(name for name in outputs if not expected.chaotic((name,)))
+        self.judged = () if chaotic else (*clear, *gradients)
+        self.rng = np.random.default_rng((case.seed, *case.dims, 3))
+
+    def ask(self, arrays: Arrays, sequences: bool | None = None) -> dict[str, Array]:
+        """Return the target's answer to a problem."""
+        sequences = self.case.sequences if sequences is None else sequences
+        like = self.values if sequences == self.case.sequences else None
+        return answer(self.target, arrays.copy(), sequences, like=like)
+
+    def sd(self, name: str) -> Array:
+        """Return the noise of each entry of the case's own answer."""
+        sd = self.expected.sd[name]
+        return sd[:, -1] if name == "h" and sd.ndim > self.values["h"].ndim else sd
+
+    def compared(
+        self,
+        done: str,
+        came: Mapping[str, Array],
+        like: str,
+        names: Iterable[str] | None = None,
+        part: Any = ...,
+        noise: Mapping[str, Array] | None = None,
+    ) -> list[Compared]:
+        """Return the comparisons of `came` with the case's own answer, of a part of each tensor or of all of it.
+
+        `names` are the tensors, by default all. `noise` is that of `came`, where it is not the same as that of the
+        case's own answer.
+        """
+        found = []
+        for name in self.every if names is None else names:
+            if name in self.judged:
+                left = self.sd(name)[part]
+                right = left if noise is None else noise[name]
+                accepted = tolerance.accepted_between(left, right, self.case.dtype, self.expected.sigmas)
+                found.append(Compared(done, name, came[name], self.values[name][part], accepted, like))
+        return found
+
+    def changed(self, array: Array) -> Array:
+        """Return other values of the same shape, dtype and size."""
+        scale = float(np.max(np.abs(array))) or 1.0
+        return (scale * self.rng.standard_normal(array.shape)).astype(array.dtype)
+
+
+def _samples(arrays: Arrays, chosen: Any) -> Arrays:
+    """Return the problem of some of the samples."""
+    named = {n: v[chosen] for n, v in {"X": arrays.X, "h0": arrays.h0, "C0": arrays.C0, **arrays.cotangents}.items()}
+    return arrays.replaced(**named)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers as text."""
+    return ", ".join(str(k) for k in numbers)
+
+
+def _reordering(n: int, rng: np.random.Generator) -> Array:
+    """Return a random order of n things, at least 2, in which the first and the last, at times special, are moved."""
+    order = np.arange(n)
+    while order[0] == 0 or order[-1] == n - 1:
+        order = rng.permutation(n)
+    return order
+
+
+def batch_permutation(x: Example) -> list[Compared]:
+    """Compare samples in another order: outputs and dX, dh0, dC0 follow, the parameters' gradients stay."""
+    order = _reordering(x.case.m, x.rng)
+    came = x.ask(_samples(x.arrays, order))
+    back = np.argsort(order)
+    came = {name: value[back] if name in PER_SAMPLE else value for name, value in came.items()}
+    return x.compared(f"with the samples in the order {_listed(order)}", came, "as in the order given")
+
+
+def batch_split(x: Example) -> list[Compared]:
+    """Compare the batch in two parts: outputs side by side, the parameters' gradients added."""
+    k = int(x.rng.integers(1, x.case.m))
+    first, second = x.ask(_samples(x.arrays, slice(k))), x.ask(_samples(x.arrays, slice(k, None)))
+    came = {n: np.concatenate([first[n], second[n]]) if n in PER_SAMPLE else first[n] + second[n] for n in first}
+    return x.compared(f"with samples 0 to {k - 1} and the others apart, gradients added", came, "as for all at once")
+
+
+def unit_permutation(x: Example) -> list[Compared]:
+    """Compare hidden units in another order: everything that has a unit axis follows.
+
+    Without a reference the forward pass is what it is: where it does not follow by itself, its units are not alike, as
+    where each has a constant of its own, and nothing can be said of the gradients.
+    """
+    hidden = [extra.name for extra in x.case.extras if extra.units is None]
+    if hidden:
+        raise NotAskedError(f"in which order {' and '.join(hidden)} holds the hidden units is not known")
+    order = _reordering(x.case.u, x.rng)
+    back = np.argsort(order)
+
+    further = {extra.name: extra.units or () for extra in x.case.extras}
+
+    def reordered(name: str, value: Array, by: Array) -> Array:
+        if name in further:
+            for axis in further[name]:
+                value = np.take(value, by, axis)
+            return value
+        value = value if name == "X" else value[..., by]
+        return value[by] if name.startswith("V") else value
+
+    named = {name: reordered(name, value, order) for name, value in (x.arrays.inputs | x.arrays.cotangents).items()}
+    came = {name: reordered(name.removeprefix("d"), value, back) for name, value in x.ask(from_named(named)).items()}
+    found = x.compared(f"with the hidden units in the order {_listed(order)}", came, "as in the order given")
+    if isinstance(x.expected, OwnExpected) and not all(np.all(np.abs(c.came - c.due) <= c.accepted) for c in found):
+        # At zero states two units may look alike that are not: the forward pass is asked at others, too.
+        states = {} if STATES in x.target.lacks else {name: x.changed(value) for name, value in _states(x.arrays)}
+        other = x.arrays.replaced(X=x.changed(x.arrays.X), **states)
+        turned = {name: reordered(name, value, order) for name, value in (other.inputs | other.cotangents).items()}
+        here, there = x.ask(other), x.ask(from_named(turned))
+        for name in OUTPUTS:
+            apart = np.max(np.abs(reordered(name, there[name], back) - here[name]))
+            if apart > tolerance.PROPERTY_RESOLUTION * np.max(np.abs(here[name])):
+                raise NotAskedError("its forward pass has units that are not alike")
+    return found
+
+
+def _states(arrays: Arrays) -> tuple[tuple[str, Array], ...]:
+    """Return the initial states by name."""
+    return ("h0", arrays.h0), ("C0", arrays.C0)
+
+
+def linearity(x: Example) -> list[Compared]:
+    """Compare the pullback of the cotangents times a number, and of two parts of them added: it is linear."""
+    scaled = {name: np.asarray(-CLIPPED_ABOVE * value) for name, value in x.arrays.cotangents.items()}
+    times = x.ask(x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()}))
+    times = {name: value if name in OUTPUTS else value / -CLIPPED_ABOVE for name, value in times.items()}
+    found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
+    masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
+    # dh and dhn of one entry stay together: where a target takes their sum, it must be exact.
+    masks["dhn"] = masks["dh"][:, -1]
+    # One part has no dCn, to see what a target does without.
+    masks["dCn"][...] = True
+    parts = [
+        x.arrays.replaced(**{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
+        for flip in (False, True)
+    ]
+    first, second = (x.ask(part) for part in parts)
+    came = {name: first[name] + second[name] for name in x.gradients}
+    noise = _noise_of_both(x, *parts)
+    done = "with the cotangents in two parts, their gradients added"
+    return [*found, *x.compared(done, came, "as for all at once", x.gradients, noise=noise)]
+
+
+def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array]:
+    """Return the noise of the added gradients of two problems of the same parameters: of both as one batch."""
+    m, named = x.case.m, [{"X": a.X, "h0": a.h0, "C0": a.C0, **a.cotangents} for a in (first, second)]
+    batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
+    sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed).sd
+    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in PER_SAMPLE else sd[n] for n in x.gradients}
+
+
+def causality(x: Example) -> list[Compared]:
+    """Compare after a change: no output depends on a later input, and no dX on an earlier cotangent."""
+    k = int(x.rng.integers(1, x.case.s))
+    X, dh = x.arrays.X.copy(), x.arrays.dh.copy()
+    X[:, k:] = x.changed(X[:, k:])
+    dh[:, :k] = x.changed(dh[:, :k])
+    earlier, later = np.s_[:, :k], np.s_[:, k:]
+    h = x.ask(x.arrays.replaced(X=X))["h"][earlier]
+    dX = x.ask(x.arrays.replaced(dh=dh))["dX"][later]
+    return [
+        *x.compared(f"with other inputs from step {k} on", {"h": h}, "as before", ("h",), earlier),
+        *x.compared(f"with other cotangents before step {k}", {"dX": dX}, "as before", ("dX",), later),
+    ]
+
+
+def sequence_cut(x: Example) -> list[Compared]:
+    """Compare the sequence in two parts, the states carried over and their cotangents back, with the whole."""
+    k, a = int(x.rng.integers(1, x.case.s)), x.arrays
+    zero = np.zeros_like(a.h0)
+    start = a.replaced(X=a.X[:, :k], dh=np.zeros_like(a.dh[:, :k]), dhn=zero, dCn=zero)
+    before = x.ask(start)
+    h, Cn = (before["h"][:, -1] if before["h"].ndim == 3 else before["h"]), before["Cn"]
+    dtype = x.case.dtype
+    end = a.replaced(X=a.X[:, k:], h0=h.astype(dtype), C0=Cn.astype(dtype), dh=a.dh[:, k:])
+    second = x.ask(end)
+    carried = {"dhn": second["dh0"].astype(dtype), "dCn": second["dC0"].astype(dtype)}
+    first = x.ask(start.replaced(dh=a.dh[:, :k], **carried))
+    came = {f"d{name}": first[f"d{name}"] + second[f"d{name}"] for name in a.p}
+    came |= {"Cn": second["Cn"], "dh0": first["dh0"], "dC0": first["dC0"]}
+    came["dX"] = np.concatenate([first["dX"], second["dX"]], axis=1)
+    whole = x.values["h"].ndim == 3
+    came["h"] = np.concatenate([first["h"], second["h"]], axis=1) if whole else second["h"]
+    return x.compared(f"with the sequence cut before step {k} and the states carried over", came, "as for the whole")
+
+
+# With the sign of h and C_ changed, every term of f_, i_ and o_ stays as it is and every one of g_ changes sign:
+# X @ Ug and bg by themselves, hp @ Vg with hp; hp @ Vf, hp @ Vi and hp @ Vo must be told to stay.
+NEGATED = ("Ug", "bg", "Vf", "Vi", "Vo", "h0", "C0", "dh", "dhn", "dCn")
+
+
+def sign_symmetry(x: Example) -> list[Compared]:
+    """Compare after negating `NEGATED`: h, Cn and the gradients of what was negated change sign, the others stay."""
+    named = {n: -v if n in NEGATED else v for n, v in (x.arrays.inputs | x.arrays.cotangents).items()}
+    changes = {*OUTPUTS, *("d" + name for name in NEGATED)}
+    came = {name: -value if name in changes else value for name, value in x.ask(from_named(named)).items()}
+    done = f"with {', '.join(NEGATED)} negated, and h, Cn and the gradients of what was negated back again"
+    return x.compared(done, came, "as before")
+
+
+def zero_weights(x: Example) -> list[Compared]:
+    """Compare with the closed form that everything has with all weights and biases zero."""
+    arrays = x.arrays.replaced(**{name: np.zeros_like(value) for name, value in x.arrays.p.items()})
+    came = x.ask(arrays)
+    due, sizes = zero_weights_answer(arrays.astype(np.float64))
+    roundings = x.case.m * x.case.s + 2 * x.case.s + 16
+    found = []
+    for name in EVERY:
+        if name not in x.target.lacks:
+            value, size = (v[:, -1] if name == "h" and came["h"].ndim == 2 else v for v in (due[name], sizes[name]))
+            accepted = tolerance.accepted_closed_form(size, roundings, x.case.dtype)
+            found.append(
+                Compared("with all weights and biases zero", name, came[name], value, accepted, "by the closed form")
+            )
+    return found
+
+
+def zero_cotangent(x: Example) -> list[Compared]:
+    """Compare the gradients of all-zero cotangents with exact zeros."""
+    came = x.ask(x.arrays.replaced(**{name: np.zeros_like(value) for name, value in x.arrays.cotangents.items()}))
+    zeros = {name: np.zeros_like(came[name]) for name in x.gradients if name not in x.target.lacks}
+    return [Compared("with all cotangents zero", n, came[n], zero, zero, "exactly") for n, zero in zeros.items()]
+
+
+def gradient_step(x: Example) -> list[Compared]:
+    """Compare the fall of the loss with lrate |g|^2; it is half of what a small step forth and back makes."""
+    a, dtype = x.arrays, x.case.dtype
+    g = {name: x.values["d" + name] for name in a.p if "d" + name in x.judged}
+    square = sum(float(np.sum(np.square(value))) for value in g.values())
+    noise = _inner({name: x.sd(name) for name in OUTPUTS}, a, absolute=True)
+    if "h" not in x.judged or not g:
+        return []
+    if not square:
+        nothing = np.zeros(1)
+        return [Compared("", "the fall of the loss", nothing, nothing, nothing, "")]
+    # No linear activation moves by more than `longest`: |X dU + h dV + db| <= |(X, h, 1)| |(dU, dV, db)|.
+    # What a further parameter is multiplied with may be the memory.
+    beside = (x.values["Cn"], a.C0) if x.case.extras else ()
+    reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a.X, a.h0, *beside))) * np.sqrt(x.case.e + x.case.u + 1)
+    per_move = noise * reach / np.sqrt(square)
+    longest = tolerance.gradient_step(per_move, dtype)
+    found = _fall_along(x, g, longest / (np.sqrt(square) * reach), noise)
+    deviation = np.abs(found[0].came - found[0].due) if found else np.zeros(1)
+    shorter = max(longest * tolerance.GRADIENT_STEP_SHORTER, tolerance.shortest_gradient_step(per_move))
+    if not found or np.all(deviation <= found[0].accepted) or shorter > longest / 2:
+        return found
+    # Where gradients explode the loss turns within far less than that step, and so evenly that no multiple of it shows
+    # it: a right gradient is right for a shorter one. A wrong one is not, if that could show as large a deviation.
+    again = _fall_along(x, g, shorter / (np.sqrt(square) * reach), noise)
+    telling = again and 2 * again[0].accepted / np.abs(again[0].due) <= deviation / np.abs(found[0].due)
+    return again if telling else found
+
+
+def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) -> list[Compared]:
+    """Return the comparison of the fall of the loss with lrate |g|^2, for one lrate; none where it is too coarse."""
+    a, dtype = x.arrays, x.case.dtype
+
+    def moved(step: float) -> dict[str, Array]:
+        return {name: np.asarray(a.p[name] - step * lrate * value, dtype) for name, value in g.items()}
+
+    def loss(p: dict[str, Array]) -> float:
+        return _inner(answer(x.target, a.replaced(**p).copy(), x.case.sequences, backward=False, like=x.values), a)
+
+    errors, steps = [], []
+    for k in tolerance.GRADIENT_STEPS:
+        forth, back = moved(k), moved(-k)
+        steps.append({n: back[n].astype(np.float64) - forth[n] for n in g})
+        predicted = sum(float(np.sum(value * steps[-1][n])) for n, value in g.items())
+        errors.append(loss(back) - loss(forth) - predicted)
+    gradient_noise = sum(float(np.sum(np.abs(value) * x.sd("d" + n))) for n, value in steps[0].items())
+    accepted = tolerance.accepted_gradient_step(errors, noise, gradient_noise) / 2
+    # Of the step as it is in this arithmetic: parameters are rounded.
+    fall = sum(float(np.sum(value * steps[0][n])) for n, value in g.items()) / 2
+    if accepted > tolerance.GRADIENT_STEP_COARSE * abs(fall):
+        return []
+    done = f"with every parameter moved by -lrate times its gradient, lrate = {lrate:.3g}"
+    came, due = np.array([fall + errors[0] / 2]), np.array([fall])
+    return [Compared(done, "the fall of the loss", came, due, np.array([accepted]), "lrate times |g|^2")]
+
+
+def _inner(values: Mapping[str, Array], arrays: Arrays, absolute: bool = False) -> float:
+    """Return the inner product of the cotangents with the outputs, the loss whose gradient the pullback gives."""
+    dh, dCn = arrays.dh_total.astype(np.float64), arrays.dCn.astype(np.float64)
+    dh = dh[:, -1] if values["h"].ndim == 2 else dh
+    dh, dCn = (np.abs(dh), np.abs(dCn)) if absolute else (dh, dCn)
+    return float(np.sum(dh * values["h"]) + np.sum(dCn * values["Cn"]))

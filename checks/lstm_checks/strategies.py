@@ -1,0 +1,335 @@
+"""Hypothesis strategies for cases, and the two ways the harness runs them: exploring and shrinking.
+
+A stratum is a property of a case that some bug needs to show. `cases(stratum)` draws mostly from inside the stratum and
+sometimes from everywhere: the simplest draw is the unconstrained one, so a failing example shrinks to what matters
+even when it was found under a constraint.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, Verbosity
+from hypothesis import strategies as st
+
+from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
+
+MAX_DIMS = (9, 60, 9, 9)
+"""Largest sizes where none are said, but for those past the edges of blocks, which are in `EDGES`."""
+USUAL_STEPS = 12
+SMALL = 3
+"""Largest of the other sizes where one is past a block's edge: the time goes with their product."""
+EDGE_REGIMES = {"normal": "init", "x1e-3": "x1e-3"}
+"""The regimes of such an example, by those drawn. There is but one for every edge, and it has to show what is wrong
+there: nothing is zero in these, and no sum is so large that the gates saturate or the problem is chaotic."""
+SHARES = {"edge": 2, "other": 7}
+"""Shares of the strata in the examples: each past an edge has one at least of a hundred, each of the others three."""
+COMPILED_EDGES = ((129, 2, 17, 2), (33, 1, 2, 65), (2, 1, 129, 17), (2, 2, 33, 33), (17, 1, 2, 129), (65, 2, 65, 2))
+"""The sizes past edges for which a compiling target is asked."""
+LARGE_SIZES = ((257, 256, 4), (4097, 17, 5), (513, 129, 4), (65537, 1, 4))
+"""Samples, steps and elements of the examples of the regime "large", more than `LARGE_ROWS` rows by little. With four
+elements a sample and step there are more gradient entries than `tolerance.LARGE`: they are judged along directions."""
+SHRINK_SECONDS = 10.0
+ROUNDS = 50
+SEEDS = 2**20
+COMPILED_STEPS = 16
+
+
+Dims = tuple[int, int, int, int]
+"""Sizes (m, s, e, u)."""
+
+
+@st.composite
+def dims(draw: st.DrawFn, max_dims: Dims | None = None, stratum: str = "") -> Any:
+    """Draw (m, s, e, u), each from 1 to its maximum; s mostly to 12, and at times to its maximum.
+
+    In a stratum past a block's edge one or two are as it says, and the others small.
+    """
+    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
+    if stratum in EDGES:
+        wanted = edge_sizes(stratum, max_dims)
+        small = (min(SMALL, size) for size in (max_m, max_s, max_e, max_u))
+        return tuple(
+            draw(_at_edge(wanted[name]) if name in wanted else st.integers(1, most))
+            for name, most in zip("mseu", small, strict=True)
+        )
+    low_s, high_s = 1, min(USUAL_STEPS, max_s)
+    # Drawn in every stratum, so that a long example keeps its steps when it shrinks out of the stratum.
+    if draw(st.integers(9 if stratum == "s >= 13" else 0, 9)) == 9 and stratum != "s = 1":
+        high_s = max_s
+    if stratum == "s >= 13":
+        low_s = LONG
+    elif stratum == "s > 4":
+        low_s = 5
+    elif stratum == "s = 1":
+        high_s = 1
+    elif stratum == "m = s":
+        low_s, high_s = 2, min(high_s, max_m)
+    s = draw(st.integers(low_s, high_s))
+    u = draw(st.integers(8 if stratum == "u >= 8" else 1, min(max_u, max_e - 1) if stratum == "e > u" else max_u))
+    if stratum == "odd u":
+        u -= 1 - u % 2
+    if stratum in ("e = u", "m = u"):
+        u = min(u, max_e if stratum == "e = u" else max_m)
+    low_e, high_e = {"e = u": (u, u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
+    e = draw(st.integers(low_e, max(low_e, high_e)))
+    low_m, high_m = {"m = u": (u, u), "m = s": (s, s), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
+    return draw(st.integers(low_m, high_m)), s, e, u
+
+
+def edge_sizes(stratum: str, max_dims: Dims | None = None) -> dict[str, int]:
+    """Return the sizes that an example for a block's edge has, by letter, as far as they are within the maxima."""
+    most = dict(zip("mseu", max_dims, strict=True)) if max_dims else {}
+    return {name: size for name, size in EDGES[stratum].items() if size <= most.get(name, size)}
+
+
+def _at_edge(size: int) -> st.SearchStrategy[int]:
+    """Return the strategy of mostly one size, and at times those that it may shrink to."""
+    less = [*range(1, SMALL + 1), *(edge for edge in BLOCK_EDGES if edge < size)]
+    return st.sampled_from([*less, *[size] * (9 * len(less))])
+
+
+@st.composite
+def large_dims(draw: st.DrawFn) -> Any:
+    """Draw (m, s, e, u) of more than `LARGE_ROWS` rows."""
+    return *draw(st.sampled_from(LARGE_SIZES)), draw(st.integers(1, SMALL))
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn,
+    *,
+    max_dims: Dims | None = None,
+    dtypes: Sequence[str] = ("float64",),
+    states: bool = True,
+    cotangents: Sequence[str] = COTANGENTS,
+    regimes: Sequence[str] = REGIMES,
+    stratum: str = "",
+    first_seed: int = 0,
+    shapes: Sequence[tuple[int, int, int, int]] = (),
+) -> Case:
+    """Draw a case.
+
+    Parameters
+    ----------
+    max_dims : tuple of int, optional
+        Largest (m, s, e, u). Where None, `MAX_DIMS`, and at the edges of blocks those of `EDGES`.
+    dtypes, cotangents, regimes : sequence of str
+        Those to draw from; see `Case`.
+    states : bool
+        Whether initial states may be drawn.
+    stratum : str
+        Name of the stratum, a key of `lstm_checks.cases.STRATA`, from which to draw mostly.
+    first_seed : int
+        The least seed of a case's values; the others are up to `SEEDS` above it.
+    shapes : sequence of (m, s, e, u)
+        If given, the sizes are drawn from these; see `few_shapes`.
+    """
+    if stratum and draw(st.integers(0, 7)) == 0:
+        stratum = ""
+    fitting = [d for d in shapes if stratum not in SIZES or STRATA[stratum](Case(*d))]
+    # Drawn in every stratum, as the states are, so that an example shrinks into no stratum draw by draw.
+    regime = draw(st.sampled_from(list(regimes)))
+    telling = [own for known, own in EDGE_REGIMES.items() if known in regimes] if stratum in EDGES else []
+    regime = stratum if stratum in regimes else draw(st.sampled_from(telling)) if telling else regime
+    if regime == LARGE_REGIME:
+        m, s, e, u = draw(large_dims())
+        regime = "init"
+    else:
+        m, s, e, u = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum))
+    wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
+    kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
+    # Where there is but one example, nothing that may be wrong is absent: neither a cotangent nor the states.
+    kind = draw(st.sampled_from(kinds[:1] if stratum in EDGES else kinds))
+    with_states = draw(st.integers(0, 3)) < 3 and states
+    with_states = {"states": True, "no states": False}.get(stratum, with_states or (stratum in EDGES and states))
+    # What compiles for each shape compiles for each dtype as well: a shape is asked in one.
+    own = dtypes[shapes.index((m, s, e, u)) % len(dtypes) :][:1] if fitting else dtypes
+    dtype = draw(st.sampled_from(list(own)))
+    return Case(
+        m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(first_seed, first_seed + SEEDS - 1))
+    )
+
+
+def few_shapes(max_dims: Dims | None, seed: int) -> tuple[Dims, ...]:
+    """Return a dozen sizes (m, s, e, u), the smallest first, some in every stratum of sizes within the maxima.
+
+    For targets that compile for each shape. Two are the simplest there are, the others hang on the seed, but for those
+    past the edges of blocks; none has more than `COMPILED_STEPS` steps, for a loop may be unrolled.
+    """
+    edges = [dims for dims in COMPILED_EDGES if max_dims is None or _within(dims, max_dims)]
+    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
+    most = (max_m, min(max_s, COMPILED_STEPS), max_e, max_u)
+    found = {(1, 1, 1, 1), *(d for d in [(2, 2, 1, 3)] if _within(d, most))}
+    for stratum in (name for name in reachable_strata(max_dims=most) if name in SIZES and name not in EDGES):
+
+        def visit(drawn: Any, stratum: str = stratum) -> bool:
+            if not STRATA[stratum](Case(*drawn)) or drawn in found:
+                return True
+            found.add(drawn)
+            return False
+
+        explore(visit, dims(most, stratum), 20, hash((seed, SIZES.index(stratum))))
+    return tuple(sorted(found | set(edges), key=lambda d: (d[0] * d[1] * d[2] * d[3], d)))
+
+
+def _within(dims: Dims, max_dims: Dims) -> bool:
+    """Return whether no size is above its maximum."""
+    return all(size <= most for size, most in zip(dims, max_dims, strict=True))
+
+
+def reachable_strata(**options: Any) -> tuple[str, ...]:
+    """Return the strata that a case under these options of `cases` can fall in."""
+    max_dims = options.get("max_dims")
+    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
+    states = options.get("states", True)
+    cotangents = options.get("cotangents", COTANGENTS)
+    regimes = options.get("regimes", REGIMES)
+    possible = {
+        "s > 4": max_s > 4,
+        "s >= 13": max_s >= LONG,
+        "e > u": max_e > 1 and max_u > 1,
+        "m = s": max_m > 1 and max_s > 1,
+        "u >= 8": max_u >= 8,
+        "m >= 5": max_m >= 5,
+        "states": states,
+        **{regime: regime in regimes for regime in (*REGIMES, LARGE_REGIME)},
+        "last": any("last" in c for c in cotangents),
+        "final C": any("C" in c.split("+") for c in cotangents),
+        **{name: name[0] in edge_sizes(name, max_dims) for name in EDGES},
+    }
+    shapes = options.get("shapes", ())
+    possible |= {name: any(STRATA[name](Case(*d)) for d in shapes) for name in SIZES if shapes}
+    if set(regimes) == {LARGE_REGIME}:
+        possible |= dict.fromkeys((*SIZES, *REGIMES, "m = s", "every", "last"), False)
+    return tuple(name for name in STRATA if possible.get(name, True))
+
+
+def stratified(**options: Any) -> st.SearchStrategy[Case]:
+    """Return the strategy of cases that draws from every reachable stratum, and from everywhere, alike."""
+    reachable = reachable_strata(**options)
+    # An edge's share is that of a stratum, all edges together: they take the most time.
+    edges = tuple(name for name in reachable if name in EDGES)
+    others = tuple(st.just(name) for name in ("", *reachable) if name not in EDGES)
+    names = st.one_of(*others, *([st.sampled_from(edges)] if edges else []))
+    return names.flatmap(lambda name: cases(**options, stratum=name))
+
+
+def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:
+    """Return settings that depend on nothing outside: no database, no deadline, no printing."""
+    return hypothesis.settings(
+        max_examples=examples,
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=phases,
+        verbosity=Verbosity.quiet,
+        report_multiple_bugs=False,
+        print_blob=False,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], examples: int, seed: int) -> None:
+    """Draw up to `examples` cases and visit each, until `visit` returns False.
+
+    `visit` must not raise; the draws depend on `strategy`, `examples` and `seed` alone.
+    """
+    done = False
+
+    class EnoughError(Exception):
+        """Tells Hypothesis to draw no more."""
+
+    @hypothesis.seed(seed)
+    @_settings(examples, [Phase.generate])
+    @hypothesis.given(strategy)
+    def run(case: Case) -> None:
+        nonlocal done
+        done = done or not visit(case)
+        if done:
+            raise EnoughError
+
+    with contextlib.suppress(EnoughError):
+        run()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a case came from: the stratum, and the number and the seed of the draws."""
+
+    stratum: str
+    draws: int
+    seed: int
+
+
+def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
+    """Return different cases and where each came from; every reachable stratum has its share of them.
+
+    Parameters
+    ----------
+    examples : int
+        How many. There are fewer where so many different ones do not exist.
+    seed : int
+        Equal seeds and options give equal cases.
+    **options
+        Those of `cases`, but for the stratum.
+    """
+    reachable = reachable_strata(**options)
+    shares = [SHARES["edge" if name in EDGES else "other"] for name in reachable]
+    found: dict[Case, Origin] = {}
+    for round_number in range(ROUNDS):
+        for index, stratum in enumerate(reachable):
+            due = examples * sum(shares[: index + 1]) // sum(shares) if round_number == 0 else examples
+            if len(found) >= due:
+                continue
+            origin = Origin(stratum, 4 * (due - len(found)) + 8, hash((seed, round_number, index)))
+
+            def visit(case: Case, origin: Origin = origin, due: int = due) -> bool:
+                if case not in found and _as_wanted(case, origin.stratum, options):
+                    found[case] = origin
+                return len(found) < due
+
+            explore(visit, cases(**options, stratum=stratum), origin.draws, origin.seed)
+        if len(found) >= examples:
+            break
+    return found
+
+
+def _as_wanted(case: Case, stratum: str, options: Mapping[str, Any]) -> bool:
+    """Return whether a case drawn for a stratum is in it, and past an edge has all the sizes and the states wanted."""
+    if stratum not in EDGES or options.get("shapes"):
+        return bool(STRATA[stratum](case))
+    sizes = edge_sizes(stratum, options.get("max_dims"))
+    return case.states == options.get("states", True) and all(getattr(case, k) == v for k, v in sizes.items())
+
+
+def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options: Any) -> Case:
+    """Return the simplest failing case that Hypothesis finds from the draws that led to `found`.
+
+    Stops looking for a simpler one after some seconds. `options` are those of `draw_cases`.
+    """
+    known: dict[Case, bool] = {found: True}
+    simplest, started = found, False
+    deadline = time.monotonic() + SHRINK_SECONDS
+
+    class FoundError(Exception):
+        """A failing case."""
+
+    @hypothesis.seed(origin.seed)
+    @_settings(origin.draws, [Phase.generate, Phase.shrink])
+    @hypothesis.given(cases(**options, stratum=origin.stratum))
+    def run(case: Case) -> None:
+        nonlocal simplest, started
+        if case not in known:
+            # The draws before `found` repeat; nothing is judged until it comes up.
+            known[case] = started and time.monotonic() < deadline and fails(case)
+        if known[case]:
+            started, simplest = True, case
+            raise FoundError
+
+    with contextlib.suppress(FoundError):
+        run()
+    return simplest

@@ -1,0 +1,615 @@
+"""What the adapters share: a framework's LSTM is a pure function of its weights, X, h0 and C0, in whatever form.
+
+An adapter says which forms a call may take; here the one that works is found by trying, so that nobody need declare it.
+A `Library` (PyTorch's autograd, JAX's vjp) evaluates and differentiates such a function.
+"""
+
+import contextlib
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.calling import describe_error
+from lstm_checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    GATES,
+    INPUTS,
+    LAST,
+    PARAMETERS,
+    STATES,
+    Extra,
+    Target,
+    input_shapes,
+    list_extras,
+    of_arguments,
+)
+from lstm_checks.weights.layouts import (
+    LAYOUTS,
+    SECOND,
+    Layout,
+    from_shapes,
+    gradients_from_framework,
+    recognize,
+    to_framework,
+)
+from lstm_ref import lstm_forward
+
+PROBE = (2, 3, 5, 7)
+"""The sizes m, s, e, u with which things are tried out: they, 4 e and 4 u differ, so that shapes tell axes apart."""
+
+STATE_INPUTS = ("X", "h0", "C0")
+Run = Callable[[Mapping[str, Any]], tuple[Any, Any]]
+Evaluate = Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], Callable[..., Mapping[str, Any]]]]
+
+
+class AdapterError(Exception):
+    """A framework's object cannot be judged; the message says why and what to do."""
+
+
+class FormError(ValueError):
+    """What a call gave is not what an LSTM gives; the message says in what it differs."""
+
+
+def of_fixed_sizes(found: Any, name: str, arguments: str) -> AdapterError:
+    """Return the error that a name stands for an instance; `arguments` are those of a function that makes one."""
+    return AdapterError(
+        f"{name} is an instance of {type(found).__name__}, of fixed sizes; expected the class, or a function "
+        f"({arguments}) that makes one"
+    )
+
+
+class Library(Protocol):
+    """Something that differentiates: a function of named native arrays that returns (h, Cn), Cn possibly None."""
+
+    compiles: bool
+
+    def evaluator(self, run: Run) -> Evaluate:
+        """Return a function of named NumPy arrays that gives the outputs, and a pullback (dh, dCn) to all of them."""
+        ...
+
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return the outputs, or what has their shape and dtype where that is quicker."""
+        ...
+
+    def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision in which something is computed inside, "" where nothing is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which an LSTM may be called: `apply(weights, X, h0, C0)` returns h (m, s, u) and Cn (m, u) or None.
+
+    `lacks` and `notes` are those of its target.
+    """
+
+    apply: Callable[[Mapping[str, Any], Any, Any, Any], Any]
+    lacks: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def function_form(function: Callable[..., Any], taken: int) -> Form:
+    """Return the form of a function of (p, X, h0, C0), (p, X, h0) or (p, X), by the number of its arguments."""
+    lacks, notes = of_arguments(taken)
+    return Form(lambda weights, *inputs: function(weights, *inputs[: taken - 1]), lacks, notes)
+
+
+NO_STATES = frozenset({STATES, "dh0", "dC0"})
+
+
+def outputs(raw: Any) -> tuple[Any, Any]:
+    """Return h and Cn from what a call returned: h; (h, Cn); (h, (hn, Cn)); or (h, hn, Cn)."""
+    if not isinstance(raw, tuple | list):
+        return raw, None
+    h, Cn = raw[0], raw[-1] if len(raw) > 1 else None
+    if isinstance(Cn, tuple | list):
+        Cn = Cn[-1]
+    return h, Cn[0] if Cn is not None and len(Cn.shape) == 3 and Cn.shape[0] == 1 else Cn
+
+
+def probe_arrays(dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in input_shapes(*PROBE).items()}
+    return {name: values[name] for name in PARAMETERS}, {name: values[name] for name in STATE_INPUTS}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The arrays of an LSTM: its layout, what stands before all names in it, and what is special about some of them.
+
+    Attributes
+    ----------
+    layout : Layout
+    prefix : str
+    frozen : mapping
+        The arrays that do not learn, by their full names, and why: their gradients are not judged.
+    extras : tuple of Extra
+        Parameters that no plain LSTM has, by their full names.
+    """
+
+    layout: Layout
+    prefix: str = ""
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    extras: tuple[Extra, ...] = ()
+
+    def lacks(self) -> frozenset[str]:
+        """Return the gradients that there are not, since the arrays do not learn."""
+        blocks = [block for block in self.layout.blocks if self.prefix + block.name in self.frozen]
+        held = {f"d{kind}{gate}" for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates}
+        return frozenset(held | {f"d{extra.name}" for extra in self.extras if extra.name in self.frozen})
+
+    def twins(self) -> dict[str, str]:
+        """Return the gradients of the second bias that there are; see `Layout.twins`."""
+        still = tuple(f" of {name.removeprefix(self.prefix)}" for name in self.frozen)
+        return {twin: name for twin, name in self.layout.twins.items() if not twin.endswith(still or (" ",))}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what does not learn, in words."""
+        told = []
+        for name, why in self.frozen.items():
+            blocks = [block for block in self.layout.blocks if self.prefix + block.name == name]
+            kinds = [(kind, gate) for block in blocks for kind in block.kinds for gate in block.gates]
+            held = ", ".join(f"d{kind}{gate}" for kind, gate in kinds if kind != SECOND) or f"d{name}"
+            told.append(f"{name} does not learn, {why}: {held} not judged")
+        return tuple(told)
+
+
+NAMED = Weights(LAYOUTS["named"])
+
+
+def weights_of(
+    shapes: Mapping[str, tuple[int, ...]],
+    name: str,
+    others: Mapping[str, tuple[tuple[int, ...], str]] | None = None,
+    frozen: Mapping[str, str] | None = None,
+    at_sizes: Callable[[int, int], Mapping[str, tuple[int, ...]]] | None = None,
+) -> Weights:
+    """Return what weights of the sizes `PROBE` are.
+
+    Parameters
+    ----------
+    shapes : mapping
+        The shapes of its parameters by name.
+    name : str
+        What the user called it.
+    others : mapping, optional
+        The shapes of arrays that are no parameters, and what they are: a buffer may be a weight that does not learn.
+    frozen : mapping, optional
+        The parameters that do not learn, and why.
+    at_sizes : callable, optional
+        ``at_sizes(e, u)`` returns the shapes of the parameters at other sizes; asked if there are parameters besides.
+
+    Raises
+    ------
+    AdapterError
+        When the weights are not those of one LSTM.
+    """
+    others, frozen = others or {}, dict(frozen or {})
+    reason = _reason(shapes, PROBE[3])
+    found = None if reason else _layout(shapes)
+    if found is None and not reason and others:
+        found = _layout({**shapes, **{key: shape for key, (shape, _) in others.items()}})
+    if found is None:
+        raise AdapterError(_no_lstm(name, shapes, reason))
+    layout, prefix = found
+    used = {prefix + own for own in layout.names}
+    frozen |= {key: why for key, (_, why) in others.items() if key in used}
+    besides = [key for key in shapes if key not in used]
+    extras = _extras(besides, name, shapes, at_sizes) if besides else ()
+    return Weights(layout, prefix, {key: why for key, why in frozen.items() if key in used or key in besides}, extras)
+
+
+def _layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Layout, str] | None:
+    """Return the layout in which some of the arrays are an LSTM's, and the prefix of their names."""
+    e, u = PROBE[2:]
+    found = recognize(shapes, e, u)
+    if found is not None:
+        return found
+    layout = from_shapes(shapes, e, u)
+    return None if layout is None else (layout, "")
+
+
+def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> str:
+    """Return what weights there are, and why they are not one LSTM's."""
+    e, u = PROBE[2:]
+    listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
+    bias = any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values())
+    recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
+    if not reason and recurrent[4] and not bias:
+        reason = ": it has no biases, give it some"
+    if not reason and recurrent[3] and not recurrent[4]:
+        reason = ": it has three gates, as a GRU has"
+    return (
+        f"the weights of {name} are not those of one LSTM with biases, in any layout known{reason}. "
+        f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
+        f"weight_hh_l0 ({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
+    )
+
+
+def _extras(
+    names: Sequence[str],
+    owner: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    at_sizes: Callable[[int, int], Mapping[str, tuple[int, ...]]] | None,
+) -> tuple[Extra, ...]:
+    """Return further parameters, with their shapes told by making the thing at other sizes, too."""
+    e, u = PROBE[2:]
+
+    def unclear(name: str) -> AdapterError:
+        return AdapterError(
+            f"{owner} has {name} besides, whose sizes do not follow from those of the LSTM; give it alone"
+        )
+
+    if at_sizes is None or set(names) & set(INPUTS):
+        raise unclear(names[0])
+    more = [at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))]
+    extras = []
+    for name in names:
+        lengths = [shapes[name], *(found.get(name, (None,) * 9) for found in more)]
+        if len({len(shape) for shape in lengths}) > 1:
+            raise unclear(name)
+        axes = [(wider - own, longer - own, own) for own, wider, longer, _ in zip(*lengths, strict=True)]
+        extra = Extra(name, tuple((a, b, own - a * e - b * u) for a, b, own in axes))
+        if extra.shape(e + 3, u + 4) != tuple(lengths[3]):
+            raise unclear(name)
+        extras.append(extra)
+    return tuple(extras)
+
+
+def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
+    """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
+    recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
+    if any("reverse" in key or "backward" in key for key in shapes):
+        return ": it has two directions, give one"
+    if any("weight_hr" in key for key in shapes):
+        return ": it has a projection, give it none"
+    return ": it has several layers, give one" if len(recurrent) > 1 else ""
+
+
+LOW = ("float16", "bfloat16")
+
+
+def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
+    """Raise if any of the arrays of a thing, given by its dtype, is of low precision.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:half holds weight_ih_l0 in float16: ..."
+    """
+    for key, dtype in dtypes.items():
+        low = [word for word in LOW if str(dtype).rpartition(".")[2] == word]
+        if low:
+            raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
+
+
+def refuse_activation(name: str, where: str, function: Any, due: str) -> None:
+    """Raise if an activation of a framework's own LSTM is another one.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:relu has activation relu, expected tanh: ..."
+    """
+    x = np.linspace(-3, 3, 13, dtype="float32")
+    right = {"tanh": np.tanh(x), "sigmoid": 1 / (1 + np.exp(-x))}[due]
+    if not np.allclose(np.asarray(function(x)), right, atol=1e-5):
+        what = getattr(function, "__name__", repr(function))
+        raise AdapterError(f"{name} has {where} {what}, expected {due}: other activations are not judged")
+
+
+_NOT_YET = (
+    ": low precision is not judged, and nothing is cast up in silence; expected what computes in float32 or float64"
+)
+
+
+def target_of(
+    name: str,
+    kind: str,
+    weights: Weights,
+    forms: Sequence[Form],
+    library: Library,
+    named: bool = False,
+    demotes: bool = False,
+) -> Target:
+    """Return the target of the first form that works.
+
+    Parameters
+    ----------
+    name, kind : str
+        What the user called it, and what it turned out to be.
+    weights : Weights
+        How it keeps its weights.
+    forms : sequence of Form
+    library : Library
+    named : bool
+        Whether it takes the twelve parameters by name, so that there is no layout to speak of.
+    demotes : bool
+        Whether the framework is known to compute in float32 what comes and goes in float64. In any other, that would be
+        a fault, and so it is not looked for.
+
+    Raises
+    ------
+    AdapterError
+        When no form works, with the reason why the first does not; or when it computes in low precision.
+    """
+    reasons: dict[bool, str] = {}
+    for form in forms:
+        # One for all that is tried, as it may compile.
+        evaluate = library.evaluator(_run(form))
+        try:
+            low = library.low_precision(_run(form), _arrays(*probe_arrays(), weights, "zero"))
+            if low:
+                raise AdapterError(f"{name} computes in {low} inside when it is given float32{_NOT_YET}")
+            fitted = _try(form, weights, library, evaluate)
+        except AdapterError:
+            raise
+        except (Exception, SystemExit) as error:
+            ours = isinstance(error, FormError)
+            reasons.setdefault(ours, str(error) if ours else describe_error(error))
+            continue
+        call = _call(form, fitted.weights, fitted.held, evaluate)
+        dtypes, told = _dtypes(form, weights, library), fitted.told
+        if demotes and "float64" in dtypes and not _keeps_float64(call):
+            dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+        return Target(
+            name,
+            kind if named else f"{kind}, {told}",
+            call,
+            fitted.lacks | form.lacks | weights.lacks() | {DHN, LAST},
+            dtypes,
+            weights.twins(),
+            compiles=library.compiles,
+            extras=weights.extras,
+            notes=(*form.notes, *weights.notes()),
+            beside=fitted.beside,
+            foreign=fitted.foreign,
+        )
+    # What came of a call tells more than why others could not be made.
+    besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
+    raise AdapterError(
+        f"{name} is a {kind}, but cannot be called as one: {reasons.get(True) or reasons[False]}{besides}"
+    )
+
+
+def _run(form: Form) -> Run:
+    """Return a form as a function of all its arrays by name."""
+
+    def run(arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+        weights = {name: array for name, array in arrays.items() if name not in STATE_INPUTS}
+        return outputs(form.apply(weights, *(arrays[name] for name in STATE_INPUTS)))
+
+    return run
+
+
+def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, held: str) -> dict[str, Any]:
+    """Return all arrays by the framework's names.
+
+    Further parameters that `p` has no values for are zero where they are `held` at "zero", and its own at "own".
+    """
+    arrays = {weights.prefix + name: array for name, array in to_framework(_twelve(p), weights.layout).items()}
+    (_, _, e), u = inputs["X"].shape, inputs["h0"].shape[-1]
+    for extra in weights.extras:
+        if extra.name in p:
+            arrays[extra.name] = p[extra.name]
+        elif held == "zero":
+            arrays[extra.name] = np.zeros(extra.shape(e, u), inputs["X"].dtype)
+    return arrays | dict(inputs)
+
+
+def _twelve(p: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a plain LSTM alone."""
+    return {name: p[name] for name in PARAMETERS}
+
+
+def _call(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> Callable[..., Any]:
+    """Return the `call` of a target."""
+    layout, prefix = weights.layout, weights.prefix
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, weights, held))
+
+        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
+            gradients = pull(dh, dCn)
+            named = gradients_from_framework({name: gradients[prefix + name] for name in layout.names}, layout)
+            named |= {f"d{extra.name}": gradients[extra.name] for extra in weights.extras if extra.name in p}
+            named |= {f"d{name}": gradients[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
+            still = {twin for twin in layout.twins if twin not in weights.twins()}
+            return {name: value for name, value in named.items() if name not in still}
+
+        return found, pullback
+
+    return call
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What trying a form showed.
+
+    `weights` have the order of gates in which it is an LSTM, `told` in words; `held` says how further parameters are
+    held where nobody gives them values, and `beside` and `foreign` are those of the target.
+    """
+
+    weights: Weights
+    told: str
+    lacks: frozenset[str]
+    held: str = "own"
+    beside: str = ""
+    foreign: str = ""
+
+
+def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> _Fitted:
+    """Return what a form shows that works; raises whatever comes where it does not."""
+    m, s, _, u = PROBE
+    p, inputs = probe_arrays()
+    h, Cn = library.look(_run(form), _arrays(p, inputs, weights, "own"))
+    if h.shape != (m, s, u):
+        raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
+    if Cn is not None and Cn.shape != (m, u):
+        raise FormError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
+    if not library.compiles:
+        _check_time_axis(_call(form, weights, "own", evaluate), p, inputs)
+    lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
+    if weights.extras:
+        return _with_extras(form, weights, evaluate, lacks)
+    fitted, told, _ = _with_gate_order(form, weights, "own", evaluate)
+    return _Fitted(fitted, told, lacks)
+
+
+def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozenset[str]) -> _Fitted:
+    """Return how further parameters are held so that it is a plain LSTM, if it is one with any of these values."""
+    listed = list_extras(weights.extras)
+    p, inputs = probe_arrays()
+    rng = np.random.default_rng(1)
+    drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype("float32") for extra in weights.extras}
+    (before, _), _ = _call(form, weights, "zero", evaluate)(p, **inputs)
+    (after, _), _ = _call(form, weights, "zero", evaluate)(p | drawn, **inputs)
+    if np.array_equal(np.asarray(before), np.asarray(after), equal_nan=True):
+        fitted, told, _ = _with_gate_order(form, weights, "zero", evaluate)
+        return _Fitted(fitted, told, lacks, "zero", f"{listed} reaches no output; no gradient of it judged")
+    for held in ("zero", "own"):
+        fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
+        if difference < _SAME:
+            where = "at zero" if held == "zero" else "as they are made"
+            beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
+            return _Fitted(fitted, told, lacks, held, beside)
+    foreign = f"it has {listed}, and is no plain LSTM without: lstm_ref is no reference for it; use --no-reference"
+    return _Fitted(fitted, told, lacks, "own", foreign=foreign)
+
+
+def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+    """Raise if the second axis is not time: the last step must not reach earlier ones, and the first all later ones."""
+    (h, _), _ = call(p, **inputs)
+    (again, _), _ = call(p, **inputs)
+    if not np.array_equal(np.asarray(again), np.asarray(h), equal_nan=True):
+        raise FormError("its outputs differ from call to call; switch off what is random in it, such as dropout")
+    for step in (0, -1):
+        X = inputs["X"].copy()
+        X[:, step] += 1
+        (changed, _), _ = call(p, X, inputs["h0"], inputs["C0"])
+        reached = np.any(np.asarray(changed) != np.asarray(h), axis=(0, 2))
+        due = np.ones_like(reached) if step == 0 else np.arange(reached.size) == reached.size - 1
+        if not np.array_equal(reached, due):
+            raise FormError("its outputs do not follow its inputs step by step")
+
+
+_SAME = 1e-3
+"""A wrong order of gates is off by some tenths at `PROBE`, rounding in float32 by some 1e-6."""
+
+
+def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> tuple[Weights, str, float]:
+    """Return weights told by shapes with the order of gates, and of U and V, in which it is an LSTM, in words too.
+
+    And how far it is from one: zero where nobody needs to look.
+    """
+    layout = weights.layout
+    known_layout = layout.of != "told by shapes"
+    by_name = layout.gates == "by name"
+    joined = any(len(block.kinds) > 1 for block in layout.blocks) and not known_layout
+    told = "weights told by their shapes" + (" and the gates' letters" if by_name else "")
+    told = f"weights as in layout {layout.name}" if known_layout else told
+    if (by_name or known_layout) and not joined and not weights.extras:
+        return weights, told, 0.0
+    p, inputs = probe_arrays()
+    zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
+    due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
+    best, smallest = weights, np.inf
+    orders = [()] if by_name or known_layout else list(itertools.permutations(GATES))
+    for order, turned in itertools.product(orders, (False, True) if joined else (False,)):
+        blocks = [replace(block, kinds=block.kinds[::-1]) if turned else block for block in layout.blocks]
+        tried = replace(layout, blocks=tuple(replace(b, gates="".join(order) or b.gates) for b in blocks))
+        fitted = replace(weights, layout=tried)
+        (h, _), _ = _call(form, fitted, held, evaluate)(p, **zeros)
+        difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
+        if difference < smallest:
+            best, smallest = fitted, difference
+    known = smallest < _SAME
+    best = best if known else weights
+    if known_layout:
+        return best, told, smallest
+    said = [] if by_name else [f"gates in the order {' '.join(best.layout.gates)}"]
+    said += [f"[{'; '.join(block.kinds)}] in one" for block in best.layout.blocks if len(block.kinds) > 1][:1]
+    if known:
+        return best, ", ".join([told, *said]), smallest
+    return best, f"{told}; in no order is it an LSTM, so {', '.join(said)}", smallest
+
+
+def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
+    """Return the dtypes it computes in, of those that are judged."""
+    found = []
+    for dtype in ("float64", "float32"):
+        p, inputs = probe_arrays(dtype)
+        try:
+            h, _ = library.look(_run(form), _arrays(p, inputs, weights, "own"))
+        except (Exception, SystemExit):
+            continue
+        if h.dtype == dtype:
+            found.append(dtype)
+    return tuple(found) or ("float32",)
+
+
+def _keeps_float64(call: Callable[..., Any]) -> bool:
+    """Return whether it is smooth at float32's resolution: rounded to float32 somewhere inside, it goes in steps there.
+
+    All inputs move by about one step of float32 forth and back, in several directions. One change alone, or one that is
+    far below a step, may cross no step and show nothing.
+    """
+    p, inputs = probe_arrays("float64")
+    rng = np.random.default_rng(0)
+
+    def moved(direction: Mapping[str, Any], size: float) -> Any:
+        p_s, inputs_s = ({k: v * (1 + size * direction[k]) for k, v in part.items()} for part in (p, inputs))
+        return np.asarray(call(p_s, **inputs_s)[0][0], np.float64)
+
+    here = moved(dict.fromkeys({**p, **inputs}, 0.0), 0.0)
+    bends = []
+    for _ in range(tolerance.SMOOTH_DIRECTIONS):
+        direction = {name: rng.standard_normal(value.shape) for name, value in (p | inputs).items()}
+        forth, back = moved(direction, tolerance.SMOOTH_STEP), moved(direction, -tolerance.SMOOTH_STEP)
+        bends.append(float(np.max(np.abs(forth - 2 * here + back))))
+    # A kink, as of a hard sigmoid, bends it in one direction or another, steps in all of them.
+    return min(bends) < tolerance.SMOOTH_BEND
+
+
+def keywords_of(function: Callable[..., Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the wanted keywords that a function or a class takes by name."""
+    names: set[str] = set()
+    # A metaclass may hide what the class's own constructor takes.
+    for taken in (function, getattr(function, "__init__", None) if isinstance(function, type) else None):
+        with contextlib.suppress(TypeError, ValueError):
+            names |= set(inspect.signature(taken).parameters) if taken is not None else set()
+    return {name: value for name, value in wanted.items() if name in names}
+
+
+def attempt(make: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `make` gives, or None if it cannot be called like this."""
+    try:
+        return make(*arguments)
+    except (Exception, SystemExit):
+        return None
+
+
+def make_module(make: Callable[[int, int], Any], name: str) -> Any:
+    """Return a module of the sizes `PROBE`.
+
+    Raises
+    ------
+    AdapterError
+        With the exception's text.
+    """
+    e, u = PROBE[2:]
+    try:
+        return make(e, u)
+    except (Exception, SystemExit) as error:
+        raise AdapterError(
+            f"{name} cannot be made with input size {e} and {u} units: {type(error).__name__}: {error}; "
+            "name a function (input_size, hidden_size) that makes one"
+        ) from error

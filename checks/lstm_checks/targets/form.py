@@ -1,0 +1,108 @@
+"""Whether a target is in the form of a target at all, by a few tiny calls before any example is drawn.
+
+What gives the same formal error at every size tried is not a wrong LSTM but another thing: nothing can be judged. What
+crashes or has wrong shapes at some sizes only is in the form, and wrong. So is what hangs, ends its process, or raises
+anything but what a call with other names or arguments than its own raises.
+"""
+
+from typing import Any
+
+from lstm_checks.calling import Outcome, call_target
+from lstm_checks.cases import Case
+from lstm_checks.contract import CN, DCN, GRADIENTS, PARAMETERS, STATES, Target
+
+SIZES = ((2, 3, 4, 5), (1, 2, 3, 4), (3, 1, 2, 4))
+"""The sizes (m, s, e, u) tried; within each no two are the same, so that a shape tells its axes."""
+
+OF_THE_CALL = ("TypeError", "KeyError", "AttributeError")
+"""The exceptions of a call with other names or arguments than the callee's own."""
+
+
+def not_in_form(target: Target) -> str:
+    """Return in what a target differs from the form at every size tried, and what to do; empty if it is in the form.
+
+    Parameters
+    ----------
+    target : Target
+        It is called once for each size, and no further than the first that is in the form.
+    """
+    said = ""
+    for dims in SIZES:
+        cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
+        case = Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=STATES not in target.lacks)
+        found = _formal_error(target, case, call_target(target, case.arrays.copy(), case.sequences))
+        if not found or (said and found != said):
+            return ""
+        said = found
+    return said
+
+
+def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
+    """Return in what an answer is of another form, in words that are the same for all sizes."""
+    # What hangs or ends its process is no answer of another form.
+    if outcome.timed_out or getattr(outcome, "kind", "error") != "error":
+        return ""
+    if outcome.error and not outcome.stage:
+        return outcome.error
+    h = outcome.values.get("h")
+    if "h" in outcome.values and (shape := _wrong_shape_of_h(case, h)):
+        return shape
+    if outcome.error:
+        kind = outcome.error.partition(":")[0].partition(" (")[0]
+        if kind not in OF_THE_CALL:
+            return ""
+        hint = _hint_for_call(kind, outcome.stage)
+        return f"in every call the {outcome.stage} raised {outcome.error}; {hint}"
+    wanted = [name for name in GRADIENTS if name not in target.lacks]
+    came = [name for name, value in outcome.values.items() if name not in ("h", "Cn") and value is not None]
+    if wanted and came and not set(came) & set(wanted):
+        return (
+            f"the pullback's gradients are named {_listed(came)}, expected {wanted[0]}, {wanted[1]} ... by the names "
+            f"of the inputs{_hint_for_names(came)}"
+        )
+    return ""
+
+
+def _hint_for_call(kind: str, stage: str) -> str:
+    """Return what the call is given, in which a name or an argument was not found."""
+    if stage == "pullback":
+        return "it is called pullback(dh, dCn) with NumPy arrays of (m, s, u) and (m, u)"
+    names = f"{' '.join(PARAMETERS[:3])} ... {PARAMETERS[-1]}"
+    keys = (
+        "; lstm_checks.weights.layouts.to_framework(p, ...) makes a framework's own arrays of them"
+        if kind == "KeyError"
+        else ""
+    )
+    return f"p holds the twelve arrays {names} by name, and X, h0 and C0 are NumPy arrays{keys}"
+
+
+def _wrong_shape_of_h(case: Case, h: Any) -> str:
+    """Return what axes the output h has, where they are not (m, s, u)."""
+    due = (case.m, case.s, case.u)
+    shape = getattr(h, "shape", None)
+    if shape is None:
+        kind = "None" if h is None else f"of type {type(h).__name__}"
+        return f"the output h is {kind}, expected an array (m, s, u)"
+    if tuple(shape) == due:
+        return ""
+    letters = {size: name for name, size in zip("mseu", case.dims, strict=True)}
+    axes = f"({', '.join(letters.get(size, str(size)) for size in shape)}{',' * (len(shape) == 1)})"
+    hints = {
+        "(s, m, u)": "the steps come first: give np.swapaxes(h, 0, 1), and take X and dh so",
+        "(u, s, m)": "features come first: give h.T",
+        "(m, u)": "this is the last step's, or Cn before h: give every step's, as ((h, Cn), pullback)",
+    }
+    hint = hints.get(axes, "")
+    return f"the output h has the shape {axes}, expected (m, s, u)" + (f"; {hint}" if hint else "")
+
+
+def _hint_for_names(came: list[str]) -> str:
+    """Return the nearest right form of some names of gradients."""
+    if set(came) & {*PARAMETERS, "X", "h0", "C0"}:
+        return ", each after a d: dUf for Uf"
+    return "; lstm_checks.weights.layouts.gradients_from_framework(gradients, ...) makes them of a framework's own"
+
+
+def _listed(names: list[str]) -> str:
+    """Return a few names."""
+    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")

@@ -1,0 +1,115 @@
+"""JAX as a target: functions of its arrays, differentiated by `jax.vjp`, whatever rule of its own is in them.
+
+XLA compiles anew for each shape, which takes a second where running takes a millisecond. So the compiler is told to
+spend little on it, each pass is compiled once a shape, and `Target.compiles` asks the harness for few shapes.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from lstm_checks.contract import Target
+from lstm_checks.targets import common
+from lstm_checks.targets.common import Run
+
+# Compiling a small LSTM and its gradient took 2.4 s without these, 0.7 s with them.
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+
+
+def with_x64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function run with 64-bit numbers allowed; JAX's own setting is left as it is."""
+
+    def run(*arguments: Any) -> Any:
+        with jax.enable_x64(True):
+            return function(*arguments)
+
+    return run
+
+
+class VJP:
+    """`jax.vjp`, as a `lstm_checks.targets.common.Library`."""
+
+    compiles = True
+
+    def evaluator(self, run: Run) -> common.Evaluate:
+        """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
+        forward = jax.jit(run, compiler_options=COMPILER_OPTIONS)
+        backward = jax.jit(
+            lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0], compiler_options=COMPILER_OPTIONS
+        )
+
+        @with_x64
+        def evaluate(arrays: Mapping[str, Any]) -> Any:
+            kept = {name: np.array(value) for name, value in arrays.items()}
+            found = forward(kept)
+
+            @with_x64
+            def pullback(dh: Any, dCn: Any) -> dict[str, Any]:
+                cotangents = (dh, None if found[1] is None else dCn)
+                gradients = backward(kept, cotangents)
+                return {name: np.array(gradient) for name, gradient in gradients.items()}
+
+            return tuple(None if output is None else np.array(output) for output in found), pullback
+
+        return evaluate
+
+    @staticmethod
+    @with_x64
+    def look(run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the shapes and dtypes of the outputs."""
+        return jax.eval_shape(run, dict(arrays))
+
+    @staticmethod
+    @with_x64
+    def low_precision(run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision in which something of the forward pass is computed."""
+        seen = _dtypes_in(jax.make_jaxpr(run)(dict(arrays)))
+        return next((low for low in common.LOW if low in seen), "")
+
+
+def _dtypes_in(program: Any) -> set[str]:
+    """Return the dtypes of all that a traced program computes, in the programs within it, too."""
+    inner = getattr(program, "jaxpr", program)
+    if not hasattr(inner, "eqns"):
+        parts = program if isinstance(program, tuple | list) else ()
+        return {dtype for part in parts for dtype in _dtypes_in(part)}
+    found = {str(value.aval.dtype) for step in inner.eqns for value in step.outvars if hasattr(value.aval, "dtype")}
+    for step in inner.eqns:
+        for part in step.params.values():
+            found |= _dtypes_in(part)
+    return found
+
+
+def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+    """Return the target of a JAX function, of so many arguments, to h and Cn; None if it is none."""
+    p, inputs = common.probe_arrays()
+    values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
+    found = common.attempt(function, *values[:taken])
+    if not isinstance(common.outputs(found)[0], jax.Array):
+        return None
+    form = common.function_form(function, taken)
+    return common.target_of(name, "JAX function", common.NAMED, [form], VJP(), named=True)
+
+
+def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
+    """Return h and Cn of `step(x, h, C)`, which returns (h, C), over all steps."""
+
+    def body(carry: Any, x: Any) -> Any:
+        h, C = step(x, *carry)
+        return (h, C), h
+
+    (_, Cn), h = jax.lax.scan(body, (h0, C0), X.swapaxes(0, 1))
+    return h.swapaxes(0, 1), Cn
+
+
+def like(leaf: Any, X: Any) -> Any:
+    """Return an array of a module in the dtype of its input: it was made where 64 bits are allowed."""
+    is_array = hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)
+    return leaf.astype(X.dtype) if is_array else leaf
+
+
+def name_of(path: Any) -> str:
+    """Return the place of a leaf in a tree, as a name with dots."""
+    return jax.tree_util.keystr(path, simple=True, separator=".")

@@ -1,0 +1,454 @@
+"""From what a user types to a Target: "pkg.mod:LSTM", "file.py:LSTM", "exec:./program", "model.onnx", or a framework.
+
+What a name stands for is found out: the adapter of each framework that the user's own module has imported is asked, and
+no framework is imported for it.
+"""
+
+import ast
+import contextlib
+import difflib
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import os
+import select
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lstm_checks.calling import describe_error, with_time_limit
+from lstm_checks.contract import (
+    Target,
+    arguments_of,
+    expected_form,
+    from_function,
+    from_layer,
+    not_constructible,
+    not_interrupted,
+    returns_pullback,
+    undisturbed,
+    with_article,
+)
+from lstm_checks.targets.common import AdapterError
+
+FRAMEWORKS = {
+    "torch": "torch.nn.LSTM",
+    "flax": "flax.nnx.OptimizedLSTMCell",
+    "equinox": "equinox.nn.LSTMCell",
+    "keras": "keras.layers.LSTM",
+    "onnx": "ONNX Runtime's LSTM, forward only",
+}
+# By their own names: lstm-checks itself is on no index, of which its extras could be had.
+_PACKAGES = {name: name for name in FRAMEWORKS} | {
+    "flax": "flax jax",
+    "equinox": "equinox jax",
+    "keras": "keras jax",
+    "onnx": "onnx onnxruntime",
+}
+EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
+FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
+
+# Whose objects and functions are recognized; Keras first, whose layers may be modules of PyTorch, too.
+_OBJECTS = ("keras", "flax", "equinox", "torch")
+_FUNCTIONS = ("jax", "torch")
+
+# A user's file may have one of these names, too; its module has another then.
+OUR_NEEDS = {"lstm_checks", "lstm_ref", "lstm_fast", "numpy", "scipy", "hypothesis", "pytest", "rich"}
+EXEC, FAULT, TIMEOUT_VARIABLE = "exec:", "fault:", "LSTM_CHECKS_TIMEOUT"
+
+
+class TargetError(Exception):
+    """The target cannot be had; the message says why and what to do."""
+
+
+def load_target(spec: str, timeout: float | None = None, on_import: Callable[[], object] = lambda: None) -> Target:
+    """Return the target that `spec` names.
+
+    Parameters
+    ----------
+    spec : str
+        ``pkg.mod:LSTM`` or ``path/file.py:LSTM``: a layer class, a function in the vjp form, or a framework's module,
+        layer, cell or function; ``path/model.onnx``; ``exec:./program --flag``, an external program that speaks as
+        docs/exec.md says; ``fault:carry-dropped``, the reference with a catalogued fault; or one of `FRAMEWORKS`.
+    timeout : float, optional
+        Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
+        program has 10, and everything else as long as it likes.
+    on_import : callable
+        Called once a module is imported, before what it holds is tried out.
+
+    Raises
+    ------
+    TargetError
+        "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
+    """
+    seconds = time_limit(timeout)
+    if spec.startswith(EXEC):
+        return _load_program(spec, seconds)
+    if spec.startswith(FAULT):
+        return _load_fault(spec)
+    _choose_keras_backend()
+    target = _load_named(spec, on_import)
+    return target if seconds is None else with_time_limit(target, seconds)
+
+
+def is_spec(name: str) -> bool:
+    """Return whether a target's name has a form that `load_target` takes; an object's own name has none."""
+    return ":" in name or name.endswith(".onnx") or name in FRAMEWORKS
+
+
+def files_of(spec: str, root: Path | None = None) -> list[Path]:
+    """Return the files that hold a target, as far as its name tells; nothing is imported, and none need be there.
+
+    Of a program its own file and those among its arguments, of a module all of its top-level package.
+
+    Parameters
+    ----------
+    spec : str
+        As `load_target` takes it.
+    root : path, optional
+        The folder that names are relative to; by default the current one.
+    """
+    root = Path.cwd() if root is None else root
+    if spec.startswith(EXEC):
+        try:
+            words = shlex.split(spec.removeprefix(EXEC))
+        except ValueError:
+            return []
+        program = [Path(found) for found in [shutil.which(words[0])] if found] if words else []
+        return program + [root / word.rpartition("=")[2] for word in words if word]
+    place = spec if spec.endswith(".onnx") else spec.rpartition(":")[0]
+    if place.endswith((".onnx", ".py")):
+        return [root / place]
+    return _files_of_module(place, root)
+
+
+def _files_of_module(name: str, root: Path) -> list[Path]:
+    """Return the file of a module, or those of the package that it is in, found without running any of it."""
+    top = name.partition(".")[0]
+    if not top.isidentifier():
+        return []
+    found = importlib.machinery.PathFinder.find_spec(top, [str(root), *sys.path])
+    for finder in sys.meta_path:  # where it is installed in place of its folder
+        with contextlib.suppress(Exception):
+            found = found or finder.find_spec(top, None)
+    if found is None:
+        return []
+    files = [Path(found.origin)] if found.origin is not None else []
+    folders = map(Path, found.submodule_search_locations or ())
+    return files + [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+
+
+def runs_elsewhere(spec: str) -> bool:
+    """Return whether to load a target runs somebody's code: neither a program's nor a catalogued fault's runs here.
+
+    On Windows, whose pipes cannot be waited for, everything does.
+    """
+    return hasattr(select, "poll") and not spec.startswith((EXEC, FAULT))
+
+
+def time_limit(timeout: float | None) -> float | None:
+    """Return the seconds that a call may take, as said by the caller or the environment; None where nobody says."""
+    said = os.environ.get(TIMEOUT_VARIABLE) if timeout is None else timeout
+    if said is None or said == "":
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise TargetError(f"the time limit is {said!r}, expected a number of seconds above 0")
+    return seconds
+
+
+def _load_program(spec: str, seconds: float | None) -> Target:
+    """Return the target of an external program."""
+    from lstm_checks.targets.program import PROGRAM_SECONDS, ProgramError, program_target
+
+    try:
+        return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds)
+    except ProgramError as error:
+        raise TargetError(f"target {spec!r}: {error}") from error
+
+
+def _load_fault(spec: str) -> Target:
+    """Return the reference with a fault of the catalogue planted in it."""
+    from lstm_checks.faults.catalogue import find
+    from lstm_checks.faults.model import fault_target
+
+    try:
+        return replace(fault_target(find(spec.removeprefix(FAULT))), name=spec)
+    except ValueError as error:
+        raise TargetError(str(error)) from error
+
+
+def _load_named(spec: str, on_import: Callable[[], object]) -> Target:
+    """Return the target of a framework's name, a model's file, or something in a module or a file."""
+    if spec in FRAMEWORKS:
+        return _load_framework(spec)
+    if spec.endswith(".onnx"):
+        if not Path(spec).is_file():
+            raise TargetError(f"there is no file {spec}")
+        return _adapter("onnx", "file_target")(spec)
+    place, _, name = spec.rpartition(":")
+    if not place or not all(part.isidentifier() for part in name.split(".")):
+        raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
+    module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
+    on_import()
+    try:
+        return to_target(_find(module, place, name), spec)
+    except TargetError:
+        raise
+    except BaseException as error:
+        not_interrupted(error)
+        raise TargetError(f"{spec} cannot be made out: {describe_error(error)}") from error
+
+
+def _what_is_amiss(spec: str) -> str:
+    """Return why a spec without a place or without a name cannot be followed, and what was perhaps meant."""
+    path, near = Path(spec.rstrip(":")), difflib.get_close_matches(spec, FRAMEWORKS, n=1)
+    if path.suffix == ".py" and path.is_file():
+        return f"is a file; which of its objects? {_offers(path, f'{path}:')}"
+    if path.suffix == ".ipynb":
+        return "is a notebook; write its code to a file (jupyter nbconvert --to script) and name path/file.py:LSTM"
+    if spec and path.is_dir():
+        return "is a folder; name a file in it, path/file.py:LSTM, or a module, pkg.mod:LSTM"
+    place, _, name = spec.rpartition(".")
+    for module, what in ((spec, "LSTM"), (place, name)):
+        # A library of functions has no LSTM; whoever types its name has one of them.
+        if module in _FUNCTIONS and module not in FRAMEWORKS:
+            return (
+                f"is a library without an LSTM of its own; name a function of yours, path/file.py:lstm, or one of "
+                f"{', '.join(FRAMEWORKS)}"
+            )
+        if all(part.isidentifier() for part in module.split(".")) and _is_module(module):
+            return f"names no object of a module; did you mean '{module}:{what}'?"
+    return f"names nothing, {FORMS}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _is_module(name: str) -> bool:
+    """Return whether there is such a module; its packages are imported for that."""
+    try:
+        with undisturbed():
+            return importlib.util.find_spec(name) is not None
+    except BaseException as error:
+        not_interrupted(error)
+        return False
+
+
+def _offers(path: Path, prefix: str) -> str:
+    """Return what a file defines, each after a prefix; the classes first."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return f"say {prefix}LSTM, for example"
+    kinds: tuple[Any, ...] = (ast.ClassDef, ast.FunctionDef)
+    names = [node.name for kind in kinds for node in body if isinstance(node, kind) and node.name[0] != "_"]
+    return f"it has {', '.join(prefix + name for name in names[:6])}" if names else "it defines no class or function"
+
+
+def _load_framework(name: str) -> Target:
+    """Return a framework's own LSTM."""
+    target: Target = _adapter(name, "framework_target")()
+    return target
+
+
+def _choose_keras_backend() -> None:
+    """Let Keras, should anybody import it, run on what is here: it would ask for TensorFlow, which is not supported."""
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or importlib.util.find_spec("keras") is None:
+        return
+    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") is not None else "jax"
+
+
+def _adapter(name: str, function: str) -> Any:
+    """Return a function of an adapter, whose reasons come as a TargetError."""
+    try:
+        adapter = importlib.import_module(f"lstm_checks.targets.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "lstm_checks":
+            raise
+        missing = error.name.partition(".")[0]
+        raise TargetError(
+            f"target {name!r} needs {missing}, which is not here: pip install {_PACKAGES[name]}"
+        ) from None
+
+    def guarded(*arguments: Any) -> Any:
+        try:
+            return getattr(adapter, function)(*arguments)
+        except AdapterError as error:
+            raise TargetError(str(error)) from error
+
+    return guarded
+
+
+def _import_file(place: str) -> ModuleType:
+    """Return the module of a file."""
+    path = Path(place)
+    if not path.is_file():
+        near = _near_file(path)
+        raise TargetError(f"there is no file {place}" + (f"; did you mean {near}?" if near else ""))
+    name = _module_name(path)
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    if module_spec is None or module_spec.loader is None:
+        raise TargetError(f"{place} cannot be imported: it is no Python file")
+    module = importlib.util.module_from_spec(module_spec)
+    # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    sys.modules[name] = module
+    try:
+        with undisturbed():
+            module_spec.loader.exec_module(module)
+    except BaseException as error:
+        not_interrupted(error)
+        sys.modules.pop(name, None)
+        raise TargetError(f"{place} cannot be imported: {describe_error(error)}") from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
+    return module
+
+
+def _module_name(path: Path) -> str:
+    """Return the name for a file's module: the file's, unless a module that is needed here has that name."""
+    name = path.stem
+    taken = name in sys.stdlib_module_names or name in OUR_NEEDS
+    if not taken and name in sys.modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        taken = file is None or Path(file).resolve() != path.resolve()
+    return f"{name}_py" if taken else name
+
+
+def _near_file(path: Path) -> str:
+    """Return the most similarly named Python file beside `path`, or nothing."""
+    folder = path.parent if path.parent.is_dir() else Path()
+    names = [entry.name for entry in folder.glob("*.py")]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return str(folder / near[0]) if near else ""
+
+
+def _import_module(place: str, name: str) -> ModuleType:
+    """Return an importable module, the current folder's included."""
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise TargetError(f"there is no module {place!r}{_hint(place, place, name)}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        with undisturbed():
+            return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        missing = error.name or place
+        if missing != place and not place.startswith(missing + "."):
+            raise TargetError(
+                f"module {place!r} cannot be imported: it needs {missing!r}, which is not here"
+            ) from error
+        raise TargetError(f"there is no module {missing!r}{_hint(place, missing, name)}") from error
+    except BaseException as error:
+        not_interrupted(error)
+        raise TargetError(f"module {place!r} cannot be imported: {describe_error(error)}") from error
+
+
+def _hint(place: str, missing: str, name: str) -> str:
+    """Return what was perhaps meant by a module that is not there."""
+    path = Path(place.rstrip(":"))
+    if path.suffix == ".ipynb":
+        return "; a notebook's code must be in a file first (jupyter nbconvert --to script): path/file.py:LSTM"
+    for file in (path, path.with_name(f"{path.name}.py")) if path.name else ():
+        if file.is_file():
+            return f"; did you mean the file, {file}:{name}?" if file.suffix == ".py" else f"; {file} is no Python file"
+    if path.is_dir():
+        return f"; {place} is a folder: name a file in it, {path / 'file.py'}:LSTM"
+    near = difflib.get_close_matches(missing, _top_level_names(), n=1)
+    return f"; did you mean {near[0]!r}?" if near else "; is it installed, or in the current folder?"
+
+
+def _top_level_names() -> list[str]:
+    """Return the names of modules and packages that are near at hand: loaded ones, and those in the current folder."""
+    here = [entry.stem for entry in Path().iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    return [*here, *{name.partition(".")[0] for name in sys.modules}, "lstm_fast", "lstm_ref"]
+
+
+def _find(module: ModuleType, place: str, name: str) -> Any:
+    """Return what `name`, which may have dots, is in the module."""
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, dir(found), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            if not hint and found is module and module.__file__ is not None:
+                hint = f"; {_offers(Path(module.__file__), '')}"
+            raise TargetError(f"{place} has no {part!r}{hint}")
+        found = getattr(found, part)
+    return found
+
+
+def to_target(found: Any, spec: str) -> Target:
+    """Return the target of whatever was found."""
+    if isinstance(found, Target):
+        return found
+    if inspect.isclass(found):
+        return _of_a_framework(_OBJECTS, "recognize", found, spec) or _from_class(found, spec)
+    if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
+        raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
+    if not callable(found):
+        raise TargetError(f"{spec} is {with_article(type(found).__name__)}, expected {EXPECTED}")
+    if not inspect.isroutine(found) and (made := _of_a_framework(_OBJECTS, "recognize", found, spec)) is not None:
+        return made
+    if hasattr(found, "forward") and hasattr(found, "backward"):
+        raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
+    return _from_callable(found, spec)
+
+
+def _from_class(found: type[Any], spec: str) -> Target:
+    """Return the target of a layer class in EpyNN's form."""
+    needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
+    lacking = [method for method in needed if not callable(getattr(found, method, None))]
+    if lacking:
+        raise TargetError(
+            f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
+            "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0); or a framework's module or cell"
+        )
+    reason = not_constructible(found)
+    if reason:
+        raise TargetError(
+            f"{spec} cannot be made with the number of units alone: {reason}; name a class derived from it whose "
+            "__init__(self, unit_cells) gives it the rest"
+        )
+    return from_layer(found, spec)
+
+
+def _from_callable(found: Any, spec: str) -> Target:
+    """Return the target of a function: in the vjp form, of a framework's arrays, or one that makes modules."""
+    try:
+        target = from_function(found, spec)
+    except TypeError as error:
+        made = _of_a_framework(_OBJECTS, "recognize", found, spec)
+        if made is None:
+            raise TargetError(str(error)) from error
+        return made
+    if returns_pullback(found):
+        return target
+    made = _of_a_framework(_FUNCTIONS, "function_target", found, spec, arguments_of(found)) or _of_a_framework(
+        _OBJECTS, "recognize", found, spec
+    )
+    # Three arguments are as likely those of something that makes a layer, and cannot here.
+    if made is None and arguments_of(found) == 3:
+        raise TargetError(
+            f"{expected_form(found, spec)}; it could be called as none of these, nor does it make a layer"
+        )
+    return made or target
+
+
+def _of_a_framework(names: tuple[str, ...], function: str, *arguments: Any) -> Target | None:
+    """Return the target that the first of the adapters recognizes, of those whose framework is in use."""
+    for name in names:
+        if name in sys.modules:
+            target: Target | None = _adapter(name, function)(*arguments)
+            if target is not None:
+                return target
+    return None

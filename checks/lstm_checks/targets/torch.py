@@ -1,0 +1,262 @@
+"""PyTorch as a target: its own `torch.nn.LSTM`, anybody's module, and functions of tensors.
+
+Parameters go in through `weights.layouts`, gradients come out by `torch.autograd`, whatever backward pass is in it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lstm_checks.cases import Arrays
+from lstm_checks.contract import INPUTS, PARAMETERS, Target
+from lstm_checks.targets import common
+from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
+
+
+class Autograd:
+    """`torch.autograd`, as a `lstm_checks.targets.common.Library`."""
+
+    compiles = False
+
+    def evaluator(self, run: Run) -> common.Evaluate:
+        """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
+
+        def evaluate(arrays: Mapping[str, Any]) -> Any:
+            tensors = {k: torch.from_numpy(np.array(v)).requires_grad_() for k, v in arrays.items()}
+            found = run(tensors)
+            present = [output for output in found if output is not None]
+
+            def pullback(*cotangents: Any) -> dict[str, Any]:
+                given = [torch.from_numpy(c.copy()).to(o.device) for c, o in zip(cotangents, present, strict=False)]
+                gradients = torch.autograd.grad(
+                    present, list(tensors.values()), given, retain_graph=True, allow_unused=True
+                )
+                # The gradient of an input that no output hangs on is zero.
+                pairs = zip(tensors, gradients, strict=True)
+                return {k: np.zeros_like(arrays[k]) if g is None else _numpy(g) for k, g in pairs}
+
+            return tuple(None if output is None else _numpy(output) for output in found), pullback
+
+        return evaluate
+
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
+        """Return the outputs."""
+        return self.evaluator(run)(arrays)[0]
+
+    def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
+        """Return the dtype of low precision that an operation of the forward pass gives, such as under autocast."""
+        with _Dtypes() as seen:
+            run({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
+        return next((low for low in common.LOW if f"torch.{low}" in seen.given), "")
+
+
+class _Dtypes(TorchDispatchMode):
+    """Sees the dtypes of what all operations give, those that autocast puts in among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return what an operation gives."""
+        result = function(*args, **(kwargs or {}))
+        found = result if isinstance(result, tuple | list) else (result,)
+        self.given |= {str(value.dtype) for value in found if isinstance(value, torch.Tensor)}
+        return result
+
+
+def _numpy(tensor: Any) -> Any:
+    """Return a tensor, wherever it is, as an array of its own."""
+    return tensor.detach().cpu().numpy().copy()
+
+
+def framework_target() -> Target:
+    """Return the target of a one-layer, batch-first `torch.nn.LSTM` on the CPU."""
+    return _from_module(
+        lambda e, u: torch.nn.LSTM(e, u, batch_first=True), f"torch {torch.__version__}", "torch.nn.LSTM"
+    )
+
+
+def recognize(found: Any, name: str) -> Target | None:
+    """Return the target of a module's class, or of a function that makes modules; None for anything else.
+
+    Raises
+    ------
+    AdapterError
+        When it is a module that cannot be judged.
+    """
+    if isinstance(found, torch.nn.Module):
+        raise common.of_fixed_sizes(found, name, "input_size, hidden_size")
+    is_class = isinstance(found, type)
+    if is_class and issubclass(found, torch.autograd.Function):
+        raise AdapterError(
+            f"{name} is a torch.autograd.Function, expected a module that applies it, or a function of tensors, "
+            "h, Cn = lstm(p, X, h0, C0)"
+        )
+    if is_class and not issubclass(found, torch.nn.Module):
+        return None
+    keywords = common.keywords_of(found, {"batch_first": True})
+    if is_class and issubclass(found, torch.nn.LSTM):
+        keywords = {"batch_first": True}
+
+    def make(e: int, u: int) -> Any:
+        return found(e, u, **keywords)
+
+    module = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
+    if not isinstance(module, torch.nn.Module):
+        return None
+    return _from_module(make, name, f"torch.nn.Module {type(module).__name__}")
+
+
+def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+    """Return the target of a function of tensors, of so many arguments, to h and Cn; None if it is none."""
+    p, inputs = common.probe_arrays()
+    tensors = {key: torch.from_numpy(value) for key, value in (p | inputs).items()}
+    weights = {key: tensors[key] for key in p}
+    arguments = [tensors[key] for key in inputs][: taken - 1]
+    h, _ = common.outputs(common.attempt(function, weights, *arguments))
+    if not isinstance(h, torch.Tensor):
+        return None
+    form = common.function_form(function, taken)
+    return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
+
+
+def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
+    """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
+    first = common.make_module(make, name)
+    if isinstance(first, torch.jit.ScriptModule):
+        raise AdapterError(
+            f"{name} is a scripted module, whose weights cannot be replaced; expected the one before torch.jit.script"
+        )
+    parameters, others = dict(first.named_parameters()), _no_parameters(first)
+    held = parameters | {key: value for key, (value, _) in others.items()}
+    common.refuse_low(name, {key: value.dtype for key, value in held.items()})
+    weights = common.weights_of(
+        _shapes(first),
+        name,
+        {key: (tuple(value.shape), why) for key, (value, why) in others.items()},
+        {key: "its requires_grad is False" for key, value in parameters.items() if not value.requires_grad},
+        lambda e, u: _shapes(make(e, u)),
+    )
+    plain = {key for key, (_, why) in others.items() if why == _PLAIN}
+    modules: dict[Any, Any] = {}
+
+    def call(given: Mapping[str, Any], X: Any, u: int, *states: Any) -> Any:
+        e = X.shape[-1]
+        key = (e, u, X.dtype)
+        if key not in modules:
+            modules[key] = make(e, u).to(X.dtype)
+        device = next((value.device for value in modules[key].parameters()), X.device)
+        given = {name: value.detach() if name in weights.frozen else value for name, value in given.items()}
+        named, inputs = _moved((given, (X, *states)), device)
+        with _replaced(modules[key], {name: named.pop(name) for name in plain & set(named)}):
+            return torch.func.functional_call(modules[key], named, inputs)
+
+    return common.target_of(name, kind, weights, _forms(call), Autograd())
+
+
+_PLAIN = "a tensor that is no parameter"
+
+
+def _no_parameters(module: Any) -> dict[str, tuple[Any, str]]:
+    """Return the tensors of floating point that a module holds and that are no parameters, and what they are."""
+    found = {name: (value, "a buffer") for name, value in module.named_buffers()}
+    for path, inner in module.named_modules():
+        for name, value in vars(inner).items():
+            if isinstance(value, torch.Tensor):
+                found[f"{path}.{name}" if path else name] = (value, _PLAIN)
+    return {name: (value, what) for name, (value, what) in found.items() if value.is_floating_point()}
+
+
+def _shapes(module: Any) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a module's parameters by name."""
+    return {name: tuple(value.shape) for name, value in module.named_parameters()}
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, plain: Mapping[str, Any]) -> Iterator[None]:
+    """Put other tensors in the place of plain attributes, which `functional_call` knows nothing of."""
+    places = [(vars(module.get_submodule(name.rpartition(".")[0])), name.rpartition(".")[2], name) for name in plain]
+    before = [attributes[name] for attributes, name, _ in places]
+    try:
+        for attributes, name, full in places:
+            attributes[name] = plain[full]
+        yield
+    finally:
+        for (attributes, name, _), value in zip(places, before, strict=True):
+            attributes[name] = value
+
+
+def _moved(value: Any, device: Any) -> Any:
+    """Return tensors, in whatever they are nested, on a device."""
+    if isinstance(value, dict):
+        return {name: _moved(item, device) for name, item in value.items()}
+    return tuple(_moved(item, device) for item in value) if isinstance(value, tuple) else value.to(device)
+
+
+def _forms(call: Callable[..., Any]) -> list[Form]:
+    """Return the forms in which a module may be called, batch-first ones first, then time-major ones, then cells."""
+
+    def steps(given: Mapping[str, Any], X: Any, h: Any, C: Any, join: Callable[..., Any]) -> Any:
+        every = []
+        for t in range(X.shape[1]):
+            h, C = call(given, X[:, t], h.shape[-1], *join(h, C))
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    def apart(h: Any, C: Any) -> tuple[Any, ...]:
+        return h, C
+
+    def pair(h: Any, C: Any) -> tuple[Any, ...]:
+        return ((h, C),)
+
+    def layered(h: Any, C: Any) -> tuple[Any, ...]:
+        return ((h[None], C[None]),)
+
+    def none(h: Any, C: Any) -> tuple[Any, ...]:
+        return ()
+
+    def whole(join: Callable[..., Any], time_major: bool) -> Callable[..., Any]:
+        def apply(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
+            X = X.transpose(0, 1) if time_major else X
+            h, Cn = common.outputs(call(given, X, h0.shape[-1], *join(h0, C0)))
+            return h.transpose(0, 1) if time_major else h, Cn
+
+        return apply
+
+    forms = [Form(whole(join, major)) for join in (layered, pair, apart) for major in (False, True)]
+    for join in (pair, apart):
+        forms.append(Form(lambda given, X, h, C, join=join: steps(given, X, h, C, join)))  # type: ignore[misc]
+    return [*forms, *(Form(whole(none, major), NO_STATES) for major in (False, True))]
+
+
+def gradcheck(target: Target, arrays: Arrays) -> bool:
+    """Return whether `torch.autograd.gradcheck`, with all its defaults, accepts a target's gradients.
+
+    Every output is differentiated, whatever cotangents belong to the arrays. The target must not need PyTorch.
+    """
+
+    class Layer(torch.autograd.Function):
+        """The target as an operation of PyTorch."""
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            """Return (h, Cn)."""
+            given = dict(zip(INPUTS, (_numpy(value) for value in inputs), strict=True))
+            p = {name: given[name] for name in PARAMETERS}
+            (h, Cn), ctx.pullback = target.call(p, given["X"], given["h0"], given["C0"], True)
+            return torch.from_numpy(h.copy()), torch.from_numpy(Cn.copy())
+
+        @staticmethod
+        def backward(ctx: Any, *cotangents: Any) -> Any:
+            """Return the gradients in the order of the inputs."""
+            found = ctx.pullback(*(_numpy(value) for value in cotangents))
+            return tuple(torch.from_numpy(np.array(found["d" + name])) for name in INPUTS)
+
+    inputs = tuple(torch.from_numpy(value.copy()).requires_grad_() for value in arrays.inputs.values())
+    with np.errstate(all="ignore"):
+        return bool(torch.autograd.gradcheck(Layer.apply, inputs, raise_exception=False))

@@ -1,0 +1,384 @@
+"""Every numeric threshold of the harness, each with its derivation beside it.
+
+Units are those of the quantity compared unless the docstring says otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+"""rho: half the distance from 1 to the next number."""
+
+SMALLEST_NORMAL = {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
+"""What an operation may lose near zero, on hardware that flushes subnormal results."""
+
+COPIES = 32
+"""Noisy copies. The fewer, the more often an entry's sd comes out far too small: below a third of the true one 4
+times in 10^6 entries with 16 copies (chi-square with 16 degrees of freedom), once in 10^10 with 32. A third of the sd
+would leave 6 of them at 2 true ones; see docs/decisions/0003."""
+
+MAGNIFICATION = {"float64": 64.0, "float32": 1.0}
+"""The noise is carried by float64. It must stand well above float64's own rounding (hence 64 for float64, and 1 for
+float32, whose rho is 2^29 times greater) and be so small that the answer depends on it linearly (hence not more)."""
+
+SIGMAS = 6.0
+"""Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9, and even a third of it (see COPIES)
+once in 20."""
+
+CHAOTIC = {"float64": 1e-4, "float32": 0.05}
+"""Above this share of the largest entry the noise sd says nothing: magnified (64 times or once) it is a percent or some
+of the answer, and the answer no longer depends on it linearly. Such a problem is itself chaotic: inconclusive. The
+second-order part of an error of 5 % is about 5 % of it, and six times as much is accepted; see docs/decisions/0006."""
+
+RESOLUTION = {"float64": 2.0**-31, "float32": 2.0**-2}
+"""A tensor none of whose entries is known to this share of itself (2^22 rho) is inconclusive: rounding blurs all of it.
+In any other, one entry at least shows a relative error of twice that, 1e-9 in float64, whatever the target's own
+rounding does: twice the accepted deviation less at most one accepted deviation."""
+
+LARGE = 2**18
+"""Number of gradient entries above which a case is judged by random directions: 32 copies of everything would take
+minutes and gigabytes."""
+
+LARGE_COPIES = 8
+"""Noisy copies of a large case."""
+
+LARGE_DIRECTIONS = 16
+"""Random directions along which each tensor of a large case is looked at. The product of an error with a direction, an
+outer product of normal vectors, is below a hundredth of the error's norm in one direction of 30, in all of 16 never."""
+
+LARGE_SIGMAS = {"direction": 12.0, "entry": 64.0}
+"""Accepted deviation of a large case in standard deviations, which are estimated from 8 copies alone: the ratio has
+Student's distribution with 8 degrees of freedom. It exceeds 12 twice in 10^6, and there are some 250 directions, each
+with at least the standard deviation of them all; 64 four times in 10^12, and there may be 10^8 entries."""
+
+FINGERPRINT = 4.0
+"""Times the accepted deviation within which a planted fault gives a target's own numbers: faults cancel and grow in
+other places than the reference does, and two layers with the same fault were seen 1.8 accepted deviations apart. It is
+far below the 1e-9 of a tensor's largest value by which faults must differ to be told apart on a case."""
+
+CLEARLY = 4.0
+"""How many times further from what came than an explanation's values what is due must be. A right program uses at most
+half of the accepted deviation (0.50 in 720 trials of PyTorch), so that a true explanation of an error of 2 passes. One
+that has nothing to do with the error is no nearer to what came than what is due (the ratio is 1 for one that changes
+nothing, and less for one that changes something). One entry agrees to a quarter by chance for one explanation in some
+ten, several entries of either sign far less often, and more cases are asked."""
+
+TOO_SMALL = CLEARLY * FINGERPRINT
+"""Times the accepted deviation up to which an error is too small to name: an explanation's values may be `FINGERPRINT`
+accepted deviations from what came, and are told from what is due where that is `CLEARLY` times as far."""
+
+CALLS = 4000
+"""How often a diagnosis may call the target. Those of the catalogue take 40 to 130 calls, the longest seen 600; at the
+2 ms of a small NumPy layer this many are 8 s."""
+
+CALLS_FURTHER = 400
+"""How often the diagnosis of a further group of failures may: a named fault takes 40 to 130."""
+
+TRIES = 1500
+"""How many patched references each search of a diagnosis may try: all of the catalogue, or all slips of the pen in one
+pass, and some of the 50,000 pairs of faults, those first of which one explains most. A new pair takes 1 ms, so that
+they are 2 s."""
+
+WORK_SIZE = 20_000
+"""With so many numbers to go through a call or a try takes twice as long as with none, and counts double."""
+
+BITS_LOST = 3
+"""By how many significant bits values must be shorter than their dtype has for that to be no chance: of one value in 8
+the last three bits are zero, of all of the 48 that are read of a gate at once in 10^43, and of the 6 of the smallest
+tensor looked at once in 10^5."""
+
+LIKE_SIZE = 4.0
+"""By what factor two errors of rounding to one format may differ in size, in the median over the wrong tensors, to be
+alike. Another formula for the same function rounds elsewhere (a logistic function by 1 + tanh errs by 2^-25 where it is
+small, one by exp by 2^-25 of itself): by 0.9 to 1.8 in three cases. The next format differs by 2^13."""
+
+COMPLEX_STEP_ALL = 48
+"""Largest number of gradient entries for which the complex step is taken in every one of them; a direction costs a part
+of a forward pass, and random ones see as much."""
+
+COMPLEX_STEP_DIRECTIONS = 8
+"""Random directions for the complex step above that. One direction already meets an error in any entry with
+probability 1; eight make its component along all of them small once in 10^7 (each below 0.17 of its sd)."""
+
+COMPLEX_STEP_DOUBT = 0.5
+"""Share of the accepted difference above which an entry's complex step is taken again with noise. Any share below 1
+is right; a low one shows the true use of the tolerance."""
+
+COMPLEX_STEP_RETAKEN = 32
+"""How many entries, the worst, are taken again; more than a handful would mean a wrong reference."""
+
+OWN_COPIES = 4
+"""Perturbed calls from which a target's noise is estimated where there is no reference. Few, because the perturbation
+is so much larger than rounding (next) that a deviation ten times too small would do."""
+
+OWN_PERTURBATION = {"float64": 2.0**16, "float32": 2.0**6}
+"""By how many unit roundoffs, relative, every input is perturbed for that. Rounding a product of n terms is the same as
+perturbing its weights by up to n rho (backward stability), n at most some tens; a rounded activation k is the same as
+an input off by rho k / (1 - k), the more the nearer the gate is to 1: hence so much. Nothing is divided by it."""
+
+OWN_FLOOR = {"float64": 2.0**10, "float32": 2.0**6}
+"""What no perturbation of an input shows, in unit roundoffs of what the entry is a sum of: 1 - k and 1 - tanh(C)^2 are
+off by rho however small they are, so that a saturated gate's gradient is off by rho times what arrives at the gate.
+Measured on lstm_ref, 500 examples a dtype, all regimes but x100: Monte Carlo arithmetic's sd is at most 0.005 (float64)
+and 1.1 (float32) of what the perturbations and this floor add up to. With x100 it can be more in long examples: there
+nothing is concluded without a reference."""
+
+OWN_CHAOTIC = 1e-2
+"""Above this share of the largest entry the noise so estimated says nothing: inconclusive."""
+
+PROPERTY_RESOLUTION = 2.0**-10
+"""A property passes where one entry at least is compared to this share of itself. What properties are to show, one
+sample's share in another's gradient or a cotangent that is not passed on, is of an entry's own order."""
+
+GRADIENT_STEP = {"float64": 2.0**-14, "float32": 2.0**-6}
+"""How far a step along the gradient moves any linear activation, at most: some times the cube root of rho, where the
+third-order term of a central difference (step^2) and the noise of the outputs (rho / step) are alike, because most are
+moved by far less."""
+
+GRADIENT_STEP_LONGEST = 2.0**-3
+"""The longest such step, where noise asks for a longer one; activations bend on the scale of 1."""
+
+GRADIENT_STEPS = (1.0, 0.25, 2.0)
+"""Multiples of the step at which the loss is looked at."""
+
+GRADIENT_STEP_SHORTER = 2.0**-20
+"""Share of the step, at least, at which the loss is looked at again where it did not fall as predicted. A right one
+was seen whose usual step brought 2^-13 of the fall predicted (54 steps, scales mixed): well below that share."""
+
+GRADIENT_STEP_COARSE = 0.1
+"""Above this share of the predicted change the accepted one says nothing: the loss is not linear that far."""
+
+SMOOTH_STEP = 2.0**-24
+"""Relative change of all inputs, forth and back, by which an adapter sees whether something is rounded to float32
+inside: as large as a step of float32, so that some rounding inside changes in every direction."""
+
+SMOOTH_DIRECTIONS = 4
+"""Directions of that change: a kink of the function's own, which is met in few of them, is no rounding."""
+
+SMOOTH_BEND = 2.0**-32
+"""Largest second difference of h, under that change, of an LSTM that rounds nothing to float32. At the sizes and values
+of `targets.common.PROBE` it was 2^-45 to 2^-43 with PyTorch, JAX and NumPy in float64, which is what curvature
+and float64 make of it, and 2^-23 to 2^-21 where Keras rounds a tanh or all of it to float32; this is half way."""
+
+CHECK_GRAD_STEP = 2.0**-26
+"""The absolute forward step that scipy.optimize.check_grad takes: the square root of float64's spacing at 1."""
+
+CHECK_GRAD_ALL = 20
+"""Largest number of gradient entries for which check_grad takes them all; it costs a forward pass each, twice."""
+
+CHECK_GRAD_MULTIPLES = (-1, 0.5, 2, 3, 5, 9)
+"""Multiples of the step at which the curvature along a random direction is looked at. Where gradients explode the
+function bends within less than a step, and longer ones tell nothing of that: half a step does, and one backwards."""
+
+
+def accepted(sd: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
+    """Return the accepted absolute deviation of every entry: 6 sd, and 4 of the smallest normal number."""
+    return sigmas * sd + 4 * SMALLEST_NORMAL[dtype]
+
+
+def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str) -> bool:
+    """Return whether the noise is so large that nothing can be concluded, or a value or its noise is not finite."""
+    # NumPy's maximum hands NaN on, wherever it stands; Python's does not.
+    largest = float(np.max([np.max(np.abs(value)) for value in values.values()]))
+    noisiest = float(np.max([np.max(sd) for sd in sds.values()]))
+    return not (np.isfinite(largest) and noisiest <= CHAOTIC[dtype] * largest + SMALLEST_NORMAL[dtype])
+
+
+def check_grad_noise(terms: float, value: float, products: float) -> float:
+    """Return nu, the rounding error of one forward difference.
+
+    Each of the two function values is off by about rho (S + |f|), where S = `terms` is the sum of the sizes of what
+    was added up (or of the outputs' own noise over rho, larger than they are where a saturated gate cancels), and
+    x_j + eps is off by rho x_j, which the gradient passes on; all divided by eps.
+    """
+    return 2 * UNIT_ROUNDOFF["float64"] / CHECK_GRAD_STEP * (terms + abs(value) + products)
+
+
+def check_grad_all(curvature: float, noise: float, size: int, sd: float) -> float:
+    """Return the accepted 2-norm that check_grad returns for all entries.
+
+    `curvature` = ||FD(2 eps) - FD(eps)||_2 estimates the truncation error (eps f''/2) and is doubled; every one of
+    `size` differences has noise nu; `sd` is the 2-norm of the gradient's own sd.
+    """
+    return 2 * curvature + np.sqrt(size) * noise + SIGMAS * sd
+
+
+def check_grad_random(curvature: float, noise: float, sd: float) -> float:
+    """Return the accepted value that check_grad returns for a random direction.
+
+    `curvature` = max_k |FD_v(k eps) - FD_v(eps)| / |k - 1| estimates the truncation error and is doubled; several k
+    because one alone may vanish by chance. `sd` is the sum of |v_j| sd_j.
+    """
+    return 2 * curvature + noise + SIGMAS * sd
+
+
+def accepted_between(left: Array, right: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
+    """Return the accepted difference of two answers of one target to equivalent problems, by the noise of each.
+
+    Their errors are of one size but not the same (another shape takes another path through BLAS, with other sums):
+    6 standard deviations of the difference of independent errors, which correlated ones do not exceed; twice the 4
+    smallest normal numbers.
+    """
+    return sigmas * np.hypot(left, right) + 8 * SMALLEST_NORMAL[dtype]
+
+
+def accepted_closed_form(sizes: Array, roundings: int, dtype: str) -> Array:
+    """Return the accepted deviation from a closed form: a bound, not a statistic.
+
+    To first order, a sum of products is off by at most the number of roundings on the way to it, times rho, times
+    the same sum of the terms' `sizes`; doubled, a library's tanh being right to two rho only. As many smallest normal
+    numbers may be lost near zero, and 4 as everywhere.
+    """
+    return (2 * roundings * UNIT_ROUNDOFF[dtype]) * sizes + (4 + roundings) * SMALLEST_NORMAL[dtype]
+
+
+def gradient_step(noise: float, dtype: str) -> float:
+    """Return how far a step along the gradient may move any linear activation.
+
+    `noise` is that of the loss over its fall per unit of such a move: where the usual step would drown, it is so
+    long that 6 of it are a 200th of the fall.
+    """
+    return min(max(GRADIENT_STEP[dtype], shortest_gradient_step(noise)), GRADIENT_STEP_LONGEST)
+
+
+def shortest_gradient_step(noise: float) -> float:
+    """Return the shortest such step for which 6 of the loss's `noise` are a 200th of its fall."""
+    return 200 * SIGMAS * noise
+
+
+def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd: float) -> float:
+    """Return the accepted error of the change in loss predicted for a step forth and back along the gradient.
+
+    `errors` are those of the prediction at `GRADIENT_STEPS` times the step: a k^3 + b k^5, if the gradient is right.
+    |error(k) - k error(1)| / |k^3 - k| estimates |a + b|, and is doubled. A short step does so even where the step is
+    too long for the series (error(k) is then next to nothing, and the estimate |error(1)| itself); a long one where
+    noise hides the short one's. Of a wrong gradient the error is proportional to k, and drops out. `loss_sd` is the
+    sum of |cotangent| sd over the outputs, and counts at both ends; `gradient_sd` that of |step| sd.
+    """
+    curvature = max(abs(errors[i] - k * errors[0]) / abs(k**3 - k) for i, k in enumerate(GRADIENT_STEPS) if i)
+    return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)
+
+
+MAX_UNJUDGED = 0.25
+"""Share of examples that may be neither pass nor fail before a gate says that too little was judged. Of the default
+examples 2 to 4 % are inconclusive, of x100 alone about a tenth."""
+
+ACCURACY_FACTOR = 2.5
+"""Growth of the root mean square of the tolerance used that counts as a loss of accuracy. It is taken over the examples
+of a tensor (some 50) and of a regime (some 8, each by the worst of many entries). Between sets of 60 other examples it
+moved by up to 1.7 (`benchmarks/gate_power.py accuracy`); equal examples move it less, by what another BLAS rounds."""
+
+ACCURACY_FLOOR = 0.02
+"""Use of the tolerance, in root mean square, below which none is more accurate than another: 0.12 sd of the rounding
+error that a correct program has. It keeps a target that follows the reference bit by bit (use 0) comparable."""
+
+SPEED_MARGIN = 1.15
+"""Slowdown that is a regression where the confidence bound exceeds it: half way to SPEED_LIMIT. Neighbours on the same
+processor share its caches, and how busy they are shifts the ratio of two programs' times however long one measures:
+lstm_fast over lstm_ref rose by 4 to 14 % from a two-core machine that was idle to one with nine processes at work."""
+
+SPEED_LIMIT = 1.3
+"""Slowdown that must not pass: the confidence bound must exclude it, or more rounds are taken."""
+
+SPEED_ALPHA = 0.01
+"""Chance that either confidence bound of a slowdown is wrong, over all looks and cases together (Bonferroni)."""
+
+SPEED_LOOKS = (6, 10, 15, 20, 30)
+"""Numbers of rounds after which the bounds are looked at. Six against a baseline of twelve: the exact distribution
+then resolves 1 in 18564, enough for SPEED_ALPHA shared among all looks of up to ten cases and two bounds."""
+
+SPEED_SECONDS = 50.0
+"""How long a measurement may be expected to take on the clock for more rounds to be begun. When six rounds take longer
+than that there is nothing to be told on this machine."""
+
+SPEED_BASELINE_ROUNDS = 12
+"""Rounds of a baseline."""
+
+SPEED_ELSEWHERE = 1.5
+"""Factor on margin and limit where the baseline was measured on another machine, or with another NumPy or Python: the
+ratio of two programs is not the same on two processors, and only a coarse slowdown can be told from that."""
+
+# ---- What is read
+
+MOST_BYTES = 2**28
+"""Bytes of a file that is read whole: a journal of 10^8 examples has a tenth of it, the shipped vectors a hundredth."""
+
+MOST_TOML = 2**20
+"""Bytes of a configuration. The largest pyproject.toml in use have some 10^5; tomllib takes time that grows with the
+square of a line's length, seconds for one of 10^6."""
+
+DEEPEST = 64
+"""Brackets in brackets of JSON, tables in tables of TOML: nothing here is written more than 8 deep, and Python's own
+parser, compiler and `repr` hold out until some hundreds or thousands, which differ with its version."""
+
+LONGEST_NUMBER = 1100
+"""Characters of a number in JSON. The longest finite float64 written out whole has 309 before the point; the smallest
+has 1074 behind it. Python reads whole numbers up to 4300 digits, a limit that anybody in the process may set."""
+
+# ---- How long a target may take
+
+CALL_SECONDS = 60.0
+"""Seconds that a forward pass or a pullback may take in the process that a command judges it in, where nobody says:
+the default examples take a plain Python loop some 10 ms, XLA some 3 s to compile; a machine ten times as busy is to
+make none of them late."""
+
+PRODUCTS_A_SECOND = 1e6
+"""For each so many products of a forward pass (4 m s u (e + u)) a call has a second more, where nobody says: plain
+Python makes ten times as many. A layer of a thousand units over twenty steps of eight samples has twenty minutes."""
+
+LOAD_SECONDS = 120.0
+"""Seconds that a target may take to be imported, and as many to be tried out: a framework takes 10 s, cold."""
+
+LEAST_LOAD_SECONDS = 10.0
+"""Seconds that loading may take however little a call may: importing NumPy alone takes 0.1 s, ten times that where the
+machine is busy, and a limit of one call's milliseconds is not meant for that."""
+
+WHOLE_SECONDS = 3600.0
+"""Seconds that a command may take altogether, where nobody says: so that nothing hangs for ever. The default run takes
+a layer 5 s, and what XLA compiles a minute."""
+
+EXAMPLE_SECONDS = 10.0
+"""As many for each example, where that is more."""
+
+# ---- What a run says
+
+RUNS = 10
+"""How often a failing case is run again. What fails by chance in half of its runs fails in all ten once in a thousand,
+in nine of ten runs once in three: then the chance is not seen, but the values differ from call to call or do not."""
+
+RUNS_OF_NO_RULE = 50
+"""The same where examples fail by no rule: what fails in nine of ten runs fails in all of 50 once in 200."""
+
+RULE_ASKED = 130
+"""How many cases are asked at most to find and to try a rule: little more than a run has
+examples, and smaller ones."""
+
+RULE_STEPS = 16
+"""How many steps more of a case count as another one: what is due is computed step by step."""
+
+RULE_LARGEST = 2**15
+"""Entries of all gradients times steps of a case that is drawn for a rule, at most: a case of the default sizes with 60
+steps and few units."""
+
+RULE_LEAST = 12
+"""How many verdicts of either kind are wanted before a rule is looked for: four thousand candidates, none likelier than
+the others, are told apart by twelve verdicts (2**12)."""
+
+RULE_SPLIT = 0.02
+"""Share of the candidates, by weight, that must differ from the rest on a case for it to be worth asking."""
+
+RULE_TRIED = 20
+"""How many fresh cases on either side a rule must hold on, half of them with one feature at an extreme. One that is
+wrong of a fifth of a side passes them once in 90 runs."""
+
+RULE_EXCEPTIONS = 0.1
+"""Share of the cases of which a rule holds that may pass: an error may be within the tolerance by its values. Where the
+rule does not hold, none may fail."""
+
+RULE_VALUES = 4
+"""For how many other draws of values a case is asked about: one that passes by its values fails with one of them."""

@@ -1,0 +1,77 @@
+"""The smallest case that shows a fault, found by growing all sizes until it shows and then taking away from each."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import product
+
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict, compare
+from lstm_checks.faults.model import Fault, evaluate, fault_target
+from lstm_checks.judging.verify import verify_case
+from lstm_checks.oracles import oracles
+
+REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed", "padded")
+SEEDS = 3
+LARGEST = 16
+
+
+def candidates(m: int, s: int, e: int, u: int) -> Iterator[Case]:
+    """Yield the cases of one size that are tried, the plainest first."""
+    for regime, states, seed in product(REGIMES, (True, False), range(SEEDS)):
+        yield Case(m, s, e, u, regime=regime, states=states, seed=seed)
+
+
+def shows(fault: Fault, case: Case, expected: oracles.Expected | None = None) -> bool:
+    """Return whether a case shows a fault: a tensor beyond its tolerance, or a fault between calls noticed.
+
+    `expected` is what is due for the case, where that is known already.
+    """
+    if fault.wrap:
+        return bool(verify_case(fault_target(fault), case, expected=expected).failures)
+    claims = compare(evaluate(fault, case.arrays), expected or _expect(case), fault_target(fault), case.dtype)
+    return any(claim.verdict is Verdict.FAIL for claim in claims)
+
+
+def find_example(fault: Fault) -> Case:
+    """Return a case that shows a fault, of sizes none of which can be less without growing another.
+
+    Raises
+    ------
+    LookupError
+        "no case of sizes up to 16 shows carry-dropped".
+
+    Examples
+    --------
+    >>> from lstm_checks.faults.catalogue import find
+    >>> find_example(find("carry-dropped")).descriptor
+    'm1s2e1u1-float64-seed0'
+    """
+    grown = (dims for n in range(1, LARGEST) for dims in ((n, n, n, n), (n, n, n + 1, n)))
+    case = next((found for dims in grown if (found := _first(fault, dims))), None)
+    if case is None:
+        raise LookupError(f"no case of sizes up to {LARGEST} shows {fault.id}")
+    while smaller := next((found for less in smaller_sizes(case) if (found := _first(fault, less))), None):
+        case = smaller
+    return case
+
+
+def smaller_sizes(case: Case) -> list[tuple[int, int, int, int]]:
+    """Return the sizes that differ from a case's by less of one of them, the least first."""
+    m, s, e, u = case.dims
+    return [
+        *((m, s, n, u) for n in range(1, e)),
+        *((n, s, e, u) for n in range(1, m)),
+        *((m, s, e, n) for n in range(1, u)),
+        *((m, n, e, u) for n in range(1, s)),
+    ]
+
+
+def _first(fault: Fault, dims: tuple[int, int, int, int]) -> Case | None:
+    """Return the first candidate of some sizes that shows a fault."""
+    return next((case for case in candidates(*dims) if shows(fault, case)), None)
+
+
+@lru_cache(maxsize=4096)
+def _expect(case: Case) -> oracles.Expected:
+    """Return the values due for a case."""
+    return oracles.expect(case)

@@ -1,0 +1,62 @@
+"""The catalogue of faults as text and as plain dicts: the list, and one fault with what its smallest case shows."""
+
+import textwrap
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from lstm_checks.faults.model import Fault, diff
+from lstm_checks.judging.json import case_to_json
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import CaseReport
+
+SCHEMA = "lstm-checks/faults/1"
+_WIDTH = 110
+
+
+def render_list(faults: Iterable[Fault]) -> str:
+    """Return all faults by family, a line each."""
+    faults = list(faults)
+    width = max(len(fault.id) for fault in faults)
+    lines = [f"{len(faults)} known faults of LSTMs; lstm-checks faults ID shows one"]
+    for family, members in groupby(faults, lambda fault: fault.family):
+        found = list(members)
+        lines += ["", f"{family} ({len(found)})", *(f"  {fault.id:<{width}}  {fault.title}" for fault in found)]
+    return "\n".join(lines)
+
+
+def render_fault(fault: Fault, seen: CaseReport) -> str:
+    """Return a fault in words, its diff, and what is seen on the smallest case that shows it."""
+    m, s, e, u = fault.dims
+    lines = [f"{fault.id}: {fault.title}    [{fault.family}]", "", *textwrap.wrap(fault.explanation, _WIDTH)]
+    lines += [f"Seen in {fault.seen}."] if fault.seen else []
+    lines += ["", diff(fault).rstrip("\n"), "", f"The smallest sizes that show it are m={m} s={s} e={e} u={u}:", ""]
+    return "\n".join([*lines, render_failure(target_of(fault), seen)])
+
+
+def target_of(fault: Fault) -> str:
+    """Return what a user types for the reference with the fault."""
+    return f"fault:{fault.id}"
+
+
+def list_to_json(faults: Iterable[Fault]) -> dict[str, Any]:
+    """Return the list as plain values."""
+    return {"schema": SCHEMA, "faults": [_named(fault) for fault in faults]}
+
+
+def fault_to_json(fault: Fault, seen: CaseReport) -> dict[str, Any]:
+    """Return a fault as plain values, with the report on the smallest case that shows it."""
+    return {
+        "schema": SCHEMA,
+        **_named(fault),
+        "explanation": fault.explanation,
+        "seen": fault.seen,
+        "diff": diff(fault),
+        "example": fault.example,
+        "shown": case_to_json(seen, brief=True),
+    }
+
+
+def _named(fault: Fault) -> dict[str, str]:
+    """Return what every list says of a fault."""
+    return {"id": fault.id, "family": fault.family, "title": fault.title}

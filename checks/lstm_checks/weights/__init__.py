@@ -1,0 +1,1 @@
+"""How frameworks keep an LSTM's weights, and how they are carried over."""

@@ -1,0 +1,94 @@
+"""Processes of our own, in which somebody else's code runs: started, ended with all that they started, and told of.
+
+They start from this package's folder, whatever is in the folder at work or in PYTHONPATH, and talk to whoever started
+them over what was their standard input and output; whatever else they print goes to standard error.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import lstm_checks
+import lstm_ref
+
+# In place of `-m`: a new interpreter's path may be another, and what runs there must be what was imported here.
+START = """\
+import importlib, sys
+module, *where = sys.argv[1:]
+sys.path += where
+sys.exit(importlib.import_module(module).main())
+"""
+
+
+def start(module: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+    """Return a process in a session of its own that runs `main` of a module of this package, all three pipes ours.
+
+    Raises
+    ------
+    OSError
+        No process could be started.
+    """
+    # -W ignore: this project's warnings are its tests' business, and the target's are its own.
+    where = [str(Path(str(package.__file__)).resolve().parent.parent) for package in (lstm_checks, lstm_ref)]
+    return subprocess.Popen(
+        [sys.executable, "-P", "-W", "ignore", "-c", START, module, *where],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        start_new_session=True,
+    )
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process with its children, where it still runs."""
+    try:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def how_it_ended(code: int) -> str:
+    """Return how a process ended, in words: "killed by SIGSEGV", "exit code 0"."""
+    return f"killed by {_signal(-code)}" if code < 0 else f"exit code {code}"
+
+
+def _signal(number: int) -> str:
+    """Return the name of a signal."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+# ---- In the child
+
+
+def end_with_parent() -> None:
+    """Have the system kill this process once its parent is gone, be that by SIGKILL; an alarm must do so elsewhere."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def own_pipes() -> tuple[int, int]:
+    """Return descriptors of what came on standard input and of where answers go.
+
+    From now on standard input is empty, and what is printed goes to standard error.
+    """
+    asked, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return asked, answers

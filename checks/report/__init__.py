@@ -1,1 +1,0 @@
-"""A report in words or for machines; no arithmetic here, and nothing is judged."""
