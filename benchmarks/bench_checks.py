@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.oracles import complex_step_gradient, expect
 from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target

@@ -33,7 +33,7 @@ from lstm_checks.cases import COTANGENTS, DTYPES, REGIMES, Case
 from lstm_checks.certified.certify import CertifiedGradient, certified_gradient, expected_bits
 from lstm_checks.compare import compare
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
-from lstm_checks.judging.verify import CaseReport
+from lstm_checks.judging.reports import CaseReport
 from lstm_checks.oracles.oracles import Expected, expect
 from lstm_checks.targets.load import load_target
 from lstm_checks.tolerance import accepted

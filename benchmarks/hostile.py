@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lstm_checks import cli
 from lstm_checks.cases import Case
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.targets.load import TargetError
 from lstm_checks.workers.remote import Loading
 

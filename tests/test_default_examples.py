@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from lstm_checks.cases import DTYPES, LARGE_REGIME, Case
 from lstm_checks.faults.model import Fault, fault_target, in_forward
+from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.strategies import draw_cases
 from lstm_checks.trials.search import shows
 from single_faults import FAULTS

@@ -10,8 +10,10 @@ import pytest
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
 from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import explain, verify, verify_case
+from lstm_checks.judging.verify import verify
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,

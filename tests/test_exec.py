@@ -20,7 +20,9 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitError
-from lstm_checks.judging.verify import CLAIMS, verify, verify_case
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.reports import CLAIMS
+from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.oracles import expect
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.targets.program import Program, program_target, target_of

@@ -13,9 +13,11 @@ from lstm_checks.diagnosis.groups import largest_first, together
 from lstm_checks.diagnosis.rule import WHERE, Domain, find_rule
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import explain_run, verify, verify_case
+from lstm_checks.judging.verify import verify
 
 DIMS = (9, 24, 9, 9)
 DOMAIN = Domain(DIMS)

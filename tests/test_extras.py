@@ -8,9 +8,11 @@ from hypothesis import given
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import DHN, LAST, Extra, Target, from_function
+from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.json import report_to_json
+from lstm_checks.judging.reports import CHECK_GRAD
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import CHECK_GRAD, verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.properties.claims import OWN_REGIMES
 from lstm_checks.strategies import cases
 

@@ -19,6 +19,7 @@ from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import FILES, Patch, diff, evaluate, fault_target, in_backward
 from lstm_checks.faults.slips import slips
 from lstm_checks.judging import verify
+from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import oracles
 from lstm_checks.oracles.oracles import evaluate_reference, expect, objective
 from lstm_checks.strategies import draw_cases
@@ -186,7 +187,7 @@ def test_no_two_wrappers_are_the_same_fault():
     def told(fault):
         claims = []
         for case in (CASES[0], replace(CASES[0], states=False), CASES[2]):
-            report = verify.verify_case(fault_target(fault), case)
+            report = verify_case(fault_target(fault), case)
             claims.append([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims])
         alone = call_target(fault_target(fault), CASES[0].arrays.copy(), True)
         claims.append([name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])])
@@ -212,7 +213,7 @@ def test_a_hundred_examples_kill_every_patch():
 def test_verify_kills_every_fault_between_calls(fault):
     target, seen = fault_target(fault), []
     for seed in range(20):
-        seen.append(verify.verify_case(target, Case(2, 3, 2, 2, states=seed % 2 == 0, seed=seed)))
+        seen.append(verify_case(target, Case(2, 3, 2, 2, states=seed % 2 == 0, seed=seed)))
         if seen[-1].failures:
             return
     pytest.fail(f"{fault.id} was not seen in {len(seen)} cases")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import GRADIENTS, PARAMETERS, from_function
+from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.weights.layouts import LAYOUTS, from_framework, gradients_from_framework, to_framework
 

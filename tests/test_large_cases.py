@@ -9,7 +9,7 @@ from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import from_layer
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import oracles
 
 from lstm_fast import LSTM

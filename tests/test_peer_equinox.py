@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
+from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.targets import common
 from lstm_checks.targets.load import load_target
 from lstm_checks.weights.layouts import LAYOUTS, PROVEN

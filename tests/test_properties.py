@@ -13,8 +13,11 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import from_function, from_layer
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
+from lstm_checks.judging.reports import CHECK_GRAD
 from lstm_checks.judging.text import render_failure, render_report
-from lstm_checks.judging.verify import CHECK_GRAD, explain, verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.oracles import oracles
 from lstm_checks.properties.claims import (
     GENERAL,
@@ -286,7 +289,7 @@ def test_the_sentence_of_a_property_that_does_not_hold():
     assert text[0].endswith("[it, no reference used]")
     assert any(line.startswith("  also      linearity: with the cotangents ") for line in text)
     case = 'lstm_checks.cases.Case.parse("m3s4e2u3-float64-seed1")'
-    assert text[-1] == f"  rerun     in Python: lstm_checks.judging.verify.verify_case(target, {case}, reference=False)"
+    assert text[-1] == f"  rerun     in Python: lstm_checks.judging.case.verify_case(target, {case}, reference=False)"
     by_command = render_failure(
         "it.py:f", verify_case(spoilt(constant_added), Case(3, 4, 2, 3, seed=1), reference=False)
     )

@@ -12,8 +12,10 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import from_layer
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
 from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import explain, verify, verify_case
+from lstm_checks.judging.verify import verify
 from lstm_checks.weights.files import write_arrays
 from lstm_checks.weights.layouts import to_framework
 

@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 from lstm_checks.calling import call_target, overwritten  # noqa: E402
 from lstm_checks.cases import Case  # noqa: E402
 from lstm_checks.contract import EndedError, TimeLimitError  # noqa: E402
-from lstm_checks.judging.verify import INPUTS_KEPT, OUTPUTS_KEPT, verify_case  # noqa: E402
+from lstm_checks.judging.case import verify_case  # noqa: E402
+from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT  # noqa: E402
 from lstm_checks.strategies import stratified  # noqa: E402
 from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
 from lstm_checks.workers.remote import RESTARTS, Loading  # noqa: E402

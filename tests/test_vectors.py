@@ -34,7 +34,8 @@ from lstm_checks.certified.vectors import (
     write_vectors,
 )
 from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target, from_layer
-from lstm_checks.judging.verify import explain, verify_case
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
 from lstm_checks.oracles.oracles import evaluate_reference
 
 from lstm_ref import LSTM

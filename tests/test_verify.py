@@ -30,8 +30,9 @@ from lstm_checks.contract import (
     from_layer,
 )
 from lstm_checks.diagnosis.diagnose import Diagnosis
-from lstm_checks.judging.text import render_case, render_failure, render_report
-from lstm_checks.judging.verify import (
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain, explain_simplest, most_telling
+from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
     CHECK_GRAD_REFERENCE,
@@ -46,13 +47,9 @@ from lstm_checks.judging.verify import (
     TENSORS,
     CaseReport,
     Report,
-    draw_options,
-    explain,
-    explain_simplest,
-    most_telling,
-    verify,
-    verify_case,
 )
+from lstm_checks.judging.text import render_case, render_failure, render_report
+from lstm_checks.judging.verify import draw_options, verify
 from lstm_checks.oracles import oracles
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
 

@@ -12,7 +12,8 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import COTANGENTS, REGIMES, Case
 from lstm_checks.compare import Verdict as Judged
 from lstm_checks.contract import Target
-from lstm_checks.judging.verify import PROPERTIES, verify_case
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.reports import PROPERTIES
 from truth.evidence import (
     FEWEST,
     NAME,

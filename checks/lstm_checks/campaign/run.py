@@ -31,7 +31,10 @@ from lstm_checks.cases import DTYPES, REGIMES, STRATA, Case, strata
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import Target
 from lstm_checks.files import FileError, parse_json, read_bytes, shown
-from lstm_checks.judging.verify import CaseReport, draw_options, explain_simplest, most_telling, verify_case
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain_simplest, most_telling
+from lstm_checks.judging.reports import CaseReport
+from lstm_checks.judging.verify import draw_options
 from lstm_checks.targets.load import EXEC, FRAMEWORKS, TargetError, load_target, runs_elsewhere
 from lstm_checks.workers.remote import load_remote
 

@@ -4,7 +4,9 @@ from lstm_checks.calling import same_bits
 from lstm_checks.cases import Case
 from lstm_checks.certified.vectors import FAIL, Vector, VectorReport
 from lstm_checks.contract import Target
-from lstm_checks.judging.verify import CaseReport, explain, verify_case
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
+from lstm_checks.judging.reports import CaseReport
 
 
 def explain_vectors(target: Target, report: VectorReport) -> CaseReport | None:

@@ -9,8 +9,8 @@ from lstm_checks.certified.certify import CERTIFIED, Certificate, overall, rows_
 from lstm_checks.certified.vectors import FAIL, UNSUPPORTED, VectorReport
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import Target
+from lstm_checks.judging.reports import CaseReport
 from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import CaseReport
 
 CERTIFY_SCHEMA, VECTORS_SCHEMA = "lstm-checks/certify/1", "lstm-checks/vectors/1"
 _SHOWN = 5

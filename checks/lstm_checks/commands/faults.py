@@ -66,7 +66,8 @@ def _show(options: argparse.Namespace) -> int:
     """Return the exit code of showing one."""
     from lstm_checks.cases import Case
     from lstm_checks.faults.catalogue import find
-    from lstm_checks.judging.verify import explain, verify_case
+    from lstm_checks.judging.case import verify_case
+    from lstm_checks.judging.explain import explain
     from lstm_checks.trials import text as report
 
     try:

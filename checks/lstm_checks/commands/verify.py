@@ -91,8 +91,9 @@ def _refuse_draws(options: argparse.Namespace) -> None:
 def _verify_case(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `verify --case`."""
     from lstm_checks.judging import text
+    from lstm_checks.judging.case import verify_case
+    from lstm_checks.judging.explain import explain
     from lstm_checks.judging.json import case_to_json
-    from lstm_checks.judging.verify import explain, verify_case
     from lstm_checks.properties.claims import NAMES
 
     properties = _parse_properties(options.properties)

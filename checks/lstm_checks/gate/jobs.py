@@ -181,8 +181,9 @@ def main() -> int:
 def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `verify` says of a target in one dtype, over the seeds."""
     from lstm_checks.compare import Verdict
+    from lstm_checks.judging.reports import OF_HARNESS
     from lstm_checks.judging.text import render_failure, render_report
-    from lstm_checks.judging.verify import OF_HARNESS, verify
+    from lstm_checks.judging.verify import verify
 
     target = load_target(job["target"])
     found: dict[str, Any] = {"examples": 0, "verdicts": {}, "claims": {}, "failure": "", "mistrusted": ""}
@@ -255,7 +256,7 @@ def _faults(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return which of the catalogued faults examples like the job's catch."""
     from lstm_checks.faults.catalogue import FAULTS
     from lstm_checks.faults.model import fault_target
-    from lstm_checks.judging.verify import verify_case
+    from lstm_checks.judging.case import verify_case
     from lstm_checks.oracles.oracles import expect
     from lstm_checks.strategies import draw_cases
 
@@ -289,7 +290,7 @@ def _time(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _must_pass(targets: tuple[Target, ...], cases: list[Case]) -> None:
     """Raise NotPassedError unless all targets are right on all cases."""
-    from lstm_checks.judging.verify import verify_case
+    from lstm_checks.judging.case import verify_case
 
     for target in targets:
         for case in cases:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lstm_checks.compare import Claim
 from lstm_checks.files import replace_file
-from lstm_checks.judging.verify import CaseReport, Report
+from lstm_checks.judging.reports import CaseReport, Report
 
 SCHEMA = "lstm-checks/verify/1"
 

@@ -8,7 +8,7 @@ from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_RO
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import GRADIENTS, OUTPUTS
 from lstm_checks.diagnosis.diagnose import Diagnosis
-from lstm_checks.judging.verify import (
+from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
     COMPLEX_STEP,
@@ -96,7 +96,7 @@ def _rerun(name: str, report: CaseReport) -> str:
     options = "" if report.reference else ", reference=False"
     options += ", properties=lstm_checks.properties.claims.NAMES" if of_the_cell else ""
     case = f'lstm_checks.cases.Case.parse("{report.case.descriptor}")'
-    return f"in Python: lstm_checks.judging.verify.verify_case(target, {case}{options})"
+    return f"in Python: lstm_checks.judging.case.verify_case(target, {case}{options})"
 
 
 def _unexplained(report: Report) -> list[str]:

@@ -24,7 +24,7 @@ from lstm_checks.compare import Verdict, compare
 from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, PARAMETERS
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import Fault, evaluate, fault_target, patched_source
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import oracles
 from lstm_checks.strategies import draw_cases
 

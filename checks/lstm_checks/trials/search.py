@@ -7,7 +7,7 @@ from itertools import product
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
 from lstm_checks.faults.model import Fault, evaluate, fault_target
-from lstm_checks.judging.verify import verify_case
+from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import oracles
 
 REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed", "padded")

@@ -7,8 +7,8 @@ from typing import Any
 
 from lstm_checks.faults.model import Fault, diff
 from lstm_checks.judging.json import case_to_json
+from lstm_checks.judging.reports import CaseReport
 from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import CaseReport
 
 SCHEMA = "lstm-checks/faults/1"
 _WIDTH = 110

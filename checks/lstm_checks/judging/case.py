@@ -1,0 +1,297 @@
+"""A target and a case make a CaseReport: the target is called, and each claim about it is judged.
+
+It is called four times: over arrays that hold other values, so that nothing it remembers of them can help; for its
+answer; with another shape; and again for its answer. Then come the properties' own calls. Without a reference the
+target's own answer stands in for what is expected, and only the properties and check_grad judge it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.calling import (
+    Outcome,
+    another_shape,
+    begin,
+    begin_over_other_values,
+    call_forward,
+    can_run,
+    overwritten,
+    same_bits,
+)
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.compare import Claim, Discrepancy, Verdict, compare
+from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.judging.reports import (
+    CHECK_GRAD,
+    CHECK_GRAD_ALL,
+    CHECK_GRAD_REFERENCE,
+    COMPLEX_STEP,
+    FORM,
+    INPUTS_KEPT,
+    OF_HARNESS,
+    OUTPUTS_KEPT,
+    SECOND_CALL,
+    TENSORS,
+    CaseReport,
+    is_tensor,
+    is_unanswered,
+)
+from lstm_checks.oracles import oracles
+from lstm_checks.properties import claims as properties_of
+from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
+
+
+# NumPy's own settings: np.seterr(all="raise") in the target's module would have the oracles' underflows raise.
+@np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+def verify_case(
+    target: Target,
+    case: Case,
+    thorough: bool = True,
+    properties: tuple[str, ...] | None = None,
+    reference: bool = True,
+    progress: Callable[[], None] = lambda: None,
+    expected: oracles.Expected | None = None,
+) -> CaseReport:
+    """Return the report on one case.
+
+    Parameters
+    ----------
+    target, case
+        What is judged, on what.
+    thorough : bool
+        False for the tensors alone.
+    properties : tuple of str, optional
+        Which properties are asked where the tensors are right. By default two, which depend on the case; without a
+        reference all but those of the plain LSTM cell alone.
+    reference : bool
+        Whether the tensors are compared with the reference's.
+    progress : callable
+        Called after each round of copies of a large case.
+    expected : Expected, optional
+        ``oracles.expect(case)``, where many targets are judged on one case.
+    """
+    # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
+    extras = () if reference else target.extras
+    case = case if case.extras == extras else replace(case, extras=extras)
+    report = _verify_case(target, case, thorough, properties, reference, progress, expected)
+    return replace(report, reference=reference)
+
+
+def _verify_case(
+    target: Target,
+    case: Case,
+    thorough: bool,
+    properties: tuple[str, ...] | None,
+    reference: bool,
+    progress: Callable[[], None],
+    expected: oracles.Expected | None,
+) -> CaseReport:
+    """Return the report, which does not know yet whether there was a reference."""
+    if case.dtype not in target.dtypes:
+        return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
+    if reference and target.foreign:
+        return _unsupported(case, target.foreign)
+    lacking = can_run(target, case.arrays)
+    if lacking:
+        return _unsupported(case, f"{lacking}, which this case needs")
+    arrays = case.arrays.copy()
+    # A target in another process is at work while the reference is.
+    over_other_values = begin_over_other_values(target, arrays, case) if thorough else Outcome
+    call = begin(target, arrays, case.sequences)
+    if reference and expected is None:
+        expected = oracles.expect(case, progress)
+    earlier, outcome = over_other_values(), call()
+    if expected is None:
+        claims, expected = _form_claims(target, case, outcome)
+        if expected is None:
+            return CaseReport(case, tuple(claims))
+    else:
+        claims = _tensor_claims(target, case, outcome, expected)
+    notes: tuple[str, ...] = ()
+    if thorough:
+        claims.append(_inputs_kept(arrays, case, outcome))
+        more, notes = _after_another_call(target, case, outcome, expected, claims, earlier)
+        claims += [*more, _outputs_kept(overwritten(earlier, outcome))]
+        if any(map(is_unanswered, claims)):
+            return CaseReport(case, tuple(claims), notes)  # each further call might take as long
+        wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
+        claims += [*_check_grads(target, case, outcome, expected, claims)]
+        claims += _oracle_claims(case, expected) if reference else []
+        if properties is None:
+            properties = properties_of.rotation(case) if reference else properties_of.GENERAL
+        # A large case's properties would take as many passes again as the case itself.
+        claims += (
+            []
+            if wrong or case.size > tolerance.LARGE
+            else properties_of.property_claims(target, case, outcome, expected, properties)
+        )
+    return CaseReport(case, tuple(claims), notes)
+
+
+def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:
+    """Return the claim that all tensors have the right form, and the target's own answer as what is expected."""
+    if outcome.error:
+        return [no_answer(outcome)], None
+    try:
+        values = checked(target, outcome.values, case.arrays, case.sequences)
+        expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
+    except BrokenAnswerError as error:
+        message = f"called with a problem next to the case, {error}"
+        return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", error.kind, message))], None
+    lacking = [Claim(name, Verdict.UNSUPPORTED) for name in TENSORS if name in target.lacks]
+    return [*lacking, Claim(FORM, Verdict.PASS)], expected
+
+
+def _unsupported(case: Case, reason: str) -> CaseReport:
+    """Return the report on a case that the target cannot be asked."""
+    return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in TENSORS))
+
+
+def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
+    """Return the claims about h, Cn and the gradients."""
+    return [no_answer(outcome)] if outcome.error else compare(outcome.values, expected, target, case.dtype)
+
+
+def no_answer(outcome: Outcome) -> Claim:
+    """Return the claim about h, the first that was asked for, where nothing came but an error."""
+    return Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", outcome.kind, outcome.sentence))
+
+
+def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
+    """Return the claim that the target left its inputs and cotangents as they were."""
+    before = case.arrays.inputs
+    changed = [k for k, value in arrays.inputs.items() if not same_bits(value, before[k])] + list(outcome.written)
+    if not changed:
+        return Claim(INPUTS_KEPT, Verdict.PASS)
+    message = f"the target wrote to its input {', '.join(changed)}, expected all inputs left as they were"
+    return Claim(INPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(changed[0], "inputs", message))
+
+
+def _after_another_call(
+    target: Target,
+    case: Case,
+    first: Outcome,
+    expected: oracles.Expected,
+    claims_before: list[Claim],
+    earlier: Outcome,
+) -> tuple[list[Claim], tuple[str, ...]]:
+    """Return the claims that a second call gives the same, with a call of another shape in between.
+
+    Of that one, and of the `earlier` one over other values, nobody knows what is due; that they give something is.
+    """
+    if first.error:
+        return [], ()
+    formed = all(c.discrepancy is None or c.discrepancy.kind in ("value", "finite") for c in claims_before)
+
+    def given(outcome: Outcome, asked: Case, words: str) -> list[Claim]:
+        found = Discrepancy("h", outcome.kind, outcome.sentence) if outcome.error else None
+        if found is None and formed:
+            found = misformed(target, outcome.values, asked.arrays, case.sequences)
+        if found is None:
+            return []
+        message = f"called {words}, {found.message}"
+        return [Claim(SECOND_CALL, Verdict.FAIL, np.inf, replace(found, message=message))]
+
+    if failed := given(earlier, case, "over other values"):
+        return failed, ()
+    other = another_shape(case)
+    calls = [begin(target, asked.arrays.copy(), case.sequences, more=asked is other) for asked in (other, case)]
+    between, second = (call() for call in calls)
+    if failed := given(between, other, f"with {_sizes(other)}"):
+        return failed, ()
+    claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
+    same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
+    return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
+
+
+def _sizes(case: Case) -> str:
+    """Return the sizes of a case in words."""
+    return " ".join(f"{name}={size}" for name, size in zip("mseu", case.dims, strict=True))
+
+
+def _outputs_kept(written_to: list[str]) -> Claim:
+    """Return the claim that no later call writes to what an earlier one returned."""
+    if not written_to:
+        return Claim(OUTPUTS_KEPT, Verdict.PASS)
+    message = f"a later call wrote to {', '.join(written_to)} returned by an earlier one, expected a fresh array"
+    return Claim(OUTPUTS_KEPT, Verdict.FAIL, np.inf, Discrepancy(written_to[0], "outputs", message))
+
+
+def _repeats(again: list[Claim], before: list[Claim]) -> Claim:
+    """Return the claim that a second call is as right as the first."""
+    was_right = {claim.name for claim in before if claim.verdict is not Verdict.FAIL}
+    wrong = [c for c in again if c.verdict is Verdict.FAIL and c.name in was_right]
+    if wrong:
+        worst = max(wrong, key=lambda claim: claim.use)
+        assert worst.discrepancy is not None
+        message = f"after a call of another shape, {worst.discrepancy.message}"
+        return replace(worst, name=SECOND_CALL, discrepancy=replace(worst.discrepancy, message=message))
+    use = max((c.use for c in again if c.verdict is Verdict.PASS), default=0.0)
+    return Claim(SECOND_CALL, Verdict.PASS, use)
+
+
+def _check_grads(
+    target: Target, case: Case, outcome: Outcome, expected: oracles.Expected, claims: list[Claim]
+) -> list[Claim]:
+    """Return SciPy's judgement of the target's gradient: on its own forward pass, or the reference's in float32."""
+    wanted = [f"d{name}" for name in case.arrays.inputs if f"d{name}" not in target.lacks]
+    formal = {c.name for c in claims if c.discrepancy is not None and c.discrepancy.kind != "value"}
+    if not wanted or formal & {*wanted, *OUTPUTS}:
+        return []
+    if expected.chaotic(tuple(wanted)):
+        return [Claim(CHECK_GRAD, Verdict.INCONCLUSIVE)]
+    if isinstance(expected, OwnExpected) and case.dtype != "float64":
+        return []
+
+    def together(many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+        asked = [case.arrays.replaced(**inputs) for inputs in many]
+        outcomes = call_forward(target, asked, case.sequences)
+        found = [answered(target, outcome, case.arrays, case.sequences, OUTPUTS) for outcome in outcomes]
+        return [(values["h"], values["Cn"]) for values in found]
+
+    def forward(inputs: Mapping[str, Any]) -> Any:
+        return together([inputs])[0]
+
+    # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
+    passes = forward if case.dtype == "float64" else oracles.reference_forward
+    fixed = frozenset(name for name in case.arrays.inputs if f"d{name}" in target.lacks)
+    size = sum(outcome.values[name].size for name in wanted)
+    directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
+    found = []
+    for name, direction in directions.items():
+        try:
+            at_once = together if passes is forward else None
+            judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed, at_once)
+        except BrokenAnswerError as error:
+            message = f"at inputs next to the case's, {error}"
+            found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, error.kind, message)))
+            if error.kind != "error":
+                break
+            continue
+        found.append(_oracle_claim(name, judged, "scipy.optimize.check_grad rejects the target's gradient"))
+    return found
+
+
+def _oracle_claims(case: Case, expected: oracles.Expected) -> list[Claim]:
+    """Return the claims about the harness itself: the reference's gradient against two oracles unrelated to it."""
+    if expected.chaotic(GRADIENTS):
+        return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
+    gradient = {name: expected.values[name] for name in GRADIENTS}
+    by_complex_step = oracles.complex_step_disagreement(case, expected)
+    by_check_grad = oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random")
+    return [
+        _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
+        _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),
+    ]
+
+
+def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Claim:
+    """Return the claim that an oracle agrees."""
+    if judged.agrees:
+        return Claim(name, Verdict.PASS, judged.use)
+    message = f"{sentence}: {judged.use:.3g} times what rounding and truncation explain ({judged.where})"
+    return Claim(name, Verdict.FAIL, judged.use, Discrepancy(judged.where, "oracle", message))

@@ -1,0 +1,193 @@
+"""What is said of a target: on one case a CaseReport, on all its examples a Report, and the names of all claims."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lstm_checks.cases import STRATA, Case, strata
+from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
+from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.diagnosis.groups import Signature
+from lstm_checks.properties import claims as properties_of
+
+SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
+
+
+CHECK_GRAD, CHECK_GRAD_ALL = "check_grad", "check_grad of every entry"
+
+
+COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref against check_grad"
+
+
+FORM = "form"
+
+
+TENSORS = (*OUTPUTS, *GRADIENTS)
+
+
+OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
+
+
+PROPERTIES = properties_of.NAMES
+
+
+CLAIMS = (
+    *(*TENSORS, FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
+    *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES),
+)
+
+
+def is_unanswered(claim: Claim) -> bool:
+    """Return whether a claim failed for want of an answer."""
+    return claim.discrepancy is not None and claim.discrepancy.kind in (TIMEOUT, ENDED)
+
+
+def is_tensor(name: str) -> bool:
+    """Return whether a claim of that name is about the values of a tensor; whatever a target adds is one."""
+    return name in TENSORS or name not in CLAIMS
+
+
+@dataclass(frozen=True)
+class CaseReport:
+    """What is said of a target on one case.
+
+    `chance` says how often a failure is there, if not always; `pattern` which cases fail and `diagnosis` what is wrong,
+    where that was looked into. `stands_for` is how many failing examples of a run this one explains, and of how many.
+    `reference` is whether one was used.
+    """
+
+    case: Case
+    claims: tuple[Claim, ...]
+    notes: tuple[str, ...] = ()
+    pattern: str = ""
+    reference: bool = True
+    diagnosis: Diagnosis | None = None
+    chance: str = ""
+    stands_for: tuple[int, int] | None = None
+
+    @property
+    def signature(self) -> Signature:
+        """What is wrong: the tensors that failed, or the other claims where none did."""
+        failed = [claim.name for claim in self.failures]
+        return frozenset(n for n in failed if is_tensor(n)) or frozenset(failed)
+
+    @property
+    def failures(self) -> tuple[Claim, ...]:
+        """The failed claims about the target, the tensors first, worst first."""
+        failed = [c for c in self.claims if c.verdict is Verdict.FAIL and c.name not in OF_HARNESS]
+        return tuple(sorted(failed, key=lambda c: (not is_tensor(c.name), -c.use)))
+
+    @property
+    def mistrusted(self) -> tuple[Claim, ...]:
+        """The failed claims about the harness itself: its oracles disagree."""
+        return tuple(c for c in self.claims if c.verdict is Verdict.FAIL and c.name in OF_HARNESS)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Fail if anything failed; pass if a gradient passed; else what they were.
+
+        An output, where no gradient is supported; a property, where there is no reference.
+        """
+        if self.failures:
+            return Verdict.FAIL
+        gradients = {c.name for c in self.claims if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED}
+        # Of a target that goes forward only, its outputs are all there is to judge.
+        judged = (gradients or OUTPUTS) if self.reference else PROPERTIES
+        found = Counter(c.verdict for c in self.claims if c.name in judged)
+        for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
+            if found[verdict]:
+                return verdict
+        return Verdict.UNSUPPORTED
+
+    @property
+    def worst(self) -> Claim | None:
+        """The claim about a tensor that used most of its tolerance."""
+        judged = [c for c in self.claims if is_tensor(c.name) and c.verdict in (Verdict.PASS, Verdict.FAIL)]
+        return max(judged, key=lambda c: c.use, default=None)
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether the target gave no answer in time."""
+        return any(c.discrepancy is not None and c.discrepancy.kind == TIMEOUT for c in self.claims)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the target ended its process, or gave no answer in time: then nothing simpler is looked for."""
+        return any(map(is_unanswered, self.claims))
+
+    def claim(self, name: str) -> Claim | None:
+        """Return the claim of that name, if it was made."""
+        return next((c for c in self.claims if c.name == name), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is said of a target on all its examples.
+
+    Attributes
+    ----------
+    target : Target
+    examples : tuple of CaseReport
+    failure : CaseReport or None
+        The simplest failing example that was found.
+    further : tuple of CaseReport
+        The same of failing examples that go wrong in another way; at most two.
+    unexplained : tuple of (frozenset of str, int)
+        What is wrong in the failing examples that none of these explains, and in how many.
+    seed : int
+    seconds : float
+    reference : bool
+        Whether one was used.
+    """
+
+    target: Target
+    examples: tuple[CaseReport, ...]
+    failure: CaseReport | None
+    seed: int
+    seconds: float
+    unreachable: tuple[str, ...] = field(default=())
+    reference: bool = True
+    further: tuple[CaseReport, ...] = ()
+    unexplained: tuple[tuple[Signature, int], ...] = ()
+
+    @cached_property
+    def counts(self) -> Mapping[Verdict, int]:
+        """Number of examples by verdict."""
+        return Counter(example.verdict for example in self.examples)
+
+    @cached_property
+    def claim_counts(self) -> dict[str, Counter[Verdict]]:
+        """Number of verdicts by claim."""
+        counts: dict[str, Counter[Verdict]] = {name: Counter() for name in CLAIMS}
+        for example in self.examples:
+            for claim in example.claims:
+                counts.setdefault(claim.name, Counter())[claim.verdict] += 1
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def stratum_counts(self) -> dict[str, int]:
+        """Number of examples by stratum."""
+        found = Counter(name for example in self.examples for name in strata(example.case))
+        return {name: found[name] for name in STRATA}
+
+    @property
+    def mistrusted(self) -> tuple[CaseReport, ...]:
+        """The examples on which the oracles disagree."""
+        return tuple(example for example in self.examples if example.mistrusted)
+
+    @property
+    def worst(self) -> tuple[CaseReport, Claim] | None:
+        """The example and the claim that used most of its tolerance and passed."""
+        found = [(e, c) for e in self.examples if (c := e.worst) is not None and c.verdict is Verdict.PASS]
+        return max(found, key=lambda pair: pair[1].use, default=None)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if something was judged and all of it passed; 1 if something failed; 2 if nothing could be judged."""
+        if self.mistrusted:
+            return 2
+        if self.failure is not None:
+            return 1
+        return 0 if self.counts[Verdict.PASS] else 2
