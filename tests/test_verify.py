@@ -49,9 +49,10 @@ from lstm_checks.judging.reports import (
     Report,
 )
 from lstm_checks.judging.text import render_case, render_failure, render_report
-from lstm_checks.judging.verify import draw_options, verify
+from lstm_checks.judging.verify import verify
 from lstm_checks.oracles import oracles
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
+from lstm_checks.strategies import draw_options
 
 import lstm_fast
 import lstm_ref

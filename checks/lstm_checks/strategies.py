@@ -15,7 +15,9 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 
+
 from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
+from lstm_checks.contract import CN, DCN, STATES, Target
 
 MAX_DIMS = (9, 60, 9, 9)
 """Largest sizes where none are said, but for those past the edges of blocks, which are in `EDGES`."""
@@ -333,3 +335,11 @@ def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options
     with contextlib.suppress(FoundError):
         run()
     return simplest
+
+
+def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
+    if target.compiles:
+        options["shapes"] = few_shapes(options.get("max_dims"), seed)
+    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}

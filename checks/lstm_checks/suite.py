@@ -33,7 +33,7 @@ from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, CLAIMS, FORM, OF_HARNESS, CaseReport, is_tensor
 from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import draw_options
+from lstm_checks.strategies import draw_options
 from lstm_checks.targets.load import TargetError, load_target, to_target
 
 REMEMBERED = 4096  # cases whose reports are kept

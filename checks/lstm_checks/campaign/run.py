@@ -34,7 +34,7 @@ from lstm_checks.files import FileError, parse_json, read_bytes, shown
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain_simplest, most_telling
 from lstm_checks.judging.reports import CaseReport
-from lstm_checks.judging.verify import draw_options
+from lstm_checks.strategies import draw_options
 from lstm_checks.targets.load import EXEC, FRAMEWORKS, TargetError, load_target, runs_elsewhere
 from lstm_checks.workers.remote import load_remote
 

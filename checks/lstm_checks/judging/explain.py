@@ -27,9 +27,9 @@ from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
-from lstm_checks.judging.verify import draw_options
 from lstm_checks.oracles import oracles
 from lstm_checks.properties import claims as properties_of
+from lstm_checks.strategies import draw_options
 
 
 def most_telling(failed: list[CaseReport]) -> CaseReport | None:

@@ -6,7 +6,6 @@ with any exit code, hang in compiled code, or replace what judges it. The comman
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,21 +13,14 @@ from lstm_checks import strategies
 from lstm_checks.calling import (
     call_target,
 )
-from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case
+from lstm_checks.cases import REGIMES, STRATA, Case
 from lstm_checks.compare import ENDED, TIMEOUT
 from lstm_checks.contract import CN, DCN, STATES, Target
 from lstm_checks.judging.case import no_answer, verify_case
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
 from lstm_checks.properties import claims as properties_of
-
-
-def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
-    """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
-    if target.compiles:
-        options["shapes"] = strategies.few_shapes(options.get("max_dims"), seed)
-    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
-    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+from lstm_checks.strategies import draw_options
 
 
 def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, ...], CaseReport | None]:
