@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.render import draw, machine, replace_text
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles.oracles import complex_step_gradient, expect
+from lstm_checks.oracles.complex_step import complex_step_gradient
+from lstm_checks.oracles.expected import expect
 from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
-
-from benchmarks.render import draw, machine, replace_text
 
 ROOT = Path(__file__).resolve().parent.parent
 

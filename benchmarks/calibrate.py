@@ -27,6 +27,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
 
 import numpy as np
+
 from lstm_checks.arithmetic import balls
 from lstm_checks.calling import call_target
 from lstm_checks.cases import COTANGENTS, DTYPES, REGIMES, Case
@@ -34,10 +35,9 @@ from lstm_checks.certified.certify import CertifiedGradient, certified_gradient,
 from lstm_checks.compare import compare
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
 from lstm_checks.judging.reports import CaseReport
-from lstm_checks.oracles.oracles import Expected, expect
+from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.targets.load import load_target
 from lstm_checks.tolerance import accepted
-
 from lstm_ref import lstm_backward, lstm_forward
 
 TARGETS = ("lstm_ref:LSTM", "lstm_fast:LSTM", "torch")

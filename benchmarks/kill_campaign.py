@@ -26,7 +26,7 @@ from lstm_checks.compare import Verdict
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import Fault
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles.oracles import expect
+from lstm_checks.oracles.expected import expect
 from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
 from lstm_checks.trials.search import shows

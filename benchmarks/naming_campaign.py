@@ -32,6 +32,12 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests")]
 sys.path.append(str(ROOT))
 
 import numpy as np
+from plain_lstm import planted
+from planted_faults import EDITS, WRAPPERS
+from truth.evidence import Evidence, Said, Truth, Verdict
+from truth.lines import judge_line, lines_of
+from uncatalogued import OWN
+
 from lstm_checks import strategies
 from lstm_checks.campaign.executors import parse_executor
 from lstm_checks.cases import Case
@@ -41,12 +47,8 @@ from lstm_checks.faults.model import FILES, fault_target
 from lstm_checks.faults.slips import slips
 from lstm_checks.judging.text import render_failure
 from lstm_checks.judging.verify import verify
-from lstm_checks.oracles import oracles
-from plain_lstm import planted
-from planted_faults import EDITS, WRAPPERS
-from truth.evidence import Evidence, Said, Truth, Verdict
-from truth.lines import judge_line, lines_of
-from uncatalogued import OWN
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import evaluate_reference, expect
 
 SETS = ("own", "slips", "pairs", "catalogue")
 SIZES = {"own": 0, "slips": 100, "pairs": 60, "catalogue": 0}
@@ -176,17 +178,17 @@ def _pairs(count: int, rng: np.random.Generator) -> list[str]:
 @cache
 def _remember() -> None:
     """Have this process work out once what all faults meet alike: the cases drawn, and what is due on them."""
-    expect, disagreement, draw_cases = oracles.expect, oracles.complex_step_disagreement, strategies.draw_cases
+    draw_cases = strategies.draw_cases
     due = lru_cache(maxsize=4096)(lambda case: expect(case))
     drawn: dict[str, Any] = {}
     told: dict[Case, Any] = {}
 
-    def expect_once(case: Case, progress: Any = None, evaluate: Any = oracles.evaluate_reference) -> Any:
-        return due(case) if evaluate is oracles.evaluate_reference else expect(case, evaluate=evaluate)
+    def expect_once(case: Case, progress: Any = None, evaluate: Any = evaluate_reference) -> Any:
+        return due(case) if evaluate is evaluate_reference else expect(case, evaluate=evaluate)
 
     def disagreement_once(case: Case, expected: Any) -> Any:
         if case not in told:
-            told[case] = disagreement(case, expected)
+            told[case] = complex_step_disagreement(case, expected)
         return told[case]
 
     def draw_once(*arguments: Any, **options: Any) -> Any:
@@ -195,8 +197,11 @@ def _remember() -> None:
             drawn[key] = draw_cases(*arguments, **options)
         return dict(drawn[key])
 
-    oracles.expect, oracles.complex_step_disagreement = expect_once, disagreement_once
     strategies.draw_cases = draw_once
+    for module in [module for name, module in sys.modules.items() if name.startswith("lstm_checks.")]:
+        for name, once in (("expect", expect_once), ("complex_step_disagreement", disagreement_once)):
+            if getattr(module, name, None) is globals()[name]:
+                setattr(module, name, once)
 
 
 def tell(job: Job, examples: int = 100) -> Told:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lstm_checks.contract import GRADIENTS, Target
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,
@@ -50,6 +49,8 @@ from planted_faults import (
     with_z,
 )
 from truth.evidence import PARAMETER_GRADIENTS, Truth
+
+from lstm_checks.contract import GRADIENTS, Target
 
 Edits = tuple[tuple[str, str], ...]
 

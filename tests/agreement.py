@@ -1,7 +1,8 @@
 """What several test files assert of a layer's values."""
 
 import numpy as np
-from lstm_checks.oracles.oracles import expect
+
+from lstm_checks.oracles.expected import expect
 from lstm_checks.tolerance import accepted
 
 

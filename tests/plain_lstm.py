@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
+
 from lstm_checks.contract import LAST, Target
 
 ORDER = "ogfi"

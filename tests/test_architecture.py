@@ -22,7 +22,7 @@ DOORS = {
     "hypothesis": {"lstm_checks.strategies", "lstm_checks.suite"},
     "pytest": {"lstm_checks.suite", "lstm_checks.plugin"},
     "flint": {"lstm_checks.arithmetic.balls"},
-    "scipy": {"lstm_checks.oracles.oracles"},
+    "scipy": {"lstm_checks.oracles.check_grad"},
     "llvmlite": {"lstm_fast.compiled"},
     "rich": {"lstm_checks.commands.common"},
     "torch": {"lstm_checks.targets.torch"},

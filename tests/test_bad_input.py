@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lstm_checks.cases import DTYPES, Case
-from lstm_checks.contract import PARAMETERS
-from lstm_checks.oracles.oracles import expect
-from lstm_checks.tolerance import accepted
 
 import lstm_fast
 import lstm_ref
+from lstm_checks.cases import DTYPES, Case
+from lstm_checks.contract import PARAMETERS
+from lstm_checks.oracles.expected import expect
+from lstm_checks.tolerance import accepted
 
 both_packages = pytest.mark.parametrize("package", [lstm_ref, lstm_fast], ids=lambda package: package.__name__)
 

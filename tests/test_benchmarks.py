@@ -11,9 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from lstm_checks.cases import Case  # noqa: E402
-
 from benchmarks import bench_checks, bench_layers, floor, peers, render  # noqa: E402
+from lstm_checks.cases import Case  # noqa: E402
 
 DIMS = (4, 3, 5, 6)
 OPTIONS = argparse.Namespace(only=["lstm_ref", "NumPy only"], seconds=0.01, clock="cpu", dtype=["float64"], threads=[1])

@@ -14,9 +14,8 @@ from lstm_checks.cases import DTYPES, REGIMES
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.compare import compare
 from lstm_checks.contract import GRADIENTS, from_layer
-from lstm_checks.oracles.oracles import expect
+from lstm_checks.oracles.expected import expect
 from lstm_checks.tolerance import accepted
-
 from lstm_fast import LSTM
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "calibrate.py"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lstm_checks.campaign import run as campaign
 from lstm_checks.campaign.executors import ExecutorError, parse_executor
 from lstm_checks.campaign.run import CampaignError, Plan, Tally, judge_chunk, run

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from hypothesis import given
+
 from lstm_checks import tolerance
 from lstm_checks.cases import COTANGENTS, DTYPES, EDGES, LARGE_REGIME, REGIMES, STRATA, Case, strata
 from lstm_checks.strategies import cases, draw_cases, explore, shrink

@@ -31,9 +31,8 @@ from lstm_checks.certified.certify import (  # noqa: E402
     ulp,
 )
 from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, from_function, from_layer  # noqa: E402
-from lstm_checks.oracles.oracles import evaluate_reference, expect  # noqa: E402
+from lstm_checks.oracles.expected import evaluate_reference, expect  # noqa: E402
 from lstm_checks.tolerance import accepted  # noqa: E402
-
 from lstm_ref import LSTM, lstm_backward, lstm_forward, lstm_parameter_gradients  # noqa: E402
 
 cases = st.builds(

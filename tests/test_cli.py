@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from lstm_checks.cli import main
 from lstm_checks.targets.load import TargetError, load_target
 

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from lstm_checks.certified.vectors import SHIPPED_SHA256, shipped_vectors
 from test_cli import WRONG, run
+
+from lstm_checks.certified.vectors import SHIPPED_SHA256, shipped_vectors
 
 RAISING = """
 def lstm(p, X, h0, C0):

@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
+from test_cli import run
+
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import diff
 from lstm_checks.trials.kill_matrix import SHOWN
-from test_cli import run
 
 
 def test_all_are_listed_by_family():

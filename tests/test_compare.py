@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from lstm_checks import tolerance
 from lstm_checks.compare import Verdict, compare, differing_digits
 from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected
 
 SHAPES = {"h": (3, 4, 2), "Cn": (3, 2), "dX": (3, 4, 5)} | {name: (2, 3) for name in GRADIENTS if name != "dX"}
 TENSORS = (*OUTPUTS, *GRADIENTS)

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from single_faults import FAULTS
+
 from lstm_checks.cases import DTYPES, LARGE_REGIME, Case
 from lstm_checks.faults.model import Fault, fault_target, in_forward
 from lstm_checks.judging.case import verify_case
@@ -10,7 +12,6 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.strategies import draw_cases
 from lstm_checks.trials.search import shows
-from single_faults import FAULTS
 
 ROWS = Fault(
     id="bias-dropped-above-65536-rows",

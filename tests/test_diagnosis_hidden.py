@@ -7,13 +7,6 @@ import re
 from dataclasses import replace
 
 import pytest
-from lstm_checks.cases import Case
-from lstm_checks.diagnosis.diagnose import diagnose
-from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
-from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.explain import explain
-from lstm_checks.judging.text import render_failure
-from lstm_checks.judging.verify import verify
 from plain_lstm import planted
 from planted_faults import (
     ABOVE,
@@ -40,6 +33,14 @@ from planted_faults import (
     finally_,
     returning,
 )
+
+from lstm_checks.cases import Case
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.explain import explain
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import verify
 
 CASE = Case(3, 4, 3, 3, seed=3)
 OF_MEMORY = "dh_ * o * tanh_derivative(C)"

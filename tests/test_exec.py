@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from misbehaving_program import answer
+
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
@@ -23,11 +25,10 @@ from lstm_checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitErr
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CLAIMS
 from lstm_checks.judging.verify import verify
-from lstm_checks.oracles.oracles import expect
+from lstm_checks.oracles.expected import expect
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.targets.program import Program, program_target, target_of
 from lstm_checks.tolerance import accepted
-from misbehaving_program import answer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "exec.md").read_text()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.diagnosis.chance import always, describe_chance

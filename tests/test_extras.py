@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given
+
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import DHN, LAST, Extra, Target, from_function

@@ -17,9 +17,9 @@ import pytest
 from agreement import assert_as_expected
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lstm_checks.cases import COTANGENTS, DTYPES, Case
 from lstm_checks.contract import PARAMETERS
-
 from lstm_fast import LSTM, forward, layouts, threads
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import lstm_ref
 from lstm_checks.calling import call_target
-from lstm_checks.cases import Case
+from lstm_checks.cases import Case, from_named
 from lstm_checks.compare import Verdict, compare
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
 from lstm_checks.faults import catalogue
@@ -20,13 +22,11 @@ from lstm_checks.faults.model import FILES, Patch, diff, evaluate, fault_target,
 from lstm_checks.faults.slips import slips
 from lstm_checks.judging import verify
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles import oracles
-from lstm_checks.oracles.oracles import evaluate_reference, expect, objective
+from lstm_checks.oracles.expected import evaluate_reference, expect
+from lstm_checks.oracles.objective import objective
 from lstm_checks.strategies import draw_cases
 from lstm_checks.tolerance import accepted
 from lstm_checks.trials.search import candidates, find_example, shows
-
-import lstm_ref
 
 PATCHES = [fault for fault in FAULTS.values() if not fault.wrap]
 WRAPPERS = [fault for fault in FAULTS.values() if fault.wrap]
@@ -246,8 +246,8 @@ def test_faults_take_leading_axes():
     """Leading axes give what each of them gives alone."""
     case = CASES[0]
     named = case.arrays.inputs | case.arrays.cotangents
-    stacked = oracles.from_named({name: np.stack([value, value * 0.5]) for name, value in named.items()})
-    half = oracles.from_named({name: value * 0.5 for name, value in named.items()})
+    stacked = from_named({name: np.stack([value, value * 0.5]) for name, value in named.items()})
+    half = from_named({name: value * 0.5 for name, value in named.items()})
     for fault in PATCHES:
         values, alone = evaluate(fault, stacked), (evaluate(fault, case.arrays), evaluate(fault, half))
         for name in ALL:

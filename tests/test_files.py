@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_cli import run
+
 from lstm_checks import files
 from lstm_checks.files import FileError, expect_apart, parse_json, parse_toml, read_bytes, replace_file
 from lstm_checks.targets.load import files_of
-from test_cli import run
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

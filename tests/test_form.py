@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lstm_checks.cases import Case
-from lstm_checks.contract import from_function, from_layer
-from lstm_checks.faults.model import fault_target
-from lstm_checks.oracles.oracles import evaluate_reference
-from lstm_checks.targets.form import not_in_form
 
 import lstm_fast
 import lstm_ref
+from lstm_checks.cases import Case
+from lstm_checks.contract import from_function, from_layer
+from lstm_checks.faults.model import fault_target
+from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.targets.form import not_in_form
 
 ROOT = Path(__file__).parents[1]
 

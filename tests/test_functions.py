@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import lstm_ref
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import GRADIENTS, PARAMETERS, from_function
@@ -14,8 +16,6 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.weights.layouts import LAYOUTS, from_framework, gradients_from_framework, to_framework
-
-import lstm_ref
 
 BIASES = tuple(f"db{gate}" for gate in "figo")
 SMALL = {"examples": 12, "max_dims": (3, 3, 3, 3)}

@@ -19,11 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-import lstm_checks
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import lstm_checks
+import lstm_fast
 from lstm_checks import tolerance
 from lstm_checks.gate import verdict as gate
 from lstm_checks.gate.baseline import BaselineError, read_baseline, this_machine, write_baseline
@@ -34,8 +36,6 @@ from lstm_checks.gate.markdown import gate_to_markdown
 from lstm_checks.gate.text import annotations, gate_to_json, render_gate
 from lstm_checks.gate.timing import looks_alpha, mann_whitney_counts, shift_between, taken
 from lstm_checks.gate.verdict import Change, Finding, GateReport, Outcome, decide
-
-import lstm_fast
 
 DATA = Path(lstm_checks.__file__).parent / "data"
 DOCS = DATA.parent.parent / "docs"

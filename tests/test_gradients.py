@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import lstm_fast
+import lstm_ref
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
 from lstm_checks.contract import GRADIENTS, OUTPUTS, Target, from_layer
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.check_grad import check_grad
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases
-
-import lstm_fast
-import lstm_ref
 
 LAYERS = {"lstm_ref": from_layer(lstm_ref.LSTM), "lstm_fast": from_layer(lstm_fast.LSTM)}
 CASES = cases(dtypes=("float64", "float32"))
@@ -26,7 +29,7 @@ both_layers = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS.keys(
 @settings(max_examples=100)
 @given(case=CASES)
 def test_the_two_layers_gradients_match_each_other(case: Case) -> None:
-    expected = oracles.expect(case)
+    expected = expect(case)
     ref, fast = (call_target(layer, case.arrays, case.sequences) for layer in LAYERS.values())
     assert not ref.error
     assert not fast.error
@@ -42,7 +45,7 @@ def test_the_two_layers_gradients_match_each_other(case: Case) -> None:
 @settings(max_examples=40)
 @given(case=CASES)
 def test_each_layer_matches_the_reference_equations_under_monte_carlo_arithmetic(layer: Target, case: Case) -> None:
-    expected = oracles.expect(case)
+    expected = expect(case)
     outcome = call_target(layer, case.arrays, case.sequences)
     for claim in compare(outcome.values, expected, layer, case.dtype):
         assert claim.verdict is not Verdict.FAIL, claim.discrepancy
@@ -56,7 +59,7 @@ def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, dire
         case = Case(
             min(case.m, 3), min(case.s, 3), min(case.e, 3), min(case.u, 3), "float64", case.regime, seed=case.seed
         )
-    expected = oracles.expect(case)
+    expected = expect(case)
     if expected.chaotic(GRADIENTS):
         return
 
@@ -65,7 +68,7 @@ def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, dire
         return layer.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences)[0]
 
     outcome = call_target(layer, case.arrays, case.sequences)
-    judged = oracles.check_grad(forward, outcome.values, case, expected, direction)
+    judged = check_grad(forward, outcome.values, case, expected, direction)
     assert judged.agrees, judged
 
 
@@ -73,12 +76,12 @@ def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, dire
 @settings(max_examples=40)
 @given(case=cases())
 def test_each_layer_agrees_with_the_complex_step(layer: Target, case: Case) -> None:
-    expected = oracles.expect(case)
+    expected = expect(case)
     if expected.chaotic(GRADIENTS):
         return
     outcome = call_target(layer, case.arrays, case.sequences)
     values = {name: np.float64(outcome.values[name]) for name in GRADIENTS}
-    judged = oracles.complex_step_disagreement(case, oracles.Expected(values, expected.sd, case.dtype))
+    judged = complex_step_disagreement(case, Expected(values, expected.sd, case.dtype))
     # The layer's rounding and the reference's are each within their 6 sd.
     assert judged.use <= 1.5, judged
 
@@ -86,6 +89,6 @@ def test_each_layer_agrees_with_the_complex_step(layer: Target, case: Case) -> N
 def test_where_gradients_explode_check_grad_does_not_blame_the_right_one():
     """Here the function bends within less than one of SciPy's steps; steps forward and longer than it missed that."""
     case = Case.parse("m7s58e2u9-float64-x10-every+h-nostates-seed27254")
-    expected = oracles.expect(case)
+    expected = expect(case)
     gradient = {name: expected.values[name] for name in GRADIENTS}
-    assert oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random").agrees
+    assert check_grad(reference_forward, gradient, case, expected, "random").agrees

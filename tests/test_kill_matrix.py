@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lstm_checks.cases import Case
 from lstm_checks.contract import GRADIENTS, INPUTS
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import evaluate, fault_target
-from lstm_checks.oracles import oracles
-from lstm_checks.oracles.oracles import check_grad
+from lstm_checks.oracles.check_grad import check_grad
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.trials.kill_matrix import (
     ALLCLOSE,
     CHECK_GRAD_AUTOMATIC,
@@ -101,7 +102,7 @@ def test_differences_are_the_derivative_of_the_fault_s_own_forward_pass(fault):
 
 
 def test_check_grad_is_what_scipy_computes():
-    """A growing error is rejected from where `oracles.check_grad`, which calls SciPy, rejects it, to a few percent."""
+    """A growing error is rejected from where `check_grad`, which calls SciPy, rejects it, to a few percent."""
     case = CALM[0]
     problem, differences = Problem.of(case), differentiate(None, case.arrays)
     clean = evaluate((), case.arrays)
@@ -109,7 +110,7 @@ def test_check_grad_is_what_scipy_computes():
     def both(size):
         wrong = clean | {"dUf": clean["dUf"] * (1 + size)}
         gradient = {name: wrong[name] for name in GRADIENTS}
-        theirs = check_grad(oracles.reference_forward, gradient, case, problem.expected, "all").agrees
+        theirs = check_grad(reference_forward, gradient, case, problem.expected, "all").agrees
         return theirs, check_grad_automatic(Judged(None, wrong, row(wrong), differences), problem)
 
     theirs, ours = (sum(found) for found in zip(*map(both, np.geomspace(1e-9, 1e-3, 50)), strict=True))

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import from_layer
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles import oracles
-
+from lstm_checks.oracles import expected as due
+from lstm_checks.oracles.expected import LARGE_ROUNDS, expect
 from lstm_fast import LSTM
 
 CASE = Case(2, 5, 3, 4, regime="init", seed=3)
@@ -56,9 +57,9 @@ def test_a_right_layer_passes(large, dtype, seed):
 
 
 def test_the_values_due_are_those_of_any_case(large, monkeypatch):
-    expected = oracles.expect(CASE)
+    expected = expect(CASE)
     monkeypatch.setattr(tolerance, "LARGE", 10**9)
-    usual = oracles.expect(CASE)
+    usual = expect(CASE)
     assert not usual.directions
     assert set(expected.directions) == set(usual.values)
     for name, value in usual.values.items():
@@ -74,22 +75,22 @@ def test_all_copies_count_along_the_directions(large, monkeypatch):
         copies.append(len(value) if rest[-1] else 0)
         return project(value, *rest)
 
-    monkeypatch.setattr(oracles, "project", spied)
-    found = oracles.expect(CASE).directions
+    monkeypatch.setattr(due, "project", spied)
+    found = expect(CASE).directions
     assert sum(copies) == tolerance.LARGE_COPIES * len(found)
 
 
 def test_each_case_has_directions_of_its_own(large):
     """So that what is hidden along those of one case shows along another's."""
     x = np.ones((CASE.u, CASE.u))
-    one, other = (oracles.expect(replace(CASE, seed=seed)).project("dVi", x) for seed in (3, 4))
+    one, other = (expect(replace(CASE, seed=seed)).project("dVi", x) for seed in (3, 4))
     assert not np.any(np.isclose(one, other))
 
 
 @pytest.mark.parametrize("cotangents", ["every+h+C", "last"])
 def test_the_last_step_alone_will_do_where_it_will_of_any_case(large, cotangents):
     case = replace(CASE, cotangents=cotangents)
-    assert oracles.expect(case).last_only == (not case.sequences) == (cotangents == "last")
+    assert expect(case).last_only == (not case.sequences) == (cotangents == "last")
 
 
 def test_a_relative_error_of_1e_9_in_one_gate_is_caught(large):
@@ -99,7 +100,7 @@ def test_a_relative_error_of_1e_9_in_one_gate_is_caught(large):
 
 def test_what_no_entry_shows_a_direction_does(large):
     """An error of a few standard deviations in every entry: within 64 of them each, and not along a direction."""
-    expected = oracles.expect(CASE)
+    expected = expect(CASE)
 
     class Blurred(LSTM):
         def compute_gradients(self):
@@ -125,7 +126,7 @@ def test_a_truly_large_layer_is_judged(capsys):
     assert case.size > tolerance.LARGE
     rounds = []
     report = verify_case(scaled(1 + 1e-9), case, thorough=False, progress=lambda: rounds.append(1))
-    assert len(rounds) == oracles.LARGE_ROUNDS
+    assert len(rounds) == LARGE_ROUNDS
     assert 2 * len(rounds) == tolerance.LARGE_COPIES
     assert [claim.name for claim in report.failures] == ["dVi"]
 

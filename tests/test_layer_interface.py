@@ -11,12 +11,12 @@ import pytest
 from agreement import assert_as_expected
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from lstm_checks.cases import COTANGENTS, DTYPES, Case
-from lstm_checks.contract import PARAMETERS
-from lstm_checks.oracles.oracles import expect
 
 import lstm_fast
 import lstm_ref
+from lstm_checks.cases import COTANGENTS, DTYPES, Case
+from lstm_checks.contract import PARAMETERS
+from lstm_checks.oracles.expected import expect
 
 both_packages = pytest.mark.parametrize("package", [lstm_ref, lstm_fast], ids=lambda package: package.__name__)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lstm_checks.cases import Case
 from lstm_checks.contract import GATES, GRADIENTS, PARAMETERS
 from lstm_checks.targets.common import AdapterError, weights_of

@@ -42,14 +42,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # not install
 
 import naming_campaign
 import uncatalogued
-from lstm_checks.cases import Case
-from lstm_checks.faults.catalogue import FAULTS
 from truth import conditions
 from truth import evidence as evidence_module
 from truth.conditions import rule_of
 from truth.evidence import Evidence, Said, Truth
 from truth.lines import judge_line, lines_of
 from truth.suspects import named_faults
+
+from lstm_checks.cases import Case
+from lstm_checks.faults.catalogue import FAULTS
 
 CASE = Case(3, 4, 3, 3, seed=3)
 NOT_SO = (Said.FALSE, Said.MISLEADING)

@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
+
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import MonteCarloArray
 from lstm_checks.cases import Case
 from lstm_checks.contract import GRADIENTS, INPUTS, PARAMETERS
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles import expected as expecting
+from lstm_checks.oracles.check_grad import check_grad, objective_terms
+from lstm_checks.oracles.complex_step import (
+    _Directions,
+    complex_step_disagreement,
+    complex_step_gradient,
+    complex_step_noise,
+)
+from lstm_checks.oracles.expected import Expected, _seconds, estimate_large, evaluate_reference, expect
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases
-from scipy import optimize
-
 from lstm_ref import lstm_forward
 
 SMALL = cases(regimes=("normal", "init"), max_dims=(3, 4, 3, 3), dtypes=("float64", "float32"))
@@ -32,7 +41,7 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     fixed = frozenset(data.draw(st.sets(st.sampled_from(INPUTS), max_size=10)))
     last, dtype = data.draw(st.booleans()), case.dtype
     names = [name for name in INPUTS if name not in fixed]
-    expected = oracles.expect(case)
+    expected = expect(case)
     a = case.arrays.astype(np.float64)
     dh_last = a.dh[:, -1] + a.dhn
     if last:
@@ -43,12 +52,12 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     passes = []
 
     def forward(inputs):
-        h, Cn = oracles.reference_forward(inputs)
+        h, Cn = reference_forward(inputs)
         passes.append(1)
         return (h[:, -1] if last else h), Cn
 
     gradient = {name: value * (1 + error) for name, value in expected.values.items()}
-    found = oracles.check_grad(forward, gradient, case, expected, direction, fixed)
+    found = check_grad(forward, gradient, case, expected, direction, fixed)
 
     def f(x):
         inputs, start = dict(a.inputs), 0
@@ -62,7 +71,7 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
         return np.concatenate([by[prefix + name].ravel() for name in names])
 
     x, g, sd, eps = row(a.inputs, ""), row(gradient, "d"), row(expected.sd, "d"), 2.0**-26
-    h, Cn = oracles.reference_forward(a.inputs)
+    h, Cn = reference_forward(a.inputs)
     blur_h, blur_Cn = (expected.sd[name] / tolerance.UNIT_ROUNDOFF[dtype] for name in ("h", "Cn"))
     if blur_h.ndim == 2:
         blur_h = np.concatenate([0 * h[:, :-1], blur_h[:, np.newaxis]], axis=1)
@@ -103,12 +112,12 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
 def test_check_grad_is_granted_twice_what_the_function_bends(direction):
     """The outputs grow with the squared distance from the case: its gradient is zero, and a difference never is."""
     at = TINY.arrays.inputs
-    sd = {name: np.zeros_like(value) for name, value in oracles.expect(TINY).values.items()}
+    sd = {name: np.zeros_like(value) for name, value in expect(TINY).values.items()}
 
     def forward(inputs):
         return np.full((1, 2, 1), sum(np.sum(np.square(inputs[name] - at[name])) for name in INPUTS)), np.zeros((1, 1))
 
-    found = oracles.check_grad(forward, sd, TINY, oracles.Expected({}, sd, "float64"), direction)
+    found = check_grad(forward, sd, TINY, Expected({}, sd, "float64"), direction)
     assert found.use == pytest.approx(0.5, rel=1e-3)
 
 
@@ -128,24 +137,24 @@ def test_the_terms_of_the_objective_are_its_outputs_sizes_or_their_noise_where_t
     sd = {name: rho * value for name, value in blur.items()}
     if sd_of_last and last:
         sd["h"] = sd["h"][:, -1]
-    found = oracles.objective_terms(h[:, -1] if last else h, Cn, a, oracles.Expected({}, sd, dtype))
+    found = objective_terms(h[:, -1] if last else h, Cn, a, Expected({}, sd, dtype))
     assert found == pytest.approx(due)
 
 
 def test_a_gradient_of_nothing_is_right_only_if_it_is_zero():
     case = replace(CASE, seed=0)
-    zero = {name: 0 * value for name, value in oracles.expect(case).values.items()}
-    expected = oracles.Expected(zero, zero, "float64")
+    zero = {name: 0 * value for name, value in expect(case).values.items()}
+    expected = Expected(zero, zero, "float64")
     nothing = SimpleNamespace(h=np.zeros((2, 3, 3)), Cn=np.zeros((2, 3)))
 
     def forward(inputs):
         return nothing.h, nothing.Cn
 
     for direction in ("all", "random"):
-        assert oracles.check_grad(forward, zero, case, expected, direction).use == 0
+        assert check_grad(forward, zero, case, expected, direction).use == 0
         wrong = zero | {"dbf": zero["dbf"] + 1}
-        assert oracles.check_grad(forward, wrong, case, expected, direction).use > 1
-        assert not oracles.check_grad(forward, zero | {"dbf": zero["dbf"] * np.nan}, case, expected, direction).agrees
+        assert check_grad(forward, wrong, case, expected, direction).use > 1
+        assert not check_grad(forward, zero | {"dbf": zero["dbf"] * np.nan}, case, expected, direction).agrees
 
 
 @settings(max_examples=25)
@@ -154,13 +163,13 @@ def test_a_gradient_of_nothing_is_right_only_if_it_is_zero():
 )
 def test_the_complex_step_finds_the_entry_that_is_off_and_by_how_much(data, name, times, wide):
     case = replace(TINY, seed=data.draw(st.integers(0, 9)))
-    expected = oracles.expect(case)
+    expected = expect(case)
     # With much noise granted, that of the complex step itself is nothing beside it.
     expected = replace(expected, sd={n: (1e6 if wide else 1) * sd + 1e-18 for n, sd in expected.sd.items()})
     at = tuple(data.draw(st.integers(0, k - 1)) for k in case.arrays.inputs[name].shape)
     value = expected.values["d" + name].copy()
     value[at] += times * 6 * expected.sd["d" + name][at]
-    found = oracles.complex_step_disagreement(case, replace(expected, values=expected.values | {"d" + name: value}))
+    found = complex_step_disagreement(case, replace(expected, values=expected.values | {"d" + name: value}))
     if wide and not np.isnan(times):
         assert found.use == pytest.approx(times, rel=1e-3)
         assert found.where == f"d{name}{list(at)}"
@@ -177,10 +186,10 @@ def test_the_complex_step_finds_the_entry_that_is_off_and_by_how_much(data, name
 @given(name=st.sampled_from(INPUTS), seed=st.integers(0, 99), times=st.floats(2, 100))
 def test_along_random_directions_every_tensors_error_counts(name, seed, times):
     case = replace(CASE, seed=seed)
-    expected = oracles.expect(case)
+    expected = expect(case)
     wide = replace(expected, sd={n: 1e6 * sd for n, sd in expected.sd.items()})
     wrong = expected.values | {"d" + name: expected.values["d" + name] + times * wide.sd["d" + name]}
-    found = oracles.complex_step_disagreement(case, replace(wide, values=wrong))
+    found = complex_step_disagreement(case, replace(wide, values=wrong))
     rng = np.random.default_rng((seed, 1))
     directions = {n: rng.standard_normal((8, *value.shape)) for n, value in case.arrays.inputs.items()}
     off, granted = np.zeros(8), np.zeros(8)
@@ -196,37 +205,37 @@ def test_along_random_directions_every_tensors_error_counts(name, seed, times):
 def test_what_is_exactly_zero_agrees(dims):
     """Without a state before the one step nothing arrives at the forget gate."""
     case = Case(*dims, states=False, cotangents="every")
-    assert oracles.complex_step_disagreement(case, oracles.expect(case)).agrees
-    zero = {name: 0 * value for name, value in oracles.expect(case).values.items()}
-    assert not oracles.complex_step_disagreement(case, oracles.Expected(zero, zero, "float64")).agrees
+    assert complex_step_disagreement(case, expect(case)).agrees
+    zero = {name: 0 * value for name, value in expect(case).values.items()}
+    assert not complex_step_disagreement(case, Expected(zero, zero, "float64")).agrees
 
 
 def test_of_what_is_exactly_zero_next_to_nothing_is_too_much():
     case = Case(1, 1, 1, 1, states=False)
-    expected = oracles.expect(case)
+    expected = expect(case)
     tiny = replace(expected, values=expected.values | {"dVf": np.full((1, 1), 1e-200)})
-    found = oracles.complex_step_disagreement(case, tiny)
+    found = complex_step_disagreement(case, tiny)
     assert (found.where, found.agrees) == ("dVf[0, 0]", False)
 
 
 def test_of_a_doubtful_entry_the_complex_steps_own_noise_is_measured(monkeypatch):
     """With little noise granted every entry is doubtful, and the own noise of the most doubtful ones is asked for."""
     monkeypatch.setattr(tolerance, "COMPLEX_STEP_ALL", CASE.size)
-    expected = oracles.expect(CASE)
+    expected = expect(CASE)
     assert TINY.size <= tolerance.COMPLEX_STEP_RETAKEN < CASE.size
-    blind = replace(oracles.expect(TINY), sd={n: 1e-6 * sd for n, sd in oracles.expect(TINY).sd.items()})
-    assert oracles.complex_step_disagreement(TINY, blind).agrees
+    blind = replace(expect(TINY), sd={n: 1e-6 * sd for n, sd in expect(TINY).sd.items()})
+    assert complex_step_disagreement(TINY, blind).agrees
     last = expected.sd | {name: 1e-6 * expected.sd[name] for name in ("dX", "dh0", "dC0")}
     assert sum(last[name].size for name in ("dX", "dh0", "dC0")) <= tolerance.COMPLEX_STEP_RETAKEN
-    assert oracles.complex_step_disagreement(CASE, replace(expected, sd=last)).agrees
+    assert complex_step_disagreement(CASE, replace(expected, sd=last)).agrees
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_limit_of_size_belongs_to_what_is_looked_at_entry_by_entry(monkeypatch, more):
     monkeypatch.setattr(tolerance, "LARGE", CASE.size - more)
     monkeypatch.setattr(tolerance, "COMPLEX_STEP_ALL", CASE.size - more)
-    assert bool(oracles.expect(CASE).directions) == bool(more)
-    directions = oracles._Directions(CASE, CASE.arrays.astype(np.float64))
+    assert bool(expect(CASE).directions) == bool(more)
+    directions = _Directions(CASE, CASE.arrays.astype(np.float64))
     assert directions.every_entry == (not more)
     assert {value.shape[0] for value in directions.random.values()} == {
         1 if more else tolerance.COMPLEX_STEP_DIRECTIONS
@@ -235,9 +244,9 @@ def test_a_limit_of_size_belongs_to_what_is_looked_at_entry_by_entry(monkeypatch
 
 def test_of_a_direction_as_many_standard_deviations_are_accepted_as_is_said(monkeypatch):
     monkeypatch.setattr(tolerance, "LARGE", 0)
-    one = oracles.expect(CASE).directions
+    one = expect(CASE).directions
     monkeypatch.setitem(tolerance.LARGE_SIGMAS, "direction", 2 * tolerance.LARGE_SIGMAS["direction"])
-    for name, (due, accepted) in oracles.expect(CASE).directions.items():
+    for name, (due, accepted) in expect(CASE).directions.items():
         assert np.array_equal(due, one[name][0])
         np.testing.assert_allclose(accepted, 2 * one[name][1])
 
@@ -245,40 +254,40 @@ def test_of_a_direction_as_many_standard_deviations_are_accepted_as_is_said(monk
 def test_what_overflows_in_a_faulty_reference_is_not_warned_of():
     def overflowing(arrays):
         np.exp(np.full(1, 1e4))
-        return oracles.evaluate_reference(arrays)
+        return evaluate_reference(arrays)
 
-    assert set(oracles.expect(TINY, evaluate=overflowing).values) == {"h", "Cn", *GRADIENTS}
+    assert set(expect(TINY, evaluate=overflowing).values) == {"h", "Cn", *GRADIENTS}
 
 
 def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_reverse_mode():
-    sd = oracles.expect(CASE).sd
+    sd = expect(CASE).sd
     due = np.concatenate([sd["d" + name].ravel() for name in INPUTS])
-    noise = oracles.complex_step_noise(CASE)
+    noise = complex_step_noise(CASE)
     assert noise.shape == due.shape
     assert np.all(noise > 0)
     ratio = noise / due
     assert 0.7 < np.exp(np.mean(np.log(ratio))) < 1.5
     assert 0.02 < ratio.min() < ratio.max() < 20
     chosen = np.array([70, 3, 90])
-    some = oracles.complex_step_noise(CASE, chosen=chosen)
+    some = complex_step_noise(CASE, chosen=chosen)
     assert np.all(np.abs(np.log(some / noise[chosen])) < np.log(2))
-    twice = oracles.complex_step_noise(CASE, lambda inputs: [2 * k for k in oracles.reference_forward(inputs)])
+    twice = complex_step_noise(CASE, lambda inputs: [2 * k for k in reference_forward(inputs)])
     assert 1.5 < np.exp(np.mean(np.log(twice / noise))) < 2.5
 
 
 @pytest.mark.parametrize("cotangents", ["every", "last", "last+C", "every+h"])
 def test_the_last_step_alone_is_due_where_no_other_step_has_a_cotangent(cotangents):
-    assert oracles.expect(replace(TINY, cotangents=cotangents)).last_only is ("last" in cotangents)
+    assert expect(replace(TINY, cotangents=cotangents)).last_only is ("last" in cotangents)
 
 
 @given(case=SMALL, steps=st.integers(1, 7))
 def test_sums_over_a_few_steps_at_a_time_are_the_whole(case, steps):
     arrays = case.arrays.astype(np.float64)
-    whole, parts = oracles.evaluate_reference(arrays), oracles.evaluate_reference(arrays, steps)
+    whole, parts = evaluate_reference(arrays), evaluate_reference(arrays, steps)
     assert tuple(whole) == tuple(parts)
     for name, value in whole.items():
         np.testing.assert_allclose(parts[name], value, rtol=1e-9, atol=1e-12)
-    gradient = oracles.complex_step_gradient(case)
+    gradient = complex_step_gradient(case)
     for name in GRADIENTS:
         np.testing.assert_allclose(gradient[name[1:]], whole[name], rtol=1e-7, atol=1e-10)
 
@@ -292,9 +301,9 @@ def test_a_large_case_takes_about_the_memory_that_is_said(monkeypatch):
         Case(90, 2, 150, 3),
         Case(1, 90, 9, 60),
     ):
-        said = oracles.estimate_large(case)[1]
+        said = estimate_large(case)[1]
         tracemalloc.start()
-        oracles.expect(case)
+        expect(case)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert 0.2 < peak / said < 2
@@ -306,8 +315,8 @@ def test_the_seconds_said_grow_with_what_there_is_to_do_and_with_the_time_it_tak
     def seconds(dims, *taken):
         with pytest.MonkeyPatch.context() as patch:
             taken = iter(taken)
-            patch.setattr(oracles, "_seconds", lambda call: next(taken))
-            return oracles.estimate_large(Case(*dims))[0]
+            patch.setattr(expecting, "_seconds", lambda call: next(taken))
+            return estimate_large(Case(*dims))[0]
 
     m, s, e, u = dims
     products, entries = 4 * m * s * (e + u) * u / 256**3, 4 * s * (e + u) * u / 1024**2
@@ -322,8 +331,8 @@ def test_the_seconds_said_grow_with_what_there_is_to_do_and_with_the_time_it_tak
 
 def test_what_is_timed_is_a_matrix_product_and_an_operation_on_noisy_copies(monkeypatch):
     timed = []
-    monkeypatch.setattr(oracles, "_seconds", lambda call: timed.append(call()) or 1.0)
-    oracles.estimate_large(CASE)
+    monkeypatch.setattr(expecting, "_seconds", lambda call: timed.append(call()) or 1.0)
+    estimate_large(CASE)
     product, noisy = timed
     assert np.array_equal(product, np.full(product.shape, float(len(product))))
     assert isinstance(noisy, MonteCarloArray)
@@ -332,6 +341,6 @@ def test_what_is_timed_is_a_matrix_product_and_an_operation_on_noisy_copies(monk
 
 def test_of_an_operation_the_least_time_counts_and_not_the_first(monkeypatch):
     ticks, calls = iter(np.cumsum([0, 1, 0, 4, 0, 7, 0, 5])), []
-    monkeypatch.setattr(oracles, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
-    assert oracles._seconds(lambda: calls.append(1)) == 4
+    monkeypatch.setattr(expecting, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert _seconds(lambda: calls.append(1)) == 4
     assert len(calls) == 4

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lstm_checks.cases import Case
-from lstm_checks.contract import PARAMETERS
-from lstm_checks.oracles.oracles import expect
-from lstm_checks.tolerance import accepted
 
 import lstm_fast
 import lstm_ref
+from lstm_checks.cases import Case
+from lstm_checks.contract import PARAMETERS
+from lstm_checks.oracles.expected import expect
+from lstm_checks.tolerance import accepted
 
 pytestmark = pytest.mark.peer
 models = pytest.importorskip("epynn.lstm.models")

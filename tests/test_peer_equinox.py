@@ -9,6 +9,7 @@ pytest.importorskip("equinox")
 
 import jax
 import jax.numpy as jnp
+
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case

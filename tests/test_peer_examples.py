@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import load_target

@@ -5,6 +5,7 @@ The layouts of targets are proven by `test_peer_NAME.py`, where the whole framew
 
 import numpy as np
 import pytest
+
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case

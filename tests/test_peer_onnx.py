@@ -12,11 +12,12 @@ pytest.importorskip("onnx")
 
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
+
 from lstm_checks.contract import GRADIENTS
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
-from onnx import TensorProto, helper, numpy_helper
 
 pytestmark = pytest.mark.peer
 EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_model.py"

@@ -9,6 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
+import lstm_fast
+import lstm_ref
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
@@ -18,7 +21,7 @@ from lstm_checks.judging.explain import explain
 from lstm_checks.judging.reports import CHECK_GRAD
 from lstm_checks.judging.text import render_failure, render_report
 from lstm_checks.judging.verify import verify
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import expect
 from lstm_checks.properties.claims import (
     GENERAL,
     NAMES,
@@ -32,9 +35,6 @@ from lstm_checks.properties.closed_form import zero_weights_answer
 from lstm_checks.properties.noise import checked, own_expected
 from lstm_checks.strategies import cases
 from lstm_checks.targets.load import load_target
-
-import lstm_fast
-import lstm_ref
 
 CASE = Case(3, 4, 2, 3, seed=7)
 
@@ -226,7 +226,7 @@ PLANTED = [
 def claims_of(target, case, reference, names):
     outcome = call_target(target, case.arrays.copy(), case.sequences)
     if reference:
-        return property_claims(target, case, outcome, oracles.expect(case), names)
+        return property_claims(target, case, outcome, expect(case), names)
     values = checked(target, outcome.values, case.arrays, case.sequences)
     expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
     return property_claims(target, case, outcome, expected, names)
@@ -252,7 +252,7 @@ def test_the_general_properties_hold_of_a_variant_without_a_reference(case):
 @settings(max_examples=25)
 def test_the_noise_a_target_shows_covers_that_of_monte_carlo_arithmetic(case):
     target = from_layer(lstm_ref.LSTM)
-    expected = oracles.expect(case)
+    expected = expect(case)
     values = call_target(target, case.arrays.copy(), case.sequences).values
     own = own_expected(target, case.arrays, values, case.sequences, case.seed)
     for name, sd in own.sd.items():
@@ -418,7 +418,7 @@ def test_h_of_the_last_step_now_and_of_every_step_then_is_failed_for_its_shape(d
 def test_the_closed_form_is_the_reference_at_zero_weights():
     case = Case(3, 5, 2, 4, regime="zero", seed=3)
     due, _ = zero_weights_answer(case.arrays)
-    expected = oracles.expect(case)
+    expected = expect(case)
     for name, value in due.items():
         assert value.shape == expected.values[name].shape
         np.testing.assert_allclose(value, expected.values[name], rtol=1e-12, atol=1e-14, err_msg=name)

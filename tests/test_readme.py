@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+import lstm_fast
 from lstm_checks.cases import Case
 from lstm_checks.contract import from_layer
 from lstm_checks.faults.catalogue import find
@@ -18,8 +20,6 @@ from lstm_checks.judging.text import render_failure
 from lstm_checks.judging.verify import verify
 from lstm_checks.weights.files import write_arrays
 from lstm_checks.weights.layouts import to_framework
-
-import lstm_fast
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)

@@ -11,21 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+import lstm_ref
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.complex_step import STEP, ComplexStepArray, derivative
 from lstm_checks.arithmetic.monte_carlo import MonteCarloArray, Rounding, exact, spread
 from lstm_checks.cases import DTYPES, Case, from_named
 from lstm_checks.contract import INPUTS
-from lstm_checks.oracles.oracles import (
-    complex_step_disagreement,
-    evaluate_reference,
-    expect,
-    objective,
-    reference_forward,
-)
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import evaluate_reference, expect
+from lstm_checks.oracles.objective import objective, reference_forward
 from lstm_checks.tolerance import accepted
-
-import lstm_ref
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
 EPS = np.finfo(np.float64).eps

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
+from benchmarks.hostile import hostile, judge, judge_by_command  # noqa: E402
 from lstm_checks.calling import call_target, overwritten  # noqa: E402
 from lstm_checks.cases import Case  # noqa: E402
 from lstm_checks.contract import EndedError, TimeLimitError  # noqa: E402
@@ -25,8 +26,6 @@ from lstm_checks.strategies import stratified  # noqa: E402
 from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
 from lstm_checks.workers.remote import RESTARTS, Loading  # noqa: E402
 from lstm_checks.workers.wire import Described, Reader, WireError, describe, pack  # noqa: E402
-
-from benchmarks.hostile import hostile, judge, judge_by_command  # noqa: E402
 
 CASE = Case(2, 3, 2, 2, seed=1)
 

@@ -9,17 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lstm_checks.cases import Case
-from lstm_checks.diagnosis import diagnose as diagnosing
-from lstm_checks.diagnosis.diagnose import diagnose
-from lstm_checks.diagnosis.formats import short_formats, significant_bits
-from lstm_checks.diagnosis.observe import Observation, due_on, observe_once
-from lstm_checks.diagnosis.statement import Trial, accounted, try_values
-from lstm_checks.diagnosis.work import Work
-from lstm_checks.faults.catalogue import FAULTS
-from lstm_checks.faults.mixups import mixups
-from lstm_checks.faults.model import evaluate, fault_target
-from lstm_checks.oracles.oracles import evaluate_reference
 from plain_lstm import planted
 from planted_faults import (
     ACTIVATE,
@@ -41,6 +30,18 @@ from planted_faults import (
     after,
     finally_,
 )
+
+from lstm_checks.cases import Case
+from lstm_checks.diagnosis import diagnose as diagnosing
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.formats import short_formats, significant_bits
+from lstm_checks.diagnosis.observe import Observation, due_on, observe_once
+from lstm_checks.diagnosis.statement import Trial, accounted, try_values
+from lstm_checks.diagnosis.work import Work
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.mixups import mixups
+from lstm_checks.faults.model import evaluate, fault_target
+from lstm_checks.oracles.expected import evaluate_reference
 
 ROOT = Path(diagnosing.__file__).parents[1]
 DIAGNOSIS = ROOT / "checks" / "lstm_checks" / "diagnosis"

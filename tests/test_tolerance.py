@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lstm_checks import tolerance as t
 from scipy import optimize, stats
+
+from lstm_checks import tolerance as t
 
 DTYPES = ("float64", "float32")
 sizes = st.floats(1e-3, 1e3)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lstm_checks import files
 from lstm_checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Case, from_named
 from lstm_checks.certified import vectors as module
@@ -36,8 +37,7 @@ from lstm_checks.certified.vectors import (
 from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target, from_layer
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
-from lstm_checks.oracles.oracles import evaluate_reference
-
+from lstm_checks.oracles.expected import evaluate_reference
 from lstm_ref import LSTM
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

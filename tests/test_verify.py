@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import lstm_fast
+import lstm_ref
 from lstm_checks import strategies, tolerance
 from lstm_checks.calling import other_values
 from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
@@ -50,12 +53,13 @@ from lstm_checks.judging.reports import (
 )
 from lstm_checks.judging.text import render_case, render_failure, render_report
 from lstm_checks.judging.verify import verify
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles import expected as expecting
+from lstm_checks.oracles.check_grad import check_grad
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import expect
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
 from lstm_checks.strategies import draw_options
-
-import lstm_fast
-import lstm_ref
 
 CASE = Case(2, 3, 4, 5, seed=1)
 
@@ -467,13 +471,13 @@ def test_nothing_at_stake_is_vacuous():
 
 
 def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
-    correct = oracles.lstm_parameter_gradients
+    correct = expecting.lstm_parameter_gradients
 
     def wrong(fc, bc):
         g = correct(fc, bc)
         return g | {"dVi": g["dVi"] * (1 + 1e-9)}
 
-    monkeypatch.setattr(oracles, "lstm_parameter_gradients", wrong)
+    monkeypatch.setattr(expecting, "lstm_parameter_gradients", wrong)
     report = verify(from_function(right), examples=5)
     assert report.exit_code == 2
     assert "MISTRUSTED" in render_report(report)
@@ -481,9 +485,9 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
 
 
 def test_which_oracle_the_reference_fails_by_is_told(monkeypatch):
-    correct = oracles.lstm_parameter_gradients
+    correct = expecting.lstm_parameter_gradients
     monkeypatch.setattr(
-        oracles, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
+        expecting, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
     )
     report = verify_case(from_function(right), Case(1, 2, 1, 1, seed=1))
     by_complex_step, by_check_grad = report.mistrusted
@@ -794,7 +798,7 @@ def test_check_grad_is_asked_only_where_it_can_answer(monkeypatch):
         assert message.startswith("scipy.optimize.check_grad rejects the target's gradient: ")
         assert message.endswith(f" times what rounding and truncation explain ({direction})")
     chaotic = Case(1, 2, 1, 1, regime="x100", seed=8)
-    assert oracles.expect(chaotic).chaotic(GRADIENTS)
+    assert expect(chaotic).chaotic(GRADIENTS)
     assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
     monkeypatch.setattr(tolerance, "CHECK_GRAD_ALL", small.size)
     assert asked(target, small) == both
@@ -804,12 +808,12 @@ def test_check_grad_is_asked_only_where_it_can_answer(monkeypatch):
 
 def test_how_far_the_oracles_are_from_disagreeing_is_told_and_of_what_is_chaotic_they_say_nothing():
     case = Case(1, 2, 1, 1, seed=1)
-    expected = oracles.expect(case)
+    expected = expect(case)
     gradient = {name: expected.values[name] for name in GRADIENTS}
     report = verify_case(from_function(right), case)
     uses = {
-        COMPLEX_STEP: oracles.complex_step_disagreement(case, expected).use,
-        CHECK_GRAD_REFERENCE: oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random").use,
+        COMPLEX_STEP: complex_step_disagreement(case, expected).use,
+        CHECK_GRAD_REFERENCE: check_grad(reference_forward, gradient, case, expected, "random").use,
     }
     assert all(0 < use < 1 for use in uses.values())
     assert [report.claim(name) for name in OF_HARNESS] == [Claim(n, Verdict.PASS, uses[n]) for n in OF_HARNESS]

@@ -14,13 +14,14 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+
 from lstm_checks.cases import DTYPES, REGIMES, Case
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import diff
 from lstm_checks.faults.slips import slips
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.verify import verify
-from lstm_checks.oracles.oracles import evaluate_reference
+from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
 

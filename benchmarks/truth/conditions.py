@@ -8,12 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lstm_checks.calling import call_target
-from lstm_checks.cases import COTANGENTS, REGIMES, Case
-from lstm_checks.compare import Verdict as Judged
-from lstm_checks.contract import Target
-from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.reports import PROPERTIES
 from truth.evidence import (
     FEWEST,
     NAME,
@@ -30,6 +24,13 @@ from truth.evidence import (
     look,
 )
 from truth.forms import where
+
+from lstm_checks.calling import call_target
+from lstm_checks.cases import COTANGENTS, REGIMES, Case
+from lstm_checks.compare import Verdict as Judged
+from lstm_checks.contract import Target
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.reports import PROPERTIES
 
 DRAWS = 12
 """For how many fresh draws of values a size is asked about."""

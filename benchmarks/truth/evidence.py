@@ -15,13 +15,13 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import REGIMES, Arrays, Case
 from lstm_checks.contract import GRADIENTS, OUTPUTS, PARAMETERS, Target
 from lstm_checks.faults.model import Fault, evaluate
-from lstm_checks.oracles import oracles
-
+from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_ref import lstm_backward, lstm_forward
 
 TENSORS = (*OUTPUTS, *GRADIENTS)
@@ -148,7 +148,7 @@ def roundoff(dtype: str) -> float:
 @lru_cache(maxsize=4096)
 def due_on(case: Case) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Return what is due on a case, what is accepted, and whether rounding drowns it."""
-    expected = oracles.expect(case)
+    expected = expect(case)
     accepted = {n: tolerance.accepted(sd, case.dtype) for n, sd in expected.sd.items()}
     return expected.values, accepted, expected.chaotic(GRADIENTS) or expected.chaotic(OUTPUTS)
 
@@ -162,7 +162,7 @@ def look(target: Target, case: Case, arrays: Arrays | None = None) -> Seen | Non
         arrays = case.arrays
     else:
         with np.errstate(all="ignore"):
-            due = oracles.evaluate_reference(arrays.astype(np.float64))
+            due = evaluate_reference(arrays.astype(np.float64))
         accepted = {
             n: accepted[n] + np.max(accepted[n]) + 64 * roundoff(case.dtype) * np.max(np.abs(due[n]), initial=0)
             for n in due

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lstm_checks.cases import Case
 from truth.evidence import Evidence, Only, Said, Verdict, listed
+
+from lstm_checks.cases import Case
 
 Judge = Callable[[Evidence, Any], Verdict]
 

@@ -12,10 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from lstm_checks.calling import call_target
-from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GATES, OUTPUTS, Target
-from lstm_checks.faults.model import Fault, _kernel
 from truth.evidence import (
     FEWEST,
     NAME,
@@ -32,6 +28,11 @@ from truth.evidence import (
 )
 from truth.forms import numbers, where
 from truth.readings import logistic_function
+
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import GATES, OUTPUTS, Target
+from lstm_checks.faults.model import Fault, _kernel
 
 
 def gates_wrong(evidence: Evidence) -> dict[str, bool]:

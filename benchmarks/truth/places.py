@@ -6,9 +6,6 @@ import re
 from typing import Any
 
 import numpy as np
-from lstm_checks.calling import call_target
-from lstm_checks.cases import Case
-from lstm_checks.contract import GATES
 from truth.evidence import (
     NAMES,
     PARAMETER_GRADIENTS,
@@ -21,6 +18,10 @@ from truth.evidence import (
     passes,
 )
 from truth.forms import numbers, where
+
+from lstm_checks.calling import call_target
+from lstm_checks.cases import Case
+from lstm_checks.contract import GATES
 
 
 def _ever_wrong(evidence: Evidence) -> set[str]:

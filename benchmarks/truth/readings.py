@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from truth.evidence import Evidence, Said, Verdict, all_explained, judge_share
+
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import GATES, OUTPUTS
-from truth.evidence import Evidence, Said, Verdict, all_explained, judge_share
 
 
 def logistic_function(x: Any) -> Any:

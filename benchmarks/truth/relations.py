@@ -7,10 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from lstm_checks.calling import other_values
-from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GATES, OUTPUTS, PARAMETERS
-from lstm_checks.oracles import oracles
 from truth.evidence import (
     AXIS,
     ENOUGH,
@@ -34,6 +30,11 @@ from truth.evidence import (
     values_with,
 )
 from truth.suspects import slips_by_title
+
+from lstm_checks.calling import other_values
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import GATES, OUTPUTS, PARAMETERS
+from lstm_checks.oracles.expected import evaluate_reference
 
 Value = Callable[[Seen, str], Any]
 """What a sentence says that a tensor is, on a case; None where the case is of no size that it speaks of."""
@@ -66,7 +67,7 @@ def _before(arrays: Arrays) -> dict[str, Any]:
     copy = arrays.copy()
     other_values(copy)
     with np.errstate(all="ignore"):
-        return oracles.evaluate_reference(copy.astype(np.float64))
+        return evaluate_reference(copy.astype(np.float64))
 
 
 def _short(words: str, x: Any) -> Any:
@@ -321,7 +322,7 @@ def _as_if(evidence: Evidence, text: str) -> Verdict | None:
         changed = {name: _change(named, name, change, seen.case) for name in names}
         if any(value is None for value in changed.values()):
             return Verdict(Said.UNJUDGED, "no known change")
-        values = oracles.evaluate_reference(seen.arrays.replaced(**changed).astype(np.float64))
+        values = evaluate_reference(seen.arrays.replaced(**changed).astype(np.float64))
         if inside:
             for name in names:
                 factor = _factors(change.removesuffix(" times as large"), seen.case)[0]

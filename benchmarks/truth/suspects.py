@@ -8,12 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from lstm_checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
-from lstm_checks.cases import Case
-from lstm_checks.contract import Target
-from lstm_checks.faults.catalogue import FAULTS
-from lstm_checks.faults.model import FILES, Fault, fault_target
-from lstm_checks.faults.slips import slips
 from truth.evidence import (
     FEWEST,
     HOLDS,
@@ -27,6 +21,13 @@ from truth.evidence import (
     near,
     values_with,
 )
+
+from lstm_checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
+from lstm_checks.cases import Case
+from lstm_checks.contract import Target
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import FILES, Fault, fault_target
+from lstm_checks.faults.slips import slips
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, EndedError, Target, TimeLimitError, with_article
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected
 
 Array = NDArray[Any]
 

@@ -15,7 +15,6 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 
-
 from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
 from lstm_checks.contract import CN, DCN, STATES, Target
 

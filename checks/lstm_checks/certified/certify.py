@@ -20,7 +20,8 @@ from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import COTANGENTS, Arrays, Case, from_named
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import CN, DCN, GRADIENTS, INPUTS, OUTPUTS, STATES, Target
-from lstm_checks.oracles.oracles import evaluate_reference, expect, objective, reference_forward
+from lstm_checks.oracles.expected import evaluate_reference, expect
+from lstm_checks.oracles.objective import objective, reference_forward
 from lstm_checks.tolerance import RESOLUTION, accepted
 
 Array = NDArray[Any]

@@ -30,7 +30,7 @@ from lstm_checks.compare import form_fault
 from lstm_checks.contract import DCN, GATES, GRADIENTS, INPUTS, OUTPUTS, STATES, Target, input_shapes
 from lstm_checks.faults.model import Fault, Patch, evaluate
 from lstm_checks.files import FileError, hex_list, parse_json, read_bytes, replace_file, shown
-from lstm_checks.oracles.oracles import Expected, expect
+from lstm_checks.oracles.expected import Expected, expect
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
 Array = NDArray[Any]

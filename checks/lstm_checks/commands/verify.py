@@ -115,7 +115,7 @@ def _large_progress(case: Any, options: argparse.Namespace) -> Any:
     from contextlib import nullcontext
 
     from lstm_checks import tolerance
-    from lstm_checks.oracles.oracles import LARGE_ROUNDS, estimate_large
+    from lstm_checks.oracles.expected import LARGE_ROUNDS, estimate_large
 
     if case.size <= tolerance.LARGE:
         return nullcontext(lambda: None)

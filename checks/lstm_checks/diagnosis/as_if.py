@@ -15,7 +15,7 @@ from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import evaluate_reference
 
 Changes = Iterator[tuple[str, Array]]
 
@@ -52,7 +52,7 @@ def _try(observation: Observation, name: str, value: Array) -> Trial:
     """Return what a case says of the reference's giving what came if an array is another."""
     changed = observation.case.arrays.replaced(**{name: value}).astype(np.float64)
     with np.errstate(all="ignore"):
-        values = oracles.evaluate_reference(changed)
+        values = evaluate_reference(changed)
     return try_values(observation, values)
 
 

@@ -35,8 +35,7 @@ from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import Fault, evaluate, fault_target
 from lstm_checks.faults.slips import slips
-from lstm_checks.oracles import oracles
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected, expect
 
 Faults = tuple[Fault, ...]
 
@@ -302,7 +301,7 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
     """Return what the reference with faults planted in it gives on a case, and how much rounding blurs that."""
     case = observation.case
     try:
-        return oracles.expect(case, evaluate=lambda arrays: evaluate(faults, arrays))
+        return expect(case, evaluate=lambda arrays: evaluate(faults, arrays))
     except (TypeError, AttributeError):
         # No noise model for one of its operations: the reference's own noise.
         values = evaluate(faults, case.arrays.astype(np.float64))

@@ -24,8 +24,7 @@ from lstm_checks.calling import (
 )
 from lstm_checks.cases import Arrays, Case, from_named
 from lstm_checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
-from lstm_checks.oracles import oracles
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
 from lstm_ref import lstm_backward, lstm_forward
 
 Array = NDArray[Any]
@@ -158,7 +157,7 @@ def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:
 @lru_cache(maxsize=256)
 def due_on(case: Case) -> Expected:
     """Return what is due on a case; the same few cases are asked about again and again."""
-    return oracles.expect(case)
+    return expect(case)
 
 
 def observe_once(target: Target, case: Case) -> Observation:
@@ -223,7 +222,7 @@ def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> d
     expected = due_on(case)
     if arrays is not case.arrays:
         with np.errstate(all="ignore"):
-            values = oracles.evaluate_reference(arrays.astype(np.float64))
+            values = evaluate_reference(arrays.astype(np.float64))
         expected = replace(expected, values=values, sd=slack(values, expected))
     if answer.error or expected.chaotic(GRADIENTS):
         return None
@@ -244,7 +243,7 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     for arrays in (case.arrays, from_named(nearby).astype(case.dtype)):
         answer = call_target(target, arrays.copy(), case.sequences)
         with np.errstate(all="ignore"):
-            values = oracles.evaluate_reference(arrays.astype(np.float64))
+            values = evaluate_reference(arrays.astype(np.float64))
         seen = Observation(case, replace(due_on(case), values=values), answer, answer, (), (), target.lacks)
         errors.append({name: came - seen.due(name)[0] for name, came in seen.came.items()})
         wrong = [name for name in seen.wrong if arrays is case.arrays or name in wrong]

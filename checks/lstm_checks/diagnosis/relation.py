@@ -17,7 +17,7 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import GATES
 from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import evaluate_reference
 
 AXES = {
     "X": ("samples", "steps", "elements"),
@@ -110,7 +110,7 @@ def _values_before(observation: Observation) -> Values:
     arrays = observation.case.arrays.copy()
     other_values(arrays)
     with np.errstate(all="ignore"):
-        return oracles.evaluate_reference(arrays.astype(np.float64))
+        return evaluate_reference(arrays.astype(np.float64))
 
 
 def _relations(tensor: _Tensor, observation: Observation, smaller: Observation | None, before: Values) -> Iterator[str]:

@@ -14,7 +14,8 @@ from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
 from lstm_checks.diagnosis.statement import Trial, try_values
 from lstm_checks.diagnosis.work import Spare
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.oracles.objective import reference_forward
 
 STEPS = 12
 """How many Newton steps are taken; from 1 to the factor it takes a few, or there is none."""
@@ -77,9 +78,9 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
         arrays = _changed(observation, names, factor)
         with np.errstate(all="ignore"):
             if forward:
-                values = dict(zip(OUTPUTS, oracles.reference_forward(arrays.inputs), strict=True))
+                values = dict(zip(OUTPUTS, reference_forward(arrays.inputs), strict=True))
             else:
-                values = oracles.evaluate_reference(arrays)
+                values = evaluate_reference(arrays)
         found = (values[n][:, -1] if values[n].ndim > observation.came[n].ndim else values[n] for n in tensors)
         return np.concatenate([value.ravel() for value in found])
 
@@ -102,7 +103,7 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
     if not np.isfinite(factor):
         return ""
     with np.errstate(all="ignore"):
-        values = oracles.evaluate_reference(_changed(observation, names, factor))
+        values = evaluate_reference(_changed(observation, names, factor))
     inside = {n: v * factor if n[1:] in names else v for n, v in values.items()}
     if try_values(observation, values) is Trial.SHOWN:
         return "all is as if {}"

@@ -257,7 +257,7 @@ def _faults(job: Mapping[str, Any]) -> dict[str, Any]:
     from lstm_checks.faults.catalogue import FAULTS
     from lstm_checks.faults.model import fault_target
     from lstm_checks.judging.case import verify_case
-    from lstm_checks.oracles.oracles import expect
+    from lstm_checks.oracles.expected import expect
     from lstm_checks.strategies import draw_cases
 
     cases = draw_cases(

@@ -40,7 +40,10 @@ from lstm_checks.judging.reports import (
     is_tensor,
     is_unanswered,
 )
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.check_grad import check_grad
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.oracles.objective import Disagreement, reference_forward
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
@@ -54,7 +57,7 @@ def verify_case(
     properties: tuple[str, ...] | None = None,
     reference: bool = True,
     progress: Callable[[], None] = lambda: None,
-    expected: oracles.Expected | None = None,
+    expected: Expected | None = None,
 ) -> CaseReport:
     """Return the report on one case.
 
@@ -72,7 +75,7 @@ def verify_case(
     progress : callable
         Called after each round of copies of a large case.
     expected : Expected, optional
-        ``oracles.expect(case)``, where many targets are judged on one case.
+        ``expect(case)``, where many targets are judged on one case.
     """
     # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
     extras = () if reference else target.extras
@@ -88,7 +91,7 @@ def _verify_case(
     properties: tuple[str, ...] | None,
     reference: bool,
     progress: Callable[[], None],
-    expected: oracles.Expected | None,
+    expected: Expected | None,
 ) -> CaseReport:
     """Return the report, which does not know yet whether there was a reference."""
     if case.dtype not in target.dtypes:
@@ -103,7 +106,7 @@ def _verify_case(
     over_other_values = begin_over_other_values(target, arrays, case) if thorough else Outcome
     call = begin(target, arrays, case.sequences)
     if reference and expected is None:
-        expected = oracles.expect(case, progress)
+        expected = expect(case, progress)
     earlier, outcome = over_other_values(), call()
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
@@ -151,7 +154,7 @@ def _unsupported(case: Case, reason: str) -> CaseReport:
     return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in TENSORS))
 
 
-def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: oracles.Expected) -> list[Claim]:
+def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: Expected) -> list[Claim]:
     """Return the claims about h, Cn and the gradients."""
     return [no_answer(outcome)] if outcome.error else compare(outcome.values, expected, target, case.dtype)
 
@@ -175,7 +178,7 @@ def _after_another_call(
     target: Target,
     case: Case,
     first: Outcome,
-    expected: oracles.Expected,
+    expected: Expected,
     claims_before: list[Claim],
     earlier: Outcome,
 ) -> tuple[list[Claim], tuple[str, ...]]:
@@ -234,9 +237,7 @@ def _repeats(again: list[Claim], before: list[Claim]) -> Claim:
     return Claim(SECOND_CALL, Verdict.PASS, use)
 
 
-def _check_grads(
-    target: Target, case: Case, outcome: Outcome, expected: oracles.Expected, claims: list[Claim]
-) -> list[Claim]:
+def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expected, claims: list[Claim]) -> list[Claim]:
     """Return SciPy's judgement of the target's gradient: on its own forward pass, or the reference's in float32."""
     wanted = [f"d{name}" for name in case.arrays.inputs if f"d{name}" not in target.lacks]
     formal = {c.name for c in claims if c.discrepancy is not None and c.discrepancy.kind != "value"}
@@ -257,7 +258,7 @@ def _check_grads(
         return together([inputs])[0]
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
-    passes = forward if case.dtype == "float64" else oracles.reference_forward
+    passes = forward if case.dtype == "float64" else reference_forward
     fixed = frozenset(name for name in case.arrays.inputs if f"d{name}" in target.lacks)
     size = sum(outcome.values[name].size for name in wanted)
     directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
@@ -265,7 +266,7 @@ def _check_grads(
     for name, direction in directions.items():
         try:
             at_once = together if passes is forward else None
-            judged = oracles.check_grad(passes, outcome.values, case, expected, direction, fixed, at_once)
+            judged = check_grad(passes, outcome.values, case, expected, direction, fixed, at_once)
         except BrokenAnswerError as error:
             message = f"at inputs next to the case's, {error}"
             found.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(error.tensor, error.kind, message)))
@@ -276,20 +277,20 @@ def _check_grads(
     return found
 
 
-def _oracle_claims(case: Case, expected: oracles.Expected) -> list[Claim]:
+def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
     """Return the claims about the harness itself: the reference's gradient against two oracles unrelated to it."""
     if expected.chaotic(GRADIENTS):
         return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
     gradient = {name: expected.values[name] for name in GRADIENTS}
-    by_complex_step = oracles.complex_step_disagreement(case, expected)
-    by_check_grad = oracles.check_grad(oracles.reference_forward, gradient, case, expected, "random")
+    by_complex_step = complex_step_disagreement(case, expected)
+    by_check_grad = check_grad(reference_forward, gradient, case, expected, "random")
     return [
         _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
         _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),
     ]
 
 
-def _oracle_claim(name: str, judged: oracles.Disagreement, sentence: str) -> Claim:
+def _oracle_claim(name: str, judged: Disagreement, sentence: str) -> Claim:
     """Return the claim that an oracle agrees."""
     if judged.agrees:
         return Claim(name, Verdict.PASS, judged.use)

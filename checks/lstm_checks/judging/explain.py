@@ -27,7 +27,7 @@ from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.strategies import draw_options
 
@@ -394,13 +394,13 @@ def _chance(target: Target, report: CaseReport, evidence: tuple[CaseReport, ...]
 def _ways_to_ask(target: Target, report: CaseReport) -> list[Callable[[Case], bool]]:
     """Return whether another case fails, too: asked about the tensors alone where one of them is wrong, and of all."""
     properties = _failed_properties(report)
-    expected: dict[Case, oracles.Expected] = {}
+    expected: dict[Case, Expected] = {}
 
     def asked(thorough: bool) -> Callable[[Case], bool]:
         def fails(case: Case) -> bool:
             if report.reference and case not in expected and not can_run(target, case.arrays):
                 expected.clear()
-                expected[case] = oracles.expect(case)
+                expected[case] = expect(case)
             again = verify_case(target, case, thorough, properties, report.reference, expected=expected.get(case))
             return bool(again.failures) and not again.unanswered
 

@@ -12,7 +12,7 @@ from lstm_checks.calling import Outcome
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, differing_digits
 from lstm_checks.contract import CN, DCN, GRADIENTS, STATES, Target
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties import relations
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, checked
 from lstm_checks.properties.relations import Compared, Example, NotAskedError

@@ -16,7 +16,7 @@ from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import Arrays, from_named
 from lstm_checks.compare import Claim, Discrepancy, form_fault
 from lstm_checks.contract import GRADIENTS, OUTPUTS, Target, input_shapes
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected
 
 Array = NDArray[Any]
 

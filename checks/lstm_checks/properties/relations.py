@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lstm_checks import tolerance
 from lstm_checks.cases import Arrays, Case, from_named
 from lstm_checks.contract import OUTPUTS, STATES, Target
-from lstm_checks.oracles.oracles import Expected
+from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties.closed_form import zero_weights_answer
 from lstm_checks.properties.noise import EVERY, OwnExpected, answer, every, own_expected
 

@@ -25,7 +25,10 @@ from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, PARAMETERS
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import Fault, evaluate, fault_target, patched_source
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.check_grad import objective_terms
+from lstm_checks.oracles.complex_step import complex_step_noise
+from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.oracles.objective import objective
 from lstm_checks.strategies import draw_cases
 
 Array = NDArray[Any]
@@ -58,13 +61,13 @@ class Problem:
     """What is due on a case, and all that the methods need of it, worked out once for all faults."""
 
     case: Case
-    expected: oracles.Expected
+    expected: Expected
     noise: Array
 
     @classmethod
     def of(cls, case: Case) -> "Problem":
         """Return the problem that a case poses."""
-        return cls(case, oracles.expect(case), oracles.complex_step_noise(case))
+        return cls(case, expect(case), complex_step_noise(case))
 
     @property
     def arrays(self) -> Arrays:
@@ -150,7 +153,7 @@ def _objective_of_rows(fault: Fault | None, arrays: Arrays, rows: Array) -> Arra
         parts = np.split(rows[start : start + ROWS_AT_ONCE], ends, axis=1)
         inputs = {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
         (h, Cn), _ = target.call({n: inputs[n] for n in PARAMETERS}, inputs["X"], inputs["h0"], inputs["C0"])
-        found.append(oracles.objective(h, Cn, arrays))
+        found.append(objective(h, Cn, arrays))
     return np.concatenate(found)
 
 
@@ -178,7 +181,7 @@ def check_grad_automatic(judged: Judged, problem: Problem) -> bool:
     if problem.chaotic:
         return True
     found, x0 = judged.differences, _row(problem.arrays.inputs)
-    terms = oracles.objective_terms(judged.values["h"], judged.values["Cn"], problem.arrays, problem.expected)
+    terms = objective_terms(judged.values["h"], judged.values["Cn"], problem.arrays, problem.expected)
     noise = tolerance.check_grad_noise(terms, found.value, float(np.sum(np.abs(judged.gradient * x0))))
     curvature = float(np.linalg.norm(found.twice - found.once))
     sd = float(np.linalg.norm(_sd(problem)))
@@ -221,8 +224,8 @@ def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
     worst = np.argsort(-use, kind="stable")[: tolerance.COMPLEX_STEP_RETAKEN]
     worst = worst[use[worst] > 1]
     try:
-        own = oracles.expect(problem.case, evaluate=partial(evaluate, fault))
-        noise = oracles.complex_step_noise(problem.case, partial(_forward, fault), worst)
+        own = expect(problem.case, evaluate=partial(evaluate, fault))
+        noise = complex_step_noise(problem.case, partial(_forward, fault), worst)
     except TypeError:
         # An operation that Monte Carlo arithmetic has no noise for; what was measured of the reference must do.
         return False

@@ -8,7 +8,7 @@ from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
 from lstm_checks.faults.model import Fault, evaluate, fault_target
 from lstm_checks.judging.case import verify_case
-from lstm_checks.oracles import oracles
+from lstm_checks.oracles.expected import Expected, expect
 
 REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed", "padded")
 SEEDS = 3
@@ -21,7 +21,7 @@ def candidates(m: int, s: int, e: int, u: int) -> Iterator[Case]:
         yield Case(m, s, e, u, regime=regime, states=states, seed=seed)
 
 
-def shows(fault: Fault, case: Case, expected: oracles.Expected | None = None) -> bool:
+def shows(fault: Fault, case: Case, expected: Expected | None = None) -> bool:
     """Return whether a case shows a fault: a tensor beyond its tolerance, or a fault between calls noticed.
 
     `expected` is what is due for the case, where that is known already.
@@ -72,6 +72,6 @@ def _first(fault: Fault, dims: tuple[int, int, int, int]) -> Case | None:
 
 
 @lru_cache(maxsize=4096)
-def _expect(case: Case) -> oracles.Expected:
+def _expect(case: Case) -> Expected:
     """Return the values due for a case."""
-    return oracles.expect(case)
+    return expect(case)

@@ -1,0 +1,122 @@
+"""What finite differences say of a gradient: scipy.optimize.check_grad, with a threshold that is derived."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from scipy import optimize
+
+from lstm_checks import tolerance
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.oracles.expected import Array, Expected
+from lstm_checks.oracles.objective import Disagreement, Forward, objective
+
+
+def check_grad(
+    forward: Forward,
+    gradient: Mapping[str, Array],
+    case: Case,
+    expected: Expected,
+    direction: str,
+    fixed: frozenset[str] = frozenset(),
+    together: Callable[[Sequence[Mapping[str, Array]]], list[tuple[Array, Array]]] | None = None,
+) -> Disagreement:
+    """Return how `scipy.optimize.check_grad` judges a gradient, against its automatic threshold.
+
+    Parameters
+    ----------
+    forward : callable
+        From the inputs by name, in float64, to (h, Cn), h of every step or of the last alone.
+    gradient : mapping
+        The gradients to be judged, by name.
+    case, expected : Case, Expected
+        The cotangents and the gradient's own rounding noise.
+    direction : str
+        "all" entries one by one, or one "random" direction.
+    fixed : frozenset of str
+        Inputs that are not differentiated, the target having no gradient for them.
+    together : callable, optional
+        Does what `forward` does for many inputs at once: it is asked beforehand for those that are sure to come.
+
+    Notes
+    -----
+    SciPy's difference is a forward one with the absolute step 2^-26; `tolerance.check_grad_all` and
+    `tolerance.check_grad_random` say what is accepted and why.
+    """
+    arrays = case.arrays.astype(np.float64)
+    names = [name for name in arrays.inputs if name not in fixed]
+    x0 = np.concatenate([arrays.inputs[name].ravel() for name in names])
+    g0 = np.concatenate([np.asarray(gradient["d" + name], np.float64).ravel() for name in names])
+    sd = np.concatenate([expected.sd["d" + name].ravel() for name in names])
+    known: dict[bytes, float] = {}
+
+    def key_of(x: Array) -> bytes:
+        return hashlib.sha256(x.tobytes()).digest()
+
+    def inputs_at(x: Array) -> dict[str, Array]:
+        inputs, start = dict(arrays.inputs), 0
+        for name in names:
+            stop = start + inputs[name].size
+            inputs[name] = x[start:stop].reshape(inputs[name].shape)
+            start = stop
+        return inputs
+
+    def f(x: Array) -> float:
+        key = key_of(x)
+        if key not in known:
+            known[key] = _objective_of(*forward(inputs_at(x)), arrays)
+        return known[key]
+
+    eps = tolerance.CHECK_GRAD_STEP
+    seed = case.seed
+    if together is None:
+        h, Cn = forward(arrays.inputs)
+    else:
+        steps = _steps(direction, x0.size, eps, seed)
+        (h, Cn), *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
+        known |= {key_of(x0 + step): _objective_of(*found, arrays) for step, found in zip(steps, others, strict=True)}
+    value = known[key_of(x0)] = _objective_of(h, Cn, arrays)
+    terms = objective_terms(h, Cn, arrays, expected)
+    noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
+    if direction == "all":
+        error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="all")
+        once, twice = (optimize.approx_fprime(x0, f, step) for step in (eps, 2 * eps))
+        limit = tolerance.check_grad_all(float(np.linalg.norm(twice - once)), noise, x0.size, float(np.linalg.norm(sd)))
+    else:
+        error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="random", rng=seed)
+        v = np.random.default_rng(seed).standard_normal(x0.size)
+        once = (f(x0 + eps * v) - value) / eps
+        curvature, along = 0.0, float(np.sum(np.abs(v) * sd))
+        # Each multiple can but widen what is accepted, and costs a forward pass.
+        for k in tolerance.CHECK_GRAD_MULTIPLES:
+            again = (f(x0 + k * eps * v) - value) / (k * eps)
+            curvature = max(curvature, abs(again - once) / abs(k - 1))
+            limit = tolerance.check_grad_random(curvature, noise, along)
+            if error <= limit:
+                break
+    return Disagreement(float(error / limit) if limit > 0 else (0.0 if error == 0 else np.inf), direction)
+
+
+def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
+    """Return the steps that `check_grad` takes in any case."""
+    if direction == "all":
+        return [step * unit for step in (eps, 2 * eps) for unit in np.eye(size)]
+    v = np.random.default_rng(seed).standard_normal(size)
+    return [eps * v, tolerance.CHECK_GRAD_MULTIPLES[0] * eps * v]
+
+
+def _objective_of(h: Array, Cn: Array, arrays: Arrays) -> float:
+    """Return the scalar objective of a forward pass's outputs; of the last step alone where that is all there is."""
+    if h.ndim == 2:
+        return float(np.sum(arrays.dh_total[:, -1] * h) + np.sum(arrays.dCn * Cn))
+    return float(objective(h, Cn, arrays))
+
+
+def objective_terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
+    """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
+    rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
+    dh, sd = arrays.dh_total, expected.sd["h"] / rho
+    if h.ndim == 2:
+        dh, sd = dh[:, -1], sd if sd.ndim == 2 else sd[:, -1]
+    memory = np.abs(arrays.dCn) * np.maximum(np.abs(Cn), expected.sd["Cn"] / rho)
+    return float(np.sum(np.abs(dh) * np.maximum(np.abs(h), sd)) + np.sum(memory))
