@@ -13,8 +13,9 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import DTYPES, REGIMES
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.compare import compare
-from lstm_checks.contract import GRADIENTS, from_layer
+from lstm_checks.contract import GRADIENTS
 from lstm_checks.oracles.expected import expect
+from lstm_checks.targets.layer import from_layer
 from lstm_checks.tolerance import accepted
 from lstm_fast import LSTM
 

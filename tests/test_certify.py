@@ -30,8 +30,10 @@ from lstm_checks.certified.certify import (  # noqa: E402
     summarize,
     ulp,
 )
-from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, from_function, from_layer  # noqa: E402
+from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS  # noqa: E402
 from lstm_checks.oracles.expected import evaluate_reference, expect  # noqa: E402
+from lstm_checks.targets.function import from_function  # noqa: E402
+from lstm_checks.targets.layer import from_layer  # noqa: E402
 from lstm_checks.tolerance import accepted  # noqa: E402
 from lstm_ref import LSTM, lstm_backward, lstm_forward, lstm_parameter_gradients  # noqa: E402
 

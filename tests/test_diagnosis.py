@@ -32,7 +32,7 @@ from planted_faults import (
 
 import lstm_ref
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, DCN, LAST, STATES, Target, from_layer
+from lstm_checks.contract import CN, DCN, LAST, STATES, Target
 from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.judging.case import verify_case
@@ -41,6 +41,7 @@ from lstm_checks.judging.json import case_to_json
 from lstm_checks.judging.text import render_diff, render_failure
 from lstm_checks.judging.verify import verify
 from lstm_checks.strategies import draw_cases, shrink
+from lstm_checks.targets.layer import from_layer
 
 CASE = Case(3, 4, 3, 3, seed=3)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import DHN, LAST, Extra, Target, from_function
+from lstm_checks.contract import DHN, LAST, Extra, Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.reports import CHECK_GRAD
@@ -16,6 +16,7 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.properties.claims import OWN_REGIMES
 from lstm_checks.strategies import cases
+from lstm_checks.targets.function import from_function
 
 GATES = "figo"
 VECTOR, SCALAR = Extra("peep", ((0, 1, 0),)), Extra("gain", ())

@@ -10,10 +10,11 @@ import pytest
 import lstm_fast
 import lstm_ref
 from lstm_checks.cases import Case
-from lstm_checks.contract import from_function, from_layer
 from lstm_checks.faults.model import fault_target
 from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.targets.form import not_in_form
+from lstm_checks.targets.function import from_function
+from lstm_checks.targets.layer import from_layer
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 import lstm_ref
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import GRADIENTS, PARAMETERS, from_function
+from lstm_checks.contract import GRADIENTS, PARAMETERS
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
+from lstm_checks.targets.function import from_function
 from lstm_checks.targets.load import TargetError, load_target
-from lstm_checks.weights.layouts import LAYOUTS, from_framework, gradients_from_framework, to_framework
+from lstm_checks.weights.layouts import LAYOUTS
+from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
 
 BIASES = tuple(f"db{gate}" for gate in "figo")
 SMALL = {"examples": 12, "max_dims": (3, 3, 3, 3)}

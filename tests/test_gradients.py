@@ -14,12 +14,13 @@ from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target, from_layer
+from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases
+from lstm_checks.targets.layer import from_layer
 
 LAYERS = {"lstm_ref": from_layer(lstm_ref.LSTM), "lstm_fast": from_layer(lstm_fast.LSTM)}
 CASES = cases(dtypes=("float64", "float32"))

@@ -9,10 +9,10 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import from_layer
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import expected as due
 from lstm_checks.oracles.expected import LARGE_ROUNDS, expect
+from lstm_checks.targets.layer import from_layer
 from lstm_fast import LSTM
 
 CASE = Case(2, 5, 3, 4, regime="init", seed=3)

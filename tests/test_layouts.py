@@ -12,16 +12,9 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import GATES, GRADIENTS, PARAMETERS
 from lstm_checks.targets.common import AdapterError, weights_of
 from lstm_checks.weights.files import WeightsError, convert, read_arrays, write_arrays
-from lstm_checks.weights.layouts import (
-    LAYOUTS,
-    LayoutError,
-    find_layout,
-    from_framework,
-    from_shapes,
-    gradients_from_framework,
-    recognize,
-    to_framework,
-)
+from lstm_checks.weights.guessing import from_shapes, recognize
+from lstm_checks.weights.layouts import LAYOUTS, LayoutError, find_layout
+from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
 sizes = {"e": st.integers(1, 6), "u": st.integers(1, 6), "seed": st.integers(0, 2**16)}

@@ -6,10 +6,10 @@ pytest.importorskip("torch")
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import from_function
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
+from lstm_checks.targets.function import from_function
 from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer

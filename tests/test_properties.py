@@ -15,7 +15,6 @@ import lstm_ref
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import from_function, from_layer
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.reports import CHECK_GRAD
@@ -34,6 +33,8 @@ from lstm_checks.properties.claims import (
 from lstm_checks.properties.closed_form import zero_weights_answer
 from lstm_checks.properties.noise import checked, own_expected
 from lstm_checks.strategies import cases
+from lstm_checks.targets.function import from_function
+from lstm_checks.targets.layer import from_layer
 from lstm_checks.targets.load import load_target
 
 CASE = Case(3, 4, 2, 3, seed=7)

@@ -11,15 +11,15 @@ import pytest
 
 import lstm_fast
 from lstm_checks.cases import Case
-from lstm_checks.contract import from_layer
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.text import render_failure
 from lstm_checks.judging.verify import verify
+from lstm_checks.targets.layer import from_layer
 from lstm_checks.weights.files import write_arrays
-from lstm_checks.weights.layouts import to_framework
+from lstm_checks.weights.packing import to_framework
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)

@@ -14,9 +14,10 @@ import pytest
 
 from lstm_checks import suite
 from lstm_checks.cases import DTYPES
-from lstm_checks.contract import GRADIENTS, Target, from_layer
+from lstm_checks.contract import GRADIENTS, Target
 from lstm_checks.judging.reports import PROPERTIES
 from lstm_checks.suite import TESTS, LayerSuite
+from lstm_checks.targets.layer import from_layer
 from lstm_fast import LSTM as Fast
 from lstm_ref import LSTM
 

@@ -34,10 +34,11 @@ from lstm_checks.certified.vectors import (
     vectors_schema,
     write_vectors,
 )
-from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target, from_layer
+from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.targets.layer import from_layer
 from lstm_ref import LSTM
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

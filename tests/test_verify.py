@@ -17,21 +17,7 @@ from lstm_checks import strategies, tolerance
 from lstm_checks.calling import other_values
 from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
 from lstm_checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
-from lstm_checks.contract import (
-    CN,
-    DCN,
-    DHN,
-    GATES,
-    GRADIENTS,
-    INPUTS,
-    LAST,
-    OUTPUTS,
-    STATES,
-    Target,
-    TimeLimitError,
-    from_function,
-    from_layer,
-)
+from lstm_checks.contract import CN, DCN, DHN, GATES, GRADIENTS, INPUTS, LAST, OUTPUTS, STATES, Target, TimeLimitError
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain, explain_simplest, most_telling
@@ -60,6 +46,8 @@ from lstm_checks.oracles.expected import expect
 from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
 from lstm_checks.strategies import draw_options
+from lstm_checks.targets.function import from_function
+from lstm_checks.targets.layer import from_layer
 
 CASE = Case(2, 3, 4, 5, seed=1)
 

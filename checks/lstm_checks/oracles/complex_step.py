@@ -10,7 +10,7 @@ from lstm_checks.arithmetic import complex_step
 from lstm_checks.arithmetic.monte_carlo import deviation, exact
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import INPUTS
-from lstm_checks.oracles.expected import Array, Expected, _rounding
+from lstm_checks.oracles.expected import Array, Expected, rounding_of
 from lstm_checks.oracles.objective import Disagreement, Forward, objective, reference_forward
 
 
@@ -107,7 +107,7 @@ class _Directions:
 
     def rounding_noise(self, chosen: Array) -> Array:
         """Return the standard deviation of the complex step's own rounding error along the chosen directions."""
-        rounding = _rounding(self.case, "float64")
+        rounding = rounding_of(self.case, "float64")
         inputs = {n: exact(v[np.newaxis], rounding) for n, v in self.arrays.inputs.items()}
         along = self._chosen(chosen)
         for name, value in self.arrays.inputs.items():

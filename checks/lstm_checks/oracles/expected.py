@@ -100,7 +100,7 @@ def expect(
     if case.size > tolerance.LARGE:
         return _expect_large(case, progress)
     dtype = case.dtype
-    rounding = _rounding(case, dtype)
+    rounding = rounding_of(case, dtype)
     arrays = case.arrays.astype(np.float64)
     noisy = {k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()}
     with np.errstate(all="ignore"):
@@ -111,7 +111,7 @@ def expect(
 
 def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     """Return the values due for a large case: few copies, two at a time, and random directions of every tensor."""
-    rounding = _rounding(case, case.dtype, _COPIES_AT_ONCE)
+    rounding = rounding_of(case, case.dtype, _COPIES_AT_ONCE)
     arrays = case.arrays.astype(np.float64)
     inputs = from_named({k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()})
     expected = Expected({}, {}, case.dtype, not case.sequences, tolerance.LARGE_SIGMAS["entry"], {}, case.seed)
@@ -151,7 +151,7 @@ def estimate_large(case: Case) -> tuple[float, float]:
     x = np.ones((256, 256))
     per_product = _seconds(lambda: x @ x) / (2 * 256**3)
     # Larger than a cache, as what is timed stands for.
-    noisy = exact(np.ones((1024, 1024)), _rounding(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
+    noisy = exact(np.ones((1024, 1024)), rounding_of(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
     per_number = _seconds(lambda: noisy * noisy) / noisy.size
     row = case.m * case.s * 4 * (case.e + case.u) * case.u
     # An entry of a step's products takes about four such operations: m terms, their sizes, noise, the sum over steps.
@@ -171,7 +171,7 @@ def _seconds(call: Callable[[], Any]) -> float:
     return min(times[1:])
 
 
-def _rounding(case: Case, dtype: str, copies: int = tolerance.COPIES) -> Rounding:
+def rounding_of(case: Case, dtype: str, copies: int = tolerance.COPIES) -> Rounding:
     """Return how the operations of a case are perturbed in the arithmetic of a dtype."""
     return Rounding(
         rho=tolerance.UNIT_ROUNDOFF[dtype],

@@ -28,17 +28,11 @@ from lstm_checks.contract import (
     Target,
     input_shapes,
     list_extras,
-    of_arguments,
 )
-from lstm_checks.weights.layouts import (
-    LAYOUTS,
-    SECOND,
-    Layout,
-    from_shapes,
-    gradients_from_framework,
-    recognize,
-    to_framework,
-)
+from lstm_checks.targets.function import of_arguments
+from lstm_checks.weights.guessing import from_shapes, recognize
+from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
+from lstm_checks.weights.packing import gradients_from_framework, to_framework
 from lstm_ref import lstm_forward
 
 PROBE = (2, 3, 5, 7)

@@ -69,7 +69,7 @@ def _hint_for_call(kind: str, stage: str) -> str:
         return "it is called pullback(dh, dCn) with NumPy arrays of (m, s, u) and (m, u)"
     names = f"{' '.join(PARAMETERS[:3])} ... {PARAMETERS[-1]}"
     keys = (
-        "; lstm_checks.weights.layouts.to_framework(p, ...) makes a framework's own arrays of them"
+        "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
         if kind == "KeyError"
         else ""
     )
@@ -100,7 +100,7 @@ def _hint_for_names(came: list[str]) -> str:
     """Return the nearest right form of some names of gradients."""
     if set(came) & {*PARAMETERS, "X", "h0", "C0"}:
         return ", each after a d: dUf for Uf"
-    return "; lstm_checks.weights.layouts.gradients_from_framework(gradients, ...) makes them of a framework's own"
+    return "; lstm_checks.weights.packing.gradients_from_framework(gradients, ...) makes them of a framework's own"
 
 
 def _listed(names: list[str]) -> str:

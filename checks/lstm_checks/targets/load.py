@@ -23,19 +23,10 @@ from types import ModuleType
 from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
-from lstm_checks.contract import (
-    Target,
-    arguments_of,
-    expected_form,
-    from_function,
-    from_layer,
-    not_constructible,
-    not_interrupted,
-    returns_pullback,
-    undisturbed,
-    with_article,
-)
+from lstm_checks.contract import Target, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.common import AdapterError
+from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
+from lstm_checks.targets.layer import from_layer, not_constructible
 
 FRAMEWORKS = {
     "torch": "torch.nn.LSTM",

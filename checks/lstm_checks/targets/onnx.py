@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lstm_checks.contract import CN, DCN, DHN, GRADIENTS, LAST, STATES, Target
 from lstm_checks.targets.common import NO_STATES, AdapterError
-from lstm_checks.weights.layouts import to_framework
+from lstm_checks.weights.packing import to_framework
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _OUTPUTS = ("Y", "Y_h", "Y_c")

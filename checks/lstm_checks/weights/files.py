@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.files import replacing
-from lstm_checks.weights.layouts import Layout, LayoutError, from_framework, to_framework
+from lstm_checks.weights.layouts import Layout, LayoutError
+from lstm_checks.weights.packing import from_framework, to_framework
 
 SUFFIXES = (".npz", ".safetensors")
 

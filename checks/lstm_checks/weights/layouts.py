@@ -6,8 +6,7 @@ comes back. The gates are f (forget), i (input), g (candidate, elsewhere c or j)
 """
 
 import difflib
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,12 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_checks.contract import GATES, PARAMETERS
+from lstm_checks.contract import GATES
 
 Array = NDArray[Any]
 
+
 SECOND = "b2"  # the second of two biases that are only ever added
+
+
 PROVEN, DOCUMENTED = "proven", "from documentation"
+
+
 COLUMNS, ROWS, VECTOR, SPLIT = "gates along columns", "gates along rows", "flat", "gates on an axis of their own"
 
 
@@ -174,7 +178,7 @@ class Layout:
     def twins(self) -> dict[str, str]:
         """The gradients of the second bias, and the gradient of the contract that each must equal."""
         second = (block for block in self.blocks if SECOND in block.kinds)
-        return {_twin(gate, block.name): f"db{gate}" for block in second for gate in block.gates}
+        return {twin(gate, block.name): f"db{gate}" for block in second for gate in block.gates}
 
     def shapes(self, e: int, u: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each array."""
@@ -182,7 +186,7 @@ class Layout:
         return {"weights": (sum(int(np.prod(s)) for s in shapes.values()),)} if self.flat else shapes
 
 
-def _twin(gate: str, name: str) -> str:
+def twin(gate: str, name: str) -> str:
     """Return the name of a gate's gradient in the second bias."""
     return f"db{gate} of {name}"
 
@@ -205,6 +209,7 @@ def _apart(forget: str) -> tuple[Block, ...]:
 
 
 _PEEPHOLES = {"P": "peephole weights (order i o f)"}
+
 
 LAYOUTS: dict[str, Layout] = {
     layout.name: layout
@@ -340,268 +345,3 @@ def find_layout(name: str) -> Layout:
     near = difflib.get_close_matches(name, LAYOUTS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise LayoutError(f"there is no layout {name!r}, expected one of {', '.join(LAYOUTS)}{hint}")
-
-
-def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]:
-    """Return the arrays in a framework's layout.
-
-    Where there are two biases the first holds all of it and the second is zero, so that the sum is exact. Where the
-    framework adds to the forget gate at run time, that is taken off first (which may round).
-
-    Parameters
-    ----------
-    p : mapping
-        The twelve parameters by name: U (e, u), V (u, u), b (1, u).
-    layout : str or Layout
-
-    Raises
-    ------
-    LayoutError
-        "Vf has shape (3, 2), expected (u, u) = (3, 3)".
-
-    Examples
-    --------
-    >>> p = {kind + gate: np.ones({"U": (2, 3), "V": (3, 3), "b": (1, 3)}[kind]) for gate in "figo" for kind in "UVb"}
-    >>> {name: array.shape for name, array in to_framework(p, "torch").items()}
-    {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
-    """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
-    values = {name: np.asarray(value) for name, value in p.items()}
-    check_arrays(values, LAYOUTS["named"])
-    for gate in GATES:
-        values[SECOND + gate] = np.zeros_like(values["b" + gate])
-    if layout.forget_bias:
-        values["bf"] = values["bf"] - values["bf"].dtype.type(layout.forget_bias)
-    arrays = {block.name: block.pack(values) for block in layout.blocks}
-    return {"weights": np.concatenate([a.ravel() for a in arrays.values()])} if layout.flat else arrays
-
-
-def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None) -> dict[str, Array]:
-    """Return the twelve parameters by name, from a framework's arrays.
-
-    Two biases are added, which rounds once; what the framework adds to the forget gate at run time is added, too.
-
-    Parameters
-    ----------
-    arrays : mapping
-        The layout's arrays by name, no more and no fewer.
-    layout : str or Layout
-    units : int, optional
-        u, needed where all is one flat array that does not tell.
-
-    Raises
-    ------
-    LayoutError
-        "weight_hh_l0 is missing, expected (4u, u) = (12, 3)"; or what is too many, or ill-shaped.
-    """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
-    values = _unpack(arrays, layout, units)
-    for gate in GATES:
-        second = values.get(SECOND + gate)
-        if second is not None:
-            values["b" + gate] = values["b" + gate] + second
-    if layout.forget_bias:
-        values["bf"] = values["bf"] + values["bf"].dtype.type(layout.forget_bias)
-    return {name: values[name] for name in PARAMETERS}
-
-
-def gradients_from_framework(
-    arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None
-) -> dict[str, Array]:
-    """Return the gradients dUf ... dbo from those of a framework's arrays.
-
-    The gradient of each of two biases is that of their sum: the first is db, the second comes by its own name, a key of
-    `Layout.twins`, and must equal it.
-    """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
-    values = _unpack(arrays, layout, units)
-    found = {f"d{name}": values[name] for name in PARAMETERS}
-    second = [block for block in layout.blocks if SECOND in block.kinds]
-    return found | {_twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
-
-
-def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dict[str, Array]:
-    """Return the values by kind and gate, once the arrays are seen to fit."""
-    found = {name: np.asarray(value) for name, value in arrays.items()}
-    e, u = check_arrays(found, layout, units)
-    if layout.flat:
-        found = _cut(found["weights"], layout, e, u)
-    values: dict[str, Array] = {}
-    for block in layout.blocks:
-        values |= block.unpack(found[block.name], e, u)
-    return values
-
-
-def _cut(flat: Array, layout: Layout, e: int, u: int) -> dict[str, Array]:
-    """Return the arrays that follow each other in one."""
-    found, start = {}, 0
-    for block in layout.blocks:
-        shape = block.shape(e, u)
-        size = int(np.prod(shape))
-        found[block.name] = flat[start : start + size].reshape(shape)
-        start += size
-    return found
-
-
-def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None = None) -> tuple[int, int]:
-    """Return (e, u) if the arrays are those of the layout.
-
-    Raises
-    ------
-    LayoutError
-        Naming every array that is missing, too many, of a wrong shape, or not of real numbers.
-    """
-    for name, what in (layout.refused or {}).items():
-        if name in arrays and np.any(arrays[name]):
-            raise LayoutError(
-                f"{name} holds {what}, which a plain LSTM has not; layout {layout.name} without it is expected"
-            )
-    arrays = {name: array for name, array in arrays.items() if name not in (layout.refused or {})}
-    wrong = [
-        f"{name} has dtype {a.dtype}, expected floating point" for name, a in arrays.items() if a.dtype.kind != "f"
-    ]
-    if len({a.dtype for a in arrays.values()}) > 1:
-        wrong.append("arrays of one dtype expected, got " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items()))
-    e, u = _sizes(arrays, layout, units)
-    formulas = {block.name: block.formula for block in layout.blocks}
-    for name, shape in layout.shapes(e or 1, u or 1).items():
-        due = formulas.get(name, "(size,)") + (f" = {shape}" if e and u else "")
-        if name not in arrays:
-            wrong.append(f"{name} is missing, expected {due}")
-        elif not (e and u) or arrays[name].shape != shape:
-            wrong.append(f"{name} has shape {arrays[name].shape}, expected {due}")
-    extra = sorted(set(arrays) - set(layout.names))
-    wrong += [f"{name} is none of layout {layout.name}'s arrays, {', '.join(layout.names)}" for name in extra]
-    if wrong:
-        raise LayoutError("; ".join(wrong))
-    assert e
-    assert u
-    return e, u
-
-
-def _sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) -> tuple[int | None, int | None]:
-    """Return e and u as the arrays have them; None where they do not tell."""
-    if layout.flat:
-        return _flat_sizes(arrays, layout, units)
-    u = units
-    for kind in ("V", "b", "U"):
-        for block in layout.blocks:
-            if u is None and kind in block.kinds and block.name in arrays:
-                u = block.units(arrays[block.name].shape)
-    block = next(block for block in layout.blocks if "U" in block.kinds)
-    if u is None or block.name not in arrays or len(arrays[block.name].shape) != len(block.shape(1, 1)):
-        return None, u
-    rows = arrays[block.name].shape[block.lead :][1 if block.form == ROWS else 0]
-    e = rows - u if "V" in block.kinds else rows
-    return (e if e > 0 else None), u
-
-
-def _flat_sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) -> tuple[int | None, int | None]:
-    """Return e and u of a single flat array, whose size leaves u open."""
-    if units is None:
-        raise LayoutError(f"layout {layout.name} is one flat array, which does not tell u: say units")
-    if "weights" not in arrays:
-        return None, units
-    (size_1,), (size_2,) = layout.shapes(1, units)["weights"], layout.shapes(2, units)["weights"]
-    e, rest = divmod(arrays["weights"].size - size_1, size_2 - size_1)
-    return (e + 1 if rest == 0 and e >= 0 else None), units
-
-
-def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> tuple[Layout, str] | None:
-    """Return the layout that arrays are in, by their names and shapes, and the prefix of their names.
-
-    There may be other arrays besides; of several layouts that fit it is the one that leaves the fewest.
-
-    Parameters
-    ----------
-    shapes : mapping
-        The shape of each array by its name, such as ``encoder.lstm.weight_ih_l0``.
-    e, u : int
-    """
-    found: list[tuple[Layout, str]] = []
-    for layout in LAYOUTS.values():
-        due = layout.shapes(e, u)
-        prefix = common_prefix(shapes, layout)
-        if prefix is not None and {prefix + name: shape for name, shape in due.items()}.items() <= shapes.items():
-            found.append((layout, prefix))
-    return max(found, key=lambda one: len(one[0].names), default=None)
-
-
-def common_prefix(names: Iterable[str], layout: Layout) -> str | None:
-    """Return what stands before the first array's name, if it is there: "" or "encoder.lstm."."""
-    first = layout.names[0]
-    found = [name.removesuffix(first) for name in names if name.endswith(first)]
-    found = [prefix for prefix in found if not prefix or prefix[-1] in "./"]
-    return found[0] if found else None
-
-
-def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: str = "ifgo") -> Layout | None:
-    """Return a layout for arrays of unknown names, by their shapes; None where these do not tell.
-
-    There may be other arrays besides, of which it has none. Either all gates are in each array, in the order `gates`;
-    or each gate has its own, told by the letter at which the names differ (f; i; g, c or j; o). U and V may be one
-    matrix, then taken for [U; V]. `e`, `u`, e + u, 4 e and 4 u should all differ.
-    """
-
-    def forms(wide: int) -> dict[tuple[int, ...], tuple[tuple[str, ...], str]]:
-        found: dict[tuple[int, ...], tuple[tuple[str, ...], str]] = {}
-        for kinds, rows in ((("U",), e), (("V",), u), (("U", "V"), e + u)):
-            found |= {(wide, rows): (kinds, ROWS), (rows, wide): (kinds, COLUMNS)}
-        return found | {(wide,): (("b",), VECTOR), (1, wide): (("b",), COLUMNS)}
-
-    stacked, single = forms(4 * u), forms(u)
-    blocks: list[Block] = []
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for name, shape in shapes.items():
-        groups.setdefault(shape, []).append(name)
-    # A square V alone does not tell which way it lies: the way U does.
-    single[u, u] = (("V",), ROWS if (u, e) in groups else COLUMNS)
-    for shape, names in groups.items():
-        if shape in stacked:
-            kinds, form = stacked[shape]
-            if len(names) > (2 if kinds == ("b",) else 1):
-                return None
-            blocks += [Block(name, kinds if k == 0 else (SECOND,), gates, form) for k, name in enumerate(names)]
-        elif shape in single:
-            kinds, form = single[shape]
-            told = _four_of(names, 2 if kinds == ("b",) else 1)
-            blocks += [
-                Block(name, kinds if k == 0 else (SECOND,), g, form)
-                for k, one in enumerate(told)
-                for name, g in one.items()
-            ]
-    held = sorted(kind + gate for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates)
-    if held != sorted(PARAMETERS):
-        return None
-    return Layout("its own", "told by shapes", tuple(blocks), "", DOCUMENTED)
-
-
-def _four_of(names: Sequence[str], most: int) -> list[dict[str, str]]:
-    """Return the gate of each name as `_gates_by_letter` does; among others, where only four of them can be it."""
-    told = _gates_by_letter(names, most)
-    if told or not len(GATES) < len(names) <= _MOST_OF_A_SHAPE:
-        return told
-    fours = [found for four in itertools.combinations(names, len(GATES)) for found in _gates_by_letter(four)]
-    return fours if len(fours) == 1 else []
-
-
-_MOST_OF_A_SHAPE = 12
-"""Of so many arrays of one shape, fours are tried: 495."""
-
-
-def _gates_by_letter(names: Sequence[str], most: int = 1) -> list[dict[str, str]]:
-    """Return the gate of each name, in sets of four that differ from one letter on; nothing if they are not such."""
-    count = len(GATES)
-    if most > 1 and len(names) == 2 * count:
-        for four in itertools.combinations(names[1:], count - 1):
-            halves = ([names[0], *four], [name for name in names[1:] if name not in four])
-            told = [found for half in halves for found in _gates_by_letter(half)]
-            if len(told) == 2:
-                return told
-    if len(names) != count:
-        return []
-    # Where the four first differ there is the letter, be it W_f or forget_gate.
-    start = next((k for k, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
-    letter = {"f": "f", "i": "i", "g": "g", "c": "g", "j": "g", "o": "o"}
-    found = {name: letter.get(name[start : start + 1].lower(), "") for name in names}
-    return [found] if sorted(found.values()) == sorted(GATES) else []

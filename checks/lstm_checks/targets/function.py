@@ -1,0 +1,197 @@
+"""A function in the vjp form as a target: how it is called, and what it lacks, found out by a few small calls."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    GATES,
+    GRADIENTS,
+    LAST,
+    PARAMETERS,
+    STATES,
+    Target,
+    input_shapes,
+    not_interrupted,
+    signature_in_words,
+    undisturbed,
+    unpack,
+)
+
+_TAKES = {
+    4: ("(p, X, h0, C0)", frozenset()),
+    3: ("(p, X, h0)", frozenset({STATES, "dC0"})),
+    2: ("(p, X)", frozenset({STATES, "dh0", "dC0"})),
+}
+"""What a function in the vjp form may take, by the number of its arguments, and what it then lacks."""
+
+
+FORM = "function in the vjp form"
+
+
+def of_arguments(taken: int) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return what a function of so many arguments lacks, and what is to be said of that."""
+    return _TAKES[taken][1], ("it takes h0 and no C0, so both are zero in all examples",) * (taken == 3)
+
+
+def from_function(function: Callable[..., Any], name: str | None = None) -> Target:
+    """Return the target of a function in the vjp form.
+
+    Parameters
+    ----------
+    function : callable
+        ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the twelve
+        parameters by name, h (m, s, u), Cn (m, u), and gradients named dUf ... dbo, dX, dh0, dC0. It may take
+        only `(p, X)` or `(p, X, h0)`, return None for Cn or for a gradient, or have a pullback of `dh` alone or one
+        that returns an empty dict: what is lacking is reported as unsupported. An attribute ``function.unsupported``,
+        names of gradients, says the same. The biases and their gradients may be (u,) in place of (1, u).
+
+    Raises
+    ------
+    TypeError
+        When `function` cannot be called with two, three or four arguments.
+    """
+    name = name or str(getattr(function, "__name__", repr(function)))
+    taken = arguments_of(function)
+    if not taken:
+        raise TypeError(expected_form(function, name))
+    seen = _look_at(function, taken)
+    not_taken, notes = of_arguments(taken)
+    lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
+    kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
+    dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
+    call = _called(function, taken, seen.flat)
+    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes)
+
+
+def expected_form(function: Callable[..., Any], name: str) -> str:
+    """Return what a function takes and what one in the vjp form may take, in a sentence."""
+    *others, last = (words for words, _ in _TAKES.values())
+    return f"{name} takes {signature_in_words(function)}, expected {', '.join(others)} or {last}"
+
+
+def arguments_of(function: Callable[..., Any]) -> int:
+    """Return with how many arguments a function in the vjp form is called; 0 if with none of these numbers."""
+    return next((count for count in _TAKES if _accepts(function, count)), 0)
+
+
+def _called(function: Callable[..., Any], taken: int, flat: bool) -> Callable[..., Any]:
+    """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
+        (h, Cn), pullback = unpack(function(given, *(X, h0, C0)[: taken - 1]))
+
+        def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
+            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), p["Vf"].shape[-1])
+
+        return (h, Cn), pull
+
+    return call
+
+
+def _with_rows(gradients: Any, u: int) -> Any:
+    """Return gradients whose biases are (1, u), where they came as (u,)."""
+    if not isinstance(gradients, Mapping):
+        return gradients
+    names = [f"db{gate}" for gate in GATES if getattr(gradients.get(f"db{gate}"), "shape", None) == (u,)]
+    return {**gradients, **{name: gradients[name].reshape(1, -1) for name in names}} if names else gradients
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What calls of a function show: what it lacks, its second biases' gradients, flat biases, and its dtype."""
+
+    lacks: frozenset[str] = frozenset()
+    twins: Mapping[str, str] = field(default_factory=dict)
+    flat: bool = False
+    single: bool = False
+    refuses_double: bool = False
+
+
+# The smallest problem with a recurrence; and one of sizes that all differ, none of them 1, since there are functions
+# that break where a size is 1, or where two are equal.
+SMALL_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5))
+
+
+def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
+    """Return what the first call that raises nothing shows; what goes wrong in all is for the examples to find.
+
+    Biases (u,) are tried where (1, u) does not work, and float32 where float64 raises as it would for a dtype that is
+    not the function's own.
+    """
+    for dtype in ("float64", "float32"):
+        as_of_dtype = True
+        for flat in (False, True):
+            for sizes in SMALL_SIZES:
+                try:
+                    seen = _see(function, taken, flat, sizes, dtype)
+                except (TypeError, ValueError):
+                    continue
+                except BaseException as error:
+                    not_interrupted(error)
+                    as_of_dtype = False
+                    continue
+                return replace(seen, refuses_double=dtype == "float32")
+        if not as_of_dtype:
+            break
+    return _Seen()
+
+
+def _see(function: Callable[..., Any], taken: int, flat: bool, sizes: tuple[int, int, int, int], dtype: str) -> _Seen:
+    """Return what one small call shows."""
+    (m, s, _, u), (p, *others) = sizes, small_inputs(sizes, dtype)
+    apart = {"dh": np.ones((m, s, u), dtype), "dCn": np.ones((m, u), dtype)}
+    given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
+    with undisturbed():
+        (h, Cn), pullback = unpack(function(given, *others[: taken - 1]))
+        both = _accepts(pullback, 2)
+        gradients = pullback(*apart.values()) if both else pullback(apart["dh"])
+    lacks = {CN, DCN} if Cn is None else set()
+    lacks |= set() if both else {DCN}
+    # Nothing at all comes of a function that goes forward only.
+    lacks |= {name for name in GRADIENTS if not len(gradients) or (name in gradients and gradients[name] is None)}
+    twins = {n: n[:3] for n in map(str, gradients) if n[:3] in GRADIENTS and n[1:2] == "b" and n[3:7] == " of "}
+    single = dtype == "float64" and getattr(h, "dtype", None) == np.float32
+    return _Seen(frozenset(lacks), twins, flat, single)
+
+
+def _accepts(function: Callable[..., Any], count: int) -> bool:
+    """Return whether `function` can be called with `count` positional arguments (True where nobody can tell)."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def returns_pullback(function: Callable[..., Any]) -> bool:
+    """Return whether a function is seen to be in the vjp form, by a small call."""
+    taken = arguments_of(function)
+    for dtype in ("float64", "float32"):
+        for flat in (False, True):
+            for sizes in SMALL_SIZES:
+                try:
+                    with undisturbed():
+                        _called(function, taken, flat)(*small_inputs(sizes, dtype))
+                except BaseException as error:
+                    not_interrupted(error)
+                    continue
+                return True
+    return False
+
+
+def small_inputs(
+    sizes: tuple[int, int, int, int] = SMALL_SIZES[0], dtype: str = "float64"
+) -> tuple[Any, Any, Any, Any]:
+    """Return p, X, h0 and C0 of a small problem, to see what a target can do."""
+    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in input_shapes(*sizes).items()}
+    return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]

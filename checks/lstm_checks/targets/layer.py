@@ -1,0 +1,188 @@
+"""A layer class in EpyNN's form as a target: one instance a size serves all calls, so that what it keeps is seen."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.contract import (
+    CN,
+    DCN,
+    DHN,
+    LAST,
+    STATES,
+    ContractError,
+    Target,
+    describe_value,
+    not_interrupted,
+    signature_in_words,
+    undisturbed,
+)
+from lstm_checks.targets.function import SMALL_SIZES, small_inputs
+
+
+def _probe_layer(call: Callable[..., Any]) -> set[str]:
+    """Return which states a layer keeps nowhere, by a small call; what goes wrong in all the examples will find."""
+    for m, s, e, u in SMALL_SIZES:
+        try:
+            with undisturbed():
+                (_, Cn), pullback = call(*small_inputs((m, s, e, u)))
+                found = pullback(np.ones((m, s, u)), np.ones((m, u)), np.ones((m, u)))
+        except BaseException as error:
+            not_interrupted(error)
+            continue
+        return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+    return set()
+
+
+def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
+    """Return the target of a layer class in EpyNN's form.
+
+    One instance serves all calls of equal u, dtype and `sequences`, so that state left over between calls is
+    caught. Parameters are written through the arrays in `layer.p` where these have the right shape, so that
+    a layer whose `p` are views into bigger arrays is judged as it is used.
+
+    Parameters
+    ----------
+    layer_class : class
+        ``layer_class(unit_cells=u, sequences=True)`` returns a layer with `compute_shapes(X)`,
+        `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
+        and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
+        `bc['dh0']`, `bc['dC0']`: these are unsupported.
+    """
+    name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
+    constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
+    lacks = set()
+    if not {"h0", "C0"} <= forward:
+        lacks |= {STATES, "dh0", "dC0"}
+    lacks |= {key for key in (DHN, DCN) if key not in backward}
+    if "sequences" not in constructor:
+        lacks.add(LAST)
+    optional = {way: _optional(layer_class, way) for way in ("forward", "backward")}
+    layers: dict[tuple[int, str, bool], Any] = {}
+    last: list[Any] = []
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+        u, dtype = p["Vf"].shape[-1], X.dtype
+        key = (u, str(dtype), sequences)
+        if key not in layers:
+            positional, options = _constructor_arguments(constructor, u, sequences, dtype)
+            layers[key] = layer_class(*positional, **options)
+            _lend_epynn_needs(layers[key])
+        layer = layers[key]
+        last[:] = [layer]
+        layer.compute_shapes(X)
+        _write_parameters(layer, p)
+        # What is zero is left out where that may be, as users do: what a layer takes in its place is judged, too.
+        given = {} if STATES in lacks else {"h0": h0, "C0": C0}
+        A = layer.forward(X, **_needed(given, optional["forward"]))
+        fc = getattr(layer, "fc", {})
+        Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
+
+        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
+            states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
+            gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
+            layer.compute_gradients()
+            gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
+            if STATES not in lacks:
+                bc = getattr(layer, "bc", {})
+                if not {"dh0", "dC0"} - lacks <= set(bc) and not _needed(given, optional["forward"]):
+                    # It may keep no gradient of states that it was not given.
+                    layer.forward(X, **given)
+                    layer.backward(dh, **states)
+                    bc = layer.bc
+                gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
+            return gradients
+
+        return (A, Cn), pullback
+
+    def caches() -> dict[str, Any]:
+        return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
+
+    lacks |= _probe_layer(call)
+    return Target(name, "layer class", call, frozenset(lacks), caches=caches)
+
+
+def _constructor_arguments(
+    constructor: set[str], u: int, sequences: bool, dtype: Any
+) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Return the positional and the keyword arguments with which a layer is made."""
+    options = {"sequences": sequences, "dtype": dtype, "rng": 0, "unit_cells": u}
+    positional = () if "unit_cells" in constructor else (u,)
+    return positional, {name: value for name, value in options.items() if name in constructor}
+
+
+def not_constructible(layer_class: type[Any]) -> str:
+    """Return why a layer class cannot be called as `from_layer` will; empty if it can, or if nobody can tell."""
+    positional, options = _constructor_arguments(_parameters(layer_class, "__init__"), 1, True, np.dtype("float64"))
+    try:
+        inspect.signature(layer_class).bind(*positional, **options)
+    except TypeError as error:
+        return f"{layer_class.__name__}{signature_in_words(layer_class)}, {error}"
+    except ValueError:
+        pass
+    return ""
+
+
+def _needed(given: dict[str, Any], optional: set[str]) -> dict[str, Any]:
+    """Return the arguments, none if all are optional and zero."""
+    if set(given) <= optional and not any(np.any(value) for value in given.values()):
+        return {}
+    return given
+
+
+def _optional(layer_class: Any, method: str) -> set[str]:
+    """Return the parameters of a method whose default is None."""
+    try:
+        parameters = inspect.signature(getattr(layer_class, method)).parameters
+    except (AttributeError, TypeError, ValueError):
+        return set()
+    return {name for name, parameter in parameters.items() if parameter.default is None}
+
+
+def _parameters(layer_class: Any, method: str) -> set[str]:
+    """Return the names of the parameters that a method takes, those it hands on to its base classes included."""
+    names: set[str] = set()
+    for base in layer_class.__mro__:
+        if method not in vars(base):
+            continue
+        try:
+            parameters = inspect.signature(vars(base)[method]).parameters
+        except (TypeError, ValueError):
+            break
+        names |= set(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names
+
+
+def _lend_epynn_needs(layer: Any) -> None:
+    """Give a layer in EpyNN's form what its network would give it: hyperparameters and a random generator."""
+    if not hasattr(layer, "rng"):
+        layer.np_rng = np.random.default_rng(0)
+    if getattr(layer, "se_hPars", None) is None:
+        layer.se_hPars = {}
+
+
+def _write_parameters(layer: Any, p: Mapping[str, Any]) -> None:
+    """Write the parameters into the layer's own arrays; `initialize_parameters` makes those that are not there."""
+    own: Any = getattr(layer, "p", None) or {}
+    if not all(np.shape(own.get(name)) == value.shape for name, value in p.items()):
+        layer.initialize_parameters()
+        own = _dict_of(layer, "p", "initialize_parameters")
+    for name, value in p.items():
+        there = own.get(name)
+        if isinstance(there, np.ndarray) and there.shape == value.shape and there.dtype == value.dtype:
+            there[...] = value
+        else:
+            own[name] = value.copy()
+
+
+def _dict_of(layer: Any, name: str, after: str) -> Any:
+    """Return one of a layer's dicts, or say that it has none."""
+    found = getattr(layer, name, None)
+    if not isinstance(found, Mapping):
+        held = {"p": "the parameters Uf Vf bf ... bo", "g": "their gradients dUf dVf dbf ... dbo"}[name]
+        raise ContractError(f"layer.{name} is {describe_value(found)} after {after}(), expected a dict of {held}")
+    return found

@@ -1,0 +1,174 @@
+"""Carrying weights and gradients from this project's twelve arrays to a framework's, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.contract import GATES, PARAMETERS
+from lstm_checks.weights.layouts import LAYOUTS, ROWS, SECOND, Array, Layout, LayoutError, find_layout, twin
+
+
+def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]:
+    """Return the arrays in a framework's layout.
+
+    Where there are two biases the first holds all of it and the second is zero, so that the sum is exact. Where the
+    framework adds to the forget gate at run time, that is taken off first (which may round).
+
+    Parameters
+    ----------
+    p : mapping
+        The twelve parameters by name: U (e, u), V (u, u), b (1, u).
+    layout : str or Layout
+
+    Raises
+    ------
+    LayoutError
+        "Vf has shape (3, 2), expected (u, u) = (3, 3)".
+
+    Examples
+    --------
+    >>> p = {kind + gate: np.ones({"U": (2, 3), "V": (3, 3), "b": (1, 3)}[kind]) for gate in "figo" for kind in "UVb"}
+    >>> {name: array.shape for name, array in to_framework(p, "torch").items()}
+    {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
+    """
+    layout = find_layout(layout) if isinstance(layout, str) else layout
+    values = {name: np.asarray(value) for name, value in p.items()}
+    check_arrays(values, LAYOUTS["named"])
+    for gate in GATES:
+        values[SECOND + gate] = np.zeros_like(values["b" + gate])
+    if layout.forget_bias:
+        values["bf"] = values["bf"] - values["bf"].dtype.type(layout.forget_bias)
+    arrays = {block.name: block.pack(values) for block in layout.blocks}
+    return {"weights": np.concatenate([a.ravel() for a in arrays.values()])} if layout.flat else arrays
+
+
+def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None) -> dict[str, Array]:
+    """Return the twelve parameters by name, from a framework's arrays.
+
+    Two biases are added, which rounds once; what the framework adds to the forget gate at run time is added, too.
+
+    Parameters
+    ----------
+    arrays : mapping
+        The layout's arrays by name, no more and no fewer.
+    layout : str or Layout
+    units : int, optional
+        u, needed where all is one flat array that does not tell.
+
+    Raises
+    ------
+    LayoutError
+        "weight_hh_l0 is missing, expected (4u, u) = (12, 3)"; or what is too many, or ill-shaped.
+    """
+    layout = find_layout(layout) if isinstance(layout, str) else layout
+    values = _unpack(arrays, layout, units)
+    for gate in GATES:
+        second = values.get(SECOND + gate)
+        if second is not None:
+            values["b" + gate] = values["b" + gate] + second
+    if layout.forget_bias:
+        values["bf"] = values["bf"] + values["bf"].dtype.type(layout.forget_bias)
+    return {name: values[name] for name in PARAMETERS}
+
+
+def gradients_from_framework(
+    arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None
+) -> dict[str, Array]:
+    """Return the gradients dUf ... dbo from those of a framework's arrays.
+
+    The gradient of each of two biases is that of their sum: the first is db, the second comes by its own name, a key of
+    `Layout.twins`, and must equal it.
+    """
+    layout = find_layout(layout) if isinstance(layout, str) else layout
+    values = _unpack(arrays, layout, units)
+    found = {f"d{name}": values[name] for name in PARAMETERS}
+    second = [block for block in layout.blocks if SECOND in block.kinds]
+    return found | {twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
+
+
+def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dict[str, Array]:
+    """Return the values by kind and gate, once the arrays are seen to fit."""
+    found = {name: np.asarray(value) for name, value in arrays.items()}
+    e, u = check_arrays(found, layout, units)
+    if layout.flat:
+        found = _cut(found["weights"], layout, e, u)
+    values: dict[str, Array] = {}
+    for block in layout.blocks:
+        values |= block.unpack(found[block.name], e, u)
+    return values
+
+
+def _cut(flat: Array, layout: Layout, e: int, u: int) -> dict[str, Array]:
+    """Return the arrays that follow each other in one."""
+    found, start = {}, 0
+    for block in layout.blocks:
+        shape = block.shape(e, u)
+        size = int(np.prod(shape))
+        found[block.name] = flat[start : start + size].reshape(shape)
+        start += size
+    return found
+
+
+def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None = None) -> tuple[int, int]:
+    """Return (e, u) if the arrays are those of the layout.
+
+    Raises
+    ------
+    LayoutError
+        Naming every array that is missing, too many, of a wrong shape, or not of real numbers.
+    """
+    for name, what in (layout.refused or {}).items():
+        if name in arrays and np.any(arrays[name]):
+            raise LayoutError(
+                f"{name} holds {what}, which a plain LSTM has not; layout {layout.name} without it is expected"
+            )
+    arrays = {name: array for name, array in arrays.items() if name not in (layout.refused or {})}
+    wrong = [
+        f"{name} has dtype {a.dtype}, expected floating point" for name, a in arrays.items() if a.dtype.kind != "f"
+    ]
+    if len({a.dtype for a in arrays.values()}) > 1:
+        wrong.append("arrays of one dtype expected, got " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items()))
+    e, u = _sizes(arrays, layout, units)
+    formulas = {block.name: block.formula for block in layout.blocks}
+    for name, shape in layout.shapes(e or 1, u or 1).items():
+        due = formulas.get(name, "(size,)") + (f" = {shape}" if e and u else "")
+        if name not in arrays:
+            wrong.append(f"{name} is missing, expected {due}")
+        elif not (e and u) or arrays[name].shape != shape:
+            wrong.append(f"{name} has shape {arrays[name].shape}, expected {due}")
+    extra = sorted(set(arrays) - set(layout.names))
+    wrong += [f"{name} is none of layout {layout.name}'s arrays, {', '.join(layout.names)}" for name in extra]
+    if wrong:
+        raise LayoutError("; ".join(wrong))
+    assert e
+    assert u
+    return e, u
+
+
+def _sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) -> tuple[int | None, int | None]:
+    """Return e and u as the arrays have them; None where they do not tell."""
+    if layout.flat:
+        return _flat_sizes(arrays, layout, units)
+    u = units
+    for kind in ("V", "b", "U"):
+        for block in layout.blocks:
+            if u is None and kind in block.kinds and block.name in arrays:
+                u = block.units(arrays[block.name].shape)
+    block = next(block for block in layout.blocks if "U" in block.kinds)
+    if u is None or block.name not in arrays or len(arrays[block.name].shape) != len(block.shape(1, 1)):
+        return None, u
+    rows = arrays[block.name].shape[block.lead :][1 if block.form == ROWS else 0]
+    e = rows - u if "V" in block.kinds else rows
+    return (e if e > 0 else None), u
+
+
+def _flat_sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) -> tuple[int | None, int | None]:
+    """Return e and u of a single flat array, whose size leaves u open."""
+    if units is None:
+        raise LayoutError(f"layout {layout.name} is one flat array, which does not tell u: say units")
+    if "weights" not in arrays:
+        return None, units
+    (size_1,), (size_2,) = layout.shapes(1, units)["weights"], layout.shapes(2, units)["weights"]
+    e, rest = divmod(arrays["weights"].size - size_1, size_2 - size_1)
+    return (e + 1 if rest == 0 and e >= 0 else None), units
