@@ -21,6 +21,7 @@ from pathlib import Path
 
 from lstm_checks import cli
 from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case
 from lstm_checks.targets.load import TargetError
 from lstm_checks.workers.remote import Loading
@@ -335,7 +336,9 @@ def hostile() -> Iterator[Hostile]:
             line = f"gradients = {{**gradients, {key}: gradients['dVi']}}"
             yield _made(f"{kind} key {name}", template, FAIL, gradients=line)
         for name, value in MAPS.items():
-            yield _made(f"{kind} map {name}", template, FAIL, gradients=f"gradients = {value.format()}")
+            # A function without gradients goes forward only, and that is said.
+            due = PASS if (kind, name) == ("function", "no gradient at all") else FAIL
+            yield _made(f"{kind} map {name}", template, due, gradients=f"gradients = {value.format()}")
         for name, what in CHEATS.items():
             wrong = "gradients['dVi'] = gradients['dVi'] * 1.5; "
             yield _made(f"{kind} cheat {name}", template, FAIL, what, ">= 1", "forward", gradients=wrong)
@@ -379,6 +382,8 @@ def judge(one: Hostile, folder: Path) -> tuple[int, str]:
                 return REFUSED, "the harness is mistrusted"
             if report.failures:
                 return FAIL, report.failures[0].discrepancy.message  # type: ignore[union-attr]
+            if report.verdict is Verdict.UNSUPPORTED:
+                return REFUSED, f"{case.descriptor} is unsupported"
         return PASS, ""
 
 

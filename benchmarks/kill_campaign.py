@@ -1,6 +1,6 @@
 """Require of `verify` at its default examples that each fault is killed, with each seed, and no right layer is blamed.
 
-Run ``python benchmarks/kill_campaign.py --seeds 20 --processes 2``; it takes some minutes. For each seed the examples
+Run ``python -m benchmarks.kill_campaign --seeds 20 --processes 2``; it takes some minutes. For each seed the examples
 are those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as
 soon as an example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref`
 and `lstm_fast` are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault survives
@@ -14,8 +14,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
@@ -44,8 +45,8 @@ class Result:
     seed: int
     examples: int
     needed: dict[str, int]
-    survivors: tuple[str, ...]
-    alarms: tuple[str, ...]
+    survivors: Sequence[str]
+    alarms: Sequence[str]
     passes: int
     seconds: float
 
@@ -74,6 +75,11 @@ def run_seed(seed: int, examples: int, right: Sequence[str] = RIGHT, faults: Seq
     return Result(seed, len(cases), needed, tuple(f.id for f in alive), tuple(alarms), passes, seconds)
 
 
+def run_in_words(seed: int, examples: int, right: Sequence[str]) -> dict[str, Any]:
+    """Return what `run_seed` returns, as plain values: such are all that comes from another process."""
+    return asdict(run_seed(seed, examples, right))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
@@ -87,8 +93,12 @@ def main() -> int:
     bad = False
     print(f"{len(FAULTS)} faults, {options.examples} examples a seed")
     print("seed  killed  survivors  most examples needed                         right layers: pass  blamed  CPU s")
+    # The processes start from the package's folder, which need not be this one's.
+    paths = (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with parse_executor(f"processes:{options.processes}") as executors, executors.start() as pool:
-        for result in pool.map(partial(run_seed, examples=options.examples, right=right), seeds):
+        for found in [pool.submit(run_in_words, seed, options.examples, right) for seed in seeds]:
+            result = Result(**found.result())
             slowest = max(result.needed, key=lambda id: result.needed[id])
             print(
                 f"{result.seed:>4}  {len(result.needed):>6}  {len(result.survivors):>9}  "
@@ -104,4 +114,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from benchmarks import kill_campaign  # under the name by which other processes know it
+
+    sys.exit(kill_campaign.main())

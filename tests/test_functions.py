@@ -125,10 +125,15 @@ def test_a_function_that_computes_in_float32_whatever_comes_is_judged_in_float32
     assert verify(target, dtypes=target.dtypes, **SMALL).exit_code == 0
 
 
-def test_gradients_alone_in_float32_are_a_fault():
+@pytest.mark.parametrize("single", [("h",), ("Cn",), ("h", "Cn"), GRADIENTS, ("h", "Cn", *GRADIENTS[1:])])
+def test_some_of_the_tensors_alone_in_float32_are_a_fault(single):
+    def given(name, value):
+        return value.astype("float32") if name in single else value
+
     def lstm(p, X, h0, C0):
-        outputs, pull = right(p, X, h0, C0)
-        return outputs, lambda dh, dCn: {name: value.astype("float32") for name, value in pull(dh, dCn).items()}
+        (h, Cn), pull = right(p, X, h0, C0)
+        outputs = given("h", h), given("Cn", Cn)
+        return outputs, lambda dh, dCn: {name: given(name, value) for name, value in pull(dh, dCn).items()}
 
     target = from_function(lstm)
     assert target.dtypes == ("float64", "float32")

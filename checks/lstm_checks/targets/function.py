@@ -158,7 +158,9 @@ def _see(function: Callable[..., Any], taken: int, flat: bool, sizes: tuple[int,
     # Nothing at all comes of a function that goes forward only.
     lacks |= {name for name in GRADIENTS if not len(gradients) or (name in gradients and gradients[name] is None)}
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in GRADIENTS and n[1:2] == "b" and n[3:7] == " of "}
-    single = dtype == "float64" and getattr(h, "dtype", None) == np.float32
+    # One tensor alone in float32 is an error of a function that computes in float64.
+    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in GRADIENTS))]
+    single = dtype == "float64" and hasattr(h, "dtype") and all(kind == np.float32 for kind in came)
     return _Seen(frozenset(lacks), twins, flat, single)
 
 

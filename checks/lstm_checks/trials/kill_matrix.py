@@ -377,14 +377,13 @@ def kill_matrix(
     """
     cases = tuple(draw_cases(examples, seed, max_dims=MAX_DIMS))
     chosen = tuple(range(0, len(cases), -(-len(cases) // torch_examples))) if torch_examples else ()
-    jobs: list[Callable[[], Any]] = [partial(judge, case, tuple(faults)) for case in cases]
-    jobs += [partial(judge_by_torch, cases[k], tuple(faults)) for k in chosen]
+    jobs = [("methods", case.descriptor) for case in cases] + [("torch", cases[k].descriptor) for k in chosen]
     found = []
-    for result in _results(jobs, processes):
+    for result in _results([(*job, list(faults)) for job in jobs], processes):
         found.append(result)
         progress()
     ours, theirs = found[: len(cases)], found[len(cases) :]
-    kills, alarms = (np.stack(parts, axis=-1) for parts in zip(*ours, strict=True))
+    kills, alarms = (np.stack([np.array(part) for part in parts], axis=-1) for parts in zip(*ours, strict=True))
     real = RealGradcheck(chosen, np.stack(theirs, axis=-1)) if chosen else None
     return Matrix(cases, seed, tuple(faults), kills, alarms, real)
 
@@ -398,11 +397,17 @@ def judge_by_torch(case: Case, faults: Sequence[str]) -> Array:
     return np.array([not gradcheck(fault_target(find(fault)), case.arrays) for fault in faults])
 
 
-def _results(jobs: Sequence[Callable[[], Any]], processes: int) -> Iterator[Any]:
+def judge_in_words(who: str, descriptor: str, faults: Sequence[str]) -> Any:
+    """Return what `judge` returns, or for "torch" `judge_by_torch`, as lists, of a case by its descriptor."""
+    case = Case.parse(descriptor)
+    return judge_by_torch(case, faults).tolist() if who == "torch" else [a.tolist() for a in judge(case, faults)]
+
+
+def _results(jobs: Sequence[tuple[str, str, list[str]]], processes: int) -> Iterator[Any]:
     """Yield the result of each job in turn, from this process or others."""
     if processes == 1:
-        yield from (job() for job in jobs)
+        yield from (judge_in_words(*job) for job in jobs)
         return
     with parse_executor(f"processes:{processes}") as executors, executors.start() as pool:
-        for future in [pool.submit(job) for job in jobs]:
+        for future in [pool.submit(judge_in_words, *job) for job in jobs]:
             yield future.result()
