@@ -296,7 +296,5 @@ def test_help_and_version():
 def test_a_framework_that_is_not_here_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"lstm_checks.targets.{name}", raising=False)
-    with pytest.raises(
-        TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install 'lstm-checks\[{name}\]'"
-    ):
+    with pytest.raises(TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install {name}( |$)"):
         load_target(name)
