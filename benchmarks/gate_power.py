@@ -31,8 +31,8 @@ from lstm_checks import tolerance
 from lstm_checks.gate.baseline import Baseline, this_machine
 from lstm_checks.gate.config import GateConfig, Speed
 from lstm_checks.gate.jobs import Jobs
+from lstm_checks.gate.speed import Rounds, decide, judge_speed
 from lstm_checks.gate.timing import THREADS
-from lstm_checks.gate.verdict import Rounds, decide, judge_speed
 
 FAST, REF = "lstm_fast:LSTM", "lstm_ref:LSTM"
 SLOWED = """

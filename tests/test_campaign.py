@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 
 from lstm_checks.campaign import run as campaign
 from lstm_checks.campaign.executors import ExecutorError, parse_executor
-from lstm_checks.campaign.run import CampaignError, Plan, Tally, judge_chunk, run
+from lstm_checks.campaign.journal import FORMAT, _read_journal, _read_line
+from lstm_checks.campaign.plan import CampaignError, Plan, code_of
+from lstm_checks.campaign.run import judge_chunk, run
+from lstm_checks.campaign.tally import Tally
 from lstm_checks.campaign.text import render_campaign
 from lstm_checks.targets.load import load_target
 
@@ -298,9 +301,9 @@ def test_no_bit_of_a_journal_changes_what_it_says(written, tmp_path_factory, dat
     flipped[data.draw(st.integers(0, len(written) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(flipped)
     load_target(PLAN.target)
-    due = campaign._read_line
+    due = _read_line
     right = dict(due(line, PLAN) for line in written.splitlines()[1:])
-    lines, known, damaged = campaign._read_journal(path, PLAN)
+    lines, known, damaged = _read_journal(path, PLAN)
     # At most two lines are lost, where it was the end of one; and it is said, unless nothing is.
     assert damaged >= 1
     assert lines is not None
@@ -318,7 +321,7 @@ def test_no_bit_of_a_journal_changes_what_it_says(written, tmp_path_factory, dat
         (lambda head, a, b, c: [b"[]", b""], "is no journal of a campaign"),
         (lambda head, a, b, c: [b"\xff", b""], "is no journal of a campaign"),
         (lambda head, a, b, c: [b"[" * 10_000, b""], "is no journal of a campaign: line 1: brackets stand more than"),
-        (lambda head, a, b, c: [json.dumps({"format": campaign.FORMAT}).encode(), b""], "is no journal of a campaign"),
+        (lambda head, a, b, c: [json.dumps({"format": FORMAT}).encode(), b""], "is no journal of a campaign"),
         (lambda head, a, b, c: [head[:-9] + head[-8:], b""], "is no journal of a campaign"),
         (lambda head, a, b, c: [changed(head, code={}), fewer(a), b""], "the target is None there and"),
     ],
@@ -393,13 +396,13 @@ def test_a_pool_that_broke_before_it_was_asked_costs_nothing(whole):
 def test_a_journal_of_a_target_that_was_edited_since_is_refused(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from lstm_fast import LSTM\n")
-    before = campaign.code_of.__wrapped__(f"{path}:LSTM")
+    before = code_of.__wrapped__(f"{path}:LSTM")
     path.write_text("from lstm_fast import LSTM  # or so\n")
-    after = campaign.code_of.__wrapped__(f"{path}:LSTM")
+    after = code_of.__wrapped__(f"{path}:LSTM")
     assert [name for name in before if before[name] != after[name]] == ["the target"]
-    package = campaign.code_of("lstm_fast:LSTM")["the target"]
-    assert package == campaign.code_of("lstm_fast.layer:LSTM")["the target"]
-    assert package != campaign.code_of("exec:cat -u")["the target"] != campaign.code_of("fault:x")["the target"]
+    package = code_of("lstm_fast:LSTM")["the target"]
+    assert package == code_of("lstm_fast.layer:LSTM")["the target"]
+    assert package != code_of("exec:cat -u")["the target"] != code_of("fault:x")["the target"]
 
 
 def test_two_campaigns_do_not_write_to_one_journal(tmp_path):

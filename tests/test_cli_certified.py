@@ -7,7 +7,7 @@ import sys
 import pytest
 from test_cli import WRONG, run
 
-from lstm_checks.certified.vectors import SHIPPED_SHA256, shipped_vectors
+from lstm_checks.certified.read import SHIPPED_SHA256, shipped_vectors
 
 RAISING = """
 def lstm(p, X, h0, C0):

@@ -30,12 +30,15 @@ from lstm_checks import tolerance
 from lstm_checks.gate import verdict as gate
 from lstm_checks.gate.baseline import BaselineError, read_baseline, this_machine, write_baseline
 from lstm_checks.gate.config import ConfigError, FaultScore, GateConfig, initialize, read_config
+from lstm_checks.gate.differences import differences
+from lstm_checks.gate.findings import judge_faults
 from lstm_checks.gate.jobs import Jobs
 from lstm_checks.gate.junit import gate_to_junit
 from lstm_checks.gate.markdown import gate_to_markdown
+from lstm_checks.gate.report import Change, Finding, GateReport, Outcome
+from lstm_checks.gate.speed import decide, times_before
 from lstm_checks.gate.text import annotations, gate_to_json, render_gate
 from lstm_checks.gate.timing import looks_alpha, mann_whitney_counts, shift_between, taken
-from lstm_checks.gate.verdict import Change, Finding, GateReport, Outcome, decide
 
 DATA = Path(lstm_checks.__file__).parent / "data"
 DOCS = DATA.parent.parent / "docs"
@@ -401,8 +404,8 @@ def test_whatever_differs_in_the_file_of_a_baseline_is_shown(tmp_path):
         replace(one, speed_settings={"seconds": 0.5}),
         replace(one, machines={"m": {"c": (1.0, 2.1, 3.0)}}),
     ]
-    assert not gate.differences(one, one)
-    assert [len(gate.differences(one, other)) for other in others] == [1] * len(others)
+    assert not differences(one, one)
+    assert [len(differences(one, other)) for other in others] == [1] * len(others)
 
 
 # ---- It fails closed: exit code 2 for whatever prevents judging
@@ -880,9 +883,9 @@ def test_more_rounds_are_begun_only_where_they_should_end_in_time(monkeypatch):
 def test_times_of_other_machines_are_taken_where_there_are_none_of_this_one_and_with_more_room():
     times = {"case": (1.0, 1.0, 1.1)}
     here = gate.Baseline(machines={this_machine(): times, "other": {"case": (0.0, 0.0, 0.0)}})
-    assert gate.times_before(here) == (times, 1.0, [])
+    assert times_before(here) == (times, 1.0, [])
     elsewhere = gate.Baseline(machines={"slow": times, "other": {"case": (0.0, 0.0, 0.0)}})
-    found, room, (note,) = gate.times_before(elsewhere)
+    found, room, (note,) = times_before(elsewhere)
     assert (found, room) == (times, tolerance.SPEED_ELSEWHERE)
     assert this_machine() in note
     assert "--update-baseline" in note
@@ -960,7 +963,7 @@ def fault_answer(caught, survived, examples=5):
 )
 def test_a_lower_fault_score_is_a_regression(answer, before, outcome, words):
     settings = GateConfig(targets=("a:b",), faults=FaultScore(0.6))
-    finding = gate.judge_faults(settings, answer, gate.Baseline(caught=before))
+    finding = judge_faults(settings, answer, gate.Baseline(caught=before))
     assert (finding.outcome, words in finding.message) == (outcome, True)
 
 
@@ -971,7 +974,7 @@ def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_
     assert answer["examples"] == 2
     assert answer["caught"]
     assert "carry-dropped" in answer["survived"]  # it takes two steps
-    finding = gate.judge_faults(settings, answer, None)
+    finding = judge_faults(settings, answer, None)
     assert finding.outcome is Outcome.REGRESSION
     assert "carry-dropped" in finding.message
 

@@ -24,7 +24,8 @@ from lstm_checks.judging.case import verify_case  # noqa: E402
 from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT  # noqa: E402
 from lstm_checks.strategies import stratified  # noqa: E402
 from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
-from lstm_checks.workers.remote import RESTARTS, Loading  # noqa: E402
+from lstm_checks.workers.link import RESTARTS  # noqa: E402
+from lstm_checks.workers.remote import Loading  # noqa: E402
 from lstm_checks.workers.wire import Described, Reader, WireError, describe, pack  # noqa: E402
 
 CASE = Case(2, 3, 2, 2, seed=1)

@@ -18,22 +18,23 @@ from hypothesis import strategies as st
 
 from lstm_checks import files
 from lstm_checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Case, from_named
-from lstm_checks.certified import vectors as module
+from lstm_checks.certified import read as reading
+from lstm_checks.certified.errors import KnownError, known_errors
 from lstm_checks.certified.explain import explain_vectors
-from lstm_checks.certified.text import render_vectors
-from lstm_checks.certified.vectors import (
-    FLAGS,
+from lstm_checks.certified.read import (
+    _HEX,
+    _VECTOR_KEYS,
+    SHIPPED_SHA256,
     VectorsError,
-    known_errors,
-    make_vectors,
     read_vectors,
     read_vectors_file,
-    run_vectors,
     shipped_vectors,
-    vector_cases,
     vectors_schema,
-    write_vectors,
 )
+from lstm_checks.certified.run import run_vectors
+from lstm_checks.certified.text import render_vectors
+from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, checksum
+from lstm_checks.certified.write import _up_to_bits, make_vectors, vector_cases, write_vectors
 from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
@@ -130,12 +131,12 @@ def test_the_notes_explain_every_flag_and_every_error(shipped):
 
 def test_the_schema_names_what_the_reader_expects():
     schema = json.loads(vectors_schema().read_text())
-    assert schema["properties"]["format"]["const"] == module.FORMAT
+    assert schema["properties"]["format"]["const"] == FORMAT
     vector = schema["$defs"]["vector"]
-    assert vector["required"] == list(vector["properties"]) == list(module._VECTOR_KEYS)
-    for group, names in (("inputs", INPUTS), ("cotangents", module.COTANGENT_NAMES), ("gradients", GRADIENTS)):
+    assert vector["required"] == list(vector["properties"]) == list(_VECTOR_KEYS)
+    for group, names in (("inputs", INPUTS), ("cotangents", COTANGENT_NAMES), ("gradients", GRADIENTS)):
         assert vector["properties"][group]["required"] == list(names)
-    assert schema["$defs"]["numbers"]["items"]["pattern"] == f"^{module._HEX.pattern}$"
+    assert schema["$defs"]["numbers"]["items"]["pattern"] == f"^{_HEX.pattern}$"
 
 
 def test_the_schema_holds_for_the_file():
@@ -197,7 +198,7 @@ def test_the_same_bytes_come_out_again_and_shipped_values_with_them(tmp_path, sh
 
 def test_a_case_that_exposes_nothing_is_left_out():
     pytest.importorskip("flint")
-    harmless = {"none": module.KnownError("Nothing.", evaluate_reference)}
+    harmless = {"none": KnownError("Nothing.", evaluate_reference)}
     assert make_vectors(FEW[:1], harmless) == []
 
 
@@ -208,13 +209,13 @@ def test_a_case_that_exposes_nothing_is_left_out():
 def test_hexadecimal_floats_are_short_and_exact(x, text):
     assert files._hex(x) == text
     assert float.fromhex(text) == x
-    assert module._HEX.fullmatch(text)
+    assert _HEX.fullmatch(text)
 
 
 def test_rounding_up_never_rounds_down():
     x = np.array([0.0, 1.0, 1.001, 3.3e-310, 5e-324, 1e300])
     for bits in (1, 8):
-        up = module._up_to_bits(x, bits)
+        up = _up_to_bits(x, bits)
         assert (up >= x).all()
         assert (up <= x * (1 + 2.0 ** (1 - bits)) + 5e-324).all()
 
@@ -231,9 +232,9 @@ def damaged(path, change):
 def resum(content):
     """Mend the sums, as a careful forger would."""
     for vector in content["vectors"]:
-        vector["sha256"] = module._checksum({k: v for k, v in vector.items() if k != "sha256"})
+        vector["sha256"] = checksum({k: v for k, v in vector.items() if k != "sha256"})
     head = {"format": content["format"], "notes": content["notes"]}
-    content["sha256"] = module._checksum(head | {"vectors": [vector["sha256"] for vector in content["vectors"]]})
+    content["sha256"] = checksum(head | {"vectors": [vector["sha256"] for vector in content["vectors"]]})
 
 
 def test_another_layout_of_the_same_content_is_read(copied, shipped):
@@ -389,7 +390,7 @@ def test_the_reference_passes_every_vector(shipped):
     assert report.passed
     assert report.judged
     assert report.file.shipped
-    assert report.file.sha256 == hashlib.sha256(shipped_vectors().read_bytes()).hexdigest() == module.SHIPPED_SHA256
+    assert report.file.sha256 == hashlib.sha256(shipped_vectors().read_bytes()).hexdigest() == SHIPPED_SHA256
     assert max(result.use for result in report.results) < 0.7
     assert set(report.by_flag()) == set(FLAGS)
 
@@ -467,8 +468,8 @@ def test_a_forged_file_is_not_taken_for_the_certified_one(copied, monkeypatch):
     assert f"{report.file.sha256}: NOT the certified file" in text
     assert text.splitlines()[-1].endswith(f"vectors of {copied}, whose answers nobody has certified")
     # Nor may it lie where the certified one belongs.
-    monkeypatch.setattr(module, "shipped_vectors", lambda: copied)
-    with pytest.raises(VectorsError, match=f"expected {module.SHIPPED_SHA256}: it is not the file that came with"):
+    monkeypatch.setattr(reading, "shipped_vectors", lambda: copied)
+    with pytest.raises(VectorsError, match=f"expected {SHIPPED_SHA256}: it is not the file that came with"):
         read_vectors()
 
 

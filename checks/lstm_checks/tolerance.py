@@ -264,6 +264,10 @@ def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd:
     return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)
 
 
+EXPOSING = 2.0
+"""Times the accepted deviation by which a known error must exceed it for a vector to expose it: an implementation's own
+rounding may use one tolerance, and hide as much of the error."""
+
 MAX_UNJUDGED = 0.25
 """Share of examples that may be neither pass nor fail before a gate says that too little was judged. Of the default
 examples 2 to 4 % are inconclusive, of x100 alone about a tenth."""

@@ -1,6 +1,6 @@
 """The report on a campaign as text."""
 
-from lstm_checks.campaign.run import CampaignReport
+from lstm_checks.campaign.tally import CampaignReport
 from lstm_checks.judging.text import none_in, render_failure
 
 

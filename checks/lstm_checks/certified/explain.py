@@ -2,7 +2,8 @@
 
 from lstm_checks.calling import same_bits
 from lstm_checks.cases import Case
-from lstm_checks.certified.vectors import FAIL, Vector, VectorReport
+from lstm_checks.certified.run import FAIL, VectorReport
+from lstm_checks.certified.vectors import Vector
 from lstm_checks.contract import Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain

@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
 from lstm_checks.certified.certify import CERTIFIED, Certificate, overall, rows_to_json, summarize
-from lstm_checks.certified.vectors import FAIL, UNSUPPORTED, VectorReport
+from lstm_checks.certified.run import FAIL, UNSUPPORTED, VectorReport
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import Target
 from lstm_checks.judging.reports import CaseReport

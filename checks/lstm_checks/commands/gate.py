@@ -71,13 +71,13 @@ def _initialize(options: argparse.Namespace) -> int:
 def _judge(options: argparse.Namespace) -> int:
     """Judge, report and return the exit code."""
     from lstm_checks.gate import verdict as gate
-    from lstm_checks.gate.config import ConfigError
+    from lstm_checks.gate.config import ConfigError, read_config
     from lstm_checks.gate.text import render_gate
 
     _check_places(options)
     _write_reports(options, _unfinished())
     try:
-        config = gate.read_config(options.config)
+        config = read_config(options.config)
     except ConfigError as error:
         _deliver(options, _unfinished(str(error)))
         raise
@@ -102,7 +102,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Raise UsageError where a report, or a new baseline, would take the place of another one or of what is read."""
-    from lstm_checks.certified.vectors import shipped_vectors
+    from lstm_checks.certified.read import shipped_vectors
     from lstm_checks.gate.config import DEFAULT_BASELINE, ConfigError, find_config, read_config
     from lstm_checks.targets.load import files_of
 
@@ -145,7 +145,7 @@ def _deliver(options: argparse.Namespace, report: Any) -> None:
 
 def _unfinished(reason: str = "the gate did not come to an end") -> Any:
     """Return the report of a run that judged nothing; it stands until there is another, should the gate be killed."""
-    from lstm_checks.gate.verdict import Finding, GateReport, Outcome
+    from lstm_checks.gate.report import Finding, GateReport, Outcome
 
     finding = Finding("gate", "", Outcome.UNJUDGED, reason)
     return GateReport((finding,), Path(), 0.0)

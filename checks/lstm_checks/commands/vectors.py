@@ -56,7 +56,7 @@ def _write(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from lstm_checks.certified.certify import estimate_seconds
-    from lstm_checks.certified.vectors import vector_cases, write_vectors
+    from lstm_checks.certified.write import vector_cases, write_vectors
 
     path = Path(options.path)
     common.expect_apart([("the vectors", options.path)])
@@ -76,7 +76,7 @@ def _write(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run`."""
-    from lstm_checks.certified.vectors import shipped_vectors
+    from lstm_checks.certified.read import shipped_vectors
 
     path = shipped_vectors() if options.file is None else options.file
     common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
@@ -88,7 +88,8 @@ def _judge(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run` for a target."""
     from lstm_checks.certified import text as report
     from lstm_checks.certified.explain import explain_vectors
-    from lstm_checks.certified.vectors import VectorsError, read_vectors_file, run_vectors
+    from lstm_checks.certified.read import VectorsError, read_vectors_file
+    from lstm_checks.certified.run import run_vectors
 
     try:
         file = read_vectors_file(options.file)

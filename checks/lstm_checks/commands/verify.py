@@ -167,7 +167,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     import time
 
     from lstm_checks.campaign.executors import ExecutorError, parse_executor
-    from lstm_checks.campaign.run import CampaignError, Plan
+    from lstm_checks.campaign.plan import CampaignError, Plan
     from lstm_checks.campaign.run import run as run_campaign
     from lstm_checks.campaign.text import render_campaign
     from lstm_checks.judging.verify import default_dtypes

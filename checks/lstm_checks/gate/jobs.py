@@ -238,7 +238,7 @@ def _formless(example: Any) -> str:
 def _vectors(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the certified vectors say of a target."""
     from lstm_checks.certified.explain import explain_vectors
-    from lstm_checks.certified.vectors import run_vectors
+    from lstm_checks.certified.run import run_vectors
 
     target = load_target(job["target"])
     report = run_vectors(target)

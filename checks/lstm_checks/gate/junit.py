@@ -3,8 +3,8 @@
 import re
 from xml.etree import ElementTree
 
+from lstm_checks.gate.report import Finding, GateReport, Outcome
 from lstm_checks.gate.text import side_by_side
-from lstm_checks.gate.verdict import Finding, GateReport, Outcome
 
 
 def gate_to_junit(report: GateReport) -> str:

@@ -1,7 +1,7 @@
 """A GateReport as Markdown, for a job's summary or a comment."""
 
+from lstm_checks.gate.report import Change, GateReport, Outcome
 from lstm_checks.gate.text import VERDICTS, conclusion
-from lstm_checks.gate.verdict import Change, GateReport, Outcome
 
 SIGNS = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.UNJUDGED: "⚠️"}
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lstm_checks.gate.verdict import NONE, Change, Finding, GateReport, Outcome
+from lstm_checks.gate.differences import NONE
+from lstm_checks.gate.report import Change, Finding, GateReport, Outcome
 
 SCHEMA = "lstm-checks/gate/1"
 VERDICTS = {Outcome.PASS: "PASS", Outcome.REGRESSION: "REGRESSION", Outcome.UNJUDGED: "NOT JUDGED"}

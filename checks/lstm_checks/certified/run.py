@@ -1,0 +1,160 @@
+"""A target on certified vectors: the verdict on each, and what is reported of all. Needs no extra."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.calling import call_target
+from lstm_checks.certified.read import VectorFile, read_vectors_file
+from lstm_checks.certified.vectors import FLAGS, Vector
+from lstm_checks.compare import form_fault
+from lstm_checks.contract import DCN, GRADIENTS, OUTPUTS, STATES, Target
+from lstm_checks.files import shown
+
+PASS, FAIL, UNSUPPORTED = "pass", "fail", "unsupported"
+
+
+@dataclass(frozen=True)
+class VectorResult:
+    """The verdict on one vector.
+
+    Attributes
+    ----------
+    vector : Vector
+    verdict : str
+        "pass", "fail" or "unsupported".
+    reason : str
+        The worst entry with what it should be, or why there is none.
+    use : float
+        The largest deviation over its tolerance; NaN counts as infinite, and so does a wrong form.
+    tensors : dict
+        The same for each tensor that was judged.
+    """
+
+    vector: Vector
+    verdict: str
+    reason: str = ""
+    use: float = 0.0
+    tensors: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class VectorReport:
+    """What a target did on every vector.
+
+    Attributes
+    ----------
+    target : str
+    results : tuple of VectorResult
+    file : VectorFile or None
+        Which the vectors are from, where they are those of a file.
+    lacking : tuple of str
+        The outputs and gradients that the target does not give, which no vector has judged.
+    """
+
+    target: str
+    results: tuple[VectorResult, ...]
+    file: VectorFile | None = None
+    lacking: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was judged and all of it passed."""
+        return self.counts[PASS] > 0 and self.counts[FAIL] == 0
+
+    @property
+    def judged(self) -> bool:
+        """Whether the target could be run on any vector."""
+        return self.counts[PASS] + self.counts[FAIL] > 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many vectors passed, failed and were unsupported."""
+        return _count(self.results)
+
+    def by_flag(self) -> dict[str, dict[str, int]]:
+        """Return the counts of each flag, in the order of `FLAGS`."""
+        flags = dict.fromkeys([*FLAGS, *(flag for result in self.results for flag in result.vector.flags)])
+        found = {flag: [r for r in self.results if flag in r.vector.flags] for flag in flags}
+        return {flag: _count(results) for flag, results in found.items() if results}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dict a vector, for a table: vector, verdict, use, reason, flags."""
+        return [
+            {"vector": r.vector.id, "verdict": r.verdict, "use": r.use, "reason": r.reason, "flags": r.vector.flags}
+            for r in self.results
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report in plain types."""
+        rows = [row | {"use": row["use"] if np.isfinite(row["use"]) else str(row["use"])} for row in self.rows()]
+        return {
+            "target": self.target,
+            "file": str(self.file.path) if self.file else None,
+            "sha256": self.file.sha256 if self.file else None,
+            "shipped": self.file is not None and self.file.shipped,
+            "lacking": list(self.lacking),
+            "passed": self.passed,
+            "counts": self.counts,
+            "flags": self.by_flag(),
+            "vectors": [row | {"flags": list(row["flags"])} for row in rows],
+        }
+
+
+def _count(results: Sequence[VectorResult]) -> dict[str, int]:
+    """Return how many results have each verdict."""
+    return {verdict: sum(r.verdict == verdict for r in results) for verdict in (PASS, FAIL, UNSUPPORTED)}
+
+
+def run_vectors(target: Target, vectors: VectorFile | Iterable[Vector] | None = None) -> VectorReport:
+    """Return the verdict on each vector, of a file or not; the shipped ones where None are given. Needs no extra."""
+    vectors = read_vectors_file() if vectors is None else vectors
+    file = vectors if isinstance(vectors, VectorFile) else None
+    results = tuple(
+        _run(target, vector) for vector in (vectors.vectors if isinstance(vectors, VectorFile) else vectors)
+    )
+    lacking = tuple(name for name in (*OUTPUTS, *GRADIENTS) if name in target.lacks)
+    return VectorReport(target.name, results, file, lacking)
+
+
+def _run(target: Target, vector: Vector) -> VectorResult:
+    """Return the verdict on one vector."""
+    if vector.dtype not in target.dtypes:
+        return VectorResult(vector, UNSUPPORTED, f"the target does not compute in {vector.dtype}")
+    if STATES in target.lacks and (vector.arrays.h0.any() or vector.arrays.C0.any()):
+        return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")
+    if DCN in target.lacks and vector.arrays.dCn.any():
+        return VectorResult(vector, UNSUPPORTED, "the target takes no cotangent of the final memory state")
+    names = [name for name in (*OUTPUTS, *GRADIENTS) if name not in target.lacks]
+    if not names:
+        return VectorResult(vector, UNSUPPORTED, "the target gives no output and no gradient")
+    outcome = call_target(target, vector.arrays.copy(), vector.sequences)
+    if outcome.error:
+        return VectorResult(vector, FAIL, outcome.sentence, np.inf)
+    unknown = sorted(map(str, set(outcome.values) - {*OUTPUTS, *GRADIENTS, *target.twins}))
+    if unknown:
+        return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
+    judged = {name: _judge(name, outcome.values, vector) for name in names}
+    uses = {name: use for name, (use, _) in judged.items()}
+    worst, reason = max(judged.values(), key=lambda found: found[0])
+    return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)
+
+
+def _judge(name: str, values: Mapping[str, Any], vector: Vector) -> tuple[float, str]:
+    """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
+    due, accepted, came = vector.values[name], vector.tolerances[name], values.get(name)
+    if name == "h" and getattr(came, "ndim", 0) == 2 and not vector.sequences:
+        due, accepted = due[:, -1], accepted[:, -1]
+    badly_formed = form_fault(name, values, due.shape, vector.dtype)
+    if badly_formed is not None and badly_formed.discrepancy is not None:
+        return np.inf, badly_formed.discrepancy.message
+    value = values[name].astype(np.float64)
+    with np.errstate(all="ignore"):
+        deviation = np.abs(value - due) / accepted
+    deviation = np.where(np.isnan(deviation), np.inf, deviation)
+    index = tuple(int(k) for k in np.unravel_index(int(np.argmax(deviation)), deviation.shape))
+    entry = f"{name}[{', '.join(map(str, index))}]"
+    words = f"{entry} = {float(value[index])!r}, should be {float(due[index])!r} ± {accepted[index]:.2g}"
+    return float(deviation[index]), words

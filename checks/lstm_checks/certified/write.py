@@ -1,0 +1,224 @@
+"""Writing certified vectors: which cases they are, what is proven of each, and which known errors it exposes.
+
+Inputs are hexadecimal floats, answers the float64 nearest to what balls enclose, each with a certified radius and the
+deviation that rounding excuses. Each vector lists the known errors it exposes, as measured when it was written.
+"""
+
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.arithmetic import balls
+from lstm_checks.cases import COTANGENTS, DTYPES, Case
+from lstm_checks.certified.certify import certified_gradient
+from lstm_checks.certified.errors import KnownError, known_errors
+from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, TENSOR_KEYS, Array, checksum
+from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS
+from lstm_checks.files import hex_list, replace_file
+from lstm_checks.oracles.expected import Expected, expect
+
+NOTES: dict[str, Any] = {
+    "layer": [
+        "m samples, s steps, e elements a step, u units; gates k = f, i, g, o; * is element by element, @ the product.",
+        "For every step, with h and C from the step before (h0 and C0 at the first):",
+        "k_ = X_s @ Uk + h @ Vk + bk;  f, i, o = sigmoid(f_, i_, o_);  g = tanh(g_)",
+        "C = f * C + i * g;  h = o * tanh(C)",
+        "Cn is C after the last step. A gradient dk is dL/dk for L = sum(dh * h) + sum(dhn * h[last]) + sum(dCn * Cn).",
+        "dhn may be added to dh of the last step: the sum is exact in the vector's dtype.",
+        "Where sequences is false dh is zero before the last step: it suits a layer that returns h of that step alone.",
+    ],
+    "shapes": {
+        "U": "e, u",
+        "V": "u, u",
+        "b": "1, u",
+        "X": "m, s, e",
+        "h0, C0, dhn, dCn, Cn": "m, u",
+        "h, dh": "m, s, u",
+        "dUf ... dC0": "that of the input",
+    },
+    "numbers": [
+        "Arrays are flat lists, last axis fastest. Numbers are hexadecimal floats in quotes, as C's strtod reads them.",
+        "value: the float64 nearest to the exact answer. radius: a proven bound on the distance of value from that.",
+        "tolerance: an implementation passes where |its entry - value| <= tolerance; write it so that NaN fails.",
+        "It is 6 standard deviations of the entry's rounding error in the vector's dtype, measured by Monte Carlo "
+        "arithmetic, and 4 times the dtype's smallest normal number, rounded up to 8 bits.",
+    ],
+    "exposes": "The known errors that, run in the vector's dtype, exceed twice the tolerance somewhere.",
+    "sha256": "Of the vector's JSON without this key: keys sorted, no spaces, ASCII; of the file, with each vector "
+    "replaced by its sha256.",
+}
+
+
+@cache
+def vector_cases() -> tuple[Case, ...]:
+    """Return the cases of the shipped vectors; where rounding drowns a case, the next seed takes its place."""
+    chosen = []
+    for k, dims in enumerate(_DIMS):
+        for j, dtype in enumerate(DTYPES):
+            # The strides are coprime to the lengths, so that in both dtypes everything meets everything.
+            other, scale = COTANGENTS[(3 * k + 5 * j) % len(COTANGENTS)], _SCALES[(k + 3 * j) % len(_SCALES)]
+            chosen += [
+                _first_calm(dims, dtype, "normal", "every+h+C" if (k + j) % 2 else other, True),
+                _first_calm(dims, dtype, scale, other if (k + j) % 2 else "every+h+C", (k + j) % 3 > 0),
+            ]
+    return tuple(chosen)
+
+
+def _first_calm(dims: tuple[int, int, int, int], dtype: str, regime: str, cotangents: str, states: bool) -> Case:
+    """Return the case of the first seed whose answer rounding does not drown."""
+    for seed in itertools.count(1):
+        case = Case(*dims, dtype=dtype, regime=regime, cotangents=cotangents, states=states, seed=seed)
+        if not expect(case).chaotic((*OUTPUTS, *GRADIENTS)):
+            return case
+    raise AssertionError("unreachable")
+
+
+_DIMS = (
+    (1, 1, 1, 1),
+    (1, 1, 2, 3),
+    (2, 1, 3, 2),
+    (3, 1, 2, 2),
+    (1, 2, 1, 3),
+    (2, 2, 2, 2),
+    (2, 3, 2, 3),
+    (3, 3, 3, 3),
+    (2, 4, 3, 2),
+    (1, 5, 2, 4),
+    (3, 5, 4, 3),
+    (2, 6, 1, 5),
+    (5, 2, 2, 3),
+    (6, 3, 3, 4),
+    (2, 13, 2, 3),
+    (1, 20, 3, 2),
+    (1, 40, 1, 2),
+    (2, 3, 2, 8),
+    (3, 4, 8, 5),
+    (1, 3, 9, 4),
+    (4, 4, 4, 4),
+    (3, 7, 5, 1),
+    (2, 8, 1, 1),
+    (1, 2, 9, 9),
+)
+
+
+_SCALES = ("x1e-3", "x10", "x100", "mixed", "zero", "padded", "mixed")
+
+
+def make_vectors(
+    cases: Iterable[Case] | None = None, errors: Mapping[str, KnownError] | None = None
+) -> list[dict[str, Any]]:
+    """Return vectors as the plain dicts that the file holds; a case that exposes no error is left out.
+
+    Parameters
+    ----------
+    cases : iterable of Case, optional
+        `vector_cases()` where None.
+    errors : mapping, optional
+        Known errors by id: see `known_errors`.
+
+    Raises
+    ------
+    MissingExtra
+        "certified gradients need python-flint: pip install python-flint".
+    """
+    errors = known_errors() if errors is None else errors
+    made = (_make(case, errors) for case in (vector_cases() if cases is None else cases))
+    return [vector for vector in made if vector["exposes"]]
+
+
+def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
+    """Return one vector as the file holds it."""
+    certified, expected = certified_gradient(case), expect(case)
+    answers = {}
+    for name, value in certified.values.items():
+        with balls.precision(certified.bits):
+            radius = balls.distance(value, certified.enclosures[name])
+        accepted = tolerance.accepted(expected.sd[name], case.dtype)
+        columns = (value, _up_to_bits(radius, 1), _up_to_bits(accepted, 8))
+        answers[name] = dict(zip(TENSOR_KEYS, map(hex_list, columns), strict=True))
+    vector = {
+        "id": case.descriptor,
+        "dtype": case.dtype,
+        "sizes": dict(zip("mseu", case.dims, strict=True)),
+        "sequences": case.sequences,
+        "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
+        "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
+        "inputs": {name: hex_list(case.arrays.inputs[name]) for name in INPUTS},
+        "cotangents": {name: hex_list(case.arrays.cotangents[name]) for name in COTANGENT_NAMES},
+        "outputs": {name: answers[name] for name in OUTPUTS},
+        "gradients": {name: answers[name] for name in GRADIENTS},
+    }
+    return vector | {"sha256": checksum(vector)}
+
+
+def _exposed(error: KnownError, case: Case, truth: Mapping[str, Array], expected: Expected) -> bool:
+    """Return whether an error shows in a value beyond rounding; one that these sizes give away by a shape does not."""
+    with np.errstate(all="ignore"):
+        try:
+            came = error.evaluate(case.arrays)
+        except (ValueError, IndexError):
+            return False
+        if any(np.shape(came[name]) != value.shape for name, value in truth.items()):
+            return False
+        for name, value in truth.items():
+            deviation = np.abs(np.asarray(came[name], np.float64) - value)
+            if not np.all(deviation <= tolerance.EXPOSING * tolerance.accepted(expected.sd[name], case.dtype)):
+                return True
+    return False
+
+
+def _up_to_bits(values: Array, bits: int) -> Array:
+    """Return the values rounded up to so many bits."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.ceil(np.ldexp(mantissa, bits)), exponent - bits)
+
+
+def write_vectors(
+    path: str | Path, cases: Iterable[Case] | None = None, errors: Mapping[str, KnownError] | None = None
+) -> tuple[str, ...]:
+    """Write vectors to a file and return their ids.
+
+    The same machine writes the same bytes. Values and radii are the same everywhere; a tolerance is an estimate from 32
+    noisy copies, which another build of NumPy may change by a percent, by rounding otherwise below the noise.
+
+    Parameters
+    ----------
+    path : path
+        Replaced in one step, when all is done.
+    cases, errors : optional
+        As `make_vectors` takes them.
+    """
+    errors = known_errors() if errors is None else errors
+    vectors = make_vectors(cases, errors)
+    exposed = {name for vector in vectors for name in vector["exposes"]}
+    notes = NOTES | {"flags": {name: words for name, (_, words) in FLAGS.items()}}
+    notes["errors"] = {name: errors[name].summary for name in errors if name in exposed}
+    replace_file(path, _file_text(notes, vectors))
+    return tuple(vector["id"] for vector in vectors)
+
+
+def _file_text(notes: Mapping[str, Any], vectors: Sequence[Mapping[str, Any]]) -> str:
+    """Return the whole file."""
+    head = {"format": FORMAT, "notes": notes}
+    whole = checksum(head | {"vectors": [vector["sha256"] for vector in vectors]})
+    return _text(head | {"vectors": list(vectors), "sha256": whole}) + "\n"
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """Return JSON that reads well: a line for a list of numbers or words, a block for everything else that is long."""
+    deeper = indent + " "
+    inline = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    nested = isinstance(value, dict) and any(isinstance(item, dict | list) for item in value.values())
+    if nested or (isinstance(value, dict) and len(inline) > 120):
+        items = [f"{deeper}{json.dumps(key)}: {_text(item, deeper)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(items) + f"\n{indent}}}"
+    prose = isinstance(value, list) and any(isinstance(item, str) and " " in item for item in value)
+    if prose or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
+        return "[\n" + ",\n".join(deeper + _text(item, deeper) for item in value) + f"\n{indent}]"
+    return inline
