@@ -1,12 +1,17 @@
 """What is built from a checkout: the wheel that is installed, and the sdist that everything can be made from."""
 
+import importlib.util
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from lstm_checks.targets.adapters import ADAPTERS
 
 ROOT = Path(__file__).parent.parent
 # Git's own list is what a checkout holds; an unpacked sdist has none, and nothing to compare with.
@@ -48,6 +53,14 @@ def test_the_wheel_holds_the_packages_and_the_pages_that_help_names(built):
         "lstm_fast",
         "lstm_checks",
     }
+
+
+def test_each_adapter_has_a_file_and_an_extra():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for adapter in ADAPTERS:
+        named = [re.match(r"[\w-]+", line)[0] for line in extras[adapter.name]]
+        assert set(adapter.packages.split()) == set(named), adapter.name
+        assert importlib.util.find_spec(f"lstm_checks.targets.{adapter.name}")
 
 
 def test_help_names_pages_that_are_there():

@@ -23,7 +23,8 @@ from lstm_checks import strategies
 from lstm_checks.cases import DTYPES, REGIMES, Case
 from lstm_checks.contract import Target
 from lstm_checks.strategies import draw_options
-from lstm_checks.targets.load import EXEC, FRAMEWORKS
+from lstm_checks.targets.adapters import FRAMEWORKS, SUFFIXES
+from lstm_checks.targets.load import EXEC
 
 CHUNK = 250
 
@@ -92,7 +93,7 @@ def code_of(target: str) -> dict[str, str]:
     own = [path for package in packages for path in sorted(Path(str(package)).parent.rglob("*.py"))]
     found = {"the target": _digest(_sources(target)), "lstm-checks": _digest(own)}
     if target in FRAMEWORKS:
-        found[target] = metadata.version("onnxruntime" if target == "onnx" else target)
+        found[target] = metadata.version(FRAMEWORKS[target].runs_on or target)
     return found | {name: metadata.version(name) for name in ("numpy", "scipy", "hypothesis")}
 
 
@@ -101,8 +102,8 @@ def _sources(target: str) -> list[Path]:
     if target.startswith(EXEC):
         program = shutil.which(shlex.split(target.removeprefix(EXEC))[0])
         return [Path(program)] if program else []
-    place = target if target.endswith(".onnx") else target.rpartition(":")[0]
-    if place.endswith((".onnx", ".py")):
+    place = target if target.endswith(SUFFIXES) else target.rpartition(":")[0]
+    if place.endswith((*SUFFIXES, ".py")):
         return [Path(place)]
     file = _file_of(place)
     if file is None:

@@ -17,7 +17,8 @@ def page(name: str) -> str:
     """Return the path of a page of the documentation: in the installed package, or in the checkout it is run from."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     installed = os.path.join(package, "docs", name)
-    return installed if os.path.exists(installed) else os.path.join(os.path.dirname(package), "docs", name)
+    checkout = os.path.dirname(os.path.dirname(package))
+    return installed if os.path.exists(installed) else os.path.join(checkout, "docs", name)
 
 
 TARGETS = f"""\

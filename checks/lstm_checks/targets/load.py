@@ -24,30 +24,13 @@ from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
 from lstm_checks.contract import Target, not_interrupted, undisturbed, with_article
+from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
 from lstm_checks.targets.layer import from_layer, not_constructible
 
-FRAMEWORKS = {
-    "torch": "torch.nn.LSTM",
-    "flax": "flax.nnx.OptimizedLSTMCell",
-    "equinox": "equinox.nn.LSTMCell",
-    "keras": "keras.layers.LSTM",
-    "onnx": "ONNX Runtime's LSTM, forward only",
-}
-# By their own names: lstm-checks itself is on no index, of which its extras could be had.
-_PACKAGES = {name: name for name in FRAMEWORKS} | {
-    "flax": "flax jax",
-    "equinox": "equinox jax",
-    "keras": "keras jax",
-    "onnx": "onnx onnxruntime",
-}
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
 FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
-
-# Whose objects and functions are recognized; Keras first, whose layers may be modules of PyTorch, too.
-_OBJECTS = ("keras", "flax", "equinox", "torch")
-_FUNCTIONS = ("jax", "torch")
 
 # A user's file may have one of these names, too; its module has another then.
 OUR_NEEDS = {"lstm_checks", "lstm_ref", "lstm_fast", "numpy", "scipy", "hypothesis", "pytest", "rich"}
@@ -66,7 +49,8 @@ def load_target(spec: str, timeout: float | None = None, on_import: Callable[[],
     spec : str
         ``pkg.mod:LSTM`` or ``path/file.py:LSTM``: a layer class, a function in the vjp form, or a framework's module,
         layer, cell or function; ``path/model.onnx``; ``exec:./program --flag``, an external program that speaks as
-        docs/exec.md says; ``fault:carry-dropped``, the reference with a catalogued fault; or one of `FRAMEWORKS`.
+        docs/exec.md says; ``fault:carry-dropped``, the reference with a catalogued fault; or one of
+        `lstm_checks.targets.adapters.FRAMEWORKS`.
     timeout : float, optional
         Seconds that a call may take. Where None, the environment variable LSTM_CHECKS_TIMEOUT says it; without that a
         program has 10, and everything else as long as it likes.
@@ -83,14 +67,15 @@ def load_target(spec: str, timeout: float | None = None, on_import: Callable[[],
         return _load_program(spec, seconds)
     if spec.startswith(FAULT):
         return _load_fault(spec)
-    _choose_keras_backend()
+    for adapter in ADAPTERS:
+        adapter.prepare()
     target = _load_named(spec, on_import)
     return target if seconds is None else with_time_limit(target, seconds)
 
 
 def is_spec(name: str) -> bool:
     """Return whether a target's name has a form that `load_target` takes; an object's own name has none."""
-    return ":" in name or name.endswith(".onnx") or name in FRAMEWORKS
+    return ":" in name or name.endswith(SUFFIXES) or name in FRAMEWORKS
 
 
 def files_of(spec: str, root: Path | None = None) -> list[Path]:
@@ -113,8 +98,8 @@ def files_of(spec: str, root: Path | None = None) -> list[Path]:
             return []
         program = [Path(found) for found in [shutil.which(words[0])] if found] if words else []
         return program + [root / word.rpartition("=")[2] for word in words if word]
-    place = spec if spec.endswith(".onnx") else spec.rpartition(":")[0]
-    if place.endswith((".onnx", ".py")):
+    place = spec if spec.endswith(SUFFIXES) else spec.rpartition(":")[0]
+    if place.endswith((*SUFFIXES, ".py")):
         return [root / place]
     return _files_of_module(place, root)
 
@@ -181,11 +166,14 @@ def _load_fault(spec: str) -> Target:
 def _load_named(spec: str, on_import: Callable[[], object]) -> Target:
     """Return the target of a framework's name, a model's file, or something in a module or a file."""
     if spec in FRAMEWORKS:
-        return _load_framework(spec)
-    if spec.endswith(".onnx"):
+        target: Target = _ask(FRAMEWORKS[spec], "framework_target")
+        return target
+    adapter = of_file(spec)
+    if adapter is not None:
         if not Path(spec).is_file():
             raise TargetError(f"there is no file {spec}")
-        return _adapter("onnx", "file_target")(spec)
+        target = _ask(adapter, "file_target", spec)
+        return target
     place, _, name = spec.rpartition(":")
     if not place or not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
@@ -212,7 +200,7 @@ def _what_is_amiss(spec: str) -> str:
     place, _, name = spec.rpartition(".")
     for module, what in ((spec, "LSTM"), (place, name)):
         # A library of functions has no LSTM; whoever types its name has one of them.
-        if module in _FUNCTIONS and module not in FRAMEWORKS:
+        if any(adapter.name == module and not adapter.title for adapter in ADAPTERS):
             return (
                 f"is a library without an LSTM of its own; name a function of yours, path/file.py:lstm, or one of "
                 f"{', '.join(FRAMEWORKS)}"
@@ -243,38 +231,12 @@ def _offers(path: Path, prefix: str) -> str:
     return f"it has {', '.join(prefix + name for name in names[:6])}" if names else "it defines no class or function"
 
 
-def _load_framework(name: str) -> Target:
-    """Return a framework's own LSTM."""
-    target: Target = _adapter(name, "framework_target")()
-    return target
-
-
-def _choose_keras_backend() -> None:
-    """Let Keras, should anybody import it, run on what is here: it would ask for TensorFlow, which is not supported."""
-    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or importlib.util.find_spec("keras") is None:
-        return
-    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") is not None else "jax"
-
-
-def _adapter(name: str, function: str) -> Any:
-    """Return a function of an adapter, whose reasons come as a TargetError."""
+def _ask(adapter: Adapter, function: str, *arguments: Any) -> Any:
+    """Return what an adapter's function returns; its reasons come as a TargetError."""
     try:
-        adapter = importlib.import_module(f"lstm_checks.targets.{name}")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "lstm_checks":
-            raise
-        missing = error.name.partition(".")[0]
-        raise TargetError(
-            f"target {name!r} needs {missing}, which is not here: pip install {_PACKAGES[name]}"
-        ) from None
-
-    def guarded(*arguments: Any) -> Any:
-        try:
-            return getattr(adapter, function)(*arguments)
-        except AdapterError as error:
-            raise TargetError(str(error)) from error
-
-    return guarded
+        return adapter.ask(function, *arguments)
+    except AdapterError as error:
+        raise TargetError(str(error)) from error
 
 
 def _import_file(place: str) -> ModuleType:
@@ -383,12 +345,12 @@ def to_target(found: Any, spec: str) -> Target:
     if isinstance(found, Target):
         return found
     if inspect.isclass(found):
-        return _of_a_framework(_OBJECTS, "recognize", found, spec) or _from_class(found, spec)
+        return _of_a_framework("objects", "recognize", found, spec) or _from_class(found, spec)
     if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
     if not callable(found):
         raise TargetError(f"{spec} is {with_article(type(found).__name__)}, expected {EXPECTED}")
-    if not inspect.isroutine(found) and (made := _of_a_framework(_OBJECTS, "recognize", found, spec)) is not None:
+    if not inspect.isroutine(found) and (made := _of_a_framework("objects", "recognize", found, spec)) is not None:
         return made
     if hasattr(found, "forward") and hasattr(found, "backward"):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
@@ -418,14 +380,14 @@ def _from_callable(found: Any, spec: str) -> Target:
     try:
         target = from_function(found, spec)
     except TypeError as error:
-        made = _of_a_framework(_OBJECTS, "recognize", found, spec)
+        made = _of_a_framework("objects", "recognize", found, spec)
         if made is None:
             raise TargetError(str(error)) from error
         return made
     if returns_pullback(found):
         return target
-    made = _of_a_framework(_FUNCTIONS, "function_target", found, spec, arguments_of(found)) or _of_a_framework(
-        _OBJECTS, "recognize", found, spec
+    made = _of_a_framework("functions", "function_target", found, spec, arguments_of(found)) or _of_a_framework(
+        "objects", "recognize", found, spec
     )
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found) == 3:
@@ -435,11 +397,10 @@ def _from_callable(found: Any, spec: str) -> Target:
     return made or target
 
 
-def _of_a_framework(names: tuple[str, ...], function: str, *arguments: Any) -> Target | None:
+def _of_a_framework(what: str, function: str, *arguments: Any) -> Target | None:
     """Return the target that the first of the adapters recognizes, of those whose framework is in use."""
-    for name in names:
-        if name in sys.modules:
-            target: Target | None = _adapter(name, function)(*arguments)
-            if target is not None:
-                return target
+    for adapter in in_use(what):
+        target: Target | None = _ask(adapter, function, *arguments)
+        if target is not None:
+            return target
     return None
