@@ -14,16 +14,16 @@ EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled
 BENCH ?=
 
 # What each extra must do in an environment that has no other.
-alone-torch := tests/test_peer_torch.py tests/test_peer_examples.py -k 'torch_module or refused or tensors'
-alone-jax := tests/test_peer_examples.py -k jax
-alone-flax := tests/test_peer_flax.py tests/test_peer_examples.py -k 'flax and not passes'
-alone-equinox := tests/test_peer_equinox.py tests/test_peer_examples.py -k 'equinox and not passes'
-alone-keras := tests/test_peer_keras.py tests/test_peer_examples.py -k 'keras and not passes'
-alone-onnx := tests/test_peer_onnx.py
-alone-safetensors := tests/test_layouts.py -k safetensors
-alone-dask := tests/test_campaign.py -m peer
-alone-certify := tests/test_cli_certified.py
-alone-compiled := tests/test_fast_layer.py -k 'numba or compiled or threads or agrees'
+alone-torch := tests/targets/test_peer_torch.py tests/targets/test_peer_examples.py -k 'torch_module or refused or tensors'
+alone-jax := tests/targets/test_peer_examples.py -k jax
+alone-flax := tests/targets/test_peer_flax.py tests/targets/test_peer_examples.py -k 'flax and not passes'
+alone-equinox := tests/targets/test_peer_equinox.py tests/targets/test_peer_examples.py -k 'equinox and not passes'
+alone-keras := tests/targets/test_peer_keras.py tests/targets/test_peer_examples.py -k 'keras and not passes'
+alone-onnx := tests/targets/test_peer_onnx.py
+alone-safetensors := tests/weights/test_layouts.py -k safetensors
+alone-dask := tests/campaign/test_campaign.py -m peer
+alone-certify := tests/commands/test_cli_certified.py
+alone-compiled := tests/layers/test_fast_layer.py -k 'numba or compiled or threads or agrees'
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
 ifneq ($(CI),)
@@ -78,7 +78,7 @@ lint: $(VENV)/.dev
 # The second line: these skip themselves under `make test`, which does without python-flint.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/test_calibrate.py tests/test_certify.py tests/test_cli_certified.py tests/test_vectors.py tests/test_layouts.py
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
 

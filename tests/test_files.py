@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import run
 
 from lstm_checks import files
 from lstm_checks.files import FileError, expect_apart, parse_json, parse_toml, read_bytes, replace_file

@@ -235,7 +235,7 @@ def test_pytorch_s_own_gradcheck_judges_targets():
 
 
 def test_the_campaign_kills_every_fault_and_says_which_it_could_not():
-    folder = str(Path(__file__).parent.parent / "benchmarks")
+    folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
     try:
         campaign = importlib.import_module("kill_campaign")
@@ -253,7 +253,7 @@ def test_the_campaign_kills_every_fault_and_says_which_it_could_not():
 
 def test_the_campaign_runs_in_processes_as_make_kills_has_it():
     # One example leaves faults alive, and that is exit code 1; an exception would be, too, and say nothing of any seed.
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]
     command = [sys.executable, "-m", "benchmarks.kill_campaign", "--seeds", "2", "--examples", "1", "--processes", "2"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     header, _, *lines = done.stdout.splitlines()

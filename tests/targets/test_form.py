@@ -16,7 +16,7 @@ from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def vjp(change=lambda outputs, pull: (outputs, pull), before=lambda p, X: None):

@@ -10,7 +10,7 @@ from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import load_target
 
 pytestmark = pytest.mark.peer
-FOLDER = Path(__file__).parent.parent / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 
 # The file, what it needs, and by target its kind and the tensors that the failure names.
 EXAMPLES = {

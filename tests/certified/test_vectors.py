@@ -42,7 +42,7 @@ from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.targets.layer import from_layer
 from lstm_ref import LSTM
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FEW = tuple(vector_cases()[k] for k in (2, 11, 30))
 
 

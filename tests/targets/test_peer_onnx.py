@@ -20,7 +20,7 @@ from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
 
 pytestmark = pytest.mark.peer
-EXAMPLE = Path(__file__).parent.parent / "examples" / "onnx_model.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_model.py"
 
 
 def save(path, *nodes):

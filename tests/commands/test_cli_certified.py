@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from test_cli import WRONG, run
+from command_line import WRONG, run
 
 from lstm_checks.certified.read import SHIPPED_SHA256, shipped_vectors
 

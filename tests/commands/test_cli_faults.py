@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_cli import run
+from command_line import run
 
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import diff

@@ -19,7 +19,7 @@ from lstm_checks.targets.layer import from_layer
 from lstm_checks.tolerance import accepted
 from lstm_fast import LSTM
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "calibrate.py"
+FILE = Path(__file__).parents[2] / "benchmarks" / "calibrate.py"
 TARGET = from_layer(LSTM)
 
 

@@ -30,15 +30,15 @@ from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.targets.program import Program, program_target, target_of
 from lstm_checks.tolerance import accepted
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-DOCUMENTATION = (Path(__file__).parents[1] / "docs" / "exec.md").read_text()
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "exec.md").read_text()
 CASE = Case(2, 3, 2, 3, seed=5)
 AFTER_PROBES = 3
 
 
 def a_program(how, first=AFTER_PROBES, last=1000, seconds=20.0):
     """Return the target of the program that misbehaves from line `first` on; the first two lines are the probes."""
-    script = Path(__file__).parent / "misbehaving_program.py"
+    script = Path(__file__).parents[1] / "misbehaving_program.py"
     return program_target("exec:it", f"{sys.executable} {script} {how} {first} {last}", seconds)
 
 
@@ -271,7 +271,7 @@ def test_a_program_that_hangs_does_not_hold_up_the_harness():
 
 
 def test_the_limit_comes_from_the_command_or_the_environment(monkeypatch):
-    spec = f"exec:{sys.executable} {Path(__file__).parent / 'misbehaving_program.py'} hang 1 1000"
+    spec = f"exec:{sys.executable} {Path(__file__).parents[1] / 'misbehaving_program.py'} hang 1 1000"
     told = run_command(spec, "--case", CASE.descriptor, "--timeout", "0.5")
     assert told.returncode == 1
     assert told.stdout.startswith("no answer within 0.5 s")
@@ -419,7 +419,7 @@ def test_whatever_a_program_answers_is_said_of_the_program(data):
 
 
 def test_it_is_ended_with_the_harness_and_when_no_longer_needed(tmp_path):
-    script = Path(__file__).parent / "misbehaving_program.py"
+    script = Path(__file__).parents[1] / "misbehaving_program.py"
     code = (
         "import sys\nfrom lstm_checks.targets.program import Program\nfrom lstm_checks.cases import Case\n"
         f"p = Program([sys.executable, {str(script)!r}, 'right', '0', '0'], 20.0)\n"

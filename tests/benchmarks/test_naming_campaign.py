@@ -38,7 +38,7 @@ from planted_faults import (
 )
 from test_diagnosis import HIDDEN
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))  # not installed
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))  # not installed
 
 import naming_campaign
 import uncatalogued

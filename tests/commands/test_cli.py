@@ -6,23 +6,12 @@ import subprocess
 import sys
 
 import pytest
+from command_line import WRONG, run
 
 from lstm_checks.cli import main
 from lstm_checks.targets.load import TargetError, load_target
 
 RIGHT = "from lstm_ref import LSTM\n"
-WRONG = """
-from lstm_fast import LSTM as Fast
-class LSTM(Fast):
-    def compute_gradients(self):
-        super().compute_gradients()
-        self.g["dVi"] *= 1 + 1e-12
-"""
-
-
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-W", "error", "-m", "lstm_checks", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
 
 
 @pytest.fixture
