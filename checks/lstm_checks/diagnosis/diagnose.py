@@ -31,7 +31,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.places import PLACES, grown, locate, of_caches
 from lstm_checks.diagnosis.reading import find_reading
-from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
+from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, OF_THE_CALL_BEFORE, find_relations
 from lstm_checks.diagnosis.scaled import find_scale
 from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
@@ -106,6 +106,10 @@ def diagnose(
         steady = repeatable(observation)
         again = _alike(target, larger.case) if steady else None
         relations = tuple(find_relations(larger, again, _elsewhere(target, observation, larger)))
+        if not steady and any(said.endswith(OF_THE_CALL_BEFORE) for said in relations):
+            # What adds up all calls so far gave the same after the first of them.
+            later = find_relations(observe(target, larger.case), None)
+            relations = tuple(said for said in relations if not said.endswith(OF_THE_CALL_BEFORE) or said in later)
         erratic = not certain and steady and errs_like_rounding(target, observation.case)
         if not erratic:
             # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
@@ -156,8 +160,8 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
     *smaller, larger = seen
     found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
-    other = of_other_sizes(target, larger.case) if repeatable(larger) else None
-    return found + ([observe_once(target, other)] if other is not None else [])
+    others = of_other_sizes(target, larger.case)[:1] if repeatable(larger) else []
+    return found + [observe_once(target, other) for other in others]
 
 
 def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
@@ -199,7 +203,7 @@ def _at_first(target: Target) -> Iterator[str]:
 def _for_change(target: Target, case: Case) -> list[Case]:
     """Return a case that fails and others: with other values, of other sizes, and with all the cotangents there are."""
     others = [replace(case, seed=case.seed + k) for k in (1, 2)]
-    others += [other] if (other := of_other_sizes(target, case)) is not None else []
+    others += of_other_sizes(target, case)
     every = suited(target, replace(case, cotangents="every+h+C", seed=case.seed + 3))
     return [case, *others, *([every] if every is not None else [])]
 

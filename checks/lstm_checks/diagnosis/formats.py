@@ -24,8 +24,8 @@ ASKED = (
     Case(5, 9, 3, 7, seed=175),
     Case(1, 2, 3, 8, seed=176),
 )
-"""Cases of which all tensors are looked at, each by itself: a sum of short numbers has more bits than they have, and the
-more summands the more; what was rounded itself has as many in each."""
+"""Cases of which all tensors are looked at, each by itself: a sum of short numbers has more bits than they, and of more
+numbers it has more still; what was rounded itself has as many in each."""
 
 HELD = 40.0
 """A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""

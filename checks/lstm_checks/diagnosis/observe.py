@@ -260,16 +260,17 @@ def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:
     return replace(case, m=m, s=s, e=e, u=u)
 
 
-def of_other_sizes(target: Target, case: Case, kept: str = "") -> Case | None:
-    """Return a failing case in which every size is another but for those kept; None where none of a few fails."""
+def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
+    """Return up to two failing cases in which every size is another but for those kept: a larger and a smaller one."""
     if target.compiles:
-        return None
-    for more in (1, 2, 3):
-        sizes = {size: getattr(case, size) + more for size in "mseu" if size not in kept}
-        other = replace(case, seed=case.seed + 60 + more, **sizes)
-        if wrong_entries(target, other):
-            return other
-    return None
+        return []
+    found = []
+    for change in (lambda n: n + 2, lambda n: max(n // 2, 1), lambda n: n + 1, lambda n: n + 3):
+        sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
+        other = replace(case, seed=case.seed + 60 + len(found), **sizes)
+        if other.dims != case.dims and len(found) < 2 and wrong_entries(target, other):
+            found.append(other)
+    return found
 
 
 def counted_in(sentence: str) -> str:

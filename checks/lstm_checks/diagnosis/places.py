@@ -120,8 +120,7 @@ def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target,
     values = _other_values(target, case)[:1]
     told = []
     for line in lines:
-        other = of_other_sizes(target, case, counted_in(line))
-        again = values + ([other] if other is not None else [])
+        again = [*values, *of_other_sizes(target, case, counted_in(line))]
         for one in again:
             if one not in found:
                 found[one] = {also.removesuffix(_of(one)) for also in search(target, one)}
@@ -503,11 +502,10 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
 
 
 def _solvable_at_other_sizes(target: Target, case: Case, kept: str) -> list[Case]:
-    """Return a failing case of other sizes, if any, with elements enough to solve dU for the gates' cotangents."""
-    more = {size: getattr(case, size) + 1 for size in "msu" if size not in kept}
-    other = replace(case, seed=case.seed + 60, **more)
-    other = replace(other, e=max(other.m * other.s + 2, 4 * other.u * (case.e >= 4 * case.u)))
-    return [other] if more and not target.compiles and wrong_entries(target, other) else []
+    """Return failing cases of other sizes, with elements enough to solve dU for the gates' cotangents."""
+    others = of_other_sizes(target, case, kept + "e")
+    enough = (replace(c, e=max(c.m * c.s + 2, 4 * c.u * (case.e >= 4 * case.u))) for c in others)
+    return [other for other in enough if wrong_entries(target, other)]
 
 
 def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[str]:

@@ -28,6 +28,7 @@ AXES = {
     "state": ("samples", "units"),
 }
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
+OF_THE_CALL_BEFORE = "what was due in the call before"
 
 LONGEST_PERMUTED = 12
 """Permutations are read off where an axis is at most this long; any length would do, none longer was needed."""

@@ -466,7 +466,7 @@ class _Pair:
         )
 
     def hanging_on(self, k: int, cases: Sequence[Case]) -> list[Case]:
-        """Return the cases in which feature k decides: a part of "or" where it holds, one of "and" where it does not."""
+        """Return the cases in which feature k decides: of "or" those where it holds, of "and" the others."""
         columns = _columns(cases)
         hangs = self.without(k, columns) & (self.features[k].holds(columns) == self.either)
         return [case for case, hung in zip(cases, hangs, strict=True) if hung]

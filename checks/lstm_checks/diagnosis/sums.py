@@ -58,8 +58,8 @@ def find_weights(target: Target, case: Case) -> list[str]:
 
 def _also_elsewhere(target: Target, case: Case, sentence: str) -> bool:
     """Return whether a sentence holds at other sizes, those that it counts left as they are, where any such fails."""
-    other = of_other_sizes(target, case, counted_in(sentence))
-    return other is None or sentence in _find_weights(target, other)
+    others = of_other_sizes(target, case, counted_in(sentence))
+    return all(sentence in _find_weights(target, other) for other in others)
 
 
 def _find_weights(target: Target, case: Case) -> list[str]:
