@@ -278,7 +278,9 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
     names = set(own.wrong) if own is not None and own.wrong else None
     inside: list[bool] = []
     outside: list[bool] = []
-    for case in _anywhere(evidence.case):
+    dtypes = evidence.target.dtypes if "dtype" in words else (evidence.case.dtype,)
+    for k, drawn in enumerate(_anywhere(evidence.case)):
+        case = replace(drawn, dtype=dtypes[k // 2 % len(dtypes)])
         holds = rule(case)
         side = inside if holds else outside
         if len(side) >= RULED // 2:
@@ -287,7 +289,9 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
             failed = _fails(evidence, case)
         else:
             seen = evidence.look(case)
-            failed = None if seen is None or not seen.came else bool(set(seen.wrong) & names)
+            # Where nothing of it is due but zeros, nothing is at stake.
+            idle = seen is None or not any(np.any(seen.due[name]) for name in names if name in seen.due)
+            failed = None if seen is None or idle else bool(set(seen.wrong) & names)
         if failed is not None:
             side.append(failed)
     if len(inside) < FEWEST or len(outside) < FEWEST:
@@ -303,7 +307,7 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
 def _anywhere(own: Case) -> Iterator[Case]:
     """Yield fresh cases like one's own, one thing changed at a time, and from everywhere, larger ones among them."""
     rng = np.random.default_rng(17)
-    regimes = [regime for regime in REGIMES if regime != "zero"]
+    regimes = list(REGIMES)
     for k in range(4 * RULED):
         change: dict[str, Any] = {}
         if k % 2:

@@ -92,6 +92,11 @@ BITS_LOST = 3
 the last three bits are zero, of all of the 48 that are read of a gate at once in 10^43, and of the 6 of the smallest
 tensor looked at once in 10^5."""
 
+SHORT_ERROR = 64.0
+"""By how many units of the last of its bits a tensor in few bits may be off, of its largest entry, to be right but for
+them: a sum of some tens of terms in that format is, at most; a value that is wrong for another reason, and has few bits
+because it is made of round numbers, is off by as much as it is large."""
+
 LIKE_SIZE = 4.0
 """By what factor two errors of rounding to one format may differ in size, in the median over the wrong tensors, to be
 alike. Another formula for the same function rounds elsewhere (a logistic function by 1 + tanh errs by 2^-25 where it is
@@ -379,6 +384,10 @@ RULE_SPLIT = 0.02
 RULE_TRIED = 20
 """How many fresh cases on either side a rule must hold on, half of them with one feature at an extreme. One that is
 wrong of a fifth of a side passes them once in 90 runs."""
+
+RULE_DECIDED = 5
+"""In how many cases each of two features of a rule must have decided, the other being as it should. That an example
+passes where no other does may be by its size alone, or its values; five such are no chance."""
 
 RULE_EXCEPTIONS = 0.1
 """Share of the cases of which a rule holds that may pass: an error may be within the tolerance by its values. Where the

@@ -43,7 +43,7 @@ from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.oracles.expected import evaluate_reference
 
-ROOT = Path(diagnosing.__file__).parents[1]
+ROOT = Path(diagnosing.__file__).parents[3]
 DIAGNOSIS = ROOT / "checks" / "lstm_checks" / "diagnosis"
 PATCHES = {id: fault for id, fault in (FAULTS | mixups()).items() if not fault.wrap}
 CASE = Case(2, 3, 2, 3, seed=5)

@@ -22,6 +22,8 @@ from lstm_checks.diagnosis.observe import (
     Observation,
     errs_like_rounding,
     observe,
+    observe_once,
+    of_other_sizes,
     repeatable,
     suited,
     unsteady,
@@ -29,7 +31,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.places import PLACES, grown, locate, of_caches
 from lstm_checks.diagnosis.reading import find_reading
-from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, find_relations
+from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, OF_THE_CALL_BEFORE, find_relations
 from lstm_checks.diagnosis.scaled import find_scale
 from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
@@ -103,7 +105,11 @@ def diagnose(
         forward = bool(set(observation.wrong) & set(OUTPUTS))
         steady = repeatable(observation)
         again = _alike(target, larger.case) if steady else None
-        relations = tuple(find_relations(larger, again, observation if larger.case != case else None))
+        relations = tuple(find_relations(larger, again, _elsewhere(target, observation, larger)))
+        if not steady and any(said.endswith(OF_THE_CALL_BEFORE) for said in relations):
+            # What adds up all calls so far gave the same after the first of them.
+            later = find_relations(observe(target, larger.case), None)
+            relations = tuple(said for said in relations if not said.endswith(OF_THE_CALL_BEFORE) or said in later)
         erratic = not certain and steady and errs_like_rounding(target, observation.case)
         if not erratic:
             # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
@@ -150,9 +156,17 @@ def _alike(target: Target, case: Case) -> list[Observation]:
     return list(islice((other for other in others if other.wrong and not other.answer.error), 2))
 
 
+def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
+    """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
+    *smaller, larger = seen
+    found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
+    others = of_other_sizes(target, larger.case)[:1] if repeatable(larger) else []
+    return found + [observe_once(target, other) for other in others]
+
+
 def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
     """Return as if what were otherwise the target answers; `alone` where no relation is known that says as much."""
-    if change := find_change(target, _for_change(case), work.allows("changes of one array", case.size)):
+    if change := find_change(target, _for_change(target, case), work.allows("changes of one array", case.size)):
         return (change,)
     found = tuple(find_weights(target, case))
     if alone and not found and (scale := find_scale(target, case, work.allows("factors of one array", case.size))):
@@ -186,9 +200,12 @@ def _at_first(target: Target) -> Iterator[str]:
         yield "right at the first call of a size, wrong at later ones"
 
 
-def _for_change(case: Case) -> list[Case]:
-    """Return a case that fails and others like it, with other values."""
-    return [case, *(replace(case, seed=case.seed + k) for k in (1, 2, 3))]
+def _for_change(target: Target, case: Case) -> list[Case]:
+    """Return a case that fails and others: with other values, of other sizes, and with all the cotangents there are."""
+    others = [replace(case, seed=case.seed + k) for k in (1, 2)]
+    others += of_other_sizes(target, case)
+    every = suited(target, replace(case, cotangents="every+h+C", seed=case.seed + 3))
+    return [case, *others, *([every] if every is not None else [])]
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -202,7 +219,8 @@ def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
     for cotangents, words in (("every", "every step's h"), ("h", "the final h"), ("C", "the final memory state")):
         asked = suited(target, replace(case, cotangents=cotangents))
         if asked is not None and (cotangents != "every" or LAST in target.lacks or case.sequences):
-            for said in find_relations(observe(target, asked), _alike(target, asked)):
+            seen = observe(target, asked)
+            for said in find_relations(seen, _alike(target, asked), _elsewhere(target, seen)):
                 if not said.endswith(OF_FLOAT32_SIZE):
                     yield f"for cotangents of {words} alone, {said}"
 

@@ -11,14 +11,21 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES, STATES, Target
-from lstm_checks.diagnosis.observe import TENSORS, Array, observe_once, suited
+from lstm_checks.contract import GATES, OUTPUTS, STATES, Target
+from lstm_checks.diagnosis.observe import Array, observe_once, suited
+from lstm_checks.oracles.objective import reference_forward
 
-READ = Case(6, 1, 4, 8, seed=171)
-"""A single step of so many values that none ends in zeros in all of them by chance."""
+READ = (Case(6, 1, 4, 8, seed=171), Case(5, 1, 3, 9, seed=174))
+"""Single steps of so many values that none ends in zeros in all of them by chance."""
 
-ASKED = (Case(3, 5, 4, 3, seed=172), Case(2, 4, 3, 9, seed=173))
-"""Cases of which all tensors are looked at."""
+ASKED = (
+    Case(3, 5, 4, 6, seed=172),
+    Case(2, 4, 3, 9, seed=173),
+    Case(5, 9, 3, 7, seed=175),
+    Case(1, 2, 3, 8, seed=176),
+)
+"""Cases of which all tensors are looked at, each by itself: a sum of short numbers has more bits than they, and of more
+numbers it has more still; what was rounded itself has as many in each."""
 
 HELD = 40.0
 """A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""
@@ -59,28 +66,35 @@ def significant_bits(values: Array) -> int:
 
 def short_formats(target: Target) -> dict[str, int]:
     """Return what comes in fewer significant bits than its dtype has, and in how many: gates, C = tanh(C_), tensors."""
-    found: dict[str, int] = {}
-    asked = suited(target, READ)
-    if asked is not None and STATES not in target.lacks:
-        read = {name: significant_bits(values) for name, values in _gates(target, asked)}
+    found: list[dict[str, int]] = []
+    cases = [case for one in READ if (case := suited(target, one)) is not None]
+    for case in cases if STATES not in target.lacks else ():
+        read = {name: _bits(came, due) for name, came, due in _gates(target, case)}
         # What is read through is to be whole itself: a memory that loses bits is not the gates' doing, nor is an h.
         through = {"f": ("memory",), "i": ("memory",), "g": ("memory",), "o": ("C",), "C": ("o",)}
-        found |= {
-            name: bits
-            for name, bits in read.items()
-            if name != "memory" and all(read.get(other, 0) > bits for other in through[name])
-        }
-    seen = [observe_once(target, case) for case in (suited(target, one) for one in ASKED) if case is not None]
-    for name in TENSORS:
-        values = [observation.came[name].ravel() for observation in seen if name in observation.came]
-        if values:
-            found[name] = significant_bits(np.concatenate(values))
-    digits = DIGITS[asked.dtype] if asked is not None else 53
-    return {name: bits for name, bits in found.items() if 0 < bits <= digits - tolerance.BITS_LOST}
+        found.append({n: read[n] for n in READ_OUT if n in read and all(read.get(t, 0) > read[n] for t in through[n])})
+    common = _in_all(found)
+    seen = [observe_once(target, case) for one in ASKED if (case := suited(target, one)) is not None]
+    common |= _in_all([{name: _bits(came, one.due(name)[0]) for name, came in one.came.items()} for one in seen])
+    digits = DIGITS[cases[0].dtype] if cases else 53
+    return {name: bits for name, bits in common.items() if 0 < bits <= digits - tolerance.BITS_LOST}
 
 
-def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array]]:
-    """Yield the values of each gate, and of tanh(C_), at a single step."""
+def _in_all(found: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Return what comes in the same number of bits each time."""
+    first, *others = found or [{}]
+    return {name: bits for name, bits in first.items() if all(other.get(name) == bits for other in others)}
+
+
+def _bits(came: Array, due: Array) -> int:
+    """Return in how many bits values come that are right to about as many; 0 where they are something else."""
+    bits, most = significant_bits(came), np.max(np.abs(due), initial=0)
+    with np.errstate(all="ignore"):
+        return bits if np.all(np.abs(came - due) <= tolerance.SHORT_ERROR * 2.0**-bits * most) else 0
+
+
+def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array, Array]]:
+    """Yield what came and what is due of each gate, and of tanh(C_), at a single step."""
     for name, (output, biases, memory) in _KEPT.items():
         inputs = {}
         for gate, bias in biases.items():
@@ -88,10 +102,11 @@ def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array]]:
             inputs |= {f"{kind}{gate}": np.zeros_like(case.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
         if memory is not None:
             inputs["C0"] = np.full_like(case.arrays.C0, memory)
-        answer = call_target(target, case.arrays.replaced(**inputs), case.sequences, backward=False)
-        value = answer.values.get(output)
+        arrays = case.arrays.replaced(**inputs)
+        value = call_target(target, arrays, case.sequences, backward=False).values.get(output)
         if isinstance(value, np.ndarray) and value.dtype == case.dtype:
-            yield name, value.ravel()
+            due = dict(zip(OUTPUTS, reference_forward(arrays.astype(np.float64).inputs), strict=True))[output]
+            yield name, value.ravel().astype(np.float64), due.ravel()
 
 
 def in_words(found: Mapping[str, int]) -> list[str]:

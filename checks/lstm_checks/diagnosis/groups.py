@@ -16,6 +16,7 @@ from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Named
 from lstm_checks.diagnosis.fingerprint import Faults, reproduces
 from lstm_checks.diagnosis.observe import departs, due_on, observe_once
+from lstm_checks.diagnosis.statement import Trial
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import evaluate
 from lstm_checks.faults.slips import slips
@@ -46,7 +47,7 @@ def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
             return False
         with np.errstate(all="ignore"):
             seen = observe_once(target, case)
-            if not seen.wrong or not reproduces(faults, seen):
+            if not seen.wrong or reproduces(faults, seen) is Trial.REFUTED:
                 return False
             values = evaluate(faults, case.arrays.astype(np.float64))
         expected = due_on(case)

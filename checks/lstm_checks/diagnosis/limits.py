@@ -6,7 +6,7 @@ value of the reference's that is larger at all the wrong entries than at any rig
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,8 @@ DRAWS = 8
 
 FEWEST = 5
 """How many entries must be wrong, and how many right, for a limit between them to be no chance."""
+
+DUE = "what is due"
 
 INTERMEDIATES = ("f", "i", "g", "o", "C_", "h", "Cp_", "hp", "dh_", "dC_", "do_", "dg_", "di_", "df_")
 
@@ -43,9 +45,13 @@ def find_limits(target: Target, failing: Case, spare: Spare) -> list[str]:
     """
     for regime in dict.fromkeys(("normal", failing.regime)):
         for case, look in ((FORWARD, _of_outputs), (BACKWARD, _of_gates), (BACKWARD, _of_tensors)):
-            draws = _draws(target, replace(case, regime=regime), look, spare)
-            if lines := _lines(draws if look is _of_tensors else _where_first(draws)):
-                return lines
+            asked = replace(case, regime=regime)
+            draws = _draws(target, asked, look, spare)
+            if found := _found(draws if look is _of_tensors else _where_first(draws)):
+                # A limit that lies between the values of some draws is one where it does so of others, too.
+                fresh = _draws(target, replace(asked, seed=asked.seed + DRAWS), look, spare)
+                fresh = fresh if look is _of_tensors else _where_first(fresh)
+                return [line for names, limits, line in found if _holds(fresh, names, limits)]
     return []
 
 
@@ -100,39 +106,75 @@ def _of_tensors(target: Target, case: Case) -> Seen | None:
     return {n: wrong.get(n, np.zeros(due[n].shape, bool)) for n in GRADIENTS}, {n: due[n] for n in GRADIENTS}
 
 
-def _lines(draws: Sequence[Seen]) -> list[str]:
-    """Return what decides, in words, for all that goes wrong together."""
-    if not draws:
-        return []
+@dataclass(frozen=True)
+class _Limit:
+    """That entries are wrong where a value, or its size, is above a limit between two numbers, or below it."""
+
+    name: str
+    size: bool
+    above: bool
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        name, side = f"|{self.name}|" if self.size else self.name, "above" if self.above else "below"
+        return f"{name} is {side} a limit {_between(self.low, self.high)}"
+
+    def splits(self, mask: Array, values: Mapping[str, Array]) -> bool:
+        """Return whether wrong and right entries lie on either side of it, and some of each do."""
+        x = np.abs(values[self.name]) if self.size else values[self.name]
+        wrong, right = (x[mask], x[~mask]) if self.above else (x[~mask], x[mask])
+        return bool(mask.any() and not mask.all() and wrong.min() > self.low and right.max() < self.high)
+
+
+def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:
+    """Return what decides, and that in words, for all that goes wrong together."""
     together: dict[bytes, list[str]] = {}
-    masks: dict[str, Array] = {}
-    for name in draws[0][0]:
-        masks[name] = np.concatenate([wrong[name].ravel() for wrong, _ in draws])
-        together.setdefault(masks[name].tobytes(), []).append(name)
-    values = {name: np.concatenate([values[name].ravel() for _, values in draws]) for name in draws[0][1]}
-    lines = []
+    masks = {name: _mask(draws, name) for name in (draws[0][0] if draws else ())}
+    for name, mask in masks.items():
+        together.setdefault(mask.tobytes(), []).append(name)
+    found = []
     for names in together.values():
         mask = masks[names[0]]
-        own = {"what is due": values[names[0]]} if names[0] in GRADIENTS else values
-        found = list(_limits(mask, own))
-        if 1 <= len(found) <= 2:
-            verb, where = "goes" if len(names) == 1 else "go", " or where ".join(found)
-            lines.append(f"{listed(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})")
-    return lines
+        limits = list(_limits(mask, _values(draws, names[0])))
+        if 1 <= len(limits) <= 2:
+            verb, where = "goes" if len(names) == 1 else "go", " or where ".join(map(str, limits))
+            line = f"{listed(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"
+            found.append((names, limits, line))
+    return found
 
 
-def _limits(mask: Array, values: Mapping[str, Array]) -> Iterator[str]:
+def _holds(draws: Sequence[Seen], names: Sequence[str], limits: Sequence[_Limit]) -> bool:
+    """Return whether limits hold of other draws."""
+    return bool(draws) and all(
+        limit.splits(_mask(draws, name), _values(draws, name)) for name in names for limit in limits
+    )
+
+
+def _mask(draws: Sequence[Seen], name: str) -> Array:
+    """Return which entries of something are wrong, in all draws."""
+    return np.concatenate([wrong[name].ravel() for wrong, _ in draws])
+
+
+def _values(draws: Sequence[Seen], name: str) -> dict[str, Array]:
+    """Return the values that may decide for an entry of something, in all draws."""
+    if name in GRADIENTS:
+        return {DUE: np.concatenate([values[name].ravel() for _, values in draws])}
+    return {other: np.concatenate([values[other].ravel() for _, values in draws]) for other in draws[0][1]}
+
+
+def _limits(mask: Array, values: Mapping[str, Array]) -> Iterator[_Limit]:
     """Yield the values that are all larger where the mask is set than where it is not, or all smaller."""
     if min(mask.sum(), (~mask).sum()) < FEWEST:
         return
     for name, value in values.items():
-        for words, x in ((name, value), (f"|{name}|", np.abs(value))):
+        for size, x in ((False, value), (True, np.abs(value))):
             wrong, right = x[mask], x[~mask]
             if right.max() < wrong.min():
-                yield f"{words} is above a limit {_between(right.max(), wrong.min())}"
+                yield _Limit(name, size, True, float(right.max()), float(wrong.min()))
                 break
             if wrong.max() < right.min():
-                yield f"{words} is below a limit {_between(wrong.max(), right.min())}"
+                yield _Limit(name, size, False, float(wrong.max()), float(right.min()))
                 break
 
 

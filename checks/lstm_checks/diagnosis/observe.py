@@ -4,6 +4,7 @@ Every idea of the diagnosis compares what came with some prediction, entry by en
 place where that is done.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -257,6 +258,32 @@ def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:
     """Return a case at the sizes among some that are nearest to its own."""
     m, s, e, u = min(known, key=lambda dims: float(np.sum(np.abs(np.log(np.divide(dims, case.dims))))))
     return replace(case, m=m, s=s, e=e, u=u)
+
+
+def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
+    """Return up to two failing cases in which every size is another but for those kept: a larger and a smaller one."""
+    if target.compiles:
+        return []
+    found = []
+    for change in (lambda n: n + 2, lambda n: max(n // 2, 1), lambda n: n + 1, lambda n: n + 3):
+        sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
+        other = replace(case, seed=case.seed + 60 + len(found), **sizes)
+        if other.dims != case.dims and len(found) < 2 and wrong_entries(target, other):
+            found.append(other)
+    return found
+
+
+def counted_in(sentence: str) -> str:
+    """Return the sizes that a sentence counts: s for "steps 2 and 3 of 4"; s for a map of output and input steps.
+
+    Examples
+    --------
+    >>> counted_in("df_ departs first, at step 2 of 4, sample 1 of 2")
+    'ms'
+    """
+    sizes = {"sample": "m", "step": "s", "element": "e", "unit": "u", "row": "u"}
+    found = {sizes[word] for word in re.findall(r"(sample|step|element|unit|row)s? [\d, and]+ of \d", sentence)}
+    return "".join(size for size in "mseu" if size in found or (size == "s" and "a word an output step" in sentence))
 
 
 def suited(target: Target, case: Case) -> Case | None:

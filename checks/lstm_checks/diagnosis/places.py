@@ -17,7 +17,17 @@ from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
-from lstm_checks.diagnosis.observe import Array, Observation, due_on, intermediates, observe_once, suited, wrong_entries
+from lstm_checks.diagnosis.observe import (
+    Array,
+    Observation,
+    counted_in,
+    due_on,
+    intermediates,
+    observe_once,
+    of_other_sizes,
+    suited,
+    wrong_entries,
+)
 from lstm_checks.diagnosis.relation import axes
 from lstm_checks.diagnosis.work import Spare
 
@@ -84,10 +94,9 @@ def locate(
         else [_of_entries, _of_size_of_cotangents, _of_steps, _of_samples]
     )
     lines += _of_tensors(target, case, evidence)
-    again = _other_values(target, case)
     for search in searches:
         if spare():
-            lines += _in_both(search, target, case, again)
+            lines += _everywhere(search, target, case)
     if not forward and spare():
         lines += _of_gate_cotangents(target, case)
     return lines
@@ -99,15 +108,30 @@ def _other_values(target: Target, case: Case) -> list[Case]:
     return list(islice((other for other in others if wrong_entries(target, other)), 2))
 
 
-def _in_both(
-    search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case, again: Sequence[Case]
-) -> list[str]:
-    """Return what is found on a case and with other values, too; what hangs on the values is no place."""
-    lines = list(search(target, case))
-    if lines and again:
-        confirmed = set.intersection(*(set(search(target, other)) for other in again))
-        return [line for line in lines if line in confirmed or line.endswith(f"(case {case.descriptor})")]
-    return [line if "(case" in line else f"{line} (case {case.descriptor})" for line in lines]
+def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case) -> list[str]:
+    """Return what is found on a case, with other values, and at other sizes than those that it counts, too.
+
+    What hangs on the values is no place, and what is so for one number of samples is none either.
+    """
+    found: dict[Case, set[str]] = {}
+    lines = [line.removesuffix(_of(case)) for line in search(target, case)]
+    if not lines:
+        return []
+    values = _other_values(target, case)[:1]
+    told = []
+    for line in lines:
+        again = [*values, *of_other_sizes(target, case, counted_in(line))]
+        for one in again:
+            if one not in found:
+                found[one] = {also.removesuffix(_of(one)) for also in search(target, one)}
+        if all(line in found[one] for one in again):
+            told.append(line if again else line + _of(case))
+    return told
+
+
+def _of(case: Case) -> str:
+    """Return how a line ends that is said of one case alone."""
+    return f" (case {case.descriptor})"
 
 
 def grown(target: Target, failing: Case) -> Case:
@@ -362,7 +386,7 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
             onwards = axis == 1 and len(hit) > 1 and list(hit) == list(range(hit[0], count))
             said.append(f"from step {hit[0] + 1} on" if onwards else f"at {words}{_steps(list(hit), count)}")
     if said:
-        yield f"h is wrong {', '.join(said)} (case {case.descriptor})"
+        yield f"h is wrong {', '.join(said)}"
 
 
 def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
@@ -405,9 +429,14 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
         how = "right" if "f" in right_gates else "wrong"
         yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
-    elif wrong_gates == ["o"] and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
-        yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
-    elif wrong_gates and right_gates:
+        return
+    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
+        # What is wrong where o is held open is no doing of o's.
+        wrong_gates.remove("o")
+        if not wrong_gates:
+            yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
+            return
+    if wrong_gates and right_gates:
         several = len(wrong_gates) > 1
         wrong_by = (
             f"gates {listed(wrong_gates)} are wrong by themselves"
@@ -441,7 +470,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         if alone and any(
             (there := wrong_entries(target, other)) is None
             or alone != [f"dU{gate}" for gate in GATES if f"dU{gate}" in there and not made[gate] <= set(there)]
-            for other in _other_values(target, asked)
+            for other in (*_other_values(target, asked), *_solvable_at_other_sizes(target, asked, ""))
         ):
             return
         if alone:
@@ -449,7 +478,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             verb = "is" if len(alone) == 1 else "are"
             yield f"{listed(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
-        again = _other_values(target, asked)
+        again = _other_values(target, asked)[:1]
         if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
             # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
             if asked.e >= 4 * asked.u:
@@ -462,7 +491,8 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         # Samples and units are named where they are the same for other values.
         for places in (True, False):
             lines = list(_first_departing(first, asked.s, places))
-            known = [other for other in elsewhere if other is not None]
+            resized = _solvable_at_other_sizes(target, asked, "s" + "".join(map(counted_in, lines)))
+            known = [other for other in (*elsewhere, *(departing(target, c) for c in resized)) if other is not None]
             if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
                 yield from lines
                 break
@@ -471,15 +501,22 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         yield right_everywhere
 
 
+def _solvable_at_other_sizes(target: Target, case: Case, kept: str) -> list[Case]:
+    """Return failing cases of other sizes, with elements enough to solve dU for the gates' cotangents."""
+    others = of_other_sizes(target, case, kept + "e")
+    enough = (replace(c, e=max(c.m * c.s + 2, 4 * c.u * (case.e >= 4 * case.u))) for c in others)
+    return [other for other in enough if wrong_entries(target, other)]
+
+
 def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[str]:
     """Yield that the sums over samples and steps are wrong and what they are made of is right; and whose part is."""
     names = [name for name in wrong if name[1] in "UVb"]
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
     yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {listed(shown)}, {sums}"
-    found = [departing(target, case) for case in cases]
-    for axis, word in ((1, "step"), (0, "sample")):
+    for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
+        found = [departing(target, case) for case in (*cases, *_solvable_at_other_sizes(target, cases[0], size))]
         hits = [np.any([mask.any(axis=others) for mask in one.values()], axis=0) for one in found if one is not None]
         if hits and 0 < hits[0].sum() < hits[0].size and all(np.array_equal(hit, hits[0]) for hit in hits):
             where = _steps([int(k) for k in np.flatnonzero(hits[0])], hits[0].size)

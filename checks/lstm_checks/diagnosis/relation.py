@@ -5,7 +5,7 @@ that is no round number needs a second entry to agree on it. What is due must fa
 and it must hold as well with other values, where the tensor is wrong.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
@@ -28,6 +28,7 @@ AXES = {
     "state": ("samples", "units"),
 }
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
+OF_THE_CALL_BEFORE = "what was due in the call before"
 
 LONGEST_PERMUTED = 12
 """Permutations are read off where an axis is at most this long; any length would do, none longer was needed."""
@@ -59,7 +60,7 @@ class _Tensor:
 
 
 def find_relations(
-    observation: Observation, again: Sequence[Observation] | None, smaller: Observation | None = None
+    observation: Observation, again: Sequence[Observation] | None, elsewhere: Sequence[Observation] = ()
 ) -> list[str]:
     """Return a sentence for each simple relation that explains wrong tensors whole, those of most tensors first.
 
@@ -70,17 +71,21 @@ def find_relations(
     again : sequence of Observation or None
         Of cases of the same sizes with other values, on which a relation must hold, too; None for a target that is not
         the same twice, of which it is said for this one call.
-    smaller : Observation
-        Of the failing case, if that is another one: it tells a factor that hangs on the sizes from one that does not.
+    elsewhere : sequence of Observation
+        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On the last of them
+        a relation that names no sizes must hold, too.
     """
     found: dict[str, list[str]] = {}
     confirming = [(other, _values_before(other)) for other in again or ()]
     before = _values_before(observation)
     for name in observation.wrong:
         wrong = [(other, early) for other, early in confirming if name in other.wrong]
-        there = [set(_relations(_tensor(name, other), other, smaller, early)) for other, early in wrong]
-        for said in _relations(_tensor(name, observation), observation, smaller, before):
-            if again is None or (there and all(said in sentences for sentences in there)):
+        there = [set(_relations(_tensor(name, other), other, elsewhere, early)) for other, early in wrong]
+        resized = _also(name, elsewhere)
+        for said in _relations(_tensor(name, observation), observation, elsewhere, before):
+            if again is None or (
+                there and all(said in sentences for sentences in there) and (said in resized or _names_sizes(said))
+            ):
                 found.setdefault(said, []).append(name)
                 break
     of_all = (_of_swapped_gates, lambda seen: _same_factor(seen, found))
@@ -91,6 +96,26 @@ def find_relations(
     ranked = sorted(found, key=lambda said: -len(found[said]))
     sentences += [f"{_listed(found[said])} {said}" for said in ranked]
     return [sentence for sentence in sentences if sentence]
+
+
+def _also(name: str, elsewhere: Sequence[Observation]) -> Container[str]:
+    """Return what holds of a tensor at other sizes; everything where it is right there, or no other was asked."""
+    if not elsewhere or name not in elsewhere[-1].wrong:
+        return _Everything()
+    seen = elsewhere[-1]
+    return set(_relations(_tensor(name, seen), seen, elsewhere, _values_before(seen)))
+
+
+class _Everything:
+    """What contains whatever is asked."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+def _names_sizes(said: str) -> bool:
+    """Return whether a sentence is of some sizes alone."""
+    return " in the order " in said or " at m=" in said
 
 
 def _tensor(name: str, observation: Observation) -> _Tensor:
@@ -113,7 +138,9 @@ def _values_before(observation: Observation) -> Values:
         return evaluate_reference(arrays.astype(np.float64))
 
 
-def _relations(tensor: _Tensor, observation: Observation, smaller: Observation | None, before: Values) -> Iterator[str]:
+def _relations(
+    tensor: _Tensor, observation: Observation, elsewhere: Sequence[Observation], before: Values
+) -> Iterator[str]:
     """Yield what a tensor is, the plainest first."""
     if not np.all(np.isfinite(tensor.came)):
         return
@@ -122,7 +149,7 @@ def _relations(tensor: _Tensor, observation: Observation, smaller: Observation |
         return
     yield from _of_other_tensors(tensor, observation)
     yield from _of_last_step(tensor, observation)
-    yield from _factor(tensor, observation.case, smaller)
+    yield from _factor(tensor, observation.case, elsewhere)
     yield from _rounded(tensor)
     yield from _moved(tensor)
     yield from _added(tensor, observation, before)
@@ -151,7 +178,7 @@ def _of_last_step(tensor: _Tensor, observation: Observation) -> Iterator[str]:
                 yield "holds the value of h of the last step" if name == "Cn" else "holds the value of Cn"
 
 
-def _factor(tensor: _Tensor, case: Case, smaller: Observation | None) -> Iterator[str]:
+def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> Iterator[str]:
     """Yield by which number it is multiplied."""
     weight = tensor.due / tolerance.accepted(tensor.sd, tensor.dtype)
     total = float(np.sum(weight * weight))
@@ -161,15 +188,14 @@ def _factor(tensor: _Tensor, case: Case, smaller: Observation | None) -> Iterato
     numbers = _round_numbers(case)
     near = [name for name, number in numbers.items() if number != 1 and abs(estimate - number) < 1e-6 * abs(number)]
     names = [name for name in near if tensor.is_multiple(numbers[name])]
-    other, elsewhere = None, {}
-    if smaller is not None and tensor.name in smaller.came:
-        other, elsewhere = _tensor(tensor.name, smaller), _round_numbers(smaller.case)
-        names = [name for name in names if other.is_multiple(elsewhere[name])]
+    others = [(_tensor(tensor.name, o), _round_numbers(o.case)) for o in elsewhere if tensor.name in o.wrong]
+    for other, factors in others:
+        names = [name for name in names if other.is_multiple(factors[name])]
     if names:
         yield f"is {' = '.join(names)} times what is due"
     elif tensor.alike >= 2 and tensor.is_multiple(estimate):
         sizes = " ".join(f"{size}={n}" for size, n in zip("mseu", case.dims, strict=True))
-        where = "" if other is None or other.is_multiple(estimate) else f" at {sizes}"
+        where = "" if all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
         yield f"is {number(estimate)} times what is due{where}"
 
 

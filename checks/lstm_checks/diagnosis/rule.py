@@ -146,6 +146,7 @@ class _Search:
         self.firm: set[Case] = set()  # that pass whatever their values
         self.left = tolerance.RULE_ASKED
         self.pool: list[Case] = []
+        self.idle: set[str] = set()  # features that decided in too few cases to be told from chance
 
     def run(self) -> Rule | None:
         """Return the rule that holds on cases drawn for it."""
@@ -156,6 +157,7 @@ class _Search:
             self._draw_pool()
             features = _features([*self.verdicts, *self.pool])
             features += _corner(self.verdicts)
+            features = [feature for feature in features if feature.words not in self.idle]
             candidates = _Candidates(features, self.verdicts, self.firm)
             if not len(candidates):
                 return None
@@ -163,7 +165,7 @@ class _Search:
             if best is None:
                 continue
             best = self._narrow(best)
-            if self._holds(best) and (rule := self._counted(best)) is not None:
+            if self._holds(best) and self._each_decides(best) and (rule := self._counted(best)) is not None:
                 return rule
         return None
 
@@ -354,6 +356,32 @@ class _Search:
                     return False
         return min(tried.values()) >= tolerance.RULE_TRIED // 2
 
+    def _each_decides(self, rule: "_Pair") -> bool:
+        """Return whether each of two features was seen to decide in several cases, all else of the rule being so.
+
+        Cases that hang on it are drawn beside those that are known. What decided once or twice did so by chance.
+        """
+        wanted = rule.either
+        for k, feature in enumerate(rule.features if len(rule.features) > 1 else ()):
+            known = rule.hanging_on(k, list(self.verdicts))
+            if not known:
+                self.idle.add(feature.words)
+                return False
+            drawn = [self._changed(known[i % len(known)], 1) for i in range(10 * tolerance.RULE_DECIDED)]
+            beside = rule.hanging_on(k, drawn)
+            count = len(known)
+            for case in beside:
+                if count >= tolerance.RULE_DECIDED or self.left <= 0:
+                    break
+                found = self._ask(case)
+                count += found is not None
+                if found is not None and found != wanted and (found or not self._by_its_values(case)):
+                    return False
+            if count < tolerance.RULE_DECIDED:
+                self.idle.add(feature.words)
+                return False
+        return True
+
     def _by_its_values(self, case: Case) -> bool:
         """Return whether a case that passes fails with other values; else no rule may hold of it."""
         for k in range(1, tolerance.RULE_VALUES):
@@ -436,6 +464,12 @@ class _Pair:
             & (~np.logical_or.reduce(others) if self.either and others else everywhere)
             & (np.logical_and.reduce(others) if others and not self.either else everywhere)
         )
+
+    def hanging_on(self, k: int, cases: Sequence[Case]) -> list[Case]:
+        """Return the cases in which feature k decides: of "or" those where it holds, of "and" the others."""
+        columns = _columns(cases)
+        hangs = self.without(k, columns) & (self.features[k].holds(columns) == self.either)
+        return [case for case, hung in zip(cases, hangs, strict=True) if hung]
 
     def replaced(self, k: int, feature: _Feature) -> "_Pair":
         """Return the rule with another feature in the place of one."""

@@ -46,12 +46,12 @@ def try_values(
         REFUTED where something else came, or where a wrong tensor stays wrong. IDLE where nothing is wrong, or not by
         enough to tell the explanation from the right answer. SHOWN where it accounts for an error.
     """
-    sd = slack(values, observation.expected) if sd is None else sd
     shown = False
     for name in observation.came if names is None else names:
         if name not in observation.came:
             continue
-        value, deviation = observation.shaped(name, values[name]), observation.shaped(name, sd[name])
+        own = (slack({name: values[name]}, observation.expected) if sd is None else sd)[name]
+        value, deviation = observation.shaped(name, values[name]), observation.shaped(name, own)
         trials = [
             trial_of(came, value, *observation.due(name), tolerance.FINGERPRINT * deviation, observation.case.dtype)
             for came in (observation.came[name], observation.came_again.get(name, observation.came[name]))

@@ -14,7 +14,16 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import GATES, Target
-from lstm_checks.diagnosis.observe import Array, Observation, intermediates, observe_once, slack, suited
+from lstm_checks.diagnosis.observe import (
+    Array,
+    Observation,
+    counted_in,
+    intermediates,
+    observe_once,
+    of_other_sizes,
+    slack,
+    suited,
+)
 from lstm_checks.diagnosis.relation import number
 from lstm_checks.diagnosis.statement import Trial, try_values
 
@@ -43,8 +52,14 @@ def find_weights(target: Target, case: Case) -> list[str]:
         if asked is not None and (said := _find_weights(target, asked)):
             # What hangs on the values became of no part.
             again = _find_weights(target, replace(asked, seed=asked.seed + 10))
-            return [sentence for sentence in said if sentence in again]
+            return [sentence for sentence in said if sentence in again and _also_elsewhere(target, asked, sentence)]
     return []
+
+
+def _also_elsewhere(target: Target, case: Case, sentence: str) -> bool:
+    """Return whether a sentence holds at other sizes, those that it counts left as they are, where any such fails."""
+    others = of_other_sizes(target, case, counted_in(sentence))
+    return all(sentence in _find_weights(target, other) for other in others)
 
 
 def _find_weights(target: Target, case: Case) -> list[str]:

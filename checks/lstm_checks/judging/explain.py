@@ -176,8 +176,8 @@ def _counted(
         faults = faults_of(named)
         explains = _by_faults(target, faults) if faults is not None else None
         count = sum(map(explains, tried)) if explains is not None else None
-        # What another case refutes, and no failing example confirms, came so by chance.
-        if not (named.refuted and count == 0):
+        # What another case refutes is told where it is what most failing examples do; else it came so by chance.
+        if not (named.refuted and count is not None and 2 * count < len(tried)):
             counted.append((named, faults, explains, count))
     # The certain first, as they come; of those that do not fit everywhere, those that explain most.
     counted.sort(key=lambda one: (not one[0].certain, 0 if one[0].certain else -(one[3] or 0)))
