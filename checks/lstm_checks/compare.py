@@ -153,24 +153,22 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
 
 def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> Claim | None:
     """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
+    came = values.get(name)
+    if isinstance(came, np.ndarray) and came.dtype == dtype and came.shape == shape:
+        return None if np.isfinite(came).all() else _fail_non_finite(name, came)
     axes = _axes(name, len(shape))
     in_words = f"{axes} = {shape}" if axes else f"{shape}"
-    if name not in values or values[name] is None:
-        what = "missing" if name not in values else "None"
+    if came is None:
+        what = "None" if name in values else "missing"
         return _fail(name, "missing", f"{name} is {what}, expected an array of shape {in_words}")
-    came = values[name]
     if not isinstance(came, np.ndarray):
         kind = type(came)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         what = with_article(f"{module}{kind.__qualname__}")
         return _fail(name, "type", f"{name} is {what}, expected a NumPy array of {dtype}")
-    if came.dtype != np.dtype(dtype):
+    if came.dtype != dtype:
         return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
-    if came.shape != shape:
-        return _fail(name, "shape", f"{name} has shape {came.shape}, expected {in_words}")
-    if not np.all(np.isfinite(came)):
-        return _fail_non_finite(name, came)
-    return None
+    return _fail(name, "shape", f"{name} has shape {came.shape}, expected {in_words}")
 
 
 def _axes(name: str, count: int) -> str:

@@ -953,10 +953,10 @@ def fault_answer(caught, survived, examples=5):
 @pytest.mark.parametrize(
     ("answer", "before", "outcome", "words"),
     [
-        (fault_answer(["a", "b"], []), ("a", "b"), Outcome.PASS, "2 of 2 caught in 5 examples"),
+        (fault_answer(["a", "b"], []), ("a", "b"), Outcome.PASS, "2 of 2 caught in 5 examples of sizes up to [9"),
         (fault_answer(["a", "b"], ["c"]), ("a", "b"), Outcome.PASS, "2 of 3 caught"),
         (fault_answer(["a", "c"], ["b"]), ("a", "b"), Outcome.REGRESSION, "caught in the baseline, and no longer: b"),
-        (fault_answer(["a"], ["b", "c"]), ("a",), Outcome.REGRESSION, "1 of 3 caught in 5 examples, expected 60%"),
+        (fault_answer(["a"], ["b", "c"]), ("a",), Outcome.REGRESSION, "9, 9], expected 60%; not caught: b"),
         (fault_answer([], []), (), Outcome.UNJUDGED, "0 faults"),
         (fault_answer([], ["a"], 0), (), Outcome.UNJUDGED, "0 examples"),
     ],

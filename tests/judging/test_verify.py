@@ -522,7 +522,7 @@ def test_the_failure_text():
     assert " ± " in text[0]
     assert text[0].endswith("[mylib:LSTM against lstm_ref]")
     assert text[1] == "  case      m2s3e4u5-float64-seed1"
-    assert text[2].startswith("  extent    dVf 5/25 entries (row 2); 1 of 17 tensors; the others use at most ")
+    assert text[2].startswith("  extent    dVf 5/25 entries (row 3 of 5); 1 of 17 tensors; the others use at most ")
     assert text[3] == "  oracles   complex step agrees with lstm_ref; check_grad rejects the target too"
     assert text[4] == "  rerun     lstm-checks verify mylib:LSTM --case m2s3e4u5-float64-seed1"
 

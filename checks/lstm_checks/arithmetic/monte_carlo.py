@@ -107,14 +107,9 @@ class MonteCarloArray(np.ndarray):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if "out" in kwargs:
             raise TypeError(f"{ufunc.__name__} into an existing array has no noise model")
-        rounding, plain = None, []
-        for x in inputs:
-            if isinstance(x, MonteCarloArray):
-                rounding = x.rounding
-                x = x.view(np.ndarray)
-            plain.append(x)
-        assert rounding is not None
-        result = getattr(ufunc, method)(*plain, **kwargs)
+        rounding = self.rounding
+        plain = [x.view(np.ndarray) if isinstance(x, MonteCarloArray) else x for x in inputs]
+        result = ufunc(*plain, **kwargs) if method == "__call__" else getattr(ufunc, method)(*plain, **kwargs)
         if ufunc not in _EXACT:
             result = rounding.perturb(result, _scale(ufunc, method, plain, result, kwargs))
         return _wrap(result, rounding)
@@ -141,7 +136,7 @@ def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs:
         is_complex = result.dtype.kind == "c"
         if ufunc is np.matmul:
             x, y = inputs
-            scale = _crossed(ufunc, x, y) if is_complex else np.abs(x) @ np.abs(y)
+            scale = _crossed(ufunc, x, y) if is_complex else _matmul(np.abs(x), np.abs(y))
             scale *= math.sqrt(x.shape[-1])
             return scale
         if ufunc is np.multiply:
@@ -159,6 +154,13 @@ def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs:
         total *= math.sqrt(x.size / max(total.size, 1))
         return total
     raise TypeError(f"{ufunc.__name__} ({method}) has no noise model")
+
+
+def _matmul(x: Any, y: Any) -> Any:
+    """Return the product; in one where all copies share `y`, and not in one for each copy."""
+    if not 3 <= y.ndim <= x.ndim or y.size != y.shape[-2] * y.shape[-1]:
+        return x @ y
+    return (x.reshape(-1, x.shape[-1]) @ y.reshape(y.shape[-2:])).reshape(*x.shape[:-1], y.shape[-1])
 
 
 def _parts(x: Any) -> Any:

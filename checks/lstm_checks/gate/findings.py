@@ -99,7 +99,7 @@ def judge_faults(config: GateConfig, answer: Mapping[str, Any], old: Baseline | 
     total = len(caught) + len(survived)
     if not total or not answer["examples"]:
         return Finding("faults", "", Outcome.UNJUDGED, f"{total} faults and {answer['examples']} examples to judge")
-    summary = f"{len(caught)} of {total} caught in {answer['examples']} examples"
+    summary = f"{len(caught)} of {total} caught in {answer['examples']} examples of sizes up to {list(config.max_dims)}"
     lost = [fault for fault in survived if old is not None and fault in (old.caught or ())]
     if lost:
         message = f"caught in the baseline, and no longer: {', '.join(lost)}; {summary}"

@@ -82,11 +82,11 @@ def checked(
     """Return an answer in float64, with zeros for what the target lacks; raises as `answer` does."""
     names = every(arrays) if names is None else names
     shapes = _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2)
-    shapes = {name: shapes[name] for name in names}
+    shapes, dtype = {name: shapes[name] for name in names}, str(arrays.X.dtype)
     faults = [
         fault
         for name, shape in shapes.items()
-        if name not in target.lacks and (fault := form_fault(name, values, shape, str(arrays.X.dtype))) is not None
+        if name not in target.lacks and (fault := form_fault(name, values, shape, dtype)) is not None
     ]
     if faults:
         found = faults[0].discrepancy
@@ -98,8 +98,9 @@ def checked(
 
 def misformed(target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool) -> Discrepancy | None:
     """Return what is wrong with the form of an answer: a tensor is missing, or has another type, dtype or shape."""
+    dtype = str(arrays.X.dtype)
     for name, shape in _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2).items():
-        fault = None if name in target.lacks else form_fault(name, values, shape, str(arrays.X.dtype))
+        fault = None if name in target.lacks else form_fault(name, values, shape, dtype)
         if fault is not None and fault.discrepancy is not None and fault.discrepancy.kind != "finite":
             return fault.discrepancy
     return None
