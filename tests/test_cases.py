@@ -1,5 +1,7 @@
 """Cases: a descriptor and back, arrays from the seed alone, and cotangents that add up exactly."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -127,3 +129,15 @@ def test_the_large_regime_is_more_rows_than_16_bits_count():
     assert {case.m * case.s > 2**16 and case.regime == "init" for case in drawn} == {True}
     assert all(case.size > tolerance.LARGE for case in drawn)
     assert len({case.dims[:2] for case in drawn}) > 2
+
+
+def test_the_examples_hang_on_the_seed_and_not_on_what_else_is_imported(tmp_path):
+    # Hypothesis draws numbers that stand in the sources of the modules loaded, unless it is kept from it.
+    (tmp_path / "numbers_of_mine.py").write_text("THESE = [3, 7, 11, 13, 4099, 5003, 6007, 70001, 800011]\n")
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nfrom lstm_checks.strategies import draw_cases\n"
+    code += "print(*(case.descriptor for case in draw_cases(60, 5)))"
+    said = [
+        subprocess.run([sys.executable, "-c", more + code, str(tmp_path)], capture_output=True, text=True, check=True)
+        for more in ("", "import sys; sys.path.insert(0, sys.argv[1]); import numbers_of_mine, lstm_checks.cli\n")
+    ]
+    assert said[0].stdout == said[1].stdout

@@ -7,8 +7,6 @@
 import hashlib
 import json
 import re
-import subprocess
-import sys
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -110,18 +108,10 @@ def test_nothing_has_moved(what):
     kept = json.loads(FILE.read_text())
     if what in DRAWN and kept["hypothesis_version"] != hypothesis.__version__:
         pytest.skip(f"drawn by Hypothesis {hypothesis.__version__}, the witness by {kept['hypothesis_version']}")
-    assert (drawn_apart(what) if what in DRAWN else WITNESSED[what]()) == kept[what]
+    assert WITNESSED[what]() == kept[what]
 
 
-def drawn_apart(what):
-    """What a process says that has loaded nothing else: Hypothesis draws constants of the modules that are loaded."""
-    said = subprocess.run([sys.executable, __file__, what], capture_output=True, text=True, check=True)
-    return json.loads(said.stdout)
-
-
-if __name__ == "__main__" and sys.argv[1:]:
-    print(json.dumps(WITNESSED[sys.argv[1]]()))
-elif __name__ == "__main__":
+if __name__ == "__main__":
     now = {what: make() for what, make in WITNESSED.items()}
     before = json.loads(FILE.read_text()) if FILE.exists() else {}
     print("differs:", [what for what in now if now[what] != before.get(what)])

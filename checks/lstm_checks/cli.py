@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstm_checks.commands import certify, convert, faults, gate, vectors, verify
-from lstm_checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, emit
+from lstm_checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, compute_with_one_thread, emit
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
 COMMANDS = (verify, certify, convert, vectors, gate, faults)
@@ -52,6 +52,8 @@ def _run(arguments: list[str]) -> int:
     if not hasattr(options, "run"):
         parser.print_help()
         return NOTHING_JUDGED
+    if not getattr(options, "in_process", True):
+        compute_with_one_thread()
     return int(options.run(options))
 
 

@@ -7,13 +7,14 @@ even when it was found under a constraint.
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
 from lstm_checks.contract import CN, DCN, STATES, Target
@@ -234,6 +235,25 @@ def _settings(examples: int, phases: Sequence[Phase]) -> hypothesis.settings:
     )
 
 
+@contextlib.contextmanager
+def _by_seed_alone() -> Iterator[None]:
+    """Have Hypothesis draw no constants: it takes those that stand in the modules loaded from outside site-packages.
+
+    They would make the examples of a seed hang on the target's own source, on how this package is installed, and on
+    what else the process has imported. A version that draws none is left as it is.
+    """
+    name = "_maybe_draw_constant"
+    known = vars(HypothesisProvider).get(name)
+    if known is None:
+        yield
+        return
+    setattr(HypothesisProvider, name, lambda *ignored, **options: None)
+    try:
+        yield
+    finally:
+        setattr(HypothesisProvider, name, known)
+
+
 def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], examples: int, seed: int) -> None:
     """Draw up to `examples` cases and visit each, until `visit` returns False.
 
@@ -253,7 +273,7 @@ def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], exam
         if done:
             raise EnoughError
 
-    with contextlib.suppress(EnoughError):
+    with _by_seed_alone(), contextlib.suppress(EnoughError):
         run()
 
 
@@ -331,7 +351,7 @@ def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options
             started, simplest = True, case
             raise FoundError
 
-    with contextlib.suppress(FoundError):
+    with _by_seed_alone(), contextlib.suppress(FoundError):
         run()
     return simplest
 

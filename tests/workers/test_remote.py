@@ -312,3 +312,19 @@ def test_what_is_no_array_goes_as_the_name_of_its_type():
     described, data = describe(np.zeros((10, 10)), 100)
     assert not data
     assert Described(bytearray()).value(described).shape == (10, 10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_a_command_itself_computes_with_one_thread_and_leaves_its_environment_to_the_target():
+    code = """
+import os
+for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]: del os.environ[name]
+before = dict(os.environ)
+from checks.commands.common import compute_with_one_thread
+compute_with_one_thread()
+import numpy as np
+square = np.ones((500, 500)); square @ square
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("Threads")], os.environ == before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['1'] True\n"

@@ -130,6 +130,22 @@ def _whole(examples: int) -> float:
     return max(tolerance.WHOLE_SECONDS, tolerance.EXAMPLE_SECONDS * examples)
 
 
+def compute_with_one_thread() -> None:
+    """Load NumPy so that it computes with one thread here, and as it likes in processes that are started later.
+
+    What is judged is small, and threads that wait for one another cost a third of the time; the target has its own.
+    """
+    from checks.executors import ONE_THREAD
+
+    own = {name: count for name, count in ONE_THREAD.items() if name not in os.environ}
+    os.environ.update(own)
+    try:
+        import numpy  # noqa: F401  # which reads them but once
+    finally:
+        for name in own:
+            os.environ.pop(name, None)
+
+
 @contextmanager
 def loaded(options: argparse.Namespace) -> Iterator[Any]:
     """Yield the target that is asked for, in a process of its own, unless forbidden, which ends with the context."""

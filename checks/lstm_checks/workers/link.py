@@ -34,6 +34,9 @@ RESTARTS = 10
 LONGEST_ANSWER = 2000
 """Letters of a sentence that are taken over."""
 
+SPIN = "OPENBLAS_THREAD_TIMEOUT"
+"""How long OpenBLAS's idle threads turn round in wait for the next product, 2 to that power of cycles, before they
+sleep: 4 is the least it takes, since they turn on the very processors that the harness and the target take turns on."""
 
 KEPT_LINES = 20
 """Of what a worker printed last, for the sentence on how it ended."""
@@ -87,7 +90,7 @@ class Worker:
     def start(self) -> None:
         """Start a process and have it load the target, without waiting for that."""
         try:
-            process = processes.start("lstm_checks.workers.worker", env={TIMEOUT_VARIABLE: ""})
+            process = processes.start("lstm_checks.workers.worker", env={SPIN: "4", **os.environ, TIMEOUT_VARIABLE: ""})
         except OSError as error:
             raise TargetError(f"no process could be started: {error}") from error
         assert process.stdin is not None
