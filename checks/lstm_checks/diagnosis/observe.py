@@ -264,7 +264,7 @@ def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
     """Return up to two failing cases in which every size is another but for those kept: a larger and a smaller one."""
     if target.compiles:
         return []
-    found = []
+    found: list[Case] = []
     for change in (lambda n: n + 2, lambda n: max(n // 2, 1), lambda n: n + 1, lambda n: n + 3):
         sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
         other = replace(case, seed=case.seed + 60 + len(found), **sizes)

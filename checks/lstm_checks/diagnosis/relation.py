@@ -18,6 +18,7 @@ from lstm_checks.contract import GATES
 from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
 from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.words import series
 
 AXES = {
     "X": ("samples", "steps", "elements"),
@@ -127,7 +128,7 @@ def _listed(names: list[str]) -> str:
     """Return names in words, such that "is" or "has" can follow."""
     if len(names) > 4:
         return f"each of {len(names)} tensors, {', '.join(names[:3])} and others,"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} each"
+    return names[0] if len(names) == 1 else f"{series(names)} each"
 
 
 def _values_before(observation: Observation) -> Values:

@@ -26,6 +26,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.relation import number
 from lstm_checks.diagnosis.statement import Trial, try_values
+from lstm_checks.words import series
 
 SUMMED = (Case(3, 4, 5, 9, seed=141), Case(6, 5, 4, 13, seed=142))
 """Cases with many more entries than parts."""
@@ -183,7 +184,9 @@ def _in_words(kind: str, weights: Array) -> str:
     said = []
     for value in sorted({weights[k] for k in off}):
         which = [names[k] for k in off if weights[k] == value]
-        of = f"{kind}{'s' if len(which) > 1 else ''} {_and(which)}" + ("" if kind == "gate" else f" of {len(weights)}")
+        of = f"{kind}{'s' if len(which) > 1 else ''} {series(which)}" + (
+            "" if kind == "gate" else f" of {len(weights)}"
+        )
         if value == 0:
             said.append(f"lack the part of {of}")
         else:
@@ -195,9 +198,4 @@ def _listed(names: Sequence[str]) -> str:
     """Return names in words."""
     if len(names) > 4:
         return f"{len(names)} tensors, {', '.join(names[:3])} and others,"
-    return _and(names)
-
-
-def _and(words: Sequence[str]) -> str:
-    """Return words as a list in English."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return series(names)
