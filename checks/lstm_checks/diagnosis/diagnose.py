@@ -38,9 +38,6 @@ from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import diff
 from lstm_checks.words import first_few, series
 
-OTHER_VALUES = 5
-"""For how many draws of values, the case's own included, sizes are asked about."""
-
 NEVER_MET = Case(12, 2, 10, 21, seed=151)
 """Of sizes that no other case has."""
 
@@ -153,7 +150,7 @@ def _too_small(*seen: Observation) -> str:
 
 def _alike(target: Target, case: Case) -> list[Observation]:
     """Return what the target gives on cases of the same sizes with other values, two that it fails."""
-    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + OTHER_VALUES))
+    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + tolerance.OTHER_VALUES))
     return list(islice((other for other in others if other.wrong and not other.answer.error), 2))
 
 

@@ -28,20 +28,17 @@ ASKED = (
 """Cases of which all tensors are looked at, each by itself: a sum of short numbers has more bits than they, and of more
 numbers it has more still; what was rounded itself has as many in each."""
 
-HELD = 40.0
-"""A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""
-
 NAMES = {24: "float32", 11: "float16 or TF32", 8: "bfloat16"}
 DIGITS = {"float64": 53, "float32": 24}
 
 _KEPT: dict[str, tuple[str, Mapping[str, float], float | None]] = {
     # What is read of a single step, by which output, with which biases and which C0 (its own where None).
-    "f": ("Cn", {"i": -HELD, "g": 0.0}, 1.0),
-    "i": ("Cn", {"f": -HELD, "g": HELD}, 0.0),
-    "g": ("Cn", {"f": -HELD, "i": HELD}, 0.0),
-    "o": ("h", {"f": HELD, "i": -HELD, "g": 0.0}, HELD),
-    "C": ("h", {"f": HELD, "i": -HELD, "g": 0.0, "o": HELD}, None),
-    "memory": ("Cn", {"f": HELD, "i": -HELD, "g": 0.0}, None),
+    "f": ("Cn", {"i": -tolerance.HELD, "g": 0.0}, 1.0),
+    "i": ("Cn", {"f": -tolerance.HELD, "g": tolerance.HELD}, 0.0),
+    "g": ("Cn", {"f": -tolerance.HELD, "i": tolerance.HELD}, 0.0),
+    "o": ("h", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}, tolerance.HELD),
+    "C": ("h", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0, "o": tolerance.HELD}, None),
+    "memory": ("Cn", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}, None),
 }
 
 

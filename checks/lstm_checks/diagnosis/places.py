@@ -48,12 +48,6 @@ SOLVABLE = (
 )
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
 
-VALUES = 4
-"""For how many draws of values a size is asked about."""
-
-HELD = 40.0
-"""A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
-
 DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
 
 Wrong = Mapping[str, Array]
@@ -158,7 +152,7 @@ def _of_conditions(target: Target, case: Case) -> Iterator[str]:
     together = replace(case, **{size: getattr(case, size) + 1 for size in larger})
     if (
         sizes
-        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES))
+        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(tolerance.PLACE_VALUES))
         # Where two sizes go wrong that are one, each is right alone, and both together are not.
         and not (len(larger) > 1 and _wrong_in(target, together))
     ):
@@ -176,7 +170,7 @@ def _of_every_step(case: Case) -> Case:
 
 def _wrong_in(target: Target, case: Case) -> bool:
     """Return whether a case is answered wrongly, or not judged, for any of some values."""
-    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(VALUES))
+    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(tolerance.PLACE_VALUES))
 
 
 def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
@@ -195,7 +189,7 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
     places = (suited(target, place) for place in (*PLACES, *SOLVABLE[:2]))
     asked = [c for c in places if c is not None]
     asked += [case] if case not in asked else []
-    asked += [replace(case, seed=case.seed + k) for k in range(1, VALUES)]
+    asked += [replace(case, seed=case.seed + k) for k in range(1, tolerance.PLACE_VALUES)]
     found = [wrong_entries(target, c) for c in asked]
     failing = [set(wrong) for wrong in (*found, *evidence) if wrong]
     ever = set().union(*failing)
@@ -404,20 +398,23 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
 
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays.C0)
-    shut = {"f": HELD, "i": -HELD, "g": 0.0}
-    kept, saturated = wrong_with(shut, memory), wrong_with({"f": -HELD, "i": HELD, "g": HELD}, 0 * memory)
+    shut = {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}
+    kept, saturated = (
+        wrong_with(shut, memory),
+        wrong_with({"f": -tolerance.HELD, "i": tolerance.HELD, "g": tolerance.HELD}, 0 * memory),
+    )
     if kept is None or saturated is None:
         return
     if "Cn" in kept:
         # A gate is looked at through Cn; what comes there in place of a memory that is kept tells of no gate.
-        yield f"Cn is not C0 after a single step in which biases of {HELD:g} hold f open and i shut"
+        yield f"Cn is not C0 after a single step in which biases of {tolerance.HELD:g} hold f open and i shut"
         return
     # What is looked at is all but the gate itself: C_ = f C0; C_ = i; C_ = g; h = o * 0.76.
     held = {
-        "g": ({"f": -HELD, "i": HELD}, "Cn"),
-        "f": ({"i": -HELD}, "Cn"),
-        "i": ({"f": -HELD, "g": HELD}, "Cn"),
-        "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
+        "g": ({"f": -tolerance.HELD, "i": tolerance.HELD}, "Cn"),
+        "f": ({"i": -tolerance.HELD}, "Cn"),
+        "i": ({"f": -tolerance.HELD, "g": tolerance.HELD}, "Cn"),
+        "o": ({"f": -tolerance.HELD, "i": tolerance.HELD, "g": tolerance.HELD}, "h"),
     }
     wrong_gates: list[str] = []
     right_gates: list[str] = []
@@ -429,9 +426,10 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     if "Cn" in saturated:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
         how = "right" if "f" in right_gates else "wrong"
-        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
+        open_by = f"{tolerance.HELD:g}"
+        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {open_by}"
         return
-    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
+    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": tolerance.HELD}, memory) or {}):
         # What is wrong where o is held open is no doing of o's.
         wrong_gates.remove("o")
         if not wrong_gates:
@@ -535,11 +533,13 @@ def departing(target: Target, case: Case) -> dict[str, Array] | None:
             return None
         came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
         solved = inverse @ came
-        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + 1e-14 * np.max(np.abs(came))
+        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + tolerance.SOLVED * np.max(
+            np.abs(came)
+        )
         if not np.all(np.abs(X.T @ solved - came) <= rounding):
             return None
         due = inverse @ expected.values[f"dU{gate}"]
-        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + 1e-14 * np.max(np.abs(due))
+        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + tolerance.SOLVED * np.max(np.abs(due))
         found[gate] = ~(np.abs(solved - due) <= accepted).reshape(case.m, case.s, case.u)
     return found
 
@@ -582,7 +582,7 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
         The values of that call, if not the case's own.
     """
     fc, bc = intermediates(arrays or case.arrays)
-    share = 1e-6 if case.dtype == "float64" else 1e-3
+    share = tolerance.KEPT[case.dtype]
     orders = (
         (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
         (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),

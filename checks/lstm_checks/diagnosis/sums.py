@@ -31,13 +31,6 @@ from lstm_checks.words import series
 SUMMED = (Case(3, 4, 5, 9, seed=141), Case(6, 5, 4, 13, seed=142))
 """Cases with many more entries than parts."""
 
-MARGIN = 2
-"""How many entries there must be to a weight, for a fit to be no chance."""
-
-ROUND = {"float64": 1e-6, "float32": 1e-3}
-"""How near to a quarter's multiple a weight is that multiple: weights are solved for from some tens of entries with
-rounding errors, which lose a few digits of sixteen, or of seven, on the way."""
-
 
 def find_weights(target: Target, case: Case) -> list[str]:
     """Return what became of the parts of which wrong gradients are sums, a sentence for each way in which some went.
@@ -158,17 +151,19 @@ def _is_shown(observation: Observation, names: Sequence[str], value: Array, blur
 def _weights(observation: Observation, names: Sequence[str], came: Array, parts: Array) -> Array | None:
     """Return the weights with which parts give what came, to rounding; None where none do or too many could."""
     columns = parts.reshape(len(parts), -1).T
-    if len(parts) < 2 or columns.shape[0] < MARGIN * len(parts):
+    if len(parts) < 2 or columns.shape[0] < tolerance.ENTRIES_A_WEIGHT * len(parts):
         return None
     dtype = observation.case.dtype
     sd = np.stack([observation.due(name)[1] for name in names])
     scale = 1 / tolerance.accepted(sd + np.max(sd), dtype).reshape(-1)
-    weights, _, rank, _ = np.linalg.lstsq(columns * scale[:, None], came.reshape(-1) * scale, rcond=1e-10)
+    weights, _, rank, _ = np.linalg.lstsq(
+        columns * scale[:, None], came.reshape(-1) * scale, rcond=tolerance.PARTS_RANK
+    )
     if rank < len(parts):
         return None
     # Weights are solved for to rounding; what is as good as equal is.
     near = np.round(weights * 4) / 4
-    weights = np.where(np.abs(weights - near) < ROUND[dtype], near, np.round(weights, 9))
+    weights = np.where(np.abs(weights - near) < tolerance.ROUND_WEIGHT[dtype], near, np.round(weights, 9))
     # A weight is known to rounding only, and what it multiplies may be large.
     blur = tolerance.UNIT_ROUNDOFF[dtype] * float(np.max(np.abs(columns).sum(1)))
     value = (columns @ weights).reshape(came.shape)
