@@ -1,6 +1,7 @@
 """What is built from a checkout: the wheel that is installed, and the sdist that everything can be made from."""
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -68,3 +69,39 @@ def test_help_names_pages_that_are_there():
     said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     (page,) = (word for word in said.split() if word.endswith("exec.md"))
     assert Path(page).is_file()
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("installed")
+    (path,) = built.glob("*.whl")
+    zipfile.ZipFile(path).extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("by_module", [False, True], ids=["pytest", "python -m pytest"])
+@pytest.mark.parametrize("names", [("checks",), ("tests", "benchmarks", "docs")], ids=" ".join)
+def test_a_project_keeps_its_own_packages_beside_what_is_installed(installed, tmp_path, names, by_module):
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "mine.py").write_text(f"MINE = {name!r}\n")
+    lines = [line for name in names for line in (f"import {name}.mine", f"assert {name}.mine.MINE == {name!r}")]
+    body = "\n    ".join([*lines, "import lstm_checks", "assert request.config.pluginmanager.hasplugin('lstm-checks')"])
+    seen = f"    assert lstm_checks.__file__.startswith({str(installed)!r})\n"
+    (tmp_path / "test_mine.py").write_text(f"def test_mine(request):\n    {body}\n{seen}")
+    # The folder comes before whatever is installed here, this checkout among it; -P leaves out the current one, as the
+    # script `pytest` does.
+    command = ["-m", "pytest"] if by_module else ["-P", "-m", "pytest"]
+    environment = os.environ | {"PYTHONPATH": str(installed)}
+    found = subprocess.run(
+        [sys.executable, *command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "1 passed" in found.stdout

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, Verbosity
 from hypothesis import strategies as st
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
+from lstm_checks import tolerance
 from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
 from lstm_checks.contract import CN, DCN, STATES, Target
 
@@ -27,8 +28,6 @@ SMALL = 3
 EDGE_REGIMES = {"normal": "init", "x1e-3": "x1e-3"}
 """The regimes of such an example, by those drawn. There is but one for every edge, and it has to show what is wrong
 there: nothing is zero in these, and no sum is so large that the gates saturate or the problem is chaotic."""
-SHARES = {"edge": 2, "other": 7}
-"""Shares of the strata in the examples: each past an edge has one at least of a hundred, each of the others three."""
 COMPILED_EDGES = ((129, 2, 17, 2), (33, 1, 2, 65), (2, 1, 129, 17), (2, 2, 33, 33), (17, 1, 2, 129), (65, 2, 65, 2))
 """The sizes past edges for which a compiling target is asked."""
 LARGE_SIZES = ((257, 256, 4), (4097, 17, 5), (513, 129, 4), (65537, 1, 4))
@@ -299,7 +298,7 @@ def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
         Those of `cases`, but for the stratum.
     """
     reachable = reachable_strata(**options)
-    shares = [SHARES["edge" if name in EDGES else "other"] for name in reachable]
+    shares = [tolerance.STRATUM_SHARES["edge" if name in EDGES else "other"] for name in reachable]
     found: dict[Case, Origin] = {}
     for round_number in range(ROUNDS):
         for index, stratum in enumerate(reachable):

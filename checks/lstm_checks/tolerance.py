@@ -395,3 +395,108 @@ rule does not hold, none may fail."""
 
 RULE_VALUES = 4
 """For how many other draws of values a case is asked about: one that passes by its values fails with one of them."""
+
+RULE_MODULUS = 64
+"""Largest divisor of a size that a rule may name: four times the lanes of a vector register, 16 float32 numbers."""
+
+RULE_POOL = 240
+"""How many cases are drawn for the candidates to differ on; of them only those that tell most are asked."""
+
+RULE_CANDIDATES = 4000
+"""How many candidates are kept, the simplest first: those beyond are pairs of the least likely features."""
+
+RULE_ROUNDS = 5
+"""How often candidates are made anew from all verdicts: when none is left, or the best did not hold."""
+
+GROUPS_EXPLAINED = 3
+"""How many groups of failures are explained: each is a page to read; what more there is, is said."""
+
+SUSPECT_TRIED = 100
+"""On how many failing examples a suspect is tried, at most: as many as a run has by default."""
+
+CHANCE_TRIED = 3
+"""How many failing examples are run again before one is explained, each `RUNS` times."""
+
+STRATUM_SHARES = {"edge": 2, "other": 7}
+"""Shares of the strata in the examples: each past an edge has one at least of a hundred, each of the others three."""
+
+# ---- What a diagnosis takes for the same, and for nearly the same
+
+NEARBY = 1e-3
+"""Relative change of all inputs by which a formula's error is told from rounding's: rounding is drawn anew by it, to
+float16 included (2^-11), and what a formula gets wrong changes as little as the inputs do."""
+
+ERRATIC = 0.3
+"""From which relative change an error is erratic when its inputs change by `NEARBY`: rounding's changes by about 1.4,
+the root of two independent errors, a formula's by some thousandths."""
+
+OTHER_VALUES = 5
+"""For how many draws of values, the case's own included, sizes are asked about."""
+
+PLACE_VALUES = 4
+"""For how many draws of values a size is asked about where a place is looked for."""
+
+HELD = 40.0
+"""A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""
+
+TOLD_APART = 1e-9
+"""Share of a tensor's largest value by which faults must differ on a case to be told apart there; `FINGERPRINT` is far
+below it."""
+
+NEAR_SHARE = 0.01
+"""Of the error that is due to be explained, what a fault may leave to be looked at further. It is a sieve, which lets
+far more through than what is said to fit may leave: `CLEARLY` and `FINGERPRINT` decide."""
+
+NEAR_LIMITS = 100.0
+"""As many accepted deviations may be left, too, where those are large beside the error."""
+
+SOLVED = 1e-14
+"""What solving for a gate's cotangents adds in rounding, as a share of the largest value: some tens of float64's unit
+roundoff, since the cases are such that no digit to speak of is lost in it."""
+
+KEPT = {"float64": 1e-6, "float32": 1e-3}
+"""Share of the largest value of a step within which what a layer keeps is what it should be. It is to find where a
+bug begins, not to judge: far above rounding in either dtype, far below what a bug does to what it touches."""
+
+READING = {"float64": 1e-10, "float32": 1e-4}
+"""Share of the largest value within which a reading's h and Cn are the target's: far above rounding on the small cases
+asked, far below what any other reading gives."""
+
+ROUND_NUMBER = 1e-6
+"""Relative distance of an estimated factor from a round number within which that number is tried; what is said rests
+on the trial, entry by entry, and not on this."""
+
+CUT = 1e-6
+"""Relative distance from the largest entry within which entries are cut off at it: those that are, are equal."""
+
+FLOAT32_LEAST = 0.005
+"""Share of float32's accepted deviation that the largest error must reach to be of its size: of 6 standard deviations
+a single rounding is about a sixth, where many operations add to the estimate a fraction of that."""
+
+ROUND_NORM = 1e-9
+"""Relative distance of a norm from two significant digits within which it is those: no chance, at one in 10^7."""
+
+NEWTON_STEPS = 12
+"""How many Newton steps are taken to solve for a factor; from 1 to the factor it takes a few, or there is none."""
+
+NEWTON_DIFFERENCE = 1e-6
+"""The step of the difference that stands for the derivative there; an inexact one costs steps, and no digits."""
+
+NEWTON_STILL = 1e-13
+"""Relative step at which no further one is taken: some hundred roundings."""
+
+NEWTON_DONE = 1e-9
+"""Relative step above which the last one has not arrived anywhere."""
+
+SAME_FACTOR = 1e-7
+"""Relative difference below which two factors are one; each comes from outputs with rounding errors of their own."""
+
+ENTRIES_A_WEIGHT = 2
+"""How many entries there must be to a weight, for a fit to be no chance."""
+
+ROUND_WEIGHT = {"float64": 1e-6, "float32": 1e-3}
+"""How near to a quarter's multiple a weight is that multiple: weights are solved for from some tens of entries with
+rounding errors, which lose a few digits of sixteen, or of seven, on the way."""
+
+PARTS_RANK = 1e-10
+"""Share of the largest singular value below which parts are taken for dependent: then many weights would do."""

@@ -36,9 +36,7 @@ from lstm_checks.diagnosis.scaled import find_scale
 from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import diff
-
-OTHER_VALUES = 5
-"""For how many draws of values, the case's own included, sizes are asked about."""
+from lstm_checks.words import first_few, series
 
 NEVER_MET = Case(12, 2, 10, 21, seed=151)
 """Of sizes that no other case has."""
@@ -120,7 +118,7 @@ def diagnose(
         layout = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not steady:
-            where = (f"two calls with the same inputs differ in {_listed(unsteady(observation))}", *_at_first(target))
+            where = (f"two calls with the same inputs differ in {_few(unsteady(observation))}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
                 *locate(target, case, work.allows("some places"), evidence, ruled),
@@ -131,7 +129,7 @@ def diagnose(
         # There are always more pairs, and they are looked for where there is nothing else to say.
         work.left_out.remove(PAIRS)
     if work.left_out:
-        where += (f"not looked for, since it would take too many calls or tries: {_listed(tuple(work.left_out))}",)
+        where += (f"not looked for, since it would take too many calls or tries: {_few(tuple(work.left_out))}",)
     return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
 
 
@@ -152,7 +150,7 @@ def _too_small(*seen: Observation) -> str:
 
 def _alike(target: Target, case: Case) -> list[Observation]:
     """Return what the target gives on cases of the same sizes with other values, two that it fails."""
-    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + OTHER_VALUES))
+    others = (observe(target, replace(case, seed=case.seed + k)) for k in range(1, 1 + tolerance.OTHER_VALUES))
     return list(islice((other for other in others if other.wrong and not other.answer.error), 2))
 
 
@@ -208,10 +206,9 @@ def _for_change(target: Target, case: Case) -> list[Case]:
     return [case, *others, *([every] if every is not None else [])]
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    """Return names in words, the first few if they are many."""
-    shown = names if len(names) <= 4 else (*names[:3], f"{len(names) - 3} more")
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+def _few(names: Sequence[str]) -> str:
+    """Return names in words; of many the first three, since a line is to be read."""
+    return series(names) if len(names) <= 4 else first_few(names, 4, 3)
 
 
 def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:

@@ -247,7 +247,7 @@ def _tells_apart(left: list[Faults], case: Case) -> bool:
     """Return whether the first fault and some other give values on a case that are clearly not the same."""
     values = [evaluate(faults, case.arrays) for faults in left]
     return any(
-        np.max(np.abs(one[name] - values[0][name])) > 1e-9 * np.max(np.abs(values[0][name]))
+        np.max(np.abs(one[name] - values[0][name])) > tolerance.TOLD_APART * np.max(np.abs(values[0][name]))
         for one in values[1:]
         for name in TENSORS
     )
@@ -294,7 +294,7 @@ def _is_near(observation: Observation, name: str, value: Array) -> bool:
     if not np.array_equal(np.isfinite(value), finite):
         return False
     left, before = (float(np.max(np.abs(came - other), where=finite, initial=0)) for other in (value, due))
-    return left <= 0.01 * before + 100 * float(np.max(limit))
+    return left <= tolerance.NEAR_SHARE * before + tolerance.NEAR_LIMITS * float(np.max(limit))
 
 
 def expect_with(faults: Faults, observation: Observation) -> Expected:

@@ -14,6 +14,7 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import GATES, OUTPUTS, STATES, Target
 from lstm_checks.diagnosis.observe import Array, observe_once, suited
 from lstm_checks.oracles.objective import reference_forward
+from lstm_checks.words import series
 
 READ = (Case(6, 1, 4, 8, seed=171), Case(5, 1, 3, 9, seed=174))
 """Single steps of so many values that none ends in zeros in all of them by chance."""
@@ -27,20 +28,17 @@ ASKED = (
 """Cases of which all tensors are looked at, each by itself: a sum of short numbers has more bits than they, and of more
 numbers it has more still; what was rounded itself has as many in each."""
 
-HELD = 40.0
-"""A bias that holds a gate open or shut: from 37 on the logistic function is 1 to float64's last bit, as tanh is."""
-
 NAMES = {24: "float32", 11: "float16 or TF32", 8: "bfloat16"}
 DIGITS = {"float64": 53, "float32": 24}
 
 _KEPT: dict[str, tuple[str, Mapping[str, float], float | None]] = {
     # What is read of a single step, by which output, with which biases and which C0 (its own where None).
-    "f": ("Cn", {"i": -HELD, "g": 0.0}, 1.0),
-    "i": ("Cn", {"f": -HELD, "g": HELD}, 0.0),
-    "g": ("Cn", {"f": -HELD, "i": HELD}, 0.0),
-    "o": ("h", {"f": HELD, "i": -HELD, "g": 0.0}, HELD),
-    "C": ("h", {"f": HELD, "i": -HELD, "g": 0.0, "o": HELD}, None),
-    "memory": ("Cn", {"f": HELD, "i": -HELD, "g": 0.0}, None),
+    "f": ("Cn", {"i": -tolerance.HELD, "g": 0.0}, 1.0),
+    "i": ("Cn", {"f": -tolerance.HELD, "g": tolerance.HELD}, 0.0),
+    "g": ("Cn", {"f": -tolerance.HELD, "i": tolerance.HELD}, 0.0),
+    "o": ("h", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}, tolerance.HELD),
+    "C": ("h", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0, "o": tolerance.HELD}, None),
+    "memory": ("Cn", {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}, None),
 }
 
 
@@ -120,13 +118,8 @@ def in_words(found: Mapping[str, int]) -> list[str]:
 def _sentence(names: Sequence[str], bits: int) -> str:
     """Return that some things come in a number of bits."""
     gates, others = [n for n in names if n in GATES], ["tanh(C_)" if n == "C" else n for n in names if n not in GATES]
-    gates = [f"gate{'s' if len(gates) > 1 else ''} {_and(gates)}"] if gates else []
+    gates = [f"gate{'s' if len(gates) > 1 else ''} {series(gates)}"] if gates else []
     others = others if len(others) <= 4 else [*others[:3], f"{len(others) - 3} more"]
     known = f", as {NAMES[bits]} has" if bits in NAMES else ""
     one = len(names) == 1
-    return f"{_and([*gates, *others])} {'comes' if one else 'come'} in {bits} significant bits{known}"
-
-
-def _and(words: Sequence[str]) -> str:
-    """Return words as a list in English."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"{series([*gates, *others])} {'comes' if one else 'come'} in {bits} significant bits{known}"

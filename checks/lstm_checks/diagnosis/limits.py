@@ -13,8 +13,9 @@ import numpy as np
 from lstm_checks.cases import Case
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, Target
 from lstm_checks.diagnosis.observe import Array, due_on, intermediates, suited, wrong_entries
-from lstm_checks.diagnosis.places import DELTAS, departing, listed
+from lstm_checks.diagnosis.places import DELTAS, departing
 from lstm_checks.diagnosis.work import Spare
+from lstm_checks.words import series
 
 BACKWARD = Case(3, 2, 8, 8, seed=161)
 FORWARD = Case(6, 1, 4, 8, seed=161)
@@ -139,7 +140,7 @@ def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:
         limits = list(_limits(mask, _values(draws, names[0])))
         if 1 <= len(limits) <= 2:
             verb, where = "goes" if len(names) == 1 else "go", " or where ".join(map(str, limits))
-            line = f"{listed(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"
+            line = f"{series(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"
             found.append((names, limits, line))
     return found
 

@@ -37,10 +37,6 @@ FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6
 """The sizes (m, s, e, u) at which a target is asked that compiles for each: small and square, with many elements, with
 many units, and of a single step."""
 
-ERRATIC = 0.3
-"""From which relative change an error is erratic when its inputs change by a thousandth: rounding's changes by about
-1.4, the root of two independent errors, a formula's by some thousandths."""
-
 
 @dataclass(frozen=True)
 class Observation:
@@ -240,7 +236,7 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     wrong: list[str] = []
     named = case.arrays.inputs | case.arrays.cotangents
     rng = np.random.default_rng(0)
-    nearby = {name: value * (1 + 1e-3 * rng.standard_normal(value.shape)) for name, value in named.items()}
+    nearby = {name: value * (1 + tolerance.NEARBY * rng.standard_normal(value.shape)) for name, value in named.items()}
     for arrays in (case.arrays, from_named(nearby).astype(case.dtype)):
         answer = call_target(target, arrays.copy(), case.sequences)
         with np.errstate(all="ignore"):
@@ -251,7 +247,7 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     first, second = errors
     with np.errstate(all="ignore"):
         changes = [np.sqrt(np.sum((first[n] - second[n]) ** 2) / np.sum(first[n] ** 2)) for n in wrong]
-    return bool(changes) and float(np.median(changes)) > ERRATIC
+    return bool(changes) and float(np.median(changes)) > tolerance.ERRATIC
 
 
 def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:

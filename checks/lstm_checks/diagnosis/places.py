@@ -30,6 +30,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.relation import axes
 from lstm_checks.diagnosis.work import Spare
+from lstm_checks.words import series
 
 PLACES = (
     Case(4, 5, 3, 3, seed=131),
@@ -46,12 +47,6 @@ SOLVABLE = (
     Case(1, 10, 20, 3, seed=138),
 )
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
-
-VALUES = 4
-"""For how many draws of values a size is asked about."""
-
-HELD = 40.0
-"""A bias that holds a gate open or shut: the logistic function is 1 in float64 from 37 on."""
 
 DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
 
@@ -157,13 +152,13 @@ def _of_conditions(target: Target, case: Case) -> Iterator[str]:
     together = replace(case, **{size: getattr(case, size) + 1 for size in larger})
     if (
         sizes
-        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(VALUES))
+        and all(wrong_entries(target, replace(case, seed=case.seed + k)) for k in range(tolerance.PLACE_VALUES))
         # Where two sizes go wrong that are one, each is right alone, and both together are not.
         and not (len(larger) > 1 and _wrong_in(target, together))
     ):
         alone = " alone" if len(larger) > 1 else ""
         more = [f"{size}={getattr(case, size) + 1}{alone}" for size in larger]
-        yield f"wrong at {listed(sizes)}, right at {listed(more)}"
+        yield f"wrong at {series(sizes)}, right at {series(more)}"
     if case.regime != "normal" and not _wrong_in(target, replace(case, regime="normal")):
         yield f"wrong for values of the regime {case.regime}, right at the same sizes for normal ones"
 
@@ -175,7 +170,7 @@ def _of_every_step(case: Case) -> Case:
 
 def _wrong_in(target: Target, case: Case) -> bool:
     """Return whether a case is answered wrongly, or not judged, for any of some values."""
-    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(VALUES))
+    return any(wrong_entries(target, replace(case, seed=case.seed + k)) != {} for k in range(tolerance.PLACE_VALUES))
 
 
 def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, Wrong]:
@@ -194,7 +189,7 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
     places = (suited(target, place) for place in (*PLACES, *SOLVABLE[:2]))
     asked = [c for c in places if c is not None]
     asked += [case] if case not in asked else []
-    asked += [replace(case, seed=case.seed + k) for k in range(1, VALUES)]
+    asked += [replace(case, seed=case.seed + k) for k in range(1, tolerance.PLACE_VALUES)]
     found = [wrong_entries(target, c) for c in asked]
     failing = [set(wrong) for wrong in (*found, *evidence) if wrong]
     ever = set().union(*failing)
@@ -208,12 +203,12 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
     if len(ever) <= 3:
         gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
         yield (
-            f"only {listed(sorted(ever))}{gate} is ever wrong {tried}"
+            f"only {series(sorted(ever))}{gate} is ever wrong {tried}"
             if len(ever) == 1
-            else (f"only {listed(sorted(ever))}{gate} are ever wrong {tried}")
+            else (f"only {series(sorted(ever))}{gate} are ever wrong {tried}")
         )
     elif parameters == ever and len(gates) < 4:
-        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {listed(sorted(gates))} are ever wrong {tried}"
+        yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {series(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
         yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
 
@@ -257,7 +252,7 @@ def _of_inputs(target: Target, case: Case) -> Iterator[str]:
     single = [words for words in right if not words.startswith("all")]
     said = [w for w in right if not w.startswith("all") or not any(one.startswith(w[-1]) for one in single)]
     if 0 < len(said) <= 4:
-        yield f"right where {_or(said)} {'is' if not said[0].startswith('all') else 'are'} zero"
+        yield f"right where {series(said, 'or')} {'is' if not said[0].startswith('all') else 'are'} zero"
 
 
 def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
@@ -277,7 +272,7 @@ def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
         right[words] = not answer.error and not seen.wrong
     said = [words for words, is_right in right.items() if is_right]
     if said:
-        yield f"right for cotangents {_or(said)}, so not linear in them"
+        yield f"right for cotangents {series(said, 'or')}, so not linear in them"
 
 
 def _of_steps(target: Target, case: Case) -> Iterator[str]:
@@ -312,7 +307,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         yield (
             f"credit goes wrong {lost[0]} step{'s' if lost[0] > 1 else ''} back{' and further' if from_on else ''}: "
             if from_on or len(lost) == 1
-            else "credit goes wrong " + listed([str(k) for k in lost]) + " steps back: "
+            else "credit goes wrong " + series([str(k) for k in lost]) + " steps back: "
         ) + _map(marks)
     elif len(inputs) < s:
         yield f"dX goes wrong at input step{_steps(inputs, s)}: {_map(marks)}"
@@ -338,7 +333,7 @@ def _of_final_states(target: Target, case: Case) -> Iterator[str]:
         if wrong_entries(target, case, case.arrays.replaced(**alone)):
             found.append(words)
     if found:
-        yield f"right for cotangents of the outputs alone, wrong for the final {listed(found)} state's"
+        yield f"right for cotangents of the outputs alone, wrong for the final {series(found)} state's"
 
 
 def _wrong_steps(wrong: Array | None, s: int) -> list[int]:
@@ -403,20 +398,23 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
 
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays.C0)
-    shut = {"f": HELD, "i": -HELD, "g": 0.0}
-    kept, saturated = wrong_with(shut, memory), wrong_with({"f": -HELD, "i": HELD, "g": HELD}, 0 * memory)
+    shut = {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}
+    kept, saturated = (
+        wrong_with(shut, memory),
+        wrong_with({"f": -tolerance.HELD, "i": tolerance.HELD, "g": tolerance.HELD}, 0 * memory),
+    )
     if kept is None or saturated is None:
         return
     if "Cn" in kept:
         # A gate is looked at through Cn; what comes there in place of a memory that is kept tells of no gate.
-        yield f"Cn is not C0 after a single step in which biases of {HELD:g} hold f open and i shut"
+        yield f"Cn is not C0 after a single step in which biases of {tolerance.HELD:g} hold f open and i shut"
         return
     # What is looked at is all but the gate itself: C_ = f C0; C_ = i; C_ = g; h = o * 0.76.
     held = {
-        "g": ({"f": -HELD, "i": HELD}, "Cn"),
-        "f": ({"i": -HELD}, "Cn"),
-        "i": ({"f": -HELD, "g": HELD}, "Cn"),
-        "o": ({"f": -HELD, "i": HELD, "g": HELD}, "h"),
+        "g": ({"f": -tolerance.HELD, "i": tolerance.HELD}, "Cn"),
+        "f": ({"i": -tolerance.HELD}, "Cn"),
+        "i": ({"f": -tolerance.HELD, "g": tolerance.HELD}, "Cn"),
+        "o": ({"f": -tolerance.HELD, "i": tolerance.HELD, "g": tolerance.HELD}, "h"),
     }
     wrong_gates: list[str] = []
     right_gates: list[str] = []
@@ -428,9 +426,10 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     if "Cn" in saturated:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
         how = "right" if "f" in right_gates else "wrong"
-        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {HELD:g}"
+        open_by = f"{tolerance.HELD:g}"
+        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {open_by}"
         return
-    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": HELD}, memory) or {}):
+    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": tolerance.HELD}, memory) or {}):
         # What is wrong where o is held open is no doing of o's.
         wrong_gates.remove("o")
         if not wrong_gates:
@@ -439,11 +438,11 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     if wrong_gates and right_gates:
         several = len(wrong_gates) > 1
         wrong_by = (
-            f"gates {listed(wrong_gates)} are wrong by themselves"
+            f"gates {series(wrong_gates)} are wrong by themselves"
             if several
             else f"gate {wrong_gates[0]} is wrong by itself"
         )
-        yield f"{wrong_by} at a single step, {listed(right_gates)} right"
+        yield f"{wrong_by} at a single step, {series(right_gates)} right"
     elif not wrong_gates:
         yield "each gate by itself is right at a single step"
 
@@ -462,7 +461,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             others = sorted(wrong)
             right_everywhere = right_everywhere or (
                 f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
-                f"{listed(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+                f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
             )
             continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
@@ -476,7 +475,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         if alone:
             # df_ cannot be at fault where dbf, its plain sum, is right: then X^T df_ is.
             verb = "is" if len(alone) == 1 else "are"
-            yield f"{listed(alone)} {verb} wrong where dV or db, made from the same, is right"
+            yield f"{series(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         again = _other_values(target, asked)[:1]
         if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
@@ -513,7 +512,7 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
     names = [name for name in wrong if name[1] in "UVb"]
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
-    yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {listed(shown)}, {sums}"
+    yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {series(shown)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
         found = [departing(target, case) for case in (*cases, *_solvable_at_other_sizes(target, cases[0], size))]
@@ -534,11 +533,13 @@ def departing(target: Target, case: Case) -> dict[str, Array] | None:
             return None
         came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
         solved = inverse @ came
-        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + 1e-14 * np.max(np.abs(came))
+        rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + tolerance.SOLVED * np.max(
+            np.abs(came)
+        )
         if not np.all(np.abs(X.T @ solved - came) <= rounding):
             return None
         due = inverse @ expected.values[f"dU{gate}"]
-        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + 1e-14 * np.max(np.abs(due))
+        accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + tolerance.SOLVED * np.max(np.abs(due))
         found[gate] = ~(np.abs(solved - due) <= accepted).reshape(case.m, case.s, case.u)
     return found
 
@@ -555,7 +556,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     last = max(t for gate in gates for t in steps[gate])
     there = gates if alone else [gate for gate in GATES if last in steps[gate]]
     wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
-    names, verb = listed([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
+    names, verb = series([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
     for axis, words in ((0, "sample"), (2, "unit")) if places else ():
         hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
@@ -564,7 +565,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
         yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
         return
     right = [DELTAS[gate] for gate in GATES if gate not in there]
-    beside = f", {listed(right)} right there" if right else ""
+    beside = f", {series(right)} right there" if right else ""
     yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
 
 
@@ -581,7 +582,7 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
         The values of that call, if not the case's own.
     """
     fc, bc = intermediates(arrays or case.arrays)
-    share = 1e-6 if case.dtype == "float64" else 1e-3
+    share = tolerance.KEPT[case.dtype]
     orders = (
         (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
         (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
@@ -601,14 +602,4 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
 
 def _steps(found: Sequence[int], count: int) -> str:
     """Return numbers counted from 1, as they follow "step" or "sample": "s 1 and 3 of 4"."""
-    return f"{'s' if len(found) > 1 else ''} {listed([str(k + 1) for k in found])} of {count}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Return words as a list in English."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _or(words: Sequence[str]) -> str:
-    """Return words as a list of alternatives."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    return f"{'s' if len(found) > 1 else ''} {series([str(k + 1) for k in found])} of {count}"

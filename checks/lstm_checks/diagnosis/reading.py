@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import CN, GATES, OUTPUTS, STATES, Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
@@ -24,10 +25,6 @@ AS_GIVEN = "as given"
 
 SHAPES = (Case(3, 3, 3, 3, seed=141), Case(2, 3, 4, 3, seed=142), Case(2, 4, 2, 5, seed=143))
 """Cases on which a reading must hold: with e = u, where every transpose is possible, and without."""
-
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
-"""Share of the largest value within which a reading's h and Cn are the target's: far above rounding on these small
-cases, far below what any other reading gives."""
 
 
 def _transposed(U: Array) -> Array:
@@ -176,7 +173,7 @@ def _near(values: Array, came: Array | None, dtype: str) -> Array:
         return np.ones(len(values), bool)
     with np.errstate(all="ignore"):
         error = np.max(np.abs(values - came).reshape(len(values), -1), axis=1)
-    limit = TOLERANCE[dtype] * float(np.max(np.abs(came)))
+    limit = tolerance.READING[dtype] * float(np.max(np.abs(came)))
     return np.asarray(error <= limit)
 
 

@@ -18,6 +18,7 @@ from lstm_checks.contract import GATES
 from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
 from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.words import series
 
 AXES = {
     "X": ("samples", "steps", "elements"),
@@ -127,7 +128,7 @@ def _listed(names: list[str]) -> str:
     """Return names in words, such that "is" or "has" can follow."""
     if len(names) > 4:
         return f"each of {len(names)} tensors, {', '.join(names[:3])} and others,"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} each"
+    return names[0] if len(names) == 1 else f"{series(names)} each"
 
 
 def _values_before(observation: Observation) -> Values:
@@ -186,7 +187,11 @@ def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> It
         return
     estimate = float(np.sum(weight * weight * (tensor.came / np.where(tensor.due == 0, 1, tensor.due)))) / total
     numbers = _round_numbers(case)
-    near = [name for name, number in numbers.items() if number != 1 and abs(estimate - number) < 1e-6 * abs(number)]
+    near = [
+        name
+        for name, number in numbers.items()
+        if number != 1 and abs(estimate - number) < tolerance.ROUND_NUMBER * abs(number)
+    ]
     names = [name for name in near if tensor.is_multiple(numbers[name])]
     others = [(_tensor(tensor.name, o), _round_numbers(o.case)) for o in elsewhere if tensor.name in o.wrong]
     for other, factors in others:
@@ -362,7 +367,7 @@ def _rho(tensor: _Tensor) -> float:
 def _clipped(tensor: _Tensor) -> Iterator[str]:
     """Yield at which limit its entries are cut off."""
     limit = float(np.max(np.abs(tensor.came)))
-    cut = np.abs(tensor.came) >= limit * (1 - 1e-6)
+    cut = np.abs(tensor.came) >= limit * (1 - tolerance.CUT)
     shorter = np.abs(tensor.came) < np.abs(tensor.due)
     enough = cut.sum() > 1 or float(f"{limit:.2g}") == limit
     if enough and np.all(shorter[cut]) and tensor.is_(np.clip(tensor.due, -limit, limit)):
@@ -374,7 +379,7 @@ def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
     if tensor.dtype != "float64":
         return
     share = np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")
-    if np.all(share <= 1) and np.max(share) > 0.005 and np.max(np.abs(tensor.came)) > 1e-30:
+    if np.all(share <= 1) and np.max(share) > tolerance.FLOAT32_LEAST and np.max(np.abs(tensor.came)) > 1e-30:
         yield OF_FLOAT32_SIZE
 
 
@@ -386,7 +391,7 @@ def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
         return ""
     norm = float(np.sqrt(sum(np.sum(np.square(observation.came[name])) for name in names)))
     short = float(f"{norm:.2g}")
-    if abs(norm - short) > 1e-9 * norm:
+    if abs(norm - short) > tolerance.ROUND_NORM * norm:
         return ""
     return f"the norm of all parameters' gradients together is {short:g}: clipped"
 

@@ -28,17 +28,6 @@ SIZES = ("m", "s", "e", "u")
 LARGE_REGIMES = ("x10", "x100")
 """The regimes in which gates saturate, whatever it is that saturation does."""
 
-_MAX_MODULUS = 64
-_POOL = 240
-"""How many cases are drawn for the candidates to differ on; of them only those that tell most are asked."""
-
-_CANDIDATES = 4000
-"""How many candidates are kept, the simplest first: those beyond are pairs of the least likely features."""
-
-
-_ROUNDS = 5
-"""How often candidates are made anew from all verdicts: when none is left, or the best did not hold."""
-
 
 @dataclass(frozen=True)
 class Domain:
@@ -151,7 +140,7 @@ class _Search:
     def run(self) -> Rule | None:
         """Return the rule that holds on cases drawn for it."""
         self._ask_around()
-        for _ in range(_ROUNDS):
+        for _ in range(tolerance.RULE_ROUNDS):
             if self.left <= 2 * tolerance.RULE_TRIED or len(set(self.verdicts.values())) < 2:
                 return None
             self._draw_pool()
@@ -199,7 +188,7 @@ class _Search:
         known = list(self.verdicts)
         failing = [c for c in known if self.verdicts[c]]
         found: dict[Case, None] = {}
-        for k in range(_POOL):
+        for k in range(tolerance.RULE_POOL):
             origins = failing if k % 2 else known
             origin = origins[self.rng.integers(len(origins))]
             drawn = self._anywhere() if k % 4 == 0 else self._changed(origin, int(self.rng.integers(1, 3)))
@@ -397,7 +386,10 @@ class _Search:
         here = [c for c, holds in zip(known, rule.holds(_columns(known)), strict=True) if holds == inside]
         # From beyond the boundary one change leads to just within it.
         near = [changed for c in [*self._some(here, 4), *self._some(known, 4)] for changed in self._extremes(c)]
-        far = [self._anywhere() if k % 2 or not here else self._changed(here[k % len(here)], 1) for k in range(_POOL)]
+        far = [
+            self._anywhere() if k % 2 or not here else self._changed(here[k % len(here)], 1)
+            for k in range(tolerance.RULE_POOL)
+        ]
         sides = []
         for drawn in (self._some(near, len(near)), far):
             holds = rule.holds(_columns(drawn))
@@ -517,7 +509,7 @@ class _Candidates:
         # An exception costs as much as a feature's being less likely by half.
         costs = np.concatenate([part[3] for part in parts]) + self.misses
         fits = np.flatnonzero(self.misses <= self.allowed)
-        order = fits[np.argsort(costs[fits], kind="stable")][:_CANDIDATES]
+        order = fits[np.argsort(costs[fits], kind="stable")][: tolerance.RULE_CANDIDATES]
         self.first, self.second, self.either = self.first[order], self.second[order], self.either[order]
         self.misses, self.weights = self.misses[order], 2.0 ** -np.minimum(costs[order], 60)
 
@@ -627,7 +619,7 @@ def _corner(verdicts: Mapping[Case, bool]) -> list[_Feature]:
 def _multiples(name: str, values: Array) -> list[_Feature]:
     """Return that a size is a multiple of something, or one more, or is one number."""
     found = []
-    for k in range(2, min(int(values.max()), _MAX_MODULUS) + 1):
+    for k in range(2, min(int(values.max()), tolerance.RULE_MODULUS) + 1):
         cost = 1.5 if k == 2 else 2.0 if k in (3, 4, 8, 16, 32, 64) else 3.0
         even, odd = (f"{name} is even", f"{name} is odd") if k == 2 else ("", "")
         found += [

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from lstm_checks import tolerance
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
@@ -16,12 +17,6 @@ from lstm_checks.diagnosis.statement import Trial, try_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.oracles.objective import reference_forward
-
-STEPS = 12
-"""How many Newton steps are taken; from 1 to the factor it takes a few, or there is none."""
-
-SAME = 1e-7
-"""Relative difference below which two factors are one; each comes from outputs with rounding errors of their own."""
 
 
 def find_scale(target: Target, case: Case, spare: Spare) -> str:
@@ -84,8 +79,8 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
         found = (values[n][:, -1] if values[n].ndim > observation.came[n].ndim else values[n] for n in tensors)
         return np.concatenate([value.ravel() for value in found])
 
-    factor, step, tiny = 1.0, np.inf, 1e-6
-    for _ in range(STEPS):
+    factor, step, tiny = 1.0, np.inf, tolerance.NEWTON_DIFFERENCE
+    for _ in range(tolerance.NEWTON_STEPS):
         here = row(factor)
         slope = (row(factor + tiny) - here) / tiny
         curvature = float(slope @ slope)
@@ -93,9 +88,13 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
             return np.nan
         step = float(slope @ (came - here)) / curvature
         factor += step
-        if abs(step) < 1e-13 * max(1.0, abs(factor)):
+        if abs(step) < tolerance.NEWTON_STILL * max(1.0, abs(factor)):
             break
-    return factor if abs(step) < 1e-9 * max(1.0, abs(factor)) and abs(factor - 1) > SAME else np.nan
+    return (
+        factor
+        if abs(step) < tolerance.NEWTON_DONE * max(1.0, abs(factor)) and abs(factor - 1) > tolerance.SAME_FACTOR
+        else np.nan
+    )
 
 
 def _explained(observation: Observation, names: tuple[str, ...], factor: float) -> str:
@@ -129,4 +128,4 @@ def _in_words(factors: list[float], cases: list[Case]) -> str:
 
 def _same(factor: float, other: float) -> bool:
     """Return whether two factors are one."""
-    return abs(factor - other) <= SAME * abs(other)
+    return abs(factor - other) <= tolerance.SAME_FACTOR * abs(other)

@@ -26,16 +26,10 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.relation import number
 from lstm_checks.diagnosis.statement import Trial, try_values
+from lstm_checks.words import series
 
 SUMMED = (Case(3, 4, 5, 9, seed=141), Case(6, 5, 4, 13, seed=142))
 """Cases with many more entries than parts."""
-
-MARGIN = 2
-"""How many entries there must be to a weight, for a fit to be no chance."""
-
-ROUND = {"float64": 1e-6, "float32": 1e-3}
-"""How near to a quarter's multiple a weight is that multiple: weights are solved for from some tens of entries with
-rounding errors, which lose a few digits of sixteen, or of seven, on the way."""
 
 
 def find_weights(target: Target, case: Case) -> list[str]:
@@ -157,17 +151,19 @@ def _is_shown(observation: Observation, names: Sequence[str], value: Array, blur
 def _weights(observation: Observation, names: Sequence[str], came: Array, parts: Array) -> Array | None:
     """Return the weights with which parts give what came, to rounding; None where none do or too many could."""
     columns = parts.reshape(len(parts), -1).T
-    if len(parts) < 2 or columns.shape[0] < MARGIN * len(parts):
+    if len(parts) < 2 or columns.shape[0] < tolerance.ENTRIES_A_WEIGHT * len(parts):
         return None
     dtype = observation.case.dtype
     sd = np.stack([observation.due(name)[1] for name in names])
     scale = 1 / tolerance.accepted(sd + np.max(sd), dtype).reshape(-1)
-    weights, _, rank, _ = np.linalg.lstsq(columns * scale[:, None], came.reshape(-1) * scale, rcond=1e-10)
+    weights, _, rank, _ = np.linalg.lstsq(
+        columns * scale[:, None], came.reshape(-1) * scale, rcond=tolerance.PARTS_RANK
+    )
     if rank < len(parts):
         return None
     # Weights are solved for to rounding; what is as good as equal is.
     near = np.round(weights * 4) / 4
-    weights = np.where(np.abs(weights - near) < ROUND[dtype], near, np.round(weights, 9))
+    weights = np.where(np.abs(weights - near) < tolerance.ROUND_WEIGHT[dtype], near, np.round(weights, 9))
     # A weight is known to rounding only, and what it multiplies may be large.
     blur = tolerance.UNIT_ROUNDOFF[dtype] * float(np.max(np.abs(columns).sum(1)))
     value = (columns @ weights).reshape(came.shape)
@@ -183,7 +179,9 @@ def _in_words(kind: str, weights: Array) -> str:
     said = []
     for value in sorted({weights[k] for k in off}):
         which = [names[k] for k in off if weights[k] == value]
-        of = f"{kind}{'s' if len(which) > 1 else ''} {_and(which)}" + ("" if kind == "gate" else f" of {len(weights)}")
+        of = f"{kind}{'s' if len(which) > 1 else ''} {series(which)}" + (
+            "" if kind == "gate" else f" of {len(weights)}"
+        )
         if value == 0:
             said.append(f"lack the part of {of}")
         else:
@@ -195,9 +193,4 @@ def _listed(names: Sequence[str]) -> str:
     """Return names in words."""
     if len(names) > 4:
         return f"{len(names)} tensors, {', '.join(names[:3])} and others,"
-    return _and(names)
-
-
-def _and(words: Sequence[str]) -> str:
-    """Return words as a list in English."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return series(names)

@@ -47,14 +47,6 @@ def most_telling(failed: list[CaseReport]) -> CaseReport | None:
 LATER = "a property or a later call alone"
 
 
-GROUPS = 3
-"""How many groups of failures are explained; what more there is, is said."""
-
-
-COUNTED = 100
-"""On how many failing examples a suspect is tried, at most."""
-
-
 def explain_run(
     target: Target,
     reports: tuple[CaseReport, ...],
@@ -83,7 +75,7 @@ def explain_run(
     failed = [report for report in reports if report.failures]
     told: list[_Told] = []
     left = failed
-    while left and len(told) < GROUPS:
+    while left and len(told) < tolerance.GROUPS_EXPLAINED:
         telling = _next_to_explain(target, left, told)
         if telling is None:
             break
@@ -146,7 +138,7 @@ def _steadiest(target: Target, reports: list[CaseReport]) -> CaseReport | None:
     telling = sorted(telling, key=lambda report: report.case.dtype != "float64")
     if telling[0].unanswered:
         return telling[0]
-    ways = [(report, _ways_to_ask(target, report)) for report in telling[:TRIED_FOR_CHANCE]]
+    ways = [(report, _ways_to_ask(target, report)) for report in telling[: tolerance.CHANCE_TRIED]]
     steady = [any(always(ask, report.case) for ask in asks) for report, asks in ways]
     if all(steady):
         return telling[0]
@@ -158,10 +150,6 @@ def _steadiest(target: Target, reports: list[CaseReport]) -> CaseReport | None:
     return next(believed, None)
 
 
-TRIED_FOR_CHANCE = 3
-"""How many failing examples are run again before one is explained."""
-
-
 def _counted(
     target: Target, report: CaseReport, origin: CaseReport, failed: list[CaseReport], told: list[_Told]
 ) -> _Told:
@@ -170,7 +158,9 @@ def _counted(
     alike = sum(bool(other.signature & shown) for other in failed)
     report = replace(report, stands_for=(alike, len(failed)))
     found = report.diagnosis.suspects if report.diagnosis is not None and report.reference else ()
-    tried = [failed[k] for k in sorted({k * len(failed) // COUNTED for k in range(COUNTED)})]
+    tried = [
+        failed[k] for k in sorted({k * len(failed) // tolerance.SUSPECT_TRIED for k in range(tolerance.SUSPECT_TRIED)})
+    ]
     counted = []
     for named in found:
         faults = faults_of(named)

@@ -19,6 +19,7 @@ from lstm_checks.judging.reports import (
 )
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL
 from lstm_checks.targets.load import is_spec
+from lstm_checks.words import first_few
 
 REFERENCE = "lstm_ref"
 
@@ -103,16 +104,11 @@ def _unexplained(report: Report) -> list[str]:
     """Return how many groups of failures are not explained, and what is wrong in the most frequent ones."""
     if not report.unexplained:
         return []
-    shown = [f"{_listed(sorted(names))} in {count}" for names, count in report.unexplained[:3]]
+    shown = [f"{first_few(sorted(names), 4, 3)} in {count}" for names, count in report.unexplained[:3]]
     groups, more = len(report.unexplained), len(report.unexplained) - len(shown)
     rest = f" and {more} more" if more else ""
     count = f"{groups} further group{'s' if groups > 1 else ''} of failures {'are' if groups > 1 else 'is'}"
     return ["", f"  {count} not explained: {'; '.join(shown)} of the failing examples{rest}"]
-
-
-def _listed(names: list[str]) -> str:
-    """Return names in words, the first few if they are many."""
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])} and {len(names) - 3} more"
 
 
 def _judged_by(report: Report | CaseReport) -> str:

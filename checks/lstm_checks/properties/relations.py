@@ -116,11 +116,6 @@ def _samples(arrays: Arrays, chosen: Any) -> Arrays:
     return arrays.replaced(**named)
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    """Return numbers as text."""
-    return ", ".join(str(k) for k in numbers)
-
-
 def _reordering(n: int, rng: np.random.Generator) -> Array:
     """Return a random order of n things, at least 2, in which the first and the last, at times special, are moved."""
     order = np.arange(n)
@@ -135,7 +130,7 @@ def batch_permutation(x: Example) -> list[Compared]:
     came = x.ask(_samples(x.arrays, order))
     back = np.argsort(order)
     came = {name: value[back] if name in PER_SAMPLE else value for name, value in came.items()}
-    return x.compared(f"with the samples in the order {_listed(order)}", came, "as in the order given")
+    return x.compared(f"with the samples in the order {', '.join(map(str, order))}", came, "as in the order given")
 
 
 def batch_split(x: Example) -> list[Compared]:
@@ -170,7 +165,9 @@ def unit_permutation(x: Example) -> list[Compared]:
 
     named = {name: reordered(name, value, order) for name, value in (x.arrays.inputs | x.arrays.cotangents).items()}
     came = {name: reordered(name.removeprefix("d"), value, back) for name, value in x.ask(from_named(named)).items()}
-    found = x.compared(f"with the hidden units in the order {_listed(order)}", came, "as in the order given")
+    found = x.compared(
+        f"with the hidden units in the order {', '.join(map(str, order))}", came, "as in the order given"
+    )
     if isinstance(x.expected, OwnExpected) and not all(np.all(np.abs(c.came - c.due) <= c.accepted) for c in found):
         # At zero states two units may look alike that are not: the forward pass is asked at others, too.
         states = {} if STATES in x.target.lacks else {name: x.changed(value) for name, value in _states(x.arrays)}

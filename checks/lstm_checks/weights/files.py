@@ -16,6 +16,7 @@ import numpy as np
 from lstm_checks.files import replacing
 from lstm_checks.weights.layouts import Layout, LayoutError
 from lstm_checks.weights.packing import from_framework, to_framework
+from lstm_checks.words import first_few
 
 SUFFIXES = (".npz", ".safetensors")
 
@@ -148,17 +149,19 @@ def convert(
     if module is not None:
         kept = {name: array for name, array in arrays.items() if name.startswith((module + ".", module + "/"))}
         if not kept:
-            raise WeightsError(f"no array's name begins with {module}., expected one of {_listed(_modules(arrays))}")
+            raise WeightsError(
+                f"no array's name begins with {module}., expected one of {first_few(_modules(arrays), 8, 8)}"
+            )
         arrays = kept
     found, strangers = _find(arrays, source)
     if not found:
         raise WeightsError(
             f"there is no LSTM in layout {source.name} here, expected arrays named {', '.join(source.names)}; "
-            f"there are {_listed(arrays)}"
+            f"there are {first_few(arrays, 8, 8)}"
         )
     if strangers:
         raise WeightsError(
-            f"these arrays are of no LSTM in layout {source.name}: {_listed(strangers)}; "
+            f"these arrays are of no LSTM in layout {source.name}: {first_few(strangers, 8, 8)}; "
             f"name the module to convert, --module {min(found).prefix.rstrip('./') or 'NAME'}"
         )
     converted: dict[Place, dict[str, Any]] = {}
@@ -184,12 +187,6 @@ def describe(place: Place) -> str:
     """Return which LSTM it is, in words."""
     what = place.prefix.rstrip("./") or "LSTM"
     return f"{what} layer {place.layer}{', backwards' if place.reverse else ''}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    """Return names, the first few of many."""
-    names = list(names)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _modules(names: Iterable[str]) -> list[str]:
