@@ -131,7 +131,7 @@ def _output_steps(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge for cotangents of which output steps, given alone, the target is wrong."""
     said, s = set(numbers(match[1])), int(match[2])
     told, never = [], True
-    for seen in evidence.failing(20, s=s, cotangents="every+h+C"):
+    for seen in evidence.failing(20, s=s, cotangents="every+h+C", regime="normal"):
         found = [evidence.look(seen.case, **_one_step(seen.case, t)) for t in range(s)]
         if None not in found:
             wrong = {t for t in range(s) if found[t] is not None and found[t].wrong}
@@ -152,7 +152,7 @@ def _credit(evidence: Evidence, match: re.Match[str]) -> Verdict:
     words = match[2].split(" ")
     s = len(words)
     told = []
-    for seen in evidence.failing(20, s=s, cotangents="every+h+C"):
+    for seen in evidence.failing(20, s=s, cotangents="every+h+C", regime="normal"):
         found = [evidence.look(seen.case, **_one_step(seen.case, t)) for t in range(s)]
         if any(one is None for one in found):
             continue

@@ -27,6 +27,7 @@ from planted_faults import (
     SLOPE_SQUASH,
     SQUASH,
     STEP,
+    H,
     after,
     finally_,
 )
@@ -35,7 +36,10 @@ from lstm_checks.cases import Case
 from lstm_checks.diagnosis import diagnose as diagnosing
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.diagnosis.formats import short_formats, significant_bits
+from lstm_checks.diagnosis.groups import predictor
+from lstm_checks.diagnosis.limits import find_limits
 from lstm_checks.diagnosis.observe import Observation, due_on, observe_once
+from lstm_checks.diagnosis.places import locate
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.catalogue import FAULTS
@@ -139,6 +143,71 @@ def test_a_small_error_is_called_that():
 )
 def test_bits_are_read_out(edits, said):
     assert short_formats(planted("short", edits)) == said
+
+
+def test_sums_of_short_numbers_come_in_no_number_of_bits():
+    """How many bits a sum of some tens of float16s has is luck; it is the summands that have eleven."""
+    target = planted("short summands", [(DW, "dW += k.z @ delta.astype('f2').astype(x.dtype).T")])
+    assert short_formats(target) == {}
+
+
+def test_a_memory_in_the_place_of_h_is_no_gate_of_few_bits():
+    target = planted("exchanged", [(H, "H = np.stack([k.new.T for k in tape], axis=1)"), (CN, "Cn = tape[-1].out.T")])
+    assert short_formats(target) == {}
+
+
+OF_SIZES = {
+    "rows beyond 24 lost": (
+        [(DW, "dW += (k.z * (t * m + np.arange(m) < 24)) @ delta.T")],
+        Case(5, 5, 1, 1),
+        r"output step|the part of",
+    ),
+    "nothing without dh": (
+        [(FINAL, "rho, kappa = (dhn.T, dCn.T) if dh.any() else (0 * dhn.T, 0 * dCn.T)")],
+        Case(1, 1, 1, 1, cotangents="h"),
+        r"as if dhn were",
+    ),
+    "tanh in 18 bits": (
+        [(SQUASH, f"y = np.tanh(x)\n{SIGNIFICANT.format(bits=18)}\nreturn y")],
+        Case(1, 1, 1, 1),
+        r"gates? .*o .*wrong by",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_SIZES)
+def test_what_holds_in_one_case_alone_is_not_said(name):
+    """A place or a relation is one of other sizes, other values and all cotangents, too."""
+    edits, case, said = OF_SIZES[name]
+    found = diagnose(planted("of sizes", edits), case)
+    assert not [line for line in (*found.relations, *found.where) if re.search(said, line)]
+
+
+def test_a_fault_explains_only_what_it_reproduces():
+    """Being wrong in the same tensors is not enough."""
+    target, case = planted("tripled", [finally_("dX = 3 * dX")]), Case(2, 3, 2, 3)
+    doubled = planted("doubled", [finally_("dX = 2 * dX")])
+    fault = next(f for f in PATCHES.values() if set(observe_once(fault_target(f), case).wrong) == {"dX"})
+    assert predictor(fault_target(fault), (fault,))(case)
+    assert not predictor(target, (fault,))(case) or not predictor(doubled, (fault,))(case)
+
+
+def test_a_limit_holds_of_other_draws():
+    """Where every draw has a limit of its own there is none."""
+    own = planted("own limit", [finally_("dX = np.where(abs(dX) > np.median(abs(dX)), 2 * dX, dX)")])
+    one = planted("one limit", [finally_("dX = np.where(abs(dX) > 0.1, 2 * dX, dX)")])
+    case, spare = Case(2, 2, 3, 3), Work().allows("limits")
+    assert find_limits(own, case, spare) == []
+    (said,) = find_limits(one, case, spare)
+    assert said.startswith("dX goes wrong where |what is due| is above a limit between 0.09")
+
+
+def test_a_place_is_one_of_every_number_of_samples():
+    """That the last sample is wrong where there are four is said of four; that the tail beyond 16 rows is, is not."""
+    last = planted("last", [finally_("dX[3:4] = 0")])
+    assert "wrong at sample 4 of 4 alone" in locate(last, Case(4, 2, 2, 2), Work().allows("some places"))
+    tail = planted("tail", [finally_("dX.reshape(m * s, e)[16:] = 0")])
+    assert not [line for line in locate(tail, Case(4, 3, 2, 2), Work().allows("some places")) if "sample" in line]
 
 
 def test_a_right_layer_comes_in_all_its_bits():
@@ -258,6 +327,7 @@ def test_every_form_of_sentence_has_its_experiment():
     assert all(len(row) == 3 and all(row) for row in cells)
     forms = " ".join(row[0] for row in cells)
     ours = {'fc["', "as given", "at once", "m s", "and b", "and others", "_Pair | None", "examples tried"}
+    ours.add(r"sample|step|element|unit|row)s? [\d, and]+ of \d")  # by which a sentence is read, not said
     missing = [
         (path.name, text)
         for path in sorted(DIAGNOSIS.glob("*.py"))

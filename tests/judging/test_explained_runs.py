@@ -256,3 +256,11 @@ def test_failures_go_together_by_what_is_wrong_in_them():
     assert not together(frozenset({"dX", "dVo"}), {"dX"}, {"dX", "dh0"})
     found = largest_first([frozenset("a"), frozenset("b"), frozenset("b")])
     assert found == [(frozenset("b"), 2), (frozenset("a"), 1)]
+
+
+def test_one_size_at_which_an_example_passes_is_no_rule():
+    """That the one example of 23 steps passes by its values makes no rule of multiples of 23."""
+    passing = Case(2, 23, 2, 2, seed=77)
+    known = {case: case.regime != "zero" for case in RUN} | {passing: False}
+    rule = find_rule(lambda c: c.regime != "zero" and c.seed != passing.seed, Case(1, 1, 1, 1), known, DOMAIN)
+    assert rule is None or rule.words == "the regime is not zero"

@@ -97,10 +97,10 @@ def locate(
     return lines
 
 
-def _other_values(target: Target, case: Case) -> list[Case]:
-    """Return up to two failing cases with other values."""
-    others = (replace(case, seed=case.seed + k) for k in range(50, 56))
-    return list(islice((other for other in others if wrong_entries(target, other)), 2))
+def _other_values(target: Target, case: Case, count: int = 2) -> list[Case]:
+    """Return some failing cases with other values."""
+    others = (replace(case, seed=case.seed + k) for k in range(50, 54 + count))
+    return list(islice((other for other in others if wrong_entries(target, other)), count))
 
 
 def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target, case: Case) -> list[str]:
@@ -112,7 +112,7 @@ def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target,
     lines = [line.removesuffix(_of(case)) for line in search(target, case)]
     if not lines:
         return []
-    values = _other_values(target, case)[:1]
+    values = _other_values(target, case)
     told = []
     for line in lines:
         again = [*values, *of_other_sizes(target, case, counted_in(line))]
@@ -477,7 +477,8 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             verb = "is" if len(alone) == 1 else "are"
             yield f"{series(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
-        again = _other_values(target, asked)[:1]
+        # A place that hangs on the values may be the same for two or three draws of them.
+        again = _other_values(target, asked, 2 * VALUES)
         if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
             # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
             if asked.e >= 4 * asked.u:

@@ -82,7 +82,7 @@ def explain_run(
         report = explain_simplest(
             target, telling, origins[telling.case], options, reports, tuple(group.explains for group in told)
         )
-        group = _counted(target, report, telling, failed, told)
+        group = _counted(target, _news(report, told), telling, failed, told)
         if group.alone == len(failed):
             return (group.report,), ()
         told.append(group)
@@ -92,6 +92,17 @@ def explain_run(
             shown = frozenset().union(*(known.report.signature for known in told))
             left = [other for other in left if not other.signature <= shown]
     return tuple(group.report for group in told), tuple(largest_first([_bucket(report) for report in left]))
+
+
+def _news(report: CaseReport, told: "list[_Told]") -> CaseReport:
+    """Return a report without the lines that one before has: a place of the target is said once."""
+    found = report.diagnosis
+    if found is None:
+        return report
+    known = [group.report.diagnosis for group in told if group.report.diagnosis is not None]
+    said = {line for diagnosis in known for line in (*diagnosis.relations, *diagnosis.where)}
+    relations, where = (tuple(line for line in lines if line not in said) for lines in (found.relations, found.where))
+    return replace(report, diagnosis=replace(found, relations=relations, where=where))
 
 
 @dataclass(frozen=True)
@@ -337,7 +348,12 @@ def _pattern(
         return _fails_so(again, report.signature)
 
     rule = find_rule(fails, report.case, known, _domain(target, report, tuple(known), options))
-    return str(rule) if rule is not None else describe_values(fails, report.case)
+
+    def wrong(case: Case) -> bool:
+        return bool(verify_case(target, case, thorough, properties, report.reference).failures)
+
+    # That what failed does not fail is no rule, but "right" is said of what is right in all.
+    return str(rule) if rule is not None else describe_values(wrong, report.case)
 
 
 def _fails_so(report: CaseReport, signature: Signature) -> bool | None:
