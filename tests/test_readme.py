@@ -90,6 +90,21 @@ def test_a_sample_of_a_failure_is_what_is_said(start, target):
     assert rounded(render_failure("mylib.py:LSTM", report.failure)) == rounded(shown)
 
 
+ROOT = Path(__file__).parents[1]
+PAGES = [page for page in ROOT.rglob("*.md") if not any(part[0] == "." for part in page.relative_to(ROOT).parts)]
+
+
+@pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_files_that_are_there(page):
+    text = page.read_text("utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert not [link for link in links if link and not (page.parent / link).exists()]
+    named = re.findall(r"`((?:checks|lstm_ref|lstm_fast|tests|docs|examples|benchmarks)/[\w./-]+\.\w+)`", text)
+    # What the changelog and the decisions tell of has been there.
+    if page.name != "CHANGELOG.md" and page.parent.name != "decisions":
+        assert not [name for name in named if not (ROOT / name).exists() and not any(ROOT.glob(name))]
+
+
 def test_the_sample_of_the_suite_is_what_it_says():
     shown = re.findall(r"^E   (.*)", (README.parent / "docs" / "suite.md").read_text(), re.M)
     shown = shown[next(k for k, line in enumerate(shown) if line.endswith("[mylib.py:Wrong against lstm_ref]")) :]

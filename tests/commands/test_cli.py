@@ -42,6 +42,27 @@ def test_a_file_and_a_module_are_targets(folder, target):
     assert run("verify", target, "--examples", "5", cwd=folder).returncode == 0
 
 
+def test_what_a_file_imports_only_when_it_is_called_is_looked_for_beside_it(folder):
+    (folder / "kernel.py").write_text("from lstm_ref import LSTM\n")
+    (folder / "json.py").write_text("raise RuntimeError('this took the place of the standard library')\n")
+    (folder / "late.py").write_text(
+        "from lstm_ref import LSTM as Base\n"
+        "class LSTM(Base):\n"
+        "    def forward(self, *arguments, **options):\n"
+        "        import kernel\n"
+        "        return kernel.LSTM.forward(self, *arguments, **options)\n"
+    )
+    found = run("verify", f"{folder}/late.py:LSTM", "--examples", "5")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("command", ["verify", "gate", "vectors"])
+def test_the_pages_that_the_help_names_are_there(command):
+    pages = [word for word in run(command, "--help").stdout.split() if word.endswith(".md")]
+    assert pages
+    assert all(os.path.isfile(page) for page in pages), pages
+
+
 def test_a_wrong_layer_fails_names_the_tensor_and_its_rerun_fails_too(folder):
     found = run("verify", "wrong.py:LSTM", "--examples", "20", "--json", "report.json", cwd=folder)
     assert found.returncode == 1

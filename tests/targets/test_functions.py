@@ -13,7 +13,7 @@ from lstm_checks.compare import Verdict
 from lstm_checks.contract import GRADIENTS, PARAMETERS
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
-from lstm_checks.judging.verify import verify
+from lstm_checks.judging.verify import default_dtypes, verify
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.weights.layouts import LAYOUTS
@@ -123,6 +123,38 @@ def test_a_function_that_computes_in_float32_whatever_comes_is_judged_in_float32
     assert target.dtypes == ("float32",)
     assert target.kind == "function in the vjp form, in float32 whatever comes"
     assert verify(target, dtypes=target.dtypes, **SMALL).exit_code == 0
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError, AssertionError, NotImplementedError, RuntimeError, KeyError])
+def test_a_function_that_raises_in_float64_alone_is_judged_in_float32_and_that_is_said(error):
+    def lstm(p, X, h0, C0):
+        if X.dtype != np.float32:
+            raise error("single precision")
+        return right(p, X, h0, C0)
+
+    target = from_function(lstm)
+    assert target.dtypes == ("float32",)
+    assert target.kind.startswith(f"function in the vjp form, float32 alone: in float64 it raised {error.__name__}: ")
+    assert verify(target, **SMALL).exit_code == 0
+
+
+def test_what_raises_in_both_dtypes_is_in_none_alone():
+    def lstm(p, X, h0, C0):
+        raise RuntimeError("no device")
+
+    assert from_function(lstm).dtypes == ("float64", "float32")
+
+
+def test_one_that_breaks_at_u_1_is_judged_in_both_dtypes_all_the_same():
+    assert default_dtypes(from_function(of_form(breaks_at=1)))[0] == ("float64", "float32")
+
+
+def test_an_argument_for_lengths_or_a_mask_is_not_given_and_that_is_said():
+    def lstm(p, X, h0, C0, lengths=None, mask=None):
+        return right(p, X, h0, C0)
+
+    assert from_function(lstm).notes == ("lengths and mask not given: lengths and masks are not judged",)
+    assert from_function(right).notes == ()
 
 
 @pytest.mark.parametrize("single", [("h",), ("Cn",), ("h", "Cn"), GRADIENTS, ("h", "Cn", *GRADIENTS[1:])])

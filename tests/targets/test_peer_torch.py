@@ -298,6 +298,22 @@ class Headed(Inside):
     def forward(self, X, states):
         h, states = self.lstm(X, states)
         return self.fc(h), states
+
+class Lengths(torch.nn.Module):
+    def __init__(self, d, u):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(d, u, batch_first=True)
+    def forward(self, x, lengths, states=None):
+        packed = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        y, hn = self.lstm(packed, states)
+        return torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0], hn
+
+class MaybeMasked(torch.nn.Module):
+    def __init__(self, d, u):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(d, u, batch_first=True)
+    def forward(self, x, states=None, mask=None):
+        return self.lstm(x, states)
 """
 
 
@@ -315,6 +331,11 @@ def more(tmp_path, monkeypatch):
         ("OneHalf", "more.py:OneHalf holds scale in float16"),
         ("Inside", "more.py:Inside computes in bfloat16 inside when it is given float32: low precision is not judged"),
         ("InsideAndBack", "more.py:InsideAndBack computes in float16 inside when it is given float32"),
+        (
+            "Lengths",
+            "it takes (x, lengths, states=None), expected (X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one; "
+            "lengths not given: lengths and masks are not judged; ",
+        ),
         ("Headed", "it has fc.weight (1, u) and fc.bias (1,) besides, give the LSTM alone"),
     ],
 )
@@ -322,6 +343,10 @@ def test_what_is_low_or_glued_on_is_refused_in_words(more, name, words):
     with pytest.raises(TargetError) as raised:
         load_target(f"more.py:{name}")
     assert words in str(raised.value)
+
+
+def test_that_a_mask_is_not_given_is_said(more):
+    assert load_target("more.py:MaybeMasked").notes == ("mask not given: lengths and masks are not judged",)
 
 
 BIASES = {"dbf", "dbi", "dbg", "dbo"}

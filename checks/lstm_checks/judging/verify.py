@@ -21,24 +21,28 @@ from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.strategies import draw_options
+from lstm_checks.targets.function import SMALL_SIZES
 
 
 def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, ...], CaseReport | None]:
     """Return the dtypes that are judged where none is named, and the report on the call that shows them if it failed.
 
-    They are all that the target takes, by one tiny call in float32: what raises there or answers in another dtype
+    They are all that the target takes, by tiny calls in float32: what raises in each or answers in another dtype
     computes in float64 alone. What ends its process there, or gives no answer in time, has failed. Without a reference
     it is the first dtype alone: check_grad cannot be asked of a float32 forward pass.
     """
     if not reference or set(target.dtypes) != {"float64", "float32"}:
         return (target.dtypes[:1] if not reference else target.dtypes), None
     cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
-    case = Case(1, 2, 1, 1, dtype="float32", cotangents=cotangents, states=STATES not in target.lacks)
-    outcome = call_target(target, case.arrays.copy(), case.sequences)
-    if outcome.kind in (TIMEOUT, ENDED):
-        return target.dtypes, CaseReport(case, (no_answer(outcome),))
-    single = not outcome.error and getattr(outcome.values.get("h"), "dtype", None) == np.float32
-    return (target.dtypes if single else ("float64",)), None
+    for sizes in SMALL_SIZES:
+        case = Case(*sizes, dtype="float32", cotangents=cotangents, states=STATES not in target.lacks)
+        outcome = call_target(target, case.arrays.copy(), case.sequences)
+        if outcome.kind in (TIMEOUT, ENDED):
+            return target.dtypes, CaseReport(case, (no_answer(outcome),))
+        if not outcome.error:
+            single = getattr(outcome.values.get("h"), "dtype", None) == np.float32
+            return (target.dtypes if single else ("float64",)), None
+    return ("float64",), None
 
 
 def verify(

@@ -28,8 +28,10 @@ from lstm_checks.contract import (
     Target,
     input_shapes,
     list_extras,
+    signature_in_words,
+    with_article,
 )
-from lstm_checks.targets.function import of_arguments
+from lstm_checks.targets.function import lengths_not_given, of_arguments
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
@@ -92,6 +94,7 @@ class Form:
 def function_form(function: Callable[..., Any], taken: int) -> Form:
     """Return the form of a function of (p, X, h0, C0), (p, X, h0) or (p, X), by the number of its arguments."""
     lacks, notes = of_arguments(taken)
+    notes = (*notes, *lengths_not_given(function))
     return Form(lambda weights, *inputs: function(weights, *inputs[: taken - 1]), lacks, notes)
 
 
@@ -313,6 +316,8 @@ def target_of(
     library: Library,
     named: bool = False,
     demotes: bool = False,
+    takes: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Target:
     """Return the target of the first form that works.
 
@@ -329,6 +334,10 @@ def target_of(
     demotes : bool
         Whether the framework is known to compute in float32 what comes and goes in float64. In any other, that would be
         a fault, and so it is not looked for.
+    takes : str
+        What it takes and what it is given in these forms, in words; said where no form works.
+    notes : tuple of str
+        What is to be said of it besides.
 
     Raises
     ------
@@ -363,15 +372,21 @@ def target_of(
             weights.twins(),
             compiles=library.compiles,
             extras=weights.extras,
-            notes=(*form.notes, *weights.notes()),
+            notes=(*form.notes, *weights.notes(), *notes),
             beside=fitted.beside,
             foreign=fitted.foreign,
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
     raise AdapterError(
-        f"{name} is a {kind}, but cannot be called as one: {reasons.get(True) or reasons[False]}{besides}"
+        f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
+        f"{reasons.get(True) or reasons[False]}{besides}"
     )
+
+
+def call_in_words(function: Callable[..., Any], forms: str) -> str:
+    """Return what a module's call takes, the forms that are tried, and which arguments of it nobody gives."""
+    return "; ".join((f"it takes {signature_in_words(function)}, expected {forms}", *lengths_not_given(function)))
 
 
 def _run(form: Form) -> Run:

@@ -103,4 +103,7 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
         return jax.vmap(lambda x: common.outputs(filled(given, X, h0)(x)))(X)
 
     forms = [Form(cell), Form(with_states), Form(without, NO_STATES)]
-    return common.target_of(name, kind, weights, forms, VJP())
+    takes = common.call_in_words(first.__call__, "(x, (h, C)) of one step, or (X, (h0, C0)) or (X) of all")
+    return common.target_of(
+        name, kind, weights, forms, VJP(), takes=takes, notes=common.lengths_not_given(first.__call__)
+    )

@@ -114,4 +114,7 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
         return filled(given, X, h0)(X)
 
     forms = [Form(cell), Form(with_states), Form(without, NO_STATES)]
-    return common.target_of(name, kind, weights, forms, VJP())
+    takes = common.call_in_words(module.__call__, "((C, h), x) of one step, or (X, (h0, C0)) or (X) of all")
+    return common.target_of(
+        name, kind, weights, forms, VJP(), takes=takes, notes=common.lengths_not_given(module.__call__)
+    )

@@ -1,12 +1,14 @@
 """A function in the vjp form as a target: how it is called, and what it lacks, found out by a few small calls."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
     CN,
     DCN,
@@ -65,9 +67,11 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     not_taken, notes = of_arguments(taken)
     lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
     kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
+    if seen.refuses_double:
+        kind = f"{FORM}, float32 alone: in float64 it raised {seen.refuses_double}"
     dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
     call = _called(function, taken, seen.flat)
-    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes)
+    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=(*notes, *lengths_not_given(function)))
 
 
 def expected_form(function: Callable[..., Any], name: str) -> str:
@@ -79,6 +83,18 @@ def expected_form(function: Callable[..., Any], name: str) -> str:
 def arguments_of(function: Callable[..., Any]) -> int:
     """Return with how many arguments a function in the vjp form is called; 0 if with none of these numbers."""
     return next((count for count in _TAKES if _accepts(function, count)), 0)
+
+
+_OF_LENGTHS = re.compile(r"len|mask")
+
+
+def lengths_not_given(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return that arguments for the lengths of samples or for masks, if a call takes some, are not given."""
+    try:
+        names = [name for name in inspect.signature(function).parameters if _OF_LENGTHS.search(name)]
+    except (TypeError, ValueError):
+        return ()
+    return (f"{' and '.join(names)} not given: lengths and masks are not judged",) if names else ()
 
 
 def _called(function: Callable[..., Any], taken: int, flat: bool) -> Callable[..., Any]:
@@ -106,13 +122,16 @@ def _with_rows(gradients: Any, u: int) -> Any:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What calls of a function show: what it lacks, its second biases' gradients, flat biases, and its dtype."""
+    """What calls of a function show: what it lacks, its second biases' gradients, flat biases, and its dtype.
+
+    `refuses_double` is what it raised in float64, where it computes in float32 alone.
+    """
 
     lacks: frozenset[str] = frozenset()
     twins: Mapping[str, str] = field(default_factory=dict)
     flat: bool = False
     single: bool = False
-    refuses_double: bool = False
+    refuses_double: str = ""
 
 
 # The smallest problem with a recurrence; and one of sizes that all differ, none of them 1, since there are functions
@@ -123,24 +142,22 @@ SMALL_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5))
 def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
     """Return what the first call that raises nothing shows; what goes wrong in all is for the examples to find.
 
-    Biases (u,) are tried where (1, u) does not work, and float32 where float64 raises as it would for a dtype that is
-    not the function's own.
+    Biases (u,) are tried where (1, u) does not work, and float32 where every call in float64 raises: what raises in
+    float64 alone computes in float32.
     """
+    refused = ""
     for dtype in ("float64", "float32"):
-        as_of_dtype = True
         for flat in (False, True):
             for sizes in SMALL_SIZES:
                 try:
                     seen = _see(function, taken, flat, sizes, dtype)
-                except (TypeError, ValueError):
+                except Exception as error:
+                    refused = refused or describe_error(error)
                     continue
                 except BaseException as error:
                     not_interrupted(error)
-                    as_of_dtype = False
-                    continue
-                return replace(seen, refuses_double=dtype == "float32")
-        if not as_of_dtype:
-            break
+                    return _Seen()
+                return replace(seen, refuses_double=refused if dtype == "float32" else "")
     return _Seen()
 
 

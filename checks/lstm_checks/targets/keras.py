@@ -159,4 +159,6 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         forms.insert(0, Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], (h0, C0))))
     if "initial_state" in taken:
         forms.insert(0, Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], initial_state=[h0, C0])))
-    return common.target_of(name, f"{kind} on {keras.backend.backend()}", weights, forms, library, demotes=True)
+    takes = common.call_in_words(first.call, "(X), (X, (h0, C0)) or (X, initial_state=[h0, C0])")
+    kind = f"{kind} on {keras.backend.backend()}"
+    return common.target_of(name, kind, weights, forms, library, demotes=True, takes=takes)

@@ -19,7 +19,7 @@ from lstm_checks.contract import (
     signature_in_words,
     undisturbed,
 )
-from lstm_checks.targets.function import SMALL_SIZES, small_inputs
+from lstm_checks.targets.function import SMALL_SIZES, lengths_not_given, small_inputs
 
 
 def _probe_layer(call: Callable[..., Any]) -> set[str]:
@@ -101,7 +101,8 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
 
     lacks |= _probe_layer(call)
-    return Target(name, "layer class", call, frozenset(lacks), caches=caches)
+    notes = lengths_not_given(layer_class.forward)
+    return Target(name, "layer class", call, frozenset(lacks), caches=caches, notes=notes)
 
 
 def _constructor_arguments(

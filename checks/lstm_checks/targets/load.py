@@ -250,7 +250,8 @@ def _import_file(place: str) -> ModuleType:
     if module_spec is None or module_spec.loader is None:
         raise TargetError(f"{place} cannot be imported: it is no Python file")
     module = importlib.util.module_from_spec(module_spec)
-    # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name.
+    # As `python file.py` has it: the file's own folder comes first, and it can be pickled by name. Afterwards it comes
+    # last, for what the file imports when it is called: by then no file in it can take the place of a module of ours.
     folder = str(path.parent.resolve())
     sys.path.insert(0, folder)
     sys.modules[name] = module
@@ -264,6 +265,8 @@ def _import_file(place: str) -> ModuleType:
     finally:
         with contextlib.suppress(ValueError):
             sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
     return module
 
 

@@ -156,7 +156,9 @@ def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Targe
         with _replaced(modules[key], {name: named.pop(name) for name in plain & set(named)}):
             return torch.func.functional_call(modules[key], named, inputs)
 
-    return common.target_of(name, kind, weights, _forms(call), Autograd())
+    takes = common.call_in_words(first.forward, "(X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one")
+    notes = common.lengths_not_given(first.forward)
+    return common.target_of(name, kind, weights, _forms(call), Autograd(), takes=takes, notes=notes)
 
 
 _PLAIN = "a tensor that is no parameter"
