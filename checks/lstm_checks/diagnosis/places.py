@@ -478,7 +478,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             yield f"{series(alone)} {verb} wrong where dV or db, made from the same, is right"
             return
         # A place that hangs on the values may be the same for two or three draws of them.
-        again = _other_values(target, asked, 2 * VALUES)
+        again = _other_values(target, asked, 2 * tolerance.PLACE_VALUES)
         if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
             # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
             if asked.e >= 4 * asked.u:
