@@ -194,3 +194,10 @@ def test_nothing_is_pickled_anywhere():
             assert all(isinstance(value, ast.Constant) and value.value is False for value in allowed), name
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "np.lib.format.read_array"):
                 assert allowed, name
+
+
+def test_nothing_imports_the_folder_as_a_package():
+    """`checks` is a folder; what is imported is in it. Where a string is run as Python it is asked by its own test."""
+    for folder in ("checks", "tests", "benchmarks", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert "checks" not in packages(path), path

@@ -320,7 +320,7 @@ def test_a_command_itself_computes_with_one_thread_and_leaves_its_environment_to
 import os
 for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]: del os.environ[name]
 before = dict(os.environ)
-from checks.commands.common import compute_with_one_thread
+from lstm_checks.commands.common import compute_with_one_thread
 compute_with_one_thread()
 import numpy as np
 square = np.ones((500, 500)); square @ square
