@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lstm_checks.cases import Case
     from lstm_checks.certified.certify import certify
+    from lstm_checks.certified.read import read_vectors_file
+    from lstm_checks.certified.run import run_vectors
     from lstm_checks.compare import Verdict
     from lstm_checks.contract import Target
     from lstm_checks.gate.config import read_config as read_gate_config
@@ -38,9 +40,11 @@ __all__ = [
     "gradients_from_framework",
     "load_target",
     "read_gate_config",
+    "read_vectors_file",
     "render_case",
     "render_report",
     "run_gate",
+    "run_vectors",
     "to_framework",
     "verify",
     "verify_case",
@@ -60,9 +64,11 @@ _HOMES = {
     "gradients_from_framework": "weights.packing",
     "load_target": "targets.load",
     "read_gate_config": "gate.config:read_config",
+    "read_vectors_file": "certified.read",
     "render_case": "judging.text",
     "render_report": "judging.text",
     "run_gate": "gate.verdict:run",
+    "run_vectors": "certified.run",
     "to_framework": "weights.packing",
     "verify": "judging.verify",
     "verify_case": "judging.case",
