@@ -82,15 +82,9 @@ def locate(
     if case is None:
         return lines
     forward = bool(set(wrong) & set(OUTPUTS))
-    searches = [_of_inputs]
-    searches += (
-        [_of_forward_steps, _of_single_gates]
-        if forward
-        else [_of_entries, _of_size_of_cotangents, _of_steps, _of_samples]
-    )
     lines += _of_tensors(target, case, evidence)
-    for search in searches:
-        if spare():
+    for asked, search in SEARCHES.values():
+        if asked in (EITHER, FORWARD if forward else BACKWARD) and spare():
             lines += _everywhere(search, target, case)
     if not forward and spare():
         lines += _of_gate_cotangents(target, case)
@@ -604,3 +598,17 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
 def _steps(found: Sequence[int], count: int) -> str:
     """Return numbers counted from 1, as they follow "step" or "sample": "s 1 and 3 of 4"."""
     return f"{'s' if len(found) > 1 else ''} {series([str(k + 1) for k in found])} of {count}"
+
+
+EITHER, FORWARD, BACKWARD = "either pass", "a wrong forward pass", "a wrong backward pass"
+
+SEARCHES: dict[str, tuple[str, Callable[[Target, Case], Iterator[str]]]] = {
+    "inputs and cotangents, each set to zero": (EITHER, _of_inputs),
+    "nothing, and h is compared step by step": (FORWARD, _of_forward_steps),
+    "biases, which hold all gates but one open or shut": (FORWARD, _of_single_gates),
+    "nothing, and gradients are compared entry by entry": (BACKWARD, _of_entries),
+    "the size and the sign of the cotangents": (BACKWARD, _of_size_of_cotangents),
+    "which output step alone has a cotangent": (BACKWARD, _of_steps),
+    "which sample alone has a cotangent": (BACKWARD, _of_samples),
+}
+"""The searches by what they vary, in their order: of which pass each is asked, and the search."""
