@@ -97,7 +97,7 @@ SHORT_ERROR = 64.0
 them: a sum of some tens of terms in that format is, at most; a value that is wrong for another reason, and has few bits
 because it is made of round numbers, is off by as much as it is large."""
 SHORT_AT_MOST = 0.25
-"""How much of its largest entry that may be: of eight bits, bfloat16's, and the fewest of any format, it is a quarter."""
+"""How much of its largest entry that may be: a quarter, which it is in eight bits, the fewest that a format has."""
 
 LIKE_SIZE = 4.0
 """By what factor two errors of rounding to one format may differ in size, in the median over the wrong tensors, to be
