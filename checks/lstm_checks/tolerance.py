@@ -96,6 +96,8 @@ SHORT_ERROR = 64.0
 """By how many units of the last of its bits a tensor in few bits may be off, of its largest entry, to be right but for
 them: a sum of some tens of terms in that format is, at most; a value that is wrong for another reason, and has few bits
 because it is made of round numbers, is off by as much as it is large."""
+SHORT_AT_MOST = 0.25
+"""How much of its largest entry that may be: a quarter, which it is in eight bits, the fewest that a format has."""
 
 LIKE_SIZE = 4.0
 """By what factor two errors of rounding to one format may differ in size, in the median over the wrong tensors, to be

@@ -71,7 +71,7 @@ def test_a_diagnosis_that_breaks_off_takes_nothing_from_the_failure(monkeypatch)
     def broken(*ignored):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("lstm_checks.judging.verify.diagnose", broken)
+    monkeypatch.setattr("lstm_checks.judging.explain.diagnose", broken)
     target = planted("hidden", [returning(dh0="-rho.T")])
     report = explain(target, verify_case(target, CASE))
     assert report.failures

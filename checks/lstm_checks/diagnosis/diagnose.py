@@ -158,7 +158,7 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
     *smaller, larger = seen
     found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
-    others = of_other_sizes(target, larger.case)[:1] if repeatable(larger) else []
+    others = of_other_sizes(target, larger.case) if repeatable(larger) else []
     return found + [observe_once(target, other) for other in others]
 
 

@@ -88,7 +88,11 @@ def _bits(came: Array, due: Array) -> int:
     """Return in how many bits values come that are right to about as many; 0 where they are something else."""
     bits, most = significant_bits(came), np.max(np.abs(due), initial=0)
     with np.errstate(all="ignore"):
-        return bits if np.all(np.abs(came - due) <= tolerance.SHORT_ERROR * 2.0**-bits * most) else 0
+        return (
+            bits
+            if np.all(np.abs(came - due) <= min(tolerance.SHORT_ERROR * 2.0**-bits, tolerance.SHORT_AT_MOST) * most)
+            else 0
+        )
 
 
 def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array, Array]]:

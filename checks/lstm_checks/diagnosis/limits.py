@@ -122,10 +122,11 @@ class _Limit:
         return f"{name} is {side} a limit {_between(self.low, self.high)}"
 
     def splits(self, mask: Array, values: Mapping[str, Array]) -> bool:
-        """Return whether wrong and right entries lie on either side of it, and some of each do."""
+        """Return whether wrong and right entries lie on either side of it, and enough of each do."""
         x = np.abs(values[self.name]) if self.size else values[self.name]
         wrong, right = (x[mask], x[~mask]) if self.above else (x[~mask], x[mask])
-        return bool(mask.any() and not mask.all() and wrong.min() > self.low and right.max() < self.high)
+        enough = min(len(wrong), len(right)) >= FEWEST
+        return bool(enough and wrong.min() > self.low and right.max() < self.high)
 
 
 def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:

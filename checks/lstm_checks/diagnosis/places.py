@@ -419,9 +419,9 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         (wrong_gates if output in wrong else right_gates).append(gate)
     if "Cn" in saturated:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
-        how = "right" if "f" in right_gates else "wrong"
-        open_by = f"{tolerance.HELD:g}"
-        yield f"gate f is {how} by itself at a single step; i times g is not 1 where the biases of both are {open_by}"
+        if "f" in right_gates:
+            by = f"{tolerance.HELD:g}"
+            yield f"gate f is right by itself at a single step; i times g is not 1 where the biases of both are {by}"
         return
     if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": tolerance.HELD}, memory) or {}):
         # What is wrong where o is held open is no doing of o's.

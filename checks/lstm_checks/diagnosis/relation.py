@@ -31,6 +31,9 @@ AXES = {
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
 OF_THE_CALL_BEFORE = "what was due in the call before"
 
+TELLING = 4
+"""Of how many entries a tensor must be for a case of other sizes to be asked: of one or two, too much holds."""
+
 LONGEST_PERMUTED = 12
 """Permutations are read off where an axis is at most this long; any length would do, none longer was needed."""
 
@@ -73,8 +76,8 @@ def find_relations(
         Of cases of the same sizes with other values, on which a relation must hold, too; None for a target that is not
         the same twice, of which it is said for this one call.
     elsewhere : sequence of Observation
-        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On the last of them
-        a relation that names no sizes must hold, too.
+        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On the last of
+        some entries a relation that names no sizes must hold, too.
     """
     found: dict[str, list[str]] = {}
     confirming = [(other, _values_before(other)) for other in again or ()]
@@ -101,9 +104,9 @@ def find_relations(
 
 def _also(name: str, elsewhere: Sequence[Observation]) -> Container[str]:
     """Return what holds of a tensor at other sizes; everything where it is right there, or no other was asked."""
-    if not elsewhere or name not in elsewhere[-1].wrong:
+    seen = next((o for o in reversed(elsewhere) if name in o.wrong and o.came[name].size >= TELLING), None)
+    if seen is None:
         return _Everything()
-    seen = elsewhere[-1]
     return set(_relations(_tensor(name, seen), seen, elsewhere, _values_before(seen)))
 
 

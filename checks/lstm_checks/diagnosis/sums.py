@@ -52,7 +52,8 @@ def find_weights(target: Target, case: Case) -> list[str]:
 
 def _also_elsewhere(target: Target, case: Case, sentence: str) -> bool:
     """Return whether a sentence holds at other sizes, those that it counts left as they are, where any such fails."""
-    others = of_other_sizes(target, case, counted_in(sentence))
+    # A smaller case has too few entries to solve for the weights.
+    others = [o for o in of_other_sizes(target, case, counted_in(sentence)) if min(o.m * o.s * o.e, o.u) >= case.u]
     return all(sentence in _find_weights(target, other) for other in others)
 
 
