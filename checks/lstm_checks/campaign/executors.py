@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_checks.workers import processes
+from lstm_checks.workers.threads import ONE_THREAD
 
 
 class ExecutorError(Exception):
@@ -117,9 +118,6 @@ def _pass_on(stream: Any) -> None:
         for line in stream:
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(line.decode(errors="backslashreplace"))
-
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def main() -> int:

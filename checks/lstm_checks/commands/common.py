@@ -135,7 +135,7 @@ def compute_with_one_thread() -> None:
 
     What is judged is small, and threads that wait for one another cost a third of the time; the target has its own.
     """
-    from lstm_checks.campaign.executors import ONE_THREAD
+    from lstm_checks.workers.threads import ONE_THREAD
 
     own = {name: count for name, count in ONE_THREAD.items() if name not in os.environ}
     os.environ.update(own)
