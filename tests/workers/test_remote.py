@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,10 @@ def test_there_are_a_thousand_of_them_each_another():
     assert len({one.name for one in EVERY}) == len(EVERY)
 
 
+SEVEN = replace(CASE, s=7)
+"""Of more steps than what a target is tried out with when it is loaded."""
+
+
 def test_each_end_is_told_in_words(load):
     said = {
         "os._exit(0)": "the target ended the process: exit code 0",
@@ -180,8 +185,8 @@ def test_each_end_is_told_in_words(load):
         "time.sleep(1000)": "no answer within 1 s",
     }
     for what, words in said.items():
-        target = load(f"def target(p, X, h0, C0):\n    if X.shape[1] == 3: {what}\n    raise ValueError('here')\n", 1.0)
-        outcome = call_target(target, CASE.arrays.copy(), True)
+        target = load(f"def target(p, X, h0, C0):\n    if X.shape[1] == 7: {what}\n    raise ValueError('here')\n", 1.0)
+        outcome = call_target(target, SEVEN.arrays.copy(), True)
         assert outcome.sentence.startswith(words)
         if "sleep" in what:
             assert outcome.kind == TimeLimitError.kind
@@ -193,8 +198,8 @@ def test_each_end_is_told_in_words(load):
 
 
 def test_it_is_not_started_for_ever(load):
-    target = load("def target(p, X, h0, C0):\n    if X.shape[1] == 3: os._exit(0)\n    raise ValueError\n")
-    kinds = [call_target(target, CASE.arrays.copy(), True).kind for _ in range(RESTARTS + 2)]
+    target = load("def target(p, X, h0, C0):\n    if X.shape[1] == 7: os._exit(0)\n    raise ValueError\n")
+    kinds = [call_target(target, SEVEN.arrays.copy(), True).kind for _ in range(RESTARTS + 2)]
     assert kinds == [EndedError.kind] * (RESTARTS + 1) + [TimeLimitError.kind]
 
 
