@@ -177,8 +177,8 @@ def _counted(
         faults = faults_of(named)
         explains = _by_faults(target, faults) if faults is not None else None
         count = sum(map(explains, tried)) if explains is not None else None
-        # What another case refutes is told where it is what most failing examples do; else it came so by chance.
-        if not (named.refuted and count is not None and 2 * count < len(tried)):
+        # What another case refutes is told where it is what a quarter of those alike do; else it came so by chance.
+        if not (named.refuted and count is not None and 4 * count < alike):
             counted.append((named, faults, explains, count))
     # The certain first, as they come; of those that do not fit everywhere, those that explain most.
     counted.sort(key=lambda one: (not one[0].certain, 0 if one[0].certain else -(one[3] or 0)))
