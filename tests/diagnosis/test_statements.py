@@ -314,6 +314,10 @@ def literals(path):
     docs = {
         id(s.value) for body in bodies for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)
     }
+    # The table of the searches and what it asks of are headings, for who reads the code.
+    named = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    headings = [node for node in named if "EITHER" in ast.unparse(node)]
+    docs |= {id(one) for node in headings for one in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             pieces = (piece.strip(" ,;:()'[]") for piece in node.value.split("{}"))

@@ -365,7 +365,7 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
         return
     if wrong["h"].ndim < 3:
         return
-    if case.m > 2 and np.array_equal(wrong["h"].any(axis=(1, 2)), np.arange(case.m) > 0):
+    if case.m > 1 and np.array_equal(wrong["h"].any(axis=(1, 2)), np.arange(case.m) > 0):
         yield "of h, only the first sample is right"
         return
     said = []
