@@ -23,7 +23,7 @@ from lstm_checks.campaign.tally import Tally
 from lstm_checks.campaign.text import render_campaign
 from lstm_checks.targets.load import load_target
 
-ROOT = str(Path(campaign.__file__).parent.parent)
+ROOT = str(Path(campaign.__file__).parents[2])
 PLAN = Plan("lstm_fast:LSTM", examples=10, chunk=4, max_dims=(3, 5, 3, 3))
 
 WRONG = """
