@@ -620,7 +620,9 @@ SAID += [("where", line) for _, _, where in HIDDEN.values() for line in where]
 def test_each_sentence_that_the_tests_of_the_diagnosis_know_has_a_judge(label, text, monkeypatch):
     monkeypatch.setattr("truth.suspects._calls", lambda *ignored: Untouched.look(None))
     try:
-        verdict = judge_line(Untouched(lambda: planted("nothing", []), CASE, Truth()), label, text)
+        # The texts that are compared leave open what is counted.
+        counted = text.replace("...", "30") if label == "pattern" else text
+        verdict = judge_line(Untouched(lambda: planted("nothing", []), CASE, Truth()), label, counted)
     except Touched:
         return
     assert verdict is None or verdict.said != Said.UNJUDGED or "fresh" in verdict.why

@@ -78,7 +78,8 @@ def test_a_planted_fault_is_caught_and_named_first(id):
 def test_a_fault_between_calls_is_named_after_many_calls(id):
     report = verify(plant(id), examples=21, max_dims=(3, 5, 3, 3))
     assert report.failure is not None
-    assert id in suspects(report.failure.diagnosis)[:1]
+    # Of what fails by chance that is said, and nothing of its values.
+    assert report.failure.chance if id == "dropout-left-on" else id in suspects(report.failure.diagnosis)[:1]
 
 
 @pytest.mark.parametrize("id", ["gradients-clipped-at-5", "hidden-cotangent-clipped"])

@@ -642,7 +642,9 @@ def test_what_is_no_value_fails_whatever_is_claimed(folder, claims):
     )
     (folder / "pyproject.toml").write_text(QUICK + f"claims = {json.dumps(claims)}\n")
     said = run(folder, expect=1).stdout
-    assert re.search("wrong, whatever is claimed: (called with [^,]*, )?pullback raised RuntimeError: no batches here", said)
+    assert re.search(
+        "wrong, whatever is claimed: (called with [^,]*, )?pullback raised RuntimeError: no batches here", said
+    )
 
 
 def test_gradients_that_are_left_out_by_name_need_not_be_given(folder):

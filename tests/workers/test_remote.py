@@ -155,6 +155,8 @@ EVERY = list(hostile())
 
 @pytest.mark.parametrize("one", EVERY[7::61], ids=lambda one: one.name)
 def test_a_hostile_target_gets_its_verdict(one, tmp_path):
+    if one.name.startswith("torch"):
+        pytest.importorskip("torch")
     code, said = judge(one, tmp_path)
     assert code == one.due, said
     assert "fault of lstm-checks" not in said
@@ -162,6 +164,8 @@ def test_a_hostile_target_gets_its_verdict(one, tmp_path):
 
 @pytest.mark.parametrize("one", EVERY[11::290], ids=lambda one: one.name)
 def test_by_command_too(one, tmp_path):
+    if one.name.startswith("torch"):
+        pytest.importorskip("torch")
     code, said = judge_by_command(one, tmp_path)
     assert code == one.due, said
     assert "fault of lstm-checks" not in said
