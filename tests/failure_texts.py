@@ -78,7 +78,6 @@ dbg[0, 0] = -3.5063, but should be -1.4327 ± ...    [mylib:LSTM against lstm_re
   extent    dbg 1/1 entries, dbf 1/1 entries, dVg 1/1 entries, dVf 1/1 entries and 8 more; 12 of 17 tensors; the others use at most ... % of their tolerance
   oracles   complex step agrees with lstm_ref; check_grad rejects the target too
   suspect   gradients-never-zeroed: The parameters' gradients are added to those of the calls before    (reproduces all 12 entries, call by call)
-  relation  each of 12 tensors, dUf, dVf, dbf and others, is what is due plus what was due in the call before
   rerun     lstm-checks verify mylib:LSTM --case m1s1e1u1-float64-seed0
 """,
     ),

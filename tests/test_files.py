@@ -181,6 +181,8 @@ def folder(tmp_path):
     ],
 )
 def test_no_command_writes_over_what_it_reads(folder, command):
+    if command.startswith("vectors write"):
+        pytest.importorskip("flint")
     before = {path: path.read_bytes() for path in folder.iterdir()}
     found = run(*command.split(), cwd=folder)
     assert found.returncode == 2, found.stdout

@@ -19,6 +19,7 @@ from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
 from lstm_checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
 from lstm_checks.contract import CN, DCN, DHN, GATES, GRADIENTS, INPUTS, LAST, OUTPUTS, STATES, Target, TimeLimitError
 from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.diagnosis.observe import due_on
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain, explain_simplest, most_telling
 from lstm_checks.judging.reports import (
@@ -458,7 +459,8 @@ def test_nothing_at_stake_is_vacuous():
     assert report.claim("dUi").verdict is Verdict.PASS
 
 
-def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
+def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, request):
+    request.addfinalizer(due_on.cache_clear)  # what a wrong reference gave is not to be remembered
     correct = expecting.lstm_parameter_gradients
 
     def wrong(fc, bc):
@@ -472,7 +474,8 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch):
     assert report.examples[-1].claim(COMPLEX_STEP) is not None
 
 
-def test_which_oracle_the_reference_fails_by_is_told(monkeypatch):
+def test_which_oracle_the_reference_fails_by_is_told(monkeypatch, request):
+    request.addfinalizer(due_on.cache_clear)  # what a wrong reference gave is not to be remembered
     correct = expecting.lstm_parameter_gradients
     monkeypatch.setattr(
         expecting, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}

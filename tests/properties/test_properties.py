@@ -304,9 +304,10 @@ def test_without_a_reference_the_report_says_so_and_what_is_not_asked():
     assert "no reference used: 21 examples" in text
     assert "  not asked sign symmetry, zero weights: of the plain LSTM cell alone" in text
     assert "lstm_ref" not in text
-    assert {example.case.regime for example in report.examples} <= set(OWN_REGIMES)
+    # Past the edges of blocks parameters are as layers are initialized.
+    assert {example.case.regime for example in report.examples} <= {*OWN_REGIMES, "init"}
     for name in GENERAL:
-        assert report.claim_counts[name][Verdict.PASS] > 5, name
+        assert report.claim_counts[name][Verdict.PASS] >= 5, name
     assert report.claim_counts[CHECK_GRAD][Verdict.PASS] == 21
 
 

@@ -19,8 +19,8 @@ def test_optimized_lstm_cell_passes():
     assert report.exit_code == 0, render_report(report)
     assert len(report.examples) == 100
     # Each is compiled; and still there is an example in every stratum.
-    assert len({example.case.dims for example in report.examples}) <= 12
-    assert all(report.stratum_counts.values()), report.stratum_counts
+    assert len({example.case.dims for example in report.examples}) <= 18
+    assert {name for name, count in report.stratum_counts.items() if not count} == set(report.unreachable)
     assert "few because each is compiled" in render_report(report)
 
 

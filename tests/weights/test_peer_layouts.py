@@ -38,7 +38,7 @@ def by_jax(layout, step, names=lambda weights: weights):
     def apply(weights, X, h0, C0):
         return scan_cell(lambda x, h, C: step(names(weights), x, h, C), X, h0, C0)
 
-    return common.target_of(layout, layout, (LAYOUTS[layout], ""), [common.Form(apply)], VJP())
+    return common.target_of(layout, layout, common.Weights(LAYOUTS[layout], ""), [common.Form(apply)], VJP())
 
 
 def nested(weights):
@@ -98,6 +98,9 @@ class Tinygrad:
 
     compiles = False
 
+    def low_precision(self, run, arrays):
+        return ""
+
     def evaluator(self, run):
         from tinygrad import Tensor
 
@@ -133,7 +136,7 @@ def test_tinygrad(monkeypatch):
             every.append(h)
         return tinygrad.Tensor.stack(*every, dim=1), C
 
-    target = common.target_of("tinygrad", "", (LAYOUTS["tinygrad"], ""), [common.Form(apply)], Tinygrad())
+    target = common.target_of("tinygrad", "", common.Weights(LAYOUTS["tinygrad"], ""), [common.Form(apply)], Tinygrad())
     assert_passes(target, "float32")
 
 
@@ -157,8 +160,10 @@ def test_another_order_of_gates_is_caught():
             every.append(h)
         return torch.stack(every, 1), C
 
-    assert_passes(common.target_of("right", "", (layout, ""), [common.Form(apply)], Autograd()))
-    report = verify_case(common.target_of("wrong", "", (wrong, ""), [common.Form(apply)], Autograd()), CASE)
+    assert_passes(common.target_of("right", "", common.Weights(layout, ""), [common.Form(apply)], Autograd()))
+    report = verify_case(
+        common.target_of("wrong", "", common.Weights(wrong, ""), [common.Form(apply)], Autograd()), CASE
+    )
     assert report.verdict is Verdict.FAIL
     assert np.isfinite(report.claim("h").use)
 

@@ -261,7 +261,7 @@ def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
     if target.compiles:
         return []
     found: list[Case] = []
-    for change in (lambda n: n + 2, lambda n: max(n // 2, 1), lambda n: n + 1, lambda n: n + 3):
+    for change in (lambda n: n + 2, lambda n: max(n // 2, min(n, 3)), lambda n: n + 1, lambda n: n + 3):
         sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
         other = replace(case, seed=case.seed + 60 + len(found), **sizes)
         if other.dims != case.dims and len(found) < 2 and wrong_entries(target, other):

@@ -12,6 +12,8 @@ from lstm_checks.oracles.expected import Array, Expected
 from lstm_checks.oracles.objective import Disagreement, Forward, objective
 
 
+# What a target answers may be as large as numbers get, and differences of that no numbers: both are no agreement.
+@np.errstate(over="ignore", invalid="ignore")
 def check_grad(
     forward: Forward,
     gradient: Mapping[str, Array],
@@ -105,6 +107,7 @@ def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
     return [eps * v, tolerance.CHECK_GRAD_MULTIPLES[0] * eps * v]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _objective_of(h: Array, Cn: Array, arrays: Arrays) -> float:
     """Return the scalar objective of a forward pass's outputs; of the last step alone where that is all there is."""
     if h.ndim == 2:
@@ -112,6 +115,7 @@ def _objective_of(h: Array, Cn: Array, arrays: Arrays) -> float:
     return float(objective(h, Cn, arrays))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def objective_terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
     """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
