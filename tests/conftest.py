@@ -5,6 +5,8 @@ new ones each time, more of them, and keeps what failed in a directory.
 """
 
 import os
+import signal
+import threading
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
@@ -25,3 +27,7 @@ settings.register_profile(
     "mutants", max_examples=50, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate], **COMMON
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+# A shell has its background jobs ignore interrupts, and whatever they start with them; the tests interrupt on purpose.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
