@@ -141,9 +141,9 @@ FAULTS = (
     _fault(
         id="carry-lost-after-32-steps",
         title="The memory's cotangent is not passed on from the 32nd step before the last.",
-        explanation="(6): the steps are unrolled by 32, and the next call begins with zero. Hidden up to 32 steps.",
+        explanation="(6): the steps are unrolled by 32, and the next call begins with zero. Hidden below 32 steps.",
         patches=(in_backward("        dhn, dCn = dh, dC\n", "        dhn, dCn = dh, dC * (dA.shape[-2] - s != 32)\n"),),
-        example="m1s33e1u1-float64-seed0",
+        example="m1s32e1u1-float64-seed0",
     ),
     _fault(
         id="states-again-after-64-steps",
