@@ -40,7 +40,7 @@ def not_in_form(target: Target) -> str:
 def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
     """Return in what an answer is of another form, in words that are the same for all sizes."""
     # What hangs or ends its process is no answer of another form.
-    if outcome.timed_out or getattr(outcome, "kind", "error") != "error":
+    if outcome.kind != "error":
         return ""
     if outcome.error and not outcome.stage:
         return outcome.error
