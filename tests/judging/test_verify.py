@@ -459,8 +459,15 @@ def test_nothing_at_stake_is_vacuous():
     assert report.claim("dUi").verdict is Verdict.PASS
 
 
-def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, request):
-    request.addfinalizer(due_on.cache_clear)  # what a wrong reference gave is not to be remembered
+@pytest.fixture
+def forgetful():
+    """Nothing that the reference gave before the test is remembered in it, and nothing of the test's after it."""
+    due_on.cache_clear()
+    yield
+    due_on.cache_clear()
+
+
+def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, forgetful):
     correct = expecting.lstm_parameter_gradients
 
     def wrong(fc, bc):
@@ -474,8 +481,7 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, re
     assert report.examples[-1].claim(COMPLEX_STEP) is not None
 
 
-def test_which_oracle_the_reference_fails_by_is_told(monkeypatch, request):
-    request.addfinalizer(due_on.cache_clear)  # what a wrong reference gave is not to be remembered
+def test_which_oracle_the_reference_fails_by_is_told(monkeypatch, forgetful):
     correct = expecting.lstm_parameter_gradients
     monkeypatch.setattr(
         expecting, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
