@@ -67,7 +67,9 @@ def gradcheck_of(case: Case, fast: bool) -> Callable[[], Any] | None:
     module = torch.nn.LSTM(case.e, case.u, batch_first=True, dtype=torch.float64)
     names, weights = zip(*module.named_parameters(), strict=True)
     arrays = case.arrays
-    own = [torch.tensor(x, requires_grad=True) for x in (arrays.X, arrays.h0[np.newaxis], arrays.C0[np.newaxis])]
+    own = [
+        torch.tensor(x, requires_grad=True) for x in (arrays["X"], arrays["h0"][np.newaxis], arrays["C0"][np.newaxis])
+    ]
 
     def forward(X: Any, h0: Any, C0: Any, *given: Any) -> Any:
         h, (_, Cn) = torch.func.functional_call(module, dict(zip(names, given, strict=True)), (X, (h0, C0)))

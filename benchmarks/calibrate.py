@@ -33,7 +33,7 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import COTANGENTS, DTYPES, REGIMES, Case
 from lstm_checks.certified.certify import CertifiedGradient, certified_gradient, expected_bits
 from lstm_checks.compare import compare
-from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.targets.load import load_target
@@ -86,7 +86,9 @@ def measure(k: int, seed: int) -> dict[str, Any]:
             "verdict": str(report.verdict),
         }
         if spec == PLANTED_IN:
-            passed = [claim.name for claim in report.claims if claim.verdict == "pass" and claim.name in GRADIENTS]
+            passed = [
+                claim.name for claim in report.claims if claim.verdict == "pass" and claim.name in PLAIN.gradients
+            ]
             row["caught"] = least_caught(case, outcome.values, expected, passed)
     return row | {"seconds": round(time.process_time() - start, 4)}
 
@@ -115,7 +117,7 @@ def use_of_tolerance(
     to some 2^-50 of itself, and an upper bound but for that.
     """
     worst, tensor = 0.0, ""
-    for names in (*((name,) for name in OUTPUTS), GRADIENTS):
+    for names in (*((name,) for name in PLAIN.outputs), PLAIN.gradients):
         if expected.chaotic(names):
             continue
         for name in names:
@@ -145,7 +147,7 @@ def least_caught(case: Case, came: Mapping[str, Any], expected: Expected, passed
 def planted(case: Case, came: Mapping[str, Any], passed: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what each kind of error changes in the gradients for each unit of it; gate, entry and step are drawn."""
     rng = np.random.default_rng((case.seed, 3))
-    gate, step = GATES[int(rng.integers(4))], int(rng.integers(case.s))
+    gate, step = PLAIN.gates[int(rng.integers(4))], int(rng.integers(case.s))
     if not passed:
         return {}
     of_gate = {name: np.asarray(came[name], np.float64) for name in (f"dU{gate}", f"dV{gate}", f"db{gate}")}
@@ -179,12 +181,12 @@ def contributions(case: Case, step: int) -> dict[str, Any]:
     """Return what one step adds to the gradients of the parameters."""
     a = case.arrays.astype(np.float64)
     with np.errstate(all="ignore"):
-        fc = lstm_forward(a.p, a.X, a.h0, a.C0)
-        bc = lstm_backward(a.p, fc, a.dh, a.dhn, a.dCn)
+        fc = lstm_forward(a.p, a["X"], a["h0"], a["C0"])
+        bc = lstm_backward(a.p, fc, a["dh"], a["dhn"], a["dCn"])
         found = {}
-        for gate in GATES:
+        for gate in PLAIN.gates:
             dk_ = bc[f"d{gate}_"][:, step]
-            found |= {f"dU{gate}": a.X[:, step].T @ dk_, f"dV{gate}": fc["hp"][:, step].T @ dk_}
+            found |= {f"dU{gate}": a["X"][:, step].T @ dk_, f"dV{gate}": fc["hp"][:, step].T @ dk_}
             found[f"db{gate}"] = dk_.sum(axis=0, keepdims=True)
     return found
 

@@ -59,13 +59,13 @@ def calibrated(folder: Path, cases: tuple[str, ...], factor: float) -> str:
     from lstm_checks.targets.load import load_target
 
     path = folder / "slowed.py"
-    loops = {Case.parse(case).arrays.X.shape: 100 for case in cases}
+    loops = {Case.parse(case).arrays["X"].shape: 100 for case in cases}
     for _ in range(3):  # the time of the work is not quite proportional to the loops
         path.write_text(SLOWED.format(loops=loops))
         slowed, fast = load_target(f"{path}:LSTM"), load_target(FAST)
         for case in map(Case.parse, cases):
             share = math.exp(time_round(slowed, fast, case, 3.0)) - 1
-            loops[case.arrays.X.shape] = max(1, round(loops[case.arrays.X.shape] * (factor - 1) / share))
+            loops[case.arrays["X"].shape] = max(1, round(loops[case.arrays["X"].shape] * (factor - 1) / share))
     path.write_text(SLOWED.format(loops=loops))
     return f"{path}:LSTM"
 

@@ -43,8 +43,8 @@ from lstm_checks.campaign.executors import parse_executor
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.faults.catalogue import FAULTS
-from lstm_checks.faults.model import FILES, fault_target
-from lstm_checks.faults.slips import slips
+from lstm_checks.faults.model import fault_target
+from lstm_checks.faults.slips import PARTS, slips
 from lstm_checks.judging.text import render_failure
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.complex_step import complex_step_disagreement
@@ -151,7 +151,7 @@ def members(set: str, size: int, seed: int) -> list[str]:
         return _pairs(size or SIZES["pairs"], rng)
     everything = {
         "own": lambda: list(OWN),
-        "slips": lambda: [f"{file}:{k}" for file in FILES[1:] for k in range(len(slips(file)))],
+        "slips": lambda: [f"{part}:{k}" for part in PARTS for k in range(len(slips(part)))],
         "catalogue": lambda: list(FAULTS),
     }[set]()
     if size == 0 or size >= len(everything):

@@ -50,7 +50,7 @@ from planted_faults import (
 )
 from truth.evidence import PARAMETER_GRADIENTS, Truth
 
-from lstm_checks.contract import GRADIENTS, Target
+from lstm_checks.contract import PLAIN, Target
 
 Edits = tuple[tuple[str, str], ...]
 
@@ -60,7 +60,7 @@ LOST = "def squash(x):"
 """Before this line, things can be defined for the whole module."""
 
 PARAMETERS = frozenset(PARAMETER_GRADIENTS)
-BACKWARD = frozenset(GRADIENTS)
+BACKWARD = frozenset(PLAIN.gradients)
 
 
 def of(*names: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""What several test files assert of a layer's values."""
+"""What several test files assert of a layer's values, and how they call a target as people do."""
 
 import numpy as np
 
@@ -20,3 +20,18 @@ def assert_as_expected(values, case):
             assert values[name].dtype == case.dtype, name
             assert values[name].shape == due.shape, name
             assert np.all(np.abs(values[name] - due) <= limit), name
+
+
+def positional(target):
+    """A target's call in the form in which people write them: (p, X, h0, C0, sequences), pullback (dh, dCn, dhn)."""
+
+    def call(p, X, h0, C0, sequences=True):
+        outputs, pullback = target.call({**p, "X": X, "h0": h0, "C0": C0}, sequences)
+
+        def pull(dh, dCn, dhn=None):
+            given = {"dh": dh, "dCn": dCn, "dhn": dhn}
+            return pullback({name: value for name, value in given.items() if value is not None})
+
+        return (outputs["h"], outputs["Cn"]), pull
+
+    return call

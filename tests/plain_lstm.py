@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
-from lstm_checks.contract import LAST, Target
+from lstm_checks.contract import LAST, Target, by_name
 
 ORDER = "ogfi"
 
@@ -113,4 +113,4 @@ def planted(name, edits, wrap=None):
     module.__file__ = __file__
     exec(compile("\n".join(lines), f"plain_lstm.py ({name})", "exec"), vars(module))
     call = wrap(module.plain_lstm) if wrap else module.plain_lstm
-    return Target(name, "plain LSTM", call, frozenset({LAST}))
+    return Target(name, "plain LSTM", by_name(call), frozenset({LAST}))

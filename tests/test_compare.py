@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from lstm_checks import tolerance
 from lstm_checks.compare import Verdict, compare, differing_digits
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.oracles.expected import Expected
 
-SHAPES = {"h": (3, 4, 2), "Cn": (3, 2), "dX": (3, 4, 5)} | {name: (2, 3) for name in GRADIENTS if name != "dX"}
-TENSORS = (*OUTPUTS, *GRADIENTS)
+SHAPES = {"h": (3, 4, 2), "Cn": (3, 2), "dX": (3, 4, 5)} | {name: (2, 3) for name in PLAIN.gradients if name != "dX"}
+TENSORS = PLAIN.tensors
 TARGET = Target("made up", "", lambda *_: None)
 DTYPES = ("float64", "float32")
 
@@ -156,7 +156,7 @@ def test_rounding_that_drowns_one_output_says_nothing_of_the_other_and_of_all_gr
     came = expected.values | {"dbhf": expected.values["dbf"]}
     all_claims = claims(came, expected, replace(TARGET, twins={"dbhf": "dbf"}))
     found = {n: c.reason for n, c in all_claims.items() if c.verdict is Verdict.INCONCLUSIVE}
-    assert set(found) == ({name} if name in OUTPUTS else {*GRADIENTS, "dbhf"})
+    assert set(found) == ({name} if name in PLAIN.outputs else {*PLAIN.gradients, "dbhf"})
     assert set(found.values()) == {"chaotic: rounding drowns the answer"}
 
 

@@ -14,15 +14,16 @@ import pytest
 
 from lstm_checks import suite
 from lstm_checks.cases import DTYPES
-from lstm_checks.contract import GRADIENTS, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.judging.reports import PROPERTIES
-from lstm_checks.suite import TESTS, LayerSuite
+from lstm_checks.suite import LayerSuite, tests_of
 from lstm_checks.targets.layer import from_layer
 from lstm_fast import LSTM as Fast
 from lstm_ref import LSTM
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "checks" / "lstm_checks"
+ALL_TESTS = tests_of(PLAIN)
 SMALL = {"examples": 12, "max_dims": (2, 4, 2, 3), "regimes": ("normal", "x10")}
 
 
@@ -65,7 +66,7 @@ def make(target, **options):
 def outcomes(cls):
     """Run all tests of a class; return by name "passed", or the exception."""
     found = {}
-    for name in TESTS:
+    for name in ALL_TESTS:
         test = getattr(cls(), "test_" + name.replace(" ", "_"))
         try:
             test()
@@ -88,7 +89,7 @@ def test_all_claims_on_a_right_layer_pass_and_each_case_is_judged_once(target, m
     # Two properties are asked of a case, so few cases need not ask all, or only where rounding drowns the answer.
     asked = {name: outcome for name, outcome in found.items() if not isinstance(outcome, pytest.skip.Exception)}
     assert asked == dict.fromkeys(asked, "passed")
-    assert set(TESTS) - set(asked) < set(PROPERTIES)
+    assert set(ALL_TESTS) - set(asked) < set(PROPERTIES)
     assert len(set(judged)) == len(judged)
     # All of the tests draw the same; twice as many, should Hypothesis see a module that was imported in between.
     assert len(judged) <= 2 * SMALL["examples"]
@@ -112,8 +113,8 @@ def test_a_target_that_skips_fails():
 
 
 def test_there_is_one_test_a_claim():
-    assert {"h", "Cn", *GRADIENTS, "second call", "inputs kept", "outputs kept", "check_grad"} <= set(TESTS)
-    assert all(callable(getattr(make(Fast), "test_" + name.replace(" ", "_"))) for name in TESTS)
+    assert {"h", "Cn", *PLAIN.gradients, "second call", "inputs kept", "outputs kept", "check_grad"} <= set(ALL_TESTS)
+    assert all(callable(getattr(make(Fast), "test_" + name.replace(" ", "_"))) for name in ALL_TESTS)
 
 
 def test_a_wrong_gradient_fails_its_test_alone_with_the_simplest_case_and_our_text():
@@ -145,7 +146,7 @@ def test_an_exception_fails_and_nothing_behind_it_passes():
     line = raising.__code__.co_firstlineno + 1
     assert str(found["h"]) == f"forward raised ValueError: no weights (test_suite.py, line {line})"
     assert isinstance(found["something passed"], pytest.fail.Exception)
-    assert all(isinstance(found[name], pytest.skip.Exception) for name in GRADIENTS)
+    assert all(isinstance(found[name], pytest.skip.Exception) for name in PLAIN.gradients)
 
 
 def test_what_a_target_lacks_is_skipped_with_the_reason():
@@ -177,8 +178,8 @@ def test_two_biases_are_judged_with_the_gradient_they_equal():
     def call(*arguments):
         outputs, pullback = inner.call(*arguments)
 
-        def pull(*cotangents):
-            gradients = pullback(*cotangents)
+        def pull(cotangents):
+            gradients = pullback(cotangents)
             return gradients | {"dbf again": 2 * gradients["dbf"]}
 
         return outputs, pull
@@ -325,7 +326,7 @@ def test_no_test_file_is_needed_and_workers_tell_the_summary(run, tmp_path):
     assert failed["lstm_outcome"] == "failed"
     assert failed["lstm_failure"].startswith("dVi[")
     assert failed["lstm_case"].startswith("m1s1e1u1-float64-")
-    assert all(found["lstm_claim"] in TESTS for found in cases.values())
+    assert all(found["lstm_claim"] in ALL_TESTS for found in cases.values())
 
 
 def test_ini_keys_do_the_same_and_expected_failures_are_strict(run, tmp_path):

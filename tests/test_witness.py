@@ -17,7 +17,7 @@ import pytest
 from lstm_checks.cases import DTYPES, REGIMES, Case
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import diff
-from lstm_checks.faults.slips import slips
+from lstm_checks.faults.slips import PARTS, slips
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.expected import evaluate_reference
@@ -39,9 +39,7 @@ def digest(text):
 
 
 def arrays_of(case):
-    return b"".join(
-        name.encode() + value.tobytes() for name, value in (case.arrays.inputs | case.arrays.cotangents).items()
-    )
+    return b"".join(name.encode() + value.tobytes() for name, value in case.arrays.items())
 
 
 def values_of(case):
@@ -74,7 +72,7 @@ def faults():
 
 
 def slip_titles():
-    return {file: digest([s.title for s in slips(file)]) for file in ("forward.py", "backward.py", "gradients.py")}
+    return {f"{part}.py": digest([s.title for s in slips(part)]) for part in PARTS}
 
 
 def vectors():

@@ -19,15 +19,15 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import REGIMES, Arrays, Case
-from lstm_checks.contract import GRADIENTS, OUTPUTS, PARAMETERS, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.faults.model import Fault, evaluate
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_ref import lstm_backward, lstm_forward
 
-TENSORS = (*OUTPUTS, *GRADIENTS)
+TENSORS = PLAIN.tensors
 
 
-PARAMETER_GRADIENTS = tuple("d" + name for name in PARAMETERS)
+PARAMETER_GRADIENTS = tuple("d" + name for name in PLAIN.parameters)
 
 
 ENOUGH = 30
@@ -150,7 +150,7 @@ def due_on(case: Case) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Return what is due on a case, what is accepted, and whether rounding drowns it."""
     expected = expect(case)
     accepted = {n: tolerance.accepted(sd, case.dtype) for n, sd in expected.sd.items()}
-    return expected.values, accepted, expected.chaotic(GRADIENTS) or expected.chaotic(OUTPUTS)
+    return expected.values, accepted, expected.chaotic(PLAIN.gradients) or expected.chaotic(PLAIN.outputs)
 
 
 def look(target: Target, case: Case, arrays: Arrays | None = None) -> Seen | None:
@@ -353,8 +353,8 @@ def passes(arrays: Arrays) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the reference keeps of a forward and a backward pass, in float64."""
     arrays = arrays.astype(np.float64)
     with np.errstate(all="ignore"):
-        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        return fc, lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+        fc = lstm_forward(arrays.p, arrays["X"], arrays["h0"], arrays["C0"])
+        return fc, lstm_backward(arrays.p, fc, arrays["dh"], arrays["dhn"], arrays["dCn"])
 
 
 def all_explained(seen: Seen, values: Mapping[str, Any], names: Sequence[str]) -> bool | None:

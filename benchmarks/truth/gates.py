@@ -31,8 +31,8 @@ from truth.readings import logistic_function
 
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GATES, OUTPUTS, Target
-from lstm_checks.faults.model import Fault, _kernel
+from lstm_checks.contract import PLAIN, Target
+from lstm_checks.faults.model import Fault, planted
 
 
 def gates_wrong(evidence: Evidence) -> dict[str, bool]:
@@ -43,7 +43,7 @@ def gates_wrong(evidence: Evidence) -> dict[str, bool]:
     """
     faults = evidence.known_fault()
     if evidence.truth.forward is not None:
-        return {gate: gate in evidence.truth.forward for gate in GATES}
+        return {gate: gate in evidence.truth.forward for gate in PLAIN.gates}
     if faults and all(fault.patches and not fault.wrap for fault in faults):
         return _gates_of_patch(faults)
     return _gates_solved(evidence)
@@ -51,21 +51,21 @@ def gates_wrong(evidence: Evidence) -> dict[str, bool]:
 
 def _gates_of_patch(faults: tuple[Fault, ...]) -> dict[str, bool]:
     """Return which gates' values depart in the first step of the patched reference."""
-    kernel = _kernel(tuple((fault.id, patch) for fault in faults for patch in fault.patches))
-    found = dict.fromkeys(GATES, False)
+    kernel = planted(tuple(faults))
+    found = dict.fromkeys(PLAIN.gates, False)
     for seed in range(730_000, 730_008):
         arrays = Case(3, 1, 3, 4, seed=seed, regime="x10" if seed % 2 else "normal").arrays
         due, _ = passes(arrays)
         with np.errstate(all="ignore"):
-            came = kernel.forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        for gate in GATES:
+            came = kernel.forward(arrays.p, arrays["X"], arrays["h0"], arrays["C0"])
+        for gate in PLAIN.gates:
             found[gate] = found[gate] or not np.allclose(came[gate], due[gate], rtol=1e-13, atol=1e-14)
     return found
 
 
 def _gates_solved(evidence: Evidence) -> dict[str, bool]:
     """Return which gates' values, solved for from outputs at one step, depart."""
-    found = dict.fromkeys(GATES, False)
+    found = dict.fromkeys(PLAIN.gates, False)
     for seed in range(730_000, 730_006):
         case = Case(3, 1, 3, 4, evidence.case.dtype, seed=seed)
         arrays = case.arrays.astype(np.float64)
@@ -79,19 +79,22 @@ def _gates_solved(evidence: Evidence) -> dict[str, bool]:
             return seen.came["h"].reshape(3, 4), seen.came["Cn"]
 
         off = {k: v * 0 for k, v in arrays.p.items() if k[0] in "UV"}
-        _, one = ask(C0=np.full_like(arrays.C0, 0.5))
-        h, two = ask(C0=np.full_like(arrays.C0, -0.5))
-        _, of_i = ask(C0=arrays.C0 * 0, bg=np.full_like(arrays.p["bg"], 25.0), Ug=off["Ug"], Vg=off["Vg"])
-        _, of_g = ask(C0=arrays.C0 * 0, bi=np.full_like(arrays.p["bi"], 45.0), Ui=off["Ui"], Vi=off["Vi"])
+        _, one = ask(C0=np.full_like(arrays["C0"], 0.5))
+        h, two = ask(C0=np.full_like(arrays["C0"], -0.5))
+        _, of_i = ask(C0=arrays["C0"] * 0, bg=np.full_like(arrays.p["bg"], 25.0), Ug=off["Ug"], Vg=off["Vg"])
+        _, of_g = ask(C0=arrays["C0"] * 0, bi=np.full_like(arrays.p["bi"], 45.0), Ui=off["Ui"], Vi=off["Vi"])
         came = {"f": one - two, "o": h / np.tanh(two), "i": of_i, "g": of_g}
-        for gate in GATES:
+        for gate in PLAIN.gates:
             found[gate] = found[gate] or not np.all(np.abs(came[gate] - due[gate]) <= share)
     return found
 
 
 def _step(arrays: Arrays) -> dict[str, Any]:
     """Return the gates' values of the first step."""
-    k = {g: arrays.X[:, 0] @ arrays.p["U" + g] + arrays.h0 @ arrays.p["V" + g] + arrays.p["b" + g] for g in GATES}
+    k = {
+        g: arrays["X"][:, 0] @ arrays.p["U" + g] + arrays["h0"] @ arrays.p["V" + g] + arrays.p["b" + g]
+        for g in PLAIN.gates
+    }
     return {gate: np.tanh(v) if gate == "g" else logistic_function(v) for gate, v in k.items()}
 
 
@@ -126,7 +129,7 @@ def _gate_f(evidence: Evidence, match: re.Match[str]) -> Verdict:
         changed = {f"b{g}": np.full_like(p[f"b{g}"], 40) for g in "ig"} | {
             f"{k}{g}": np.zeros_like(p[f"{k}{g}"]) for k in "UV" for g in "ig"
         }
-        seen = evidence.look(case, C0=np.zeros_like(case.arrays.C0), **changed)
+        seen = evidence.look(case, C0=np.zeros_like(case.arrays["C0"]), **changed)
         told.append(None if seen is None else "Cn" in seen.wrong)
     refused = judge_share(told, "i times g is not 1")
     known = gates_wrong(evidence)
@@ -149,14 +152,14 @@ def _only_output(evidence: Evidence, match: re.Match[str]) -> Verdict:
 @where(r"each gate by itself is right at a single step")
 def _no_gate(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge that no gate is wrong by itself."""
-    return _judge_gates(evidence, set(), set(GATES))
+    return _judge_gates(evidence, set(), set(PLAIN.gates))
 
 
 def _solved_from_sums(seen: Seen) -> dict[str, Any] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if no cotangents give dU."""
-    X = seen.arrays.X.reshape(-1, seen.case.e).astype(np.float64)
+    X = seen.arrays["X"].reshape(-1, seen.case.e).astype(np.float64)
     found = {}
-    for gate in GATES:
+    for gate in PLAIN.gates:
         name = f"dU{gate}"
         if name not in seen.came:
             return None
@@ -175,14 +178,14 @@ def _solved_from_inputs(seen: Seen) -> dict[str, Any] | None:
     u = seen.case.u
     if seen.case.e < 4 * u or "dX" not in seen.came:
         return None
-    U = np.hstack([seen.arrays.p["U" + gate].astype(np.float64) for gate in GATES])
+    U = np.hstack([seen.arrays.p["U" + gate].astype(np.float64) for gate in PLAIN.gates])
     inverse = np.linalg.pinv(U)
     solved, due = seen.came["dX"] @ inverse.T, seen.due["dX"] @ inverse.T
     blur = seen.accepted["dX"] @ np.abs(inverse.T) + 1e-12 * np.max(np.abs(due), initial=0)
     if np.any(np.abs(solved @ U.T - seen.came["dX"]) > seen.accepted["dX"] + blur @ np.abs(U.T)):
         return None
     wrong = ~(np.abs(solved - due) <= 4 * blur)
-    return {gate: wrong[..., k * u : (k + 1) * u] for k, gate in enumerate(GATES)}
+    return {gate: wrong[..., k * u : (k + 1) * u] for k, gate in enumerate(PLAIN.gates)}
 
 
 DELTAS = {"df_": "f", "di_": "i", "dg_": "g", "do_": "o"}
@@ -215,15 +218,15 @@ def _wrong_deltas(evidence: Evidence, seen: Seen) -> dict[str, Any] | None:
     """Return where the gates' cotangents depart, as both ways of solving agree; by the patch where one is planted."""
     faults = evidence.known_fault()
     if faults and all(fault.patches and not fault.wrap for fault in faults):
-        kernel = _kernel(tuple((fault.id, patch) for fault in faults for patch in fault.patches))
+        kernel = planted(tuple(faults))
         arrays = seen.arrays.astype(np.float64)
         with np.errstate(all="ignore"):
-            fc = kernel.forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-            bc = kernel.backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+            fc = kernel.forward(arrays.p, arrays["X"], arrays["h0"], arrays["C0"])
+            bc = kernel.backward(arrays.p, fc, arrays["dh"], arrays["dhn"], arrays["dCn"])
         _, due = passes(arrays)
         return {
             gate: ~(np.abs(bc[f"d{gate}_"] - due[f"d{gate}_"]) <= 1e-13 * np.max(np.abs(due[f"d{gate}_"]), initial=0))
-            for gate in GATES
+            for gate in PLAIN.gates
         }
     if evidence.truth.recording is not None:
         return _recorded(evidence.truth.recording(), seen)
@@ -231,7 +234,7 @@ def _wrong_deltas(evidence: Evidence, seen: Seen) -> dict[str, Any] | None:
     if sums is None:
         return None
     if inputs is not None and evidence.truth.deltas is None:
-        return {gate: sums[gate] & inputs[gate] for gate in GATES}
+        return {gate: sums[gate] & inputs[gate] for gate in PLAIN.gates}
     return sums
 
 
@@ -240,7 +243,7 @@ def _recorded(target: Target, seen: Seen) -> dict[str, Any]:
     call_target(target, seen.arrays.copy(), seen.case.sequences)
     kept, (_, due) = target.call.__globals__["kept"], passes(seen.arrays)
     found = {}
-    for gate in GATES:
+    for gate in PLAIN.gates:
         came = np.stack([kept[t][gate].T for t in range(seen.case.s)], axis=1).astype(np.float64)
         # Some tens of roundings of the largest of a step: what is wrong is wrong by more.
         largest = np.max(np.abs(due[f"d{gate}_"]), axis=(0, 2), keepdims=True)
@@ -338,7 +341,7 @@ PLACES_OF = r"((?:, (?:sample|unit)s? [\d, and]+ of \d+)*)"
 def _departs(evidence: Evidence, match: re.Match[str]) -> Verdict:
     """Judge which gates' cotangents depart, and at which step going back in time they depart first."""
     gates = {DELTAS[word] for word in listed(match[2])}
-    right = {DELTAS[word] for word in listed(match[8])} if match[8] else set(GATES) - gates
+    right = {DELTAS[word] for word in listed(match[8])} if match[8] else set(PLAIN.gates) - gates
     truth = evidence.truth
     if truth.deltas is not None and not gates <= set(truth.deltas):
         what = f"of gate {truth.deltas} alone" if truth.deltas else "of no gate: the sums are wrong"
@@ -354,13 +357,13 @@ def _departs(evidence: Evidence, match: re.Match[str]) -> Verdict:
         if found is None:
             told.append(False)
             continue
-        steps = {gate: {t for t in range(s) if found[gate][:, t].any()} for gate in GATES}
+        steps = {gate: {t for t in range(s) if found[gate][:, t].any()} for gate in PLAIN.gates}
         if not any(steps.values()):
             told.append(False)
             continue
         if match[3]:
             last = max(t for hit in steps.values() for t in hit)
-            there = {gate for gate in GATES if last in steps[gate]}
+            there = {gate for gate in PLAIN.gates if last in steps[gate]}
             good = last == int(match[3]) - 1 and there == gates and not there & right
         else:
             said = set(numbers(match[5]))
@@ -417,7 +420,7 @@ def _limit(evidence: Evidence, match: re.Match[str]) -> Verdict:
 def _limit_cases(evidence: Evidence, names: Sequence[str]) -> Iterator[Seen]:
     """Yield what the target gives on fresh cases, failing or not, of the sizes at which entries can be told."""
     for k in range(24):
-        if set(names) & set(OUTPUTS):
+        if set(names) & set(PLAIN.outputs):
             case = Case(6, 1, 4, 8, evidence.case.dtype, seed=750_000 + k)
         elif names[0] in DELTAS:
             case = Case(2, 2, 16, 3, evidence.case.dtype, seed=750_000 + k)
@@ -432,7 +435,7 @@ def _limit_cases(evidence: Evidence, names: Sequence[str]) -> Iterator[Seen]:
 
 def _limit_masks(evidence: Evidence, seen: Seen, names: Sequence[str]) -> list[tuple[Any, Any]] | None:
     """Return which entries are wrong, and how to get the value of an intermediate at each."""
-    if set(names) & set(OUTPUTS):
+    if set(names) & set(PLAIN.outputs):
         shape = (seen.case.m, 1, seen.case.u)
         none = np.zeros(shape, bool)
         return [
@@ -480,7 +483,7 @@ def _read_out(evidence: Evidence, gate: str) -> Any:
         p = case.arrays.p
         changed = {f"b{g}": np.full_like(p[f"b{g}"], bias) for g, bias in biases.items()}
         changed |= {f"{kind}{g}": np.zeros_like(p[f"{kind}{g}"]) for kind in "UV" for g in biases}
-        seen = evidence.look(case, C0=np.full_like(case.arrays.C0, memory), **changed)
+        seen = evidence.look(case, C0=np.full_like(case.arrays["C0"], memory), **changed)
         if seen is not None and output in seen.came:
             found.append(seen.came[output].ravel())
     return np.concatenate(found)

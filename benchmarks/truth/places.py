@@ -21,7 +21,7 @@ from truth.forms import numbers, where
 
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES
+from lstm_checks.contract import PLAIN
 
 
 def _ever_wrong(evidence: Evidence) -> set[str]:
@@ -74,7 +74,7 @@ def _entries(evidence: Evidence, match: re.Match[str]) -> Verdict:
 
 def _groups(words: str) -> tuple[str, ...]:
     """Return the arrays that a word of a line names: "h0", "all V"."""
-    return tuple(words[-1] + gate for gate in GATES) if words.startswith("all ") else (words,)
+    return tuple(words[-1] + gate for gate in PLAIN.gates) if words.startswith("all ") else (words,)
 
 
 @where(r"right where (?!every)(?:all )?(.+) (?:is|are) zero")
@@ -87,7 +87,7 @@ def _zeroed(evidence: Evidence, match: re.Match[str]) -> Verdict:
         names = _groups(word)
         told, idle = [], []
         for seen in evidence.failing():
-            named = seen.arrays.inputs | seen.arrays.cotangents
+            named = dict(seen.arrays)
             if any(name not in named for name in names):
                 return Verdict(Said.UNJUDGED, f"no array {word}")
             if not any(named[name].any() for name in names):
@@ -121,9 +121,9 @@ def _of_size(evidence: Evidence, match: re.Match[str]) -> Verdict:
 
 def _one_step(case: Case, t: int) -> dict[str, Any]:
     """Return cotangents of one output step alone."""
-    dh = np.zeros_like(case.arrays.dh)
-    dh[:, t] = case.arrays.dh[:, t] if case.arrays.dh[:, t].any() else 1
-    return {"dh": dh, "dhn": np.zeros_like(case.arrays.dhn), "dCn": np.zeros_like(case.arrays.dCn)}
+    dh = np.zeros_like(case.arrays["dh"])
+    dh[:, t] = case.arrays["dh"][:, t] if case.arrays["dh"][:, t].any() else 1
+    return {"dh": dh, "dhn": np.zeros_like(case.arrays["dhn"]), "dCn": np.zeros_like(case.arrays["dCn"])}
 
 
 @where(r"wrong for cotangents of output steps? ([\d, and]+) of (\d+) alone, right for those of the others")

@@ -33,7 +33,7 @@ from truth.suspects import slips_by_title
 
 from lstm_checks.calling import other_values
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GATES, OUTPUTS, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.expected import evaluate_reference
 
 Value = Callable[[Seen, str], Any]
@@ -318,7 +318,7 @@ def _as_if(evidence: Evidence, text: str) -> Verdict | None:
         return Verdict(Said.UNJUDGED, "no known input")
     told: list[bool | None] = []
     for seen in evidence.failing():
-        named = seen.arrays.inputs | seen.arrays.cotangents
+        named = dict(seen.arrays)
         changed = {name: _change(named, name, change, seen.case) for name in names}
         if any(value is None for value in changed.values()):
             return Verdict(Said.UNJUDGED, "no known change")
@@ -327,16 +327,16 @@ def _as_if(evidence: Evidence, text: str) -> Verdict | None:
             for name in names:
                 factor = _factors(change.removesuffix(" times as large"), seen.case)[0]
                 values["d" + name] = values["d" + name] * factor
-        told.append(all_explained(seen, values, TENSORS if whole else OUTPUTS))
+        told.append(all_explained(seen, values, TENSORS if whole else PLAIN.outputs))
     return judge_share(told, "is so") or Verdict(Said.HELPFUL)
 
 
 def _subjects(text: str) -> list[str]:
     """Return the inputs or cotangents that words name."""
     if match := re.fullmatch(r"all ([UVb])", text):
-        return [match[1] + gate for gate in GATES]
+        return [match[1] + gate for gate in PLAIN.gates]
     names = re.split(", | and ", text)
-    known = {*PARAMETERS, "X", "h0", "C0", "dh", "dhn", "dCn"}
+    known = {*PLAIN.parameters, "X", "h0", "C0", "dh", "dhn", "dCn"}
     return names if set(names) <= known else []
 
 
@@ -384,7 +384,9 @@ def _as_with_slip(evidence: Evidence, text: str) -> Verdict | None:
         if not tried:
             return Verdict(Said.UNJUDGED, f"no such slip: {title}")
         for slip in tried:
-            told = [all_explained(s, values, OUTPUTS) for s in failing if (values := values_with((slip,), s.arrays))]
+            told = [
+                all_explained(s, values, PLAIN.outputs) for s in failing if (values := values_with((slip,), s.arrays))
+            ]
             if judge_share(told, "") is None:
                 break
         else:
@@ -415,7 +417,7 @@ def _of_gate_order(evidence: Evidence, text: str) -> Verdict | None:
     for seen in evidence.failing():
         values = dict(seen.due)
         for kind in "UVb":
-            values |= {f"d{kind}{g}": seen.due[f"d{kind}{o}"] for g, o in zip(GATES, order, strict=True)}
+            values |= {f"d{kind}{g}": seen.due[f"d{kind}{o}"] for g, o in zip(PLAIN.gates, order, strict=True)}
         told.append(all_explained(seen, values, PARAMETER_GRADIENTS))
     return judge_share(told, "is so") or Verdict(Said.HELPFUL)
 
@@ -458,7 +460,7 @@ def _part(seen: Seen, name: str, left: Any = None, weights: Mapping[str, Any] | 
         return np.einsum("nti,ntj->ntij", made, delta)
     kind, at = ("U", slice(None)) if name == "dX" else ("V", 0)
     p = dict(seen.arrays.p) | dict(weights or {})
-    return np.stack([bc[f"d{k}_"][:, at][..., None, :] * p[kind + k].astype(np.float64) for k in GATES])
+    return np.stack([bc[f"d{k}_"][:, at][..., None, :] * p[kind + k].astype(np.float64) for k in PLAIN.gates])
 
 
 def _weighted(seen: Seen, name: str, weights: Sequence[tuple[str, list[str], int, float]]) -> Any:
@@ -473,7 +475,7 @@ def _weighted(seen: Seen, name: str, weights: Sequence[tuple[str, list[str], int
     for _, which, of, weight in weights:
         if parts.shape[axis] != of:
             return None
-        places = [GATES.index(w) if kind == "gate" else int(w) - 1 for w in which]
+        places = [PLAIN.gates.index(w) if kind == "gate" else int(w) - 1 for w in which]
         scale = np.ones(of)
         scale[places] = weight
         parts = parts * scale.reshape([-1 if k == axis % parts.ndim else 1 for k in range(parts.ndim)])

@@ -26,16 +26,16 @@ from lstm_checks.calling import another_shape, call_over_other_values, call_targ
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.faults.catalogue import FAULTS
-from lstm_checks.faults.model import FILES, Fault, fault_target
-from lstm_checks.faults.slips import slips
+from lstm_checks.faults.model import Fault, fault_target
+from lstm_checks.faults.slips import PARTS, slips
 
 
 @lru_cache(maxsize=1)
 def slips_by_title() -> dict[str, list[Fault]]:
     """Return the slips by what they say."""
     found: dict[str, list[Fault]] = {}
-    for file in FILES[1:]:
-        for slip in slips(file):
+    for part in PARTS:
+        for slip in slips(part):
             found.setdefault(slip.title.rstrip("."), []).append(slip)
     return found
 

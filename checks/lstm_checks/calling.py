@@ -20,7 +20,6 @@ from lstm_checks.contract import (
     DCN,
     DHN,
     LAST,
-    OUTPUTS,
     STATES,
     ContractError,
     RaisedElsewhereError,
@@ -87,42 +86,45 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     if target.answers is not None:
         return begin(target, arrays, sequences, backward)()
     sequences = sequences or LAST in target.lacks
-    dhn_apart = DHN not in target.lacks
-    stage, outputs = "forward", dict[str, Any]()
+    stage, came = "forward", dict[str, Any]()
     given = arrays.inputs
+    hidden, *_ = target.cell.outputs
     forms = {name: _form(value) for name, value in given.items()}
     written: list[str] = []
     try:
         with undisturbed():
-            (h, Cn), pullback = target.call(dict(arrays.p), arrays.X, arrays.h0, arrays.C0, sequences)
-            outputs = {"h": to_numpy(h), "Cn": to_numpy(Cn)}
+            outputs, pullback = target.call(dict(given), sequences)
+            came = {name: to_numpy(outputs[name]) for name in target.cell.outputs}
             if not backward:
-                return Outcome(outputs, written=_reformed(given, forms))
+                return Outcome(came, written=_reformed(given, forms))
             stage = "pullback"
-            dh = arrays.dh if dhn_apart else arrays.dh_total
-            cotangents: dict[str, Any] = {
-                "dh": dh[:, -1] if _dimensions(h) == 2 and not sequences else dh,
-                "dCn": arrays.dCn,
-            }
-            cotangents |= {"dhn": arrays.dhn} if dhn_apart else {}
+            cotangents = _cotangents(target, arrays, last=_dimensions(outputs[hidden]) == 2 and not sequences)
             handed = {name: value.copy() for name, value in cotangents.items()}
-            gradients = pullback(handed["dh"], handed["dCn"], handed.get("dhn"))
+            gradients = pullback(dict(handed))
             if not isinstance(gradients, Mapping):
                 kind = with_article(type_name(gradients))
                 raise ContractError(f"the pullback returned {kind}, expected gradients by name")
             # Of each key and value once: a mapping may give others the next time.
             returned = [(key_name(key), value) for key, value in gradients.items()]
-            values = outputs | {name: to_numpy(value) for name, value in returned if name not in OUTPUTS}
+            values = came | {name: to_numpy(value) for name, value in returned if name not in came}
         written += [n for n, value in cotangents.items() if not same_bits(np.asarray(handed[n]), np.asarray(value))]
         written += _reformed(given, forms)
-        aliased = tuple((k, v) for k, v in [("h", h), ("Cn", Cn), *returned] if isinstance(v, np.ndarray))
+        held = [*((name, outputs[name]) for name in came), *returned]
+        aliased = tuple((name, value) for name, value in held if isinstance(value, np.ndarray))
         return Outcome(values, aliased=aliased, written=tuple(written))
     except ContractError as error:
-        outcome = Outcome(outputs, error=str(error), kind=error.kind)
+        outcome = Outcome(came, error=str(error), kind=error.kind)
     except BaseException as error:
         not_interrupted(error)
-        outcome = Outcome(outputs, error=describe_error(error), stage=stage)
+        outcome = Outcome(came, error=describe_error(error), stage=stage)
     return replace(outcome, written=_reformed(given, forms))
+
+
+def _cotangents(target: Target, arrays: Arrays, last: bool) -> dict[str, Any]:
+    """Return the cotangents as the target takes them: that of h for the `last` step alone if it is to be."""
+    every, final, *others = arrays.cell.cotangents
+    dh, apart = (arrays.dh_total, {}) if DHN in target.lacks else (arrays[every], {final: arrays[final]})
+    return {every: dh[:, -1] if last else dh, **{name: arrays[name] for name in others}, **apart}
 
 
 def begin(
@@ -265,9 +267,9 @@ def _place(error: BaseException) -> str:
 
 def can_run(target: Target, arrays: Arrays) -> str:
     """Return what the case asks of the target that it lacks; empty if nothing."""
-    if STATES in target.lacks and (arrays.h0.any() or arrays.C0.any()):
+    if STATES in target.lacks and any(arrays[name].any() for name in arrays.cell.initial):
         return STATES
-    if {CN, DCN} & target.lacks and arrays.dCn.any():
+    if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.cotangents[2:]):
         return DCN
     return ""
 
@@ -286,13 +288,13 @@ def with_time_limit(target: Target, seconds: float) -> Target:
         Above 0; what takes longer raises TimeLimitError, "no answer within 10 s".
     """
 
-    def call(*arguments: Any) -> Any:
+    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
         with _alarm(seconds):
-            outputs, pullback = target.call(*arguments)
+            outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> Any:
+        def pull(cotangents: Mapping[str, Any]) -> Any:
             with _alarm(seconds):
-                return pullback(*cotangents)
+                return pullback(cotangents)
 
         return outputs, pull
 
@@ -334,8 +336,8 @@ def begin_over_other_values(target: Target, arrays: Arrays, case: Case) -> Calla
     """Begin a call for other values in the very arrays, which then get the case's back; see `begin`."""
     other_values(arrays)
     outcome = begin(target, arrays, case.sequences, write_back=False, more=True)
-    for name, value in (arrays.inputs | arrays.cotangents).items():
-        value[...] = (case.arrays.inputs | case.arrays.cotangents)[name]
+    for name, value in arrays.items():
+        value[...] = case.arrays[name]
     return outcome
 
 

@@ -4,8 +4,8 @@ Only the sizes, the regime and a seed are stored; the arrays are filled from the
 example is quick to draw, shrinks to what matters, and is rerun from one word on a command line.
 """
 
-import math
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_checks.contract import PARAMETERS, Extra, input_shapes
+from lstm_checks.contract import PLAIN, Extra
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 Array = NDArray[Any]
 
@@ -27,70 +29,80 @@ _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
 
-_DESCRIPTOR_FORM = "m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
+_WORDS = {"cell": (*CELLS,), "dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": COTANGENTS}
+"""What the words of a descriptor may be."""
+
+_DESCRIPTOR_FORM = "m1s2e1u3[-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
 
 
-@dataclass(frozen=True)
-class Arrays:
-    """The arrays of one case.
+class Arrays(Mapping[str, Array]):
+    """The arrays of one case by name: the inputs, then the cotangents.
 
-    Attributes
+    The initial states are zero where the case has none. The cotangent of every step's hidden state is without the part
+    that arrives as that of the final one.
+
+    Parameters
     ----------
-    p : dict
-        The twelve parameters by name.
-    X : array (m, s, e)
-    h0, C0 : array (m, u)
-        Zero where the case has no initial states.
-    dh : array (m, s, u)
-        Cotangent of the hidden state of every step; without the part that arrives as `dhn`.
-    dhn, dCn : array (m, u)
-        Cotangents of the final hidden and the final memory state.
+    named : mapping
+        The arrays by name, in any order; a name that is not the cell's is a further parameter's.
+    cell : Cell
     """
 
-    p: dict[str, Array]
-    X: Array
-    h0: Array
-    C0: Array
-    dh: Array
-    dhn: Array
-    dCn: Array
+    def __init__(self, named: Mapping[str, Any], cell: Cell = PLAIN) -> None:
+        apart = ("X", *cell.initial, *cell.cotangents)
+        further = [name for name in named if name not in cell.parameters and name not in apart]
+        self.cell = cell
+        self._named = {name: named[name] for name in (*cell.parameters, *further, *apart) if name in named}
+
+    def __getitem__(self, name: str) -> Array:
+        return self._named[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._named)
+
+    def __len__(self) -> int:
+        return len(self._named)
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """The parameters, X, h0 and C0 by name."""
-        return {**self.p, "X": self.X, "h0": self.h0, "C0": self.C0}
+        """The parameters, X and the initial states by name."""
+        return {name: value for name, value in self._named.items() if name not in self.cell.cotangents}
+
+    @property
+    def p(self) -> dict[str, Array]:
+        """The parameters by name, further ones last."""
+        apart = ("X", *self.cell.initial)
+        return {name: value for name, value in self.inputs.items() if name not in apart}
 
     @property
     def cotangents(self) -> dict[str, Array]:
-        """The cotangents dh, dhn and dCn by name."""
-        return {"dh": self.dh, "dhn": self.dhn, "dCn": self.dCn}
+        """The cotangents by name."""
+        return {name: self._named[name] for name in self.cell.cotangents if name in self._named}
 
     @property
     def dh_total(self) -> Array:
-        """The cotangent of every step's hidden state with `dhn` folded into the last; exact, by how both are drawn."""
-        total = self.dh.copy()
-        total[..., -1, :] += self.dhn
+        """The cotangent of every step's hidden state, that of the final one folded in; exact, by how both are drawn."""
+        every, final, *_ = self.cell.cotangents
+        total = self[every].copy()
+        total[..., -1, :] += self[final]
         return total
 
     def copy(self) -> "Arrays":
         """Return copies that can be written to, as a user's arrays can."""
-        return from_named({name: value.copy() for name, value in (self.inputs | self.cotangents).items()})
+        return Arrays({name: value.copy() for name, value in self.items()}, self.cell)
 
     def replaced(self, **changed: Any) -> "Arrays":
         """Return arrays of which some, inputs or cotangents, are others."""
-        return from_named(self.inputs | self.cotangents | changed)
+        return Arrays({**self, **changed}, self.cell)
 
     def astype(self, dtype: Any) -> "Arrays":
         """Return copies in another dtype."""
-        cast = {name: value.astype(dtype) for name, value in (self.inputs | self.cotangents).items()}
-        return from_named(cast)
+        return Arrays({name: value.astype(dtype) for name, value in self.items()}, self.cell)
 
 
-def from_named(arrays: dict[str, Any]) -> Arrays:
-    """Return `Arrays` from the names of inputs and cotangents; what is neither is a further parameter."""
-    others = ("X", "h0", "C0", "dh", "dhn", "dCn")
-    further = [name for name in arrays if name not in PARAMETERS and name not in others]
-    return Arrays({name: arrays[name] for name in (*PARAMETERS, *further)}, *(arrays[name] for name in others))
+NUMBERS = {name: number for number, name in enumerate((*PLAIN.inputs, *PLAIN.cotangents))}
+"""Which random stream a tensor is drawn from. Other names than these draw from the letters of their own: so a cell may
+have whatever tensors it likes, and no example of another one changes."""
 
 
 @dataclass(frozen=True, order=True)
@@ -118,6 +130,8 @@ class Case:
     extras : tuple of Extra
         Further parameters of the target that is judged, which get values, too; they are no part of what tells two
         cases apart.
+    cell : Cell
+        Whose tensors it has values for.
 
     Examples
     --------
@@ -138,6 +152,7 @@ class Case:
     states: bool = True
     seed: int = 0
     extras: tuple[Extra, ...] = field(default=(), compare=False, repr=False)
+    cell: Cell = PLAIN
 
     def __post_init__(self) -> None:
         for name in ("m", "s", "e", "u"):
@@ -157,7 +172,9 @@ class Case:
     @property
     def descriptor(self) -> str:
         """The case as one word; what stands at its default is left out."""
-        words = [f"m{self.m}s{self.s}e{self.e}u{self.u}", self.dtype]
+        words = [f"m{self.m}s{self.s}e{self.e}u{self.u}"]
+        words += [self.cell.name] if self.cell is not PLAIN else []
+        words += [self.dtype]
         words += [self.regime] if self.regime != "normal" else []
         words += [self.cotangents] if self.cotangents != "every+h+C" else []
         words += [] if self.states else ["nostates"]
@@ -170,7 +187,7 @@ class Case:
         Raises
         ------
         ValueError
-            "case 'm1s2' is not of the form m1s2e1u3-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
+            "case 'm1s2' is not of the form m1s2e1u3[-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
         """
         match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:-.+)?)-seed(\d+)", descriptor.strip())
         if not match:
@@ -180,7 +197,7 @@ class Case:
         words = match[5].replace("x1e-3", "x1e_3").split("-")[1:]
         found: dict[str, Any] = {}
         for word in (w.replace("x1e_3", "x1e-3") for w in words):
-            for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
+            for name, known in _WORDS.items():
                 if word in known and name not in found:
                     found[name] = word
                     break
@@ -188,10 +205,11 @@ class Case:
                 if word != "nostates" or "states" in found:
                     raise ValueError(
                         f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
-                        f"REGIME one of {', '.join(_KNOWN_REGIMES)} and COTANGENTS one of {', '.join(COTANGENTS)}"
+                        f"CELL one of {', '.join(CELLS)}, REGIME one of {', '.join(_KNOWN_REGIMES)} and COTANGENTS "
+                        f"one of {', '.join(COTANGENTS)}"
                     )
                 found["states"] = False
-        return cls(m, s, e, u, seed=seed, **found)
+        return cls(m, s, e, u, seed=seed, **{**found, "cell": CELLS[found.get("cell", PLAIN.name)]})
 
     @property
     def sequences(self) -> bool:
@@ -201,29 +219,28 @@ class Case:
     @property
     def size(self) -> int:
         """Number of entries of all gradients together."""
-        return sum(math.prod(shape) for shape in input_shapes(*self.dims).values())
+        return self.cell.size(*self.dims)
 
     @cached_property
     def arrays(self) -> Arrays:
         """The arrays, filled from the seed; not to be written to."""
-        shapes = input_shapes(*self.dims) | {"dh": (self.m, self.s, self.u)}
-        shapes |= {"dhn": (self.m, self.u), "dCn": (self.m, self.u)}
+        cell = self.cell
+        shapes = {name: cell.shape(name, *self.dims) for name in (*cell.inputs, *cell.cotangents)}
+        shapes |= {extra.name: extra.shape(self.e, self.u) for extra in self.extras}
         values = {}
-        for index, (name, shape) in enumerate(shapes.items()):
-            values[name] = np.random.default_rng((self.seed, index)).standard_normal(shape) * self._scale(name)
-        for extra in self.extras:
-            rng = np.random.default_rng((self.seed, *extra.name.encode()))
-            drawn = rng.standard_normal(extra.shape(self.e, self.u))
-            values[extra.name] = np.asarray(drawn * self._scale(extra.name, parameter=True))
-        if not self.states:
-            values["h0"][...] = values["C0"][...] = 0
+        for name, shape in shapes.items():
+            stream = (NUMBERS[name],) if name in NUMBERS else name.encode()
+            drawn = np.random.default_rng((self.seed, *stream)).standard_normal(shape)
+            values[name] = np.asarray(drawn * self._scale(name))
+        for name in () if self.states else cell.initial:
+            values[name][...] = 0
         if self.regime == "padded":
             values["X"][self._padding()] = 0
         self._keep_cotangents(values)
         arrays = {name: value.astype(self.dtype) for name, value in values.items()}
         for value in arrays.values():
             value.flags.writeable = False
-        return from_named(arrays)
+        return Arrays(arrays, cell)
 
     def _padding(self) -> Array:
         """Return at which steps of each sample X is zero, (m, s): at one at least."""
@@ -232,14 +249,15 @@ class Case:
         padding.flat[rng.integers(padding.size)] = True
         return padding
 
-    def _scale(self, name: str, parameter: bool = False) -> float:
+    def _scale(self, name: str) -> float:
         """Return the scale of one array in this regime."""
         if self.regime == "mixed":
             # dh and dhn share theirs, and it is a power of two: their sum stays exact.
-            shared = "dh" if name == "dhn" else name
+            every, final, *_ = self.cell.cotangents
+            shared = every if name == final else name
             rng = np.random.default_rng((self.seed, *shared.encode()))
             return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
-        if parameter or name in PARAMETERS:
+        if name not in ("X", *self.cell.initial, *self.cell.cotangents):
             known = {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0, "init": (self.e + self.u) ** -0.5}
             return known.get(self.regime, 1.0)
         return 1.0
@@ -247,16 +265,17 @@ class Case:
     def _keep_cotangents(self, values: dict[str, Array]) -> None:
         """Zero the cotangents that are absent, and put the last step's on one grid so that dh + dhn is exact."""
         kinds = self.cotangents.split("+")
+        every, final, *others = self.cell.cotangents
         if "every" not in kinds:
-            values["dh"][:, :-1] = 0
+            values[every][:, :-1] = 0
         if not {"every", "last"} & set(kinds):
-            values["dh"][:, -1] = 0
+            values[every][:, -1] = 0
         if "h" not in kinds:
-            values["dhn"][...] = 0
-        if "C" not in kinds:
-            values["dCn"][...] = 0
-        grid = self._scale("dh") * 2.0**-10
-        for last in (values["dh"][:, -1], values["dhn"]):
+            values[final][...] = 0
+        for name in others if "C" not in kinds else ():
+            values[name][...] = 0
+        grid = self._scale(every) * 2.0**-10
+        for last in (values[every][:, -1], values[final]):
             last[...] = np.round(last / grid) * grid
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
-from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, EndedError, Target, TimeLimitError, with_article
+from lstm_checks.contract import EndedError, Target, TimeLimitError, with_article
 from lstm_checks.oracles.expected import Expected
+from lstm_ref.cell import Cell
 
 Array = NDArray[Any]
 
@@ -73,24 +74,25 @@ class Claim:
 
 
 def compare(values: Mapping[str, Any], expected: Expected, target: Target, dtype: str) -> list[Claim]:
-    """Return a claim for h, Cn, each of the 15 gradients and each twin, and a failed one for each unknown name."""
+    """Return a claim for each output, gradient and twin, and a failed one for each unknown name."""
+    cell = target.cell
     claims = []
     # Each output by itself: a memory of large values says nothing of a chaotic h.
-    chaotic = {name: expected.chaotic((name,)) for name in OUTPUTS} | dict.fromkeys(
-        GRADIENTS, expected.chaotic(GRADIENTS)
+    chaotic = {name: expected.chaotic((name,)) for name in cell.outputs} | dict.fromkeys(
+        cell.gradients, expected.chaotic(cell.gradients)
     )
     further = tuple(name for name in expected.values if name not in chaotic)
     chaotic |= dict.fromkeys(further, expected.chaotic(further) if further else False)
-    for name in (*OUTPUTS, *GRADIENTS, *further):
+    for name in (*cell.tensors, *further):
         if name in target.lacks:
             claims.append(Claim(name, Verdict.UNSUPPORTED))
         else:
-            claims.append(_compare_one(name, name, values, expected, dtype, chaotic[name]))
+            claims.append(_compare_one(name, name, values, expected, cell, dtype, chaotic[name]))
     for twin, name in target.twins.items():
-        claims.append(_compare_one(twin, name, values, expected, dtype, chaotic[name]))
-    known = {*OUTPUTS, *GRADIENTS, *further, *target.twins}
+        claims.append(_compare_one(twin, name, values, expected, cell, dtype, chaotic[name]))
+    known = {*cell.tensors, *further, *target.twins}
     for name in map(_of_no_claim, sorted(set(values) - known)):
-        message = f"{name} is not a gradient of the contract, expected only {', '.join(GRADIENTS)}"
+        message = f"{name} is not a gradient of the contract, expected only {', '.join(cell.gradients)}"
         claims.append(Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, "extra", message)))
     return claims
 
@@ -101,14 +103,14 @@ def _of_no_claim(name: str) -> str:
 
 
 def _compare_one(
-    name: str, like: str, values: Mapping[str, Any], expected: Expected, dtype: str, chaotic: bool
+    name: str, like: str, values: Mapping[str, Any], expected: Expected, cell: Cell, dtype: str, chaotic: bool
 ) -> Claim:
     """Return the claim about one tensor, which should be what is due for the tensor `like`."""
     due, sd = expected.values[like], expected.sd[like]
-    last_only = like == "h" and expected.last_only and getattr(values.get(name), "ndim", 0) == 2
+    last_only = like == cell.outputs[0] and expected.last_only and getattr(values.get(name), "ndim", 0) == 2
     if last_only:
         due, sd = due[:, -1], sd[:, -1]
-    badly_formed = form_fault(name, values, due.shape, dtype)
+    badly_formed = form_fault(name, values, due.shape, dtype, cell)
     if badly_formed is not None:
         return badly_formed
     came = values[name]
@@ -151,12 +153,12 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
     return Claim(name, Verdict.FAIL, float(use[worst]), Discrepancy(name, "direction", message, wrong, use.size))
 
 
-def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str) -> Claim | None:
+def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str, cell: Cell) -> Claim | None:
     """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
     came = values.get(name)
     if isinstance(came, np.ndarray) and came.dtype == dtype and came.shape == shape:
-        return None if np.isfinite(came).all() else _fail_non_finite(name, came)
-    axes = _axes(name, len(shape))
+        return None if np.isfinite(came).all() else _fail_non_finite(name, came, cell)
+    axes = _axes(name, len(shape), cell)
     in_words = f"{axes} = {shape}" if axes else f"{shape}"
     if came is None:
         what = "None" if name in values else "missing"
@@ -171,13 +173,11 @@ def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dty
     return _fail(name, "shape", f"{name} has shape {came.shape}, expected {in_words}")
 
 
-def _axes(name: str, count: int) -> str:
+def _axes(name: str, count: int, cell: Cell) -> str:
     """Return what the axes of a tensor are, in letters: in a shrunk case the numbers do not tell them apart."""
-    if name == "h" and count == 3:
-        return "(m, s, u)"
-    if name in (*OUTPUTS, "dh0", "dC0"):
-        return "(m, u)"
-    return {"X": "(m, s, e)", "U": "(e, u)", "V": "(u, u)", "b": "(1, u)"}[name[1]] if name in GRADIENTS else ""
+    letters = cell.axes.get(name, "") if name in cell.tensors else ""
+    letters = letters if len(letters) == count else letters.replace("s", "")  # h of the last step alone
+    return f"({', '.join(letters)})" if letters else ""
 
 
 def _fail(name: str, kind: str, message: str) -> Claim:
@@ -185,18 +185,19 @@ def _fail(name: str, kind: str, message: str) -> Claim:
     return Claim(name, Verdict.FAIL, np.inf, Discrepancy(name, kind, message))
 
 
-def _fail_non_finite(name: str, came: Array) -> Claim:
+def _fail_non_finite(name: str, came: Array, cell: Cell) -> Claim:
     """Return a failed claim about a tensor with NaN or infinity in it."""
     bad = ~np.isfinite(came)
     index = tuple(int(k) for k in np.argwhere(bad)[0])
     at = ""
-    if name in ("h", "dX") and came.ndim == 3:
+    hidden = cell.outputs[0]
+    if name in (hidden, "dX") and came.ndim == 3:
         steps = np.unique(np.argwhere(bad)[:, 1])
-        step = int(steps[0] if name == "h" else steps[-1])
+        step = int(steps[0] if name == hidden else steps[-1])
         index = tuple(int(k) for k in np.argwhere(bad[:, step])[0])
         index = (index[0], step, index[1])
         at = f"; first non-finite value at step {step + 1} of {came.shape[1]}"
-    gate = f", gate {name[2]}" if name[0] == "d" and len(name) == 3 and name[2] in GATES else ""
+    gate = f", gate {name[2]}" if name[0] == "d" and len(name) == 3 and name[2] in cell.gates else ""
     message = f"{name}{list(index)} = {came[index]}, but should be finite{at}{gate}"
     found = Discrepancy(name, "finite", message, int(bad.sum()), bad.size, _pattern(bad), index)
     return Claim(name, Verdict.FAIL, np.inf, found)

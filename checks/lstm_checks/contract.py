@@ -16,38 +16,51 @@ from typing import Any
 
 import numpy as np
 
-GATES = ("f", "i", "g", "o")
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
-
-PARAMETERS = tuple(kind + gate for gate in GATES for kind in ("U", "V", "b"))
-
-
-INPUTS = (*PARAMETERS, "X", "h0", "C0")
-
-
-GRADIENTS = tuple("d" + name for name in INPUTS)
-
-
-OUTPUTS = ("h", "Cn")
-
+PLAIN = CELLS["plain"]
+"""The cell that a target is of where nobody says another."""
 
 STATES, CN, DCN, DHN, LAST = "initial states", "Cn", "dCn", "dhn", "last step only"
 
+Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
-def input_shapes(m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each of the twelve parameters, X, h0 and C0."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for gate in GATES:
-        shapes |= {f"U{gate}": (e, u), f"V{gate}": (u, u), f"b{gate}": (1, u)}
-    return shapes | {"X": (m, s, e), "h0": (m, u), "C0": (m, u)}
+Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
 
 
-Pullback = Callable[..., Mapping[str, Any]]
+def by_name(call: Callable[..., Any], cell: Cell = PLAIN) -> Call:
+    """Return the `call` of a `Target` from a function of positional arguments, as people write them.
+
+    Parameters
+    ----------
+    call : callable
+        ``call(p, X, h0, C0, sequences)`` returns ``(h, Cn), pullback``, and ``pullback(dh, dCn, dhn)``, the last of
+        which is None where it is folded into `dh`, the gradients by name; with the states of another cell in place of
+        these.
+    cell : Cell
+        Whose inputs it takes.
+    """
+    hidden, *others = cell.states
+    apart = frozenset({"X", *cell.initial})
+    final = f"d{hidden.name}n"
+
+    def named(inputs: Mapping[str, Any], sequences: bool = True) -> tuple[Mapping[str, Any], Pullback]:
+        p = {name: value for name, value in inputs.items() if name not in apart}
+        outputs, pullback = call(p, inputs["X"], *(inputs[name] for name in cell.initial), sequences)
+
+        def pull(cotangents: Mapping[str, Any]) -> Any:
+            finals = (cotangents[f"d{state.name}n"] for state in others)
+            return pullback(cotangents[f"d{hidden.name}"], *finals, cotangents.get(final))
+
+        return dict(zip(cell.outputs, outputs, strict=True)), pull
+
+    return named
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A parameter of a target beyond the twelve, such as a peephole's vector.
+    """A parameter of a target beyond its cell's, such as a peephole's vector.
 
     Parameters
     ----------
@@ -98,8 +111,9 @@ class Target:
     kind : str
         What it turned out to be, in words.
     call : callable
-        ``call(p, X, h0, C0, sequences)`` returns ``(h, Cn), pullback``. With `sequences` the output h is (m, s, u),
-        otherwise it may be the last step's (m, u). ``pullback(dh, dCn, dhn)`` returns the gradients by name.
+        ``call(inputs, sequences)`` returns ``outputs, pullback``, and ``pullback(cotangents)`` the gradients: each a
+        mapping of arrays by the names that the cell gives them. With `sequences` the output h is (m, s, u), otherwise
+        it may be the last step's (m, u). The cotangents have no `dhn` where the target lacks it.
     lacks : frozenset of str
         What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", and names of gradients.
     dtypes : tuple of str
@@ -115,19 +129,22 @@ class Target:
         Of a target that runs in another process: begins there what `lstm_checks.calling.call_target` would do here for
         each of some calls, and returns a function that waits for their outcomes.
     extras : tuple of Extra
-        Parameters beyond the twelve whose gradients can be judged without a reference: `p` then holds values for them,
-        and the pullback returns their gradients, "d" before the name. Where `p` has none the target takes its own.
+        Parameters beyond the cell's whose gradients can be judged without a reference: the inputs then hold values for
+        them, and the pullback returns their gradients, "d" before the name. Where there are none the target takes its
+        own.
     notes : tuple of str
         What is to be said of how it is judged: parameters that do not learn, and the like.
     beside : str
         What becomes of `extras` where there is a reference, which knows nothing of them.
     foreign : str
         Why lstm_ref is no reference for it, so that it is not judged by that; empty where it is one.
+    cell : Cell
+        The equations that it is to follow.
     """
 
     name: str
     kind: str
-    call: Callable[..., tuple[tuple[Any, Any], Pullback]]
+    call: Call
     lacks: frozenset[str] = frozenset()
     dtypes: tuple[str, ...] = ("float64", "float32")
     twins: Mapping[str, str] = field(default_factory=dict)
@@ -138,6 +155,7 @@ class Target:
     notes: tuple[str, ...] = ()
     beside: str = ""
     foreign: str = ""
+    cell: Cell = PLAIN
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""
@@ -148,7 +166,7 @@ class Target:
     @property
     def unsupported(self) -> tuple[str, ...]:
         """What the target cannot do that a user would want judged, in the order of the contract."""
-        names = (STATES, *OUTPUTS, DCN, *GRADIENTS)
+        names = (STATES, *self.cell.outputs, DCN, *self.cell.gradients)
         return tuple(name for name in names if name in self.lacks)
 
 

@@ -18,7 +18,8 @@ from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from lstm_checks import tolerance
 from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
-from lstm_checks.contract import CN, DCN, STATES, Target
+from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_ref.cell import Cell
 
 MAX_DIMS = (9, 60, 9, 9)
 """Largest sizes where none are said, but for those past the edges of blocks, which are in `EDGES`."""
@@ -111,6 +112,7 @@ def cases(
     stratum: str = "",
     first_seed: int = 0,
     shapes: Sequence[tuple[int, int, int, int]] = (),
+    cell: Cell = PLAIN,
 ) -> Case:
     """Draw a case.
 
@@ -128,6 +130,8 @@ def cases(
         The least seed of a case's values; the others are up to `SEEDS` above it.
     shapes : sequence of (m, s, e, u)
         If given, the sizes are drawn from these; see `few_shapes`.
+    cell : Cell
+        Whose tensors the case has.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
@@ -150,9 +154,8 @@ def cases(
     # What compiles for each shape compiles for each dtype as well: a shape is asked in one.
     own = dtypes[shapes.index((m, s, e, u)) % len(dtypes) :][:1] if fitting else dtypes
     dtype = draw(st.sampled_from(list(own)))
-    return Case(
-        m, s, e, u, dtype, regime, kind, bool(with_states), draw(st.integers(first_seed, first_seed + SEEDS - 1))
-    )
+    seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
+    return Case(m, s, e, u, dtype, regime, kind, bool(with_states), seed, cell=cell)
 
 
 def few_shapes(max_dims: Dims | None, seed: int) -> tuple[Dims, ...]:
@@ -360,4 +363,4 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
     if target.compiles:
         options["shapes"] = few_shapes(options.get("max_dims"), seed)
     cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
-    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents}
+    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents, "cell": target.cell}

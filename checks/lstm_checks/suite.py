@@ -28,20 +28,34 @@ from lstm_checks import strategies
 from lstm_checks.calling import with_time_limit
 from lstm_checks.cases import DTYPES, REGIMES, Case
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
-from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, CLAIMS, FORM, OF_HARNESS, CaseReport, is_tensor
+from lstm_checks.judging.reports import (
+    CHECK_GRAD,
+    CHECK_GRAD_ALL,
+    FORM,
+    OF_HARNESS,
+    CaseReport,
+    claims_about,
+    is_tensor,
+)
 from lstm_checks.judging.text import render_failure
 from lstm_checks.strategies import draw_options
 from lstm_checks.targets.load import TargetError, load_target, to_target
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 REMEMBERED = 4096  # cases whose reports are kept
 
 NOTHING_ELSE, ORACLES_AGREE, SOMETHING_PASSED = "nothing else", "oracles agree", "something passed"
-_OWN = [name for name in CLAIMS if name not in (FORM, CHECK_GRAD_ALL, *OF_HARNESS)]
-TESTS = (*_OWN, NOTHING_ELSE, ORACLES_AGREE, SOMETHING_PASSED)
-"""What is tested, one test each, by the name that `xfail` takes."""
+_NOT_BY_ITSELF = (FORM, CHECK_GRAD_ALL, *OF_HARNESS)
+
+
+def tests_of(cell: Cell) -> tuple[str, ...]:
+    """Return what is tested of a target that is to follow a cell, one test each, by the names that `xfail` takes."""
+    own = (name for name in claims_about(cell) if name not in _NOT_BY_ITSELF)
+    return (*own, NOTHING_ELSE, ORACLES_AGREE, SOMETHING_PASSED)
 
 
 class LayerSuite:
@@ -53,7 +67,7 @@ class LayerSuite:
         What is judged: whatever `lstm-checks verify` takes, or the object itself.
     xfail : mapping
         Claims that are known to fail, with the reason: ``{"dC0": "not implemented yet"}``. Strict: one that
-        passes after all fails. The names are those of `TESTS`.
+        passes after all fails. The names are those of `tests_of(cell)`.
     dtypes : tuple of str, optional
         Those to draw from; all that the target has, where None.
     max_dims : tuple of int, optional
@@ -64,6 +78,8 @@ class LayerSuite:
         Cases a test; what the Hypothesis profile says, where None.
     timeout : float, optional
         Seconds that a call may take; see `load_target`.
+    cell : str
+        The equations that the target is to follow: a key of `lstm_ref.cells.CELLS`.
     """
 
     target: ClassVar[Any] = None
@@ -73,26 +89,35 @@ class LayerSuite:
     regimes: ClassVar[Sequence[str]] = REGIMES
     examples: ClassVar[int | None] = None
     timeout: ClassVar[float | None] = None
+    cell: ClassVar[str] = PLAIN.name
 
     lstm_properties: Mapping[str, str | int] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in cls.xfail:
-            if name not in TESTS:
-                near = difflib.get_close_matches(name, TESTS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(TESTS)}"
-                raise TypeError(f"{cls.__name__}.xfail has {name!r}; {hint}")
         _check_options(cls)
+        tests = tests_of(_cell_of(cls))
+        for name in cls.xfail:
+            if name not in tests:
+                near = difflib.get_close_matches(name, tests, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(tests)}"
+                raise TypeError(f"{cls.__name__}.xfail has {name!r}; {hint}")
         judge = functools.cache(lambda: Judge(cls))
-        for name in TESTS:
+        for name in tests:
             test = _make_test(cls, name, judge)
             if test.__name__ not in vars(cls):
                 setattr(cls, test.__name__, test)
 
 
+def _cell_of(cls: type[LayerSuite]) -> Cell:
+    """Return the cell that the tests of a class are about: that of a `Target`, which knows its own, or the class's."""
+    return cls.target.cell if isinstance(cls.target, Target) else CELLS[cls.cell]
+
+
 def _check_options(cls: type[LayerSuite]) -> None:
     """Raise if an attribute of a class is not what it should be: where it is defined, and not in each of its tests."""
+    if cls.cell not in CELLS:
+        raise TypeError(f"{cls.__name__}.cell is {cls.cell!r}, expected one of {', '.join(CELLS)}")
     for option, known in (("dtypes", DTYPES), ("regimes", (*REGIMES, "init"))):
         given = getattr(cls, option)
         if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
@@ -110,7 +135,7 @@ class Judge:
     def __init__(self, cls: type[LayerSuite]):
         if cls.target is None:
             raise TargetError(f"{cls.__name__} has no target, expected for example: target = staticmethod(my_lstm)")
-        self.target = _resolve(cls.target, cls.timeout)
+        self.target = _resolve(cls.target, cls.timeout, _cell_of(cls))
         dtypes = tuple(self.target.dtypes if cls.dtypes is None else cls.dtypes)
         self.options = draw_options(self.target, dtypes=dtypes, max_dims=cls.max_dims, regimes=tuple(cls.regimes))
         self.late: CaseReport | None = None
@@ -139,7 +164,11 @@ class Judge:
         )
         wanted |= {twin for twin, like in self.target.twins.items() if like == name}
         if name == NOTHING_ELSE:
-            others = [c for c in report.claims if c.name not in CLAIMS and c.name not in self.target.twins]
+            others = [
+                c
+                for c in report.claims
+                if c.name not in claims_about(self.target.cell) and c.name not in self.target.twins
+            ]
             return others or [Claim(name, Verdict.PASS)]
         return [claim for claim in report.claims if claim.name in wanted]
 
@@ -172,11 +201,11 @@ class Tally:
         return ", ".join(f"{self.verdicts[v]} {v}" for v in Verdict if self.verdicts[v])
 
 
-def _resolve(target: Any, timeout: float | None) -> Target:
+def _resolve(target: Any, timeout: float | None, cell: Cell) -> Target:
     """Return the Target of whatever a class gives as its target."""
     if isinstance(target, str):
-        return load_target(target, timeout)
-    found = target if isinstance(target, Target) else to_target(target, _spec(target))
+        return load_target(target, timeout, cell=cell)
+    found = target if isinstance(target, Target) else to_target(target, _spec(target), cell)
     return found if timeout is None else with_time_limit(found, timeout)
 
 

@@ -16,8 +16,8 @@ import lstm_ref
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.complex_step import STEP, ComplexStepArray, derivative
 from lstm_checks.arithmetic.monte_carlo import MonteCarloArray, Rounding, exact, spread
-from lstm_checks.cases import DTYPES, Case, from_named
-from lstm_checks.contract import INPUTS
+from lstm_checks.cases import DTYPES, Arrays, Case
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import objective, reference_forward
@@ -32,14 +32,14 @@ cases = st.builds(Case, size, size, size, size, seed=st.integers(0, 2**16))
 
 def evaluate_everything(a):
     """Return every array that the three functions return, by name."""
-    fc = lstm_forward(a.p, a.X, a.h0, a.C0)
-    bc = lstm_backward(a.p, fc, a.dh, a.dhn, a.dCn)
+    fc = lstm_forward(a.p, a["X"], a["h0"], a["C0"])
+    bc = lstm_backward(a.p, fc, a["dh"], a["dhn"], a["dCn"])
     return fc | bc | lstm_parameter_gradients(fc, bc)
 
 
 def named(case):
     """Return the case's inputs and cotangents by name."""
-    return case.arrays.inputs | case.arrays.cotangents
+    return dict(case.arrays)
 
 
 def assert_within_rounding(values, case):
@@ -60,7 +60,7 @@ def test_leading_axes_equal_a_loop(case, leading):
         name: np.stack([named(other)[name] for other in others]).reshape(*leading, *value.shape)
         for name, value in named(case).items()
     }
-    together = evaluate_reference(from_named(stacked))
+    together = evaluate_reference(Arrays(stacked))
     for k, index in enumerate(np.ndindex(*leading)):
         assert_within_rounding({name: value[index] for name, value in together.items()}, others[k])
 
@@ -73,18 +73,18 @@ def test_the_complex_step_equals_bptt(case):
     assert complex_step_disagreement(case, expect(case)).agrees
 
 
-@given(case=cases, some=st.sets(st.sampled_from(INPUTS), min_size=1), directions=st.integers(1, 3))
+@given(case=cases, some=st.sets(st.sampled_from(PLAIN.inputs), min_size=1), directions=st.integers(1, 3))
 def test_the_real_part_taken_once_gives_what_complex_numbers_give(case, some, directions):
     """`ComplexStepArray` against NumPy's complex numbers, direction by direction, whichever inputs are moved."""
     rng = np.random.default_rng((case.seed, 6))
     inputs = case.arrays.inputs
     along = {name: rng.standard_normal((directions, *inputs[name].shape)) for name in sorted(some)}
-    found = derivative(lambda moved: objective(*reference_forward(moved), case.arrays), inputs, along)
+    found = derivative(lambda moved: objective(reference_forward(case.cell)(moved), case.arrays), inputs, along)
     assert found.shape == (directions,)
     due = expect(case)
     for k, value in enumerate(found):
         moved = {name: inputs[name] + 1j * STEP * along[name][k] for name in along}
-        in_complex_numbers = np.imag(objective(*reference_forward({**inputs, **moved}), case.arrays)) / STEP
+        in_complex_numbers = np.imag(objective(reference_forward(case.cell)({**inputs, **moved}), case.arrays)) / STEP
         sizes = sum(np.sum(np.abs(along[n][k] * due.values[f"d{n}"])) for n in along)
         noise = sum(np.sum(np.abs(along[n][k]) * due.sd[f"d{n}"]) for n in along)
         assert abs(value - in_complex_numbers) <= 2**6 * noise + 2**10 * EPS * sizes
@@ -108,7 +108,7 @@ def test_what_the_complex_step_does_not_know_it_refuses(operation):
 
 @given(case=cases)
 def test_complex_numbers_on_the_real_axis_give_the_real_result(case):
-    values = evaluate_everything(from_named({name: value.astype(complex) for name, value in named(case).items()}))
+    values = evaluate_everything(Arrays({name: value.astype(complex) for name, value in named(case).items()}))
     assert all(value.dtype == complex for value in values.values())
     assert all(not value.imag.any() for value in values.values())
     values |= {"Cn": values["C_"][:, -1]}
@@ -124,12 +124,12 @@ def test_the_hessian_is_symmetric(case):
 
     def hessian_times(direction):
         moved = {name: value + 1j * step * direction[name] for name, value in arrays.inputs.items()}
-        gradient = evaluate_reference(from_named(moved | arrays.cotangents))
-        return {name: gradient[f"d{name}"].imag / step for name in INPUTS}
+        gradient = evaluate_reference(Arrays(moved | arrays.cotangents))
+        return {name: gradient[f"d{name}"].imag / step for name in PLAIN.inputs}
 
     Hv, Hw = hessian_times(v), hessian_times(w)
-    wHv, vHw = (sum(np.sum(x[k] * y[k]) for k in INPUTS) for x, y in ((w, Hv), (v, Hw)))
-    sizes = sum(np.sum(np.abs(w[k] * Hv[k]) + np.abs(v[k] * Hw[k])) for k in INPUTS)
+    wHv, vHw = (sum(np.sum(x[k] * y[k]) for k in PLAIN.inputs) for x, y in ((w, Hv), (v, Hw)))
+    sizes = sum(np.sum(np.abs(w[k] * Hv[k]) + np.abs(v[k] * Hw[k])) for k in PLAIN.inputs)
     # Each entry of H v has gone through some 30 operations a step, with cancellation: 2^14 roundings of the sizes.
     assert abs(wHv - vHw) <= 2**14 * EPS * (sizes + 1)
 
@@ -159,7 +159,7 @@ class CountingArray(np.ndarray):
 @given(case=cases)
 def test_a_subclass_survives_to_every_output(case):
     before = CountingArray.operations
-    values = evaluate_everything(from_named({k: v.view(CountingArray) for k, v in named(case).items()}))
+    values = evaluate_everything(Arrays({k: v.view(CountingArray) for k, v in named(case).items()}))
     assert {type(value) for value in values.values()} == {CountingArray}
     assert CountingArray.operations - before >= 60 * case.s
     plain = evaluate_everything(case.arrays)
@@ -169,7 +169,7 @@ def test_a_subclass_survives_to_every_output(case):
 @given(case=cases, dtype=st.sampled_from(DTYPES))
 def test_monte_carlo_arrays_survive_to_every_output_and_leave_copy_0_exact(case, dtype):
     rounding = Rounding(tolerance.UNIT_ROUNDOFF[dtype], 0.0, 64.0, np.random.default_rng(case.seed), 3)
-    values = evaluate_everything(from_named({k: exact(v, rounding) for k, v in named(case).items()}))
+    values = evaluate_everything(Arrays({k: exact(v, rounding) for k, v in named(case).items()}))
     assert {type(value) for value in values.values()} == {MonteCarloArray}
     first = {name: value.view(np.ndarray)[0] for name, value in values.items()}
     assert_within_rounding(first | {"Cn": first["C_"][:, -1]}, case)
@@ -254,7 +254,7 @@ def test_object_arrays_of_dual_numbers_give_values_and_forward_derivatives(case)
     v = {name: rng.standard_normal(value.shape) for name, value in arrays.inputs.items()}
     along = v | {name: np.zeros(value.shape) for name, value in arrays.cotangents.items()}
     dual = np.frompyfunc(Dual, 2, 1)
-    values = evaluate_everything(from_named({k: dual(x, along[k]) for k, x in named(case).items()}))
+    values = evaluate_everything(Arrays({k: dual(x, along[k]) for k, x in named(case).items()}))
     values["Cn"] = values["C_"][:, -1]
     assert all(value.dtype == object for value in values.values())
     value_of = np.frompyfunc(lambda x: x.value, 1, 1)
@@ -262,13 +262,13 @@ def test_object_arrays_of_dual_numbers_give_values_and_forward_derivatives(case)
     assert_within_rounding({name: value_of(x).astype(float) for name, x in values.items()}, case)
 
     h, Cn = (slope_of(values[name]).astype(float) for name in ("h", "Cn"))
-    terms = [arrays.dh * h, arrays.dhn * h[:, -1], arrays.dCn * Cn]
+    terms = [arrays["dh"] * h, arrays["dhn"] * h[:, -1], arrays["dCn"] * Cn]
     expected = expect(case)
-    gradient = {name: expected.values[f"d{name}"] for name in INPUTS}
-    due = sum(np.sum(v[name] * gradient[name]) for name in INPUTS)
-    sd = sum(np.sum(np.abs(v[name]) * expected.sd[f"d{name}"]) for name in INPUTS)
+    gradient = {name: expected.values[f"d{name}"] for name in PLAIN.inputs}
+    due = sum(np.sum(v[name] * gradient[name]) for name in PLAIN.inputs)
+    sd = sum(np.sum(np.abs(v[name]) * expected.sd[f"d{name}"]) for name in PLAIN.inputs)
     terms_size = sum(np.sum(np.abs(term)) for term in terms)
-    products = sum(np.sum(np.abs(v[name] * gradient[name])) for name in INPUTS)
+    products = sum(np.sum(np.abs(v[name] * gradient[name])) for name in PLAIN.inputs)
     # Both carry the forward pass's rounding, hence the root, and each the rounding of its own sums.
     limit = tolerance.SIGMAS * (np.sqrt(2) * sd + 4 * EPS * (terms_size + products))
     assert abs(sum(np.sum(term) for term in terms) - due) <= limit

@@ -13,7 +13,7 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import DTYPES, REGIMES
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.compare import compare
-from lstm_checks.contract import GRADIENTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.expected import expect
 from lstm_checks.targets.layer import from_layer
 from lstm_checks.tolerance import accepted
@@ -53,7 +53,7 @@ def test_the_share_used_is_that_of_the_certified_error(calibrate, few):
         came = call_target(TARGET, case.arrays.copy(), case.sequences).values
         use, tensor = calibrate.use_of_tolerance(came, certified.values, *calibrate.below_rounding(certified), expected)
         uses = {}
-        for names in (("h",), ("Cn",), GRADIENTS):
+        for names in (("h",), ("Cn",), PLAIN.gradients):
             for name in () if expected.chaotic(names) else names:
                 last = (slice(None), -1) if name == "h" and came[name].ndim == 2 else ...
                 with balls.precision(certified.bits):
@@ -68,18 +68,18 @@ def test_the_least_error_is_caught_and_a_smaller_one_is_not(calibrate, few):
     for case in few:
         expected = expect(case)
         # In float32, so that float64 holds the planted error to many digits.
-        if case.dtype == "float64" or expected.chaotic(GRADIENTS):
+        if case.dtype == "float64" or expected.chaotic(PLAIN.gradients):
             continue
         came = call_target(TARGET, case.arrays.copy(), case.sequences).values
         passed = [claim.name for claim in compare(came, expected, TARGET, case.dtype) if claim.verdict == "pass"]
-        passed = [name for name in passed if name in GRADIENTS]
+        passed = [name for name in passed if name in PLAIN.gradients]
         for kind, least in calibrate.least_caught(case, came, expected, passed).items():
             for factor, caught in ((1.001, True), (0.999, False)):
-                wrong = {name: came[name].astype(np.float64) for name in GRADIENTS}
+                wrong = {name: came[name].astype(np.float64) for name in PLAIN.gradients}
                 for name, change in calibrate.planted(case, came, passed)[kind].items():
                     wrong[name] += factor * least * change
-                room = {name: accepted(expected.sd[name], case.dtype) for name in GRADIENTS}
-                fails = any((np.abs(wrong[n] - expected.values[n]) > room[n]).any() for n in GRADIENTS)
+                room = {name: accepted(expected.sd[name], case.dtype) for name in PLAIN.gradients}
+                fails = any((np.abs(wrong[n] - expected.values[n]) > room[n]).any() for n in PLAIN.gradients)
                 assert fails is caught, (case, kind, least, factor)
             tried[kind] += 1
     assert min(tried.values()) > 5

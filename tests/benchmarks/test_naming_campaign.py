@@ -648,9 +648,9 @@ def test_at_least_sixty_faults_of_no_catalogue_can_be_planted():
     assert not set(uncatalogued.OWN) & set(FAULTS)
     for own in uncatalogued.OWN.values():
         arrays = CASE.arrays
-        (h, _), pullback = own.make().call(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        assert np.isfinite(h).all()
-        assert len(pullback(arrays.dh, arrays.dCn, arrays.dhn)) == 15
+        outputs, pullback = own.make().call(arrays.inputs)
+        assert np.isfinite(outputs["h"]).all()
+        assert len(pullback(arrays.cotangents)) == 15
 
 
 def test_a_set_of_faults_depends_on_its_seed_alone():

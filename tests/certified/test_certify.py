@@ -30,7 +30,7 @@ from lstm_checks.certified.certify import (  # noqa: E402
     summarize,
     ulp,
 )
-from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS  # noqa: E402
+from lstm_checks.contract import OUTPUTS, PLAIN  # noqa: E402
 from lstm_checks.oracles.expected import evaluate_reference, expect  # noqa: E402
 from lstm_checks.targets.function import from_function  # noqa: E402
 from lstm_checks.targets.layer import from_layer  # noqa: E402
@@ -161,7 +161,7 @@ def test_precision_is_put_back_by_everything_here(monkeypatch):
     before = flint.ctx.prec, flint.ctx.cap
     case = Case(2, 2, 2, 2, seed=1)
     certified_gradient(case)
-    certified_derivative(case, {"X": case.arrays.X})
+    certified_derivative(case, {"X": case.arrays["X"]})
     certify(from_layer(LSTM), case)
 
     def fail(*args):
@@ -208,7 +208,7 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch):
 def test_backward_and_forward_certify_the_same_derivative(case):
     certified = certified_gradient(case)
     rng = np.random.default_rng(case.seed)
-    direction = {name: rng.standard_normal(case.arrays.inputs[name].shape) for name in INPUTS}
+    direction = {name: rng.standard_normal(case.arrays.inputs[name].shape) for name in PLAIN.inputs}
     forward = certified_derivative(case, direction, bits=certified.bits)
     backward = directional_derivative(certified, direction)
     assert forward.overlaps(backward)
@@ -225,7 +225,7 @@ def test_enclosures_nest_and_each_entry_rounds_to_one_float(case):
     assert certified.resolved
     finer = certified_gradient(case, first_bits=4 * certified.bits, last_bits=4 * certified.bits)
     exact = evaluate_in_fractions(case) if case.regime == "zero" and case.s == 1 else {}
-    for name in (*OUTPUTS, *GRADIENTS):
+    for name in (*OUTPUTS, *PLAIN.gradients):
         assert balls.overlap(certified.enclosures[name], finer.enclosures[name]), name
         with balls.precision(4 * certified.bits):
             for ball, inner in zip(certified.enclosures[name].flat, finer.enclosures[name].flat, strict=True):
@@ -239,14 +239,14 @@ def test_enclosures_nest_and_each_entry_rounds_to_one_float(case):
 def evaluate_in_fractions(case):
     """Return what one step of a layer of zeros gives: every gate is a half and the candidate 0."""
     a = case.arrays.astype(np.float64)
-    return {"Cn": a.C0 / 2, "dX": np.zeros_like(a.X), "dh0": np.zeros_like(a.h0)}
+    return {"Cn": a["C0"] / 2, "dX": np.zeros_like(a["X"]), "dh0": np.zeros_like(a["h0"])}
 
 
 @given(cases)
 @some
 def test_the_references_float_errors_are_within_the_tolerance(case):
     certified, expected = certified_gradient(case), expect(case)
-    names = (*OUTPUTS, *GRADIENTS)
+    names = (*OUTPUTS, *PLAIN.gradients)
     if expected.chaotic(names):
         return
     values = evaluate_reference(case.arrays)
@@ -265,7 +265,7 @@ def test_a_wrong_derivation_is_found_out():
 def test_a_direction_must_name_inputs_of_their_shape():
     case = Case(1, 1, 1, 1)
     with pytest.raises(ValueError, match="direction names 'dX', expected names of inputs: Uf"):
-        certified_derivative(case, {"dX": case.arrays.X})
+        certified_derivative(case, {"dX": case.arrays["X"]})
     with pytest.raises(ValueError, match=r"direction of shape \(2,\)"):
         certified_derivative(case, {"X": np.ones(2)})
 
@@ -296,7 +296,7 @@ def test_an_error_of_one_part_in_a_million_million_shows_in_ulps():
     assert tensor(bad, "dUg").use > 1 > tensor(good, "dUg").use
     assert bad.worst.name == "dUg"
     assert tensor(good, "dUg").relative < 1e-14
-    for name in (*OUTPUTS, *GRADIENTS):
+    for name in (*OUTPUTS, *PLAIN.gradients):
         if name != "dUg":
             assert tensor(bad, name) == tensor(good, name)
 
@@ -401,7 +401,7 @@ def test_a_dtype_the_target_has_not_is_refused():
 def test_a_certificate_goes_to_json_and_to_rows():
     certificate = certify(a_function(), Case(1, 2, 1, 2, seed=1))
     rows = certificate.rows()
-    assert [row["tensor"] for row in rows] == [*OUTPUTS, *GRADIENTS]
+    assert [row["tensor"] for row in rows] == [*OUTPUTS, *PLAIN.gradients]
     assert rows[2]["ulps_at"].startswith("dUf[")
     said = json.loads(json.dumps(certificate.to_json(), allow_nan=False))
     assert said["case"] == "m1s2e1u2-float64-seed1"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_checks import files
-from lstm_checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Case, from_named
+from lstm_checks.cases import DTYPES, EDGES, LARGE_REGIME, STRATA, Arrays, Case
 from lstm_checks.certified import read as reading
 from lstm_checks.certified.errors import KnownError, known_errors
 from lstm_checks.certified.explain import explain_vectors
@@ -35,7 +35,7 @@ from lstm_checks.certified.run import run_vectors
 from lstm_checks.certified.text import render_vectors
 from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, checksum
 from lstm_checks.certified.write import _up_to_bits, make_vectors, vector_cases, write_vectors
-from lstm_checks.contract import GATES, GRADIENTS, INPUTS, OUTPUTS, Target
+from lstm_checks.contract import PLAIN, Target, by_name
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.oracles.expected import evaluate_reference
@@ -63,16 +63,16 @@ def a_target(error, lacks=(), dtypes=DTYPES):
     def call(p, X, h0, C0, sequences):
         arrays = {**p, "X": X, "h0": h0, "C0": C0, "dh": np.zeros_like(X, shape=(*X.shape[:2], h0.shape[1]))}
         arrays |= {"dhn": np.zeros_like(h0), "dCn": np.zeros_like(C0)}
-        outputs = error(from_named(arrays))
+        outputs = error(Arrays(arrays))
 
         def pullback(dh, dCn, dhn):
-            return error(from_named(arrays | {"dh": dh, "dCn": dCn, "dhn": dhn}))
+            return error(Arrays(arrays | {"dh": dh, "dCn": dCn, "dhn": dhn}))
 
         return (outputs["h"], outputs["Cn"]), lambda dh, dCn, dhn: {
-            name: value for name, value in pullback(dh, dCn, dhn).items() if name in GRADIENTS
+            name: value for name, value in pullback(dh, dCn, dhn).items() if name in PLAIN.gradients
         }
 
-    return Target("planted", "function", call, frozenset(lacks), tuple(dtypes))
+    return Target("planted", "function", by_name(call), frozenset(lacks), tuple(dtypes))
 
 
 # What ships
@@ -100,15 +100,15 @@ def test_the_inputs_are_those_of_the_case(shipped):
     for vector in shipped:
         case = Case.parse(vector.id)
         assert (case.dims, case.dtype, case.sequences) == (vector.dims, vector.dtype, vector.sequences)
-        for name, value in (case.arrays.inputs | case.arrays.cotangents).items():
-            ours = (vector.arrays.inputs | vector.arrays.cotangents)[name]
+        for name, value in case.arrays.items():
+            ours = (dict(vector.arrays))[name]
             assert ours.dtype == vector.dtype
             assert (ours == value).all(), (vector.id, name)
 
 
 def test_values_are_the_nearest_and_radii_say_so(shipped):
     for vector in shipped:
-        for name in (*OUTPUTS, *GRADIENTS):
+        for name in (*PLAIN.outputs, *PLAIN.gradients):
             spacing = np.spacing(np.abs(vector.values[name]))
             assert (vector.radii[name] <= spacing).all()  # half of it, rounded up to a power of two
             assert (vector.tolerances[name] >= 4 * np.finfo(vector.dtype).smallest_normal).all()
@@ -134,7 +134,7 @@ def test_the_schema_names_what_the_reader_expects():
     assert schema["properties"]["format"]["const"] == FORMAT
     vector = schema["$defs"]["vector"]
     assert vector["required"] == list(vector["properties"]) == list(_VECTOR_KEYS)
-    for group, names in (("inputs", INPUTS), ("cotangents", COTANGENT_NAMES), ("gradients", GRADIENTS)):
+    for group, names in (("inputs", PLAIN.inputs), ("cotangents", COTANGENT_NAMES), ("gradients", PLAIN.gradients)):
         assert vector["properties"][group]["required"] == list(names)
     assert schema["$defs"]["numbers"]["items"]["pattern"] == f"^{_HEX.pattern}$"
 
@@ -163,8 +163,8 @@ def test_a_wrong_gate_order_is_named_by_how_the_pack_is_read():
     arrays = FEW[1].arrays
     wrong = known_errors()["gate-order-igfo"].evaluate(arrays)
     # f's block is read as i's, i's as g's, g's as f's
-    p = {kind + read: arrays.p[kind + true] for kind in "UVb" for read, true in zip("igfo", GATES, strict=True)}
-    right = evaluate_reference(from_named(arrays.inputs | arrays.cotangents | p))
+    p = {kind + read: arrays.p[kind + true] for kind in "UVb" for read, true in zip("igfo", PLAIN.gates, strict=True)}
+    right = evaluate_reference(Arrays(arrays.inputs | arrays.cotangents | p))
     assert (wrong["h"] == right["h"]).all()
     assert (wrong["dUf"] == right["dUi"]).all()
     assert (wrong["dVg"] == right["dVf"]).all()
@@ -190,7 +190,7 @@ def test_the_same_bytes_come_out_again_and_shipped_values_with_them(tmp_path, sh
     by_id = {vector.id: vector for vector in shipped}
     for vector in read_vectors(first):
         same = by_id[vector.id]
-        for name in (*OUTPUTS, *GRADIENTS):
+        for name in (*PLAIN.outputs, *PLAIN.gradients):
             assert (vector.values[name] == same.values[name]).all()
             assert (vector.radii[name] == same.radii[name]).all()
             np.testing.assert_allclose(vector.tolerances[name], same.tolerances[name], rtol=0.1)
@@ -425,9 +425,9 @@ def test_what_a_target_cannot_do_is_unsupported_and_never_a_pass(shipped):
     nothing = run_vectors(a_target(right, dtypes=()), shipped)
     assert not nothing.passed
     assert not nothing.judged
-    silent = run_vectors(a_target(right, lacks=(*OUTPUTS, *GRADIENTS)), shipped)
+    silent = run_vectors(a_target(right, lacks=(*PLAIN.outputs, *PLAIN.gradients)), shipped)
     assert silent.counts["unsupported"] == len(shipped)
-    assert silent.lacking == (*OUTPUTS, *GRADIENTS)
+    assert silent.lacking == (*PLAIN.outputs, *PLAIN.gradients)
 
 
 def test_nan_wrong_shape_wrong_dtype_and_exceptions_fail(shipped):

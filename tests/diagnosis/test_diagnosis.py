@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agreement import positional
 from failure_texts import TEXTS
 from plain_lstm import planted
 from planted_faults import (
@@ -32,7 +33,7 @@ from planted_faults import (
 
 import lstm_ref
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, DCN, LAST, STATES, Target
+from lstm_checks.contract import CN, DCN, LAST, STATES, Target, by_name
 from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.judging.case import verify_case
@@ -112,14 +113,14 @@ def test_a_target_that_lacks_something_is_diagnosed_by_the_rest(lacks):
     whole = plant("carry-without-forget")
 
     def call(p, X, h0, C0, sequences=True):
-        (h, Cn), pullback = whole.call(p, X, h0, C0)
+        (h, Cn), pullback = positional(whole)(p, X, h0, C0)
 
         def pull(dh, dCn, dhn):
             return {name: value for name, value in pullback(dh, dCn, dhn).items() if name not in lacks}
 
         return (h, None if CN in lacks else Cn), pull
 
-    target = Target("it", "part", call, frozenset({LAST, *lacks}))
+    target = Target("it", "part", by_name(call), frozenset({LAST, *lacks}))
     case = Case(2, 3, 2, 3, states=STATES not in lacks, cotangents="every" if DCN in lacks else "every+h+C")
     assert suspects(diagnose(target, case))[:1] == ["carry-without-forget"]
 

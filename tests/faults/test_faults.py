@@ -13,12 +13,12 @@ import pytest
 
 import lstm_ref
 from lstm_checks.calling import call_target
-from lstm_checks.cases import Case, from_named
+from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Verdict, compare
-from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults import catalogue
 from lstm_checks.faults.catalogue import FAULTS, find
-from lstm_checks.faults.model import FILES, Patch, diff, evaluate, fault_target, in_backward
+from lstm_checks.faults.model import PARTS, Patch, diff, evaluate, fault_target, in_backward
 from lstm_checks.faults.slips import slips
 from lstm_checks.judging import verify
 from lstm_checks.judging.case import verify_case
@@ -30,7 +30,7 @@ from lstm_checks.trials.search import candidates, find_example, shows
 
 PATCHES = [fault for fault in FAULTS.values() if not fault.wrap]
 WRAPPERS = [fault for fault in FAULTS.values() if fault.wrap]
-ALL = (*OUTPUTS, *GRADIENTS)
+ALL = (*PLAIN.outputs, *PLAIN.gradients)
 FOLDER = Path(lstm_ref.__file__).parent
 CASES = [
     Case(2, 3, 2, 2, seed=0),
@@ -87,9 +87,9 @@ def test_every_family_is_there():
 def test_every_patch_fits_and_reads_as_a_diff(family):
     for fault in family.FAULTS:
         for patch in fault.patches:
-            assert (FOLDER / patch.file).read_text().count(patch.old) == 1, patch
+            assert (FOLDER / f"{patch.part}.py").read_text().count(patch.old) == 1, patch
             assert patch.old != patch.new
-        files = {f"a/lstm_ref/{patch.file}" for patch in fault.patches} if fault.patches else {"/dev/null"}
+        files = {f"a/lstm_ref/{patch.part}.py" for patch in fault.patches} if fault.patches else {"/dev/null"}
         assert files == set(re.findall("^--- (.*)$", diff(fault), re.M)), fault.id
 
 
@@ -99,7 +99,7 @@ def test_a_diff_applies_to_the_reference(id, tmp_path):
     shutil.copytree(FOLDER, tmp_path / "lstm_ref")
     subprocess.run(["patch", "-p1"], input=diff(find(id)), text=True, cwd=tmp_path, check=True, capture_output=True)
     for patch in find(id).patches:
-        assert patch.new in (tmp_path / "lstm_ref" / patch.file).read_text()
+        assert patch.new in (tmp_path / "lstm_ref" / f"{patch.part}.py").read_text()
 
 
 def test_a_fault_between_calls_reads_as_its_wrapper():
@@ -114,10 +114,10 @@ def removed_lines(fault):
 
 def test_every_equation_of_the_reference_goes_wrong_in_several_ways():
     changed = [line for fault in PATCHES for line in removed_lines(fault)]
-    for file in FILES:
-        for line in (FOLDER / file).read_text().splitlines():
-            if re.search(r"# \([1-9]" if file != "activations.py" else r"^    return", line):
-                assert changed.count(line) >= 2, f"{file}: {line}"
+    for part in PARTS:
+        for line in (FOLDER / f"{part}.py").read_text().splitlines():
+            if re.search(r"# \([1-9]" if part != "activations" else r"^    return", line):
+                assert changed.count(line) >= 2, f"{part}: {line}"
 
 
 def test_the_clean_reference_stays_clean_and_is_what_is_patched():
@@ -151,13 +151,13 @@ def test_every_fault_keeps_shapes_and_dtypes(dtype):
                 assert (value.shape, value.dtype) == (due[name].shape, due[name].dtype), (fault.id, name)
 
 
-@pytest.mark.parametrize("file", ["forward.py", "backward.py", "gradients.py"])
-def test_every_slip_keeps_the_shapes_and_changes_a_value(file):
+@pytest.mark.parametrize("part", PARTS[1:])
+def test_every_slip_keeps_the_shapes_and_changes_a_value(part):
     """Sizes of which no two are the same: a value of another shape would not pass for the one that is due."""
     arrays = Case(5, 4, 3, 2, seed=1).arrays
     due = evaluate_reference(arrays)
-    assert len({slip.title for slip in slips(file)}) == len(slips(file)) > 70
-    for slip in slips(file):
+    assert len({slip.title for slip in slips(part)}) == len(slips(part)) > 70
+    for slip in slips(part):
         values = evaluate(slip, arrays)
         assert {name: value.shape for name, value in values.items()} == {name: v.shape for name, v in due.items()}
         assert any(not np.allclose(values[name], due[name], rtol=1e-9, atol=0) for name in due), slip.title
@@ -239,15 +239,15 @@ def at(fault, case, along, step):
     for name, value in arrays.inputs.items():
         value += step * along[name]
     values = evaluate(fault, arrays)
-    return objective(values["h"], values["Cn"], arrays)
+    return objective(values, arrays)
 
 
 def test_faults_take_leading_axes():
     """Leading axes give what each of them gives alone."""
     case = CASES[0]
-    named = case.arrays.inputs | case.arrays.cotangents
-    stacked = from_named({name: np.stack([value, value * 0.5]) for name, value in named.items()})
-    half = from_named({name: value * 0.5 for name, value in named.items()})
+    named = dict(case.arrays)
+    stacked = Arrays({name: np.stack([value, value * 0.5]) for name, value in named.items()})
+    half = Arrays({name: value * 0.5 for name, value in named.items()})
     for fault in PATCHES:
         values, alone = evaluate(fault, stacked), (evaluate(fault, case.arrays), evaluate(fault, half))
         for name in ALL:
@@ -272,8 +272,8 @@ def test_a_patch_that_does_not_fit_is_refused():
     stale = replace(find("carry-dropped"), patches=(in_backward("dC_ = nothing", "dC_ = 0"),))
     with pytest.raises(ValueError, match=r"'dC_ = nothing' occurs 0 times in lstm_ref/backward.py, expected once"):
         fault_target(stale)
-    lost = replace(stale, patches=(Patch("layer.py", "a", "b"),))
-    with pytest.raises(ValueError, match=r"patch to layer.py, expected one of activations.py"):
+    lost = replace(stale, patches=(Patch("layer", "a", "b"),))
+    with pytest.raises(ValueError, match=r"patch to layer, expected one of activations, forward"):
         fault_target(lost)
 
 
@@ -294,9 +294,9 @@ def test_orders_of_gates_say_whose_they_are():
     assert "ONNX's weights in the order of PyTorch" in find("gate-order-giof").explanation
     assert "EpyNN or OpenVINO's weights in the order of PyTorch" in find("gate-order-ifgo").explanation
     p = CASES[0].arrays.p
-    moved = {k + read: p[k + gate] for gate, read in zip(GATES, "giof", strict=True) for k in "UVb"}
-    due = evaluate_reference(replace(CASES[0].arrays, p=moved))
+    moved = {k + read: p[k + gate] for gate, read in zip(PLAIN.gates, "giof", strict=True) for k in "UVb"}
+    due = evaluate_reference(CASES[0].arrays.replaced(**moved))
     came = evaluate(find("gate-order-giof"), CASES[0].arrays)
     assert np.array_equal(came["h"], due["h"])
-    for gate, read in zip(GATES, "giof", strict=True):
+    for gate, read in zip(PLAIN.gates, "giof", strict=True):
         assert np.array_equal(came["dV" + gate], due["dV" + read])

@@ -424,15 +424,17 @@ fast = load_target("lstm_fast:LSTM")
 def LSTM(p, X):
     import numpy as np
     none = np.zeros((len(X), p["Vf"].shape[0]), X.dtype)
-    outputs, pullback = fast.call(p, X, none, none, True)
-    return outputs, lambda dh, dCn: {k: v for k, v in pullback(dh, dCn, None).items() if k not in ("dh0", "dC0")}
+    outputs, pullback = fast.call({**p, "X": X, "h0": none, "C0": none}, True)
+    def pull(dh, dCn):
+        return {k: v for k, v in pullback({"dh": dh, "dCn": dCn}).items() if k not in ("dh0", "dC0")}
+    return (outputs["h"], outputs["Cn"]), pull
 """
 LACKS_ALL = """
-from lstm_checks.contract import GRADIENTS
+from lstm_checks.contract import PLAIN
 from lstm_ref import lstm_forward
 def LSTM(p, X, h0, C0):
     return (lstm_forward(p, X, h0, C0)["h"], None), lambda dh: {}
-LSTM.unsupported = GRADIENTS
+LSTM.unsupported = PLAIN.gradients
 """
 
 
@@ -466,8 +468,11 @@ ONE_GRADIENT = """
 from lstm_checks.targets.load import load_target
 right = load_target("lstm_ref:LSTM")
 def LSTM(p, X, h0, C0):
-    outputs, pullback = right.call(p, X, h0, C0, True)
-    return outputs, lambda dh, dCn: {k: v if k == "dbf" else None for k, v in pullback(dh, dCn, dCn * 0).items()}
+    outputs, pullback = right.call({**p, "X": X, "h0": h0, "C0": C0}, True)
+    def pull(dh, dCn):
+        found = pullback({"dh": dh, "dCn": dCn})
+        return {k: v if k == "dbf" else None for k, v in found.items()}
+    return (outputs["h"], outputs["Cn"]), pull
 """
 GOOD_BASELINE = {
     "schema": "lstm-checks/baseline/1",

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agreement import positional
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
+from lstm_checks.contract import by_name
 from lstm_checks.diagnosis.chance import always, describe_chance
 from lstm_checks.diagnosis.groups import largest_first, together
 from lstm_checks.diagnosis.rule import WHERE, Domain, find_rule
@@ -113,7 +115,7 @@ def spoilt(change):
     """The reference, whose gradients `change(gradients, X, u)` spoils."""
 
     def call(p, X, h0, C0, sequences=True):
-        outputs, pullback = RIGHT.call(p, X, h0, C0, sequences)
+        outputs, pullback = positional(RIGHT)(p, X, h0, C0, sequences)
 
         def pull(dh, dCn, dhn=None):
             gradients = dict(pullback(dh, dCn, dhn))
@@ -122,7 +124,7 @@ def spoilt(change):
 
         return outputs, pull
 
-    return replace(RIGHT, name="it", call=call)
+    return replace(RIGHT, name="it", call=by_name(call))
 
 
 def small(target, **options):
@@ -214,9 +216,9 @@ def test_of_two_catalogued_faults_each_says_what_it_explains():
 
     def call(p, X, h0, C0, sequences=True):
         m, _, e = X.shape
-        return with_both[m % 2, 1 - e % 2].call(p, X, h0, C0, sequences)
+        return positional(with_both[m % 2, 1 - e % 2])(p, X, h0, C0, sequences)
 
-    report = small(replace(RIGHT, name="it", call=call))
+    report = small(replace(RIGHT, name="it", call=by_name(call)))
     named = [failure.diagnosis.suspects[0] for failure in (report.failure, *report.further)]
     assert {one.fault for one in named[:2]} == {part.id for part in parts}
     assert "failing examples" in named[0].sure

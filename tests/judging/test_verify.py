@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agreement import positional
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from lstm_checks import strategies, tolerance
 from lstm_checks.calling import other_values
 from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
 from lstm_checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
-from lstm_checks.contract import CN, DCN, DHN, GATES, GRADIENTS, INPUTS, LAST, OUTPUTS, STATES, Target, TimeLimitError
+from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, Target, TimeLimitError, by_name
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.observe import due_on
 from lstm_checks.judging.case import verify_case
@@ -26,7 +27,6 @@ from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
     CHECK_GRAD_REFERENCE,
-    CLAIMS,
     COMPLEX_STEP,
     FORM,
     INPUTS_KEPT,
@@ -34,9 +34,9 @@ from lstm_checks.judging.reports import (
     OUTPUTS_KEPT,
     PROPERTIES,
     SECOND_CALL,
-    TENSORS,
     CaseReport,
     Report,
+    claims_about,
 )
 from lstm_checks.judging.text import render_case, render_failure, render_report
 from lstm_checks.judging.verify import verify
@@ -50,6 +50,7 @@ from lstm_checks.strategies import draw_options
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 
+ALL_CLAIMS = claims_about(PLAIN)
 CASE = Case(2, 3, 4, 5, seed=1)
 
 
@@ -147,7 +148,7 @@ def test_a_function_in_the_vjp_form_passes():
     assert report.exit_code == 0, render_report(report)
 
 
-@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("name", PLAIN.gradients)
 def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
     report = verify(spoilt(scaled(name, 1 + 1e-12)), examples=15)
     assert report.exit_code == 1
@@ -156,7 +157,7 @@ def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
     assert render_failure("it", report.failure).startswith(f"{name}[")
 
 
-@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("gate", PLAIN.gates)
 def test_a_relative_error_of_1e_9_is_caught_in_every_example_that_says_anything(gate):
     name = f"dU{gate}"
     report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=40, dtypes=("float64",))
@@ -448,7 +449,7 @@ def test_what_a_target_lacks_is_unsupported_and_not_passed():
     reason = "initial states, which this case needs"
     assert report_of_one.case is CASE
     assert report_of_one.verdict is Verdict.UNSUPPORTED
-    assert report_of_one.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in (*OUTPUTS, *GRADIENTS))
+    assert report_of_one.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in PLAIN.tensors)
     assert "unsupported: initial states, Cn, dCn, dX, dh0, dC0" in render_report(report)
 
 
@@ -538,7 +539,7 @@ def test_the_failure_text():
 
 def test_the_text_of_a_case_that_passes_lists_every_claim():
     text = render_case("it", verify_case(from_function(right), CASE))
-    for name in (*GRADIENTS, "h", "Cn"):
+    for name in (*PLAIN.gradients, "h", "Cn"):
         assert f"  {name} " in text
     assert text.endswith("PASS  it: pass")
 
@@ -562,7 +563,7 @@ def test_a_forward_pass_with_two_gates_swapped_is_caught_though_its_own_gradient
 
 
 def test_inputs_of_the_contract_are_fifteen():
-    assert len(INPUTS) == len(GRADIENTS) == 15
+    assert len(PLAIN.inputs) == len(PLAIN.gradients) == 15
 
 
 def test_a_dtype_the_target_has_not_is_unsupported():
@@ -572,7 +573,7 @@ def test_a_dtype_the_target_has_not_is_unsupported():
     assert report.verdict is Verdict.UNSUPPORTED
     assert report.case is case
     reason = "float32: the target computes in float16, float64"
-    assert report.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in (*OUTPUTS, *GRADIENTS))
+    assert report.claims == tuple(Claim(n, Verdict.UNSUPPORTED, reason=reason) for n in PLAIN.tensors)
 
 
 def forward_only(spoil=0.0):
@@ -582,7 +583,7 @@ def forward_only(spoil=0.0):
         (h, Cn), _ = right(p, X, h0, C0)
         return (h + spoil, Cn), lambda dh, dCn, dhn=None: {}
 
-    return Target("forward", "forward pass", call, frozenset({DHN, LAST, *GRADIENTS}))
+    return Target("forward", "forward pass", by_name(call), frozenset({DHN, LAST, *PLAIN.gradients}))
 
 
 def test_of_a_target_without_gradients_the_forward_pass_is_judged():
@@ -635,7 +636,7 @@ USES = st.floats(0, 100)
 
 @st.composite
 def reports(draw):
-    names = draw(st.lists(st.sampled_from([*CLAIMS, "dWf"]), max_size=8, unique=True))
+    names = draw(st.lists(st.sampled_from([*ALL_CLAIMS, "dWf"]), max_size=8, unique=True))
     claims, verdicts = [], st.sampled_from(draw(VERDICTS))
     for name in names:
         verdict = draw(verdicts)
@@ -649,7 +650,7 @@ def reports(draw):
 @given(report=reports())
 def test_the_verdict_on_a_case_follows_from_its_claims(report):
     of_target = [c for c in report.claims if c.name not in OF_HARNESS]
-    tensors = [c for c in of_target if c.name in (*OUTPUTS, *GRADIENTS, "dWf")]
+    tensors = [c for c in of_target if c.name in (*PLAIN.outputs, *PLAIN.gradients, "dWf")]
     failed = [c for c in of_target if c.verdict is Verdict.FAIL]
     assert set(report.failures) == set(failed)
     assert report.mistrusted == tuple(c for c in report.claims if c.verdict is Verdict.FAIL and c not in of_target)
@@ -664,8 +665,8 @@ def test_the_verdict_on_a_case_follows_from_its_claims(report):
     if failed:
         assert report.verdict is Verdict.FAIL
         return
-    gradients = [c for c in of_target if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED]
-    asked = gradients or [c for c in of_target if c.name in OUTPUTS]
+    gradients = [c for c in of_target if c.name in PLAIN.gradients and c.verdict is not Verdict.UNSUPPORTED]
+    asked = gradients or [c for c in of_target if c.name in PLAIN.outputs]
     if not report.reference:
         asked = [c for c in of_target if c.name in PROPERTIES]
     found = {c.verdict for c in asked} - {Verdict.UNSUPPORTED}
@@ -686,7 +687,7 @@ def test_a_report_adds_its_examples_up(examples):
         name: {v: n for v in Verdict if (n := sum(c.name == name and c.verdict is v for c in every))}
         for name in {c.name for c in every}
     }
-    assert [k for k in report.claim_counts if k in CLAIMS] == [k for k in CLAIMS if k in report.claim_counts]
+    assert [k for k in report.claim_counts if k in ALL_CLAIMS] == [k for k in ALL_CLAIMS if k in report.claim_counts]
     assert report.stratum_counts == {k: sum(k in strata(e.case) for e in examples) for k in STRATA}
     passed = [(e.worst.use, id(e)) for e in examples if e.worst and e.worst.verdict is Verdict.PASS]
     assert (report.worst[1].use if report.worst else None) == max((use for use, _ in passed), default=None)
@@ -748,7 +749,7 @@ def test_an_exception_next_to_the_case_is_a_failure_of_check_grad(error):
 
     def target(p, X, h0, C0):
         calls.append(X.shape)
-        if X.shape == (1, 1, 1) and not np.array_equal(X, case.arrays.X) and len(calls) > 4:
+        if X.shape == (1, 1, 1) and not np.array_equal(X, case.arrays["X"]) and len(calls) > 4:
             raise error
         return right(p, X, h0, C0)
 
@@ -795,7 +796,7 @@ def test_check_grad_is_asked_only_where_it_can_answer(monkeypatch):
         assert message.startswith("scipy.optimize.check_grad rejects the target's gradient: ")
         assert message.endswith(f" times what rounding and truncation explain ({direction})")
     chaotic = Case(1, 2, 1, 1, regime="x100", seed=8)
-    assert expect(chaotic).chaotic(GRADIENTS)
+    assert expect(chaotic).chaotic(PLAIN.gradients)
     assert asked(target, chaotic) == {CHECK_GRAD: Verdict.INCONCLUSIVE}
     monkeypatch.setattr(tolerance, "CHECK_GRAD_ALL", small.size)
     assert asked(target, small) == both
@@ -806,11 +807,11 @@ def test_check_grad_is_asked_only_where_it_can_answer(monkeypatch):
 def test_how_far_the_oracles_are_from_disagreeing_is_told_and_of_what_is_chaotic_they_say_nothing():
     case = Case(1, 2, 1, 1, seed=1)
     expected = expect(case)
-    gradient = {name: expected.values[name] for name in GRADIENTS}
+    gradient = {name: expected.values[name] for name in PLAIN.gradients}
     report = verify_case(from_function(right), case)
     uses = {
         COMPLEX_STEP: complex_step_disagreement(case, expected).use,
-        CHECK_GRAD_REFERENCE: check_grad(reference_forward, gradient, case, expected, "random").use,
+        CHECK_GRAD_REFERENCE: check_grad(reference_forward(case.cell), gradient, case, expected, "random").use,
     }
     assert all(0 < use < 1 for use in uses.values())
     assert [report.claim(name) for name in OF_HARNESS] == [Claim(n, Verdict.PASS, uses[n]) for n in OF_HARNESS]
@@ -900,7 +901,7 @@ def test_the_worst_of_a_second_call_is_told_and_what_was_wrong_before_is_not():
     assert verify_case(spoilt(raises), CASE).claim(SECOND_CALL) is None
     # With weights of zero and no states both outputs are zero: nothing is at stake, and nothing of a tolerance used.
     nothing = verify_case(forward_only(), Case(1, 2, 1, 1, regime="zero", states=False))
-    assert Verdict.PASS not in {claim.verdict for claim in nothing.claims if claim.name in OUTPUTS}
+    assert Verdict.PASS not in {claim.verdict for claim in nothing.claims if claim.name in PLAIN.outputs}
     assert nothing.claim(SECOND_CALL) == Claim(SECOND_CALL, Verdict.PASS, 0.0)
 
 
@@ -1029,13 +1030,13 @@ def test_a_target_is_called_over_other_values_for_its_answer_with_another_shape_
 
     def call(p, X, h0, C0, sequences):
         calls.append((X.copy(), sequences))
-        return layer.call(p, X, h0, C0, sequences)
+        return positional(layer)(p, X, h0, C0, sequences)
 
-    assert verify_case(replace(layer, call=call), case, properties=()).verdict is Verdict.PASS
+    assert verify_case(replace(layer, call=by_name(call)), case, properties=()).verdict is Verdict.PASS
     inputs, all_steps = zip(*calls[:4], strict=True)
     assert all_steps == (case.sequences,) * 4
-    assert [np.array_equal(X, case.arrays.X) for X in inputs] == [False, True, False, True]
-    assert [X.shape == case.arrays.X.shape for X in inputs] == [True, True, False, True]
+    assert [np.array_equal(X, case.arrays["X"]) for X in inputs] == [False, True, False, True]
+    assert [X.shape == case.arrays["X"].shape for X in inputs] == [True, True, False, True]
 
 
 def test_the_properties_of_a_large_case_are_not_asked(monkeypatch):
@@ -1132,15 +1133,15 @@ def test_an_input_of_another_form_was_written_to(what):
     assert "X (its shape or dtype)" in found.claim(INPUTS_KEPT).discrepancy.message
 
 
-@pytest.mark.parametrize("key", [0, None, ("dUf",), b"dUf", *CLAIMS])
+@pytest.mark.parametrize("key", [0, None, ("dUf",), b"dUf", *ALL_CLAIMS])
 def test_a_gradient_too_many_is_none_of_our_claims(key):
-    if key in TENSORS:
+    if key in PLAIN.tensors:
         return
     report = verify_case(spoilt(lambda g: {**g, key: g["dX"]}), CASE)
     assert not report.mistrusted
     kinds = {c.discrepancy.kind for c in report.failures}
     assert kinds == {"extra"}
-    known = [c.name for c in report.claims if c.name in CLAIMS]
+    known = [c.name for c in report.claims if c.name in ALL_CLAIMS]
     assert len(known) == len(set(known))
 
 
@@ -1151,7 +1152,7 @@ def test_the_calls_between_are_judged(at, spoil):
     other_values(others)
 
     def target(p, X, h0, C0):
-        asked = X.shape == (3, 1, 2) if "m=3" in at else np.array_equal(X, others.X)
+        asked = X.shape == (3, 1, 2) if "m=3" in at else np.array_equal(X, others["X"])
         if not asked:
             return right(p, X, h0, C0)
         if spoil is not None:

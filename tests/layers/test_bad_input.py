@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import lstm_fast
 import lstm_ref
 from lstm_checks.cases import DTYPES, Case
-from lstm_checks.contract import PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.expected import expect
 from lstm_checks.tolerance import accepted
 
@@ -218,7 +218,7 @@ def test_the_constructor_refuses_what_it_cannot_mean(package, options, error, wo
 
 
 @both_packages
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", PLAIN.parameters)
 @pytest.mark.parametrize("kind", ["transposed", "flat", "dtype"])
 def test_a_parameter_that_does_not_fit_is_refused_when_set_or_at_the_next_forward(package, name, kind):
     """lstm_fast copies and checks when it is set; lstm_ref's dict takes anything and its forward pass looks."""
@@ -360,10 +360,10 @@ ODD = {
 @given(dims=st.tuples(*[st.integers(1, 5)] * 4), dtype=st.sampled_from(DTYPES), seed=st.integers(0, 99))
 def test_odd_arrays_give_the_right_answer_and_stay_as_they_were(package, kind, dims, dtype, seed):
     case, make = Case(*dims, dtype=dtype, seed=seed), ODD[kind]
-    arrays = {name: make(value.copy()) for name, value in (case.arrays.inputs | case.arrays.cotangents).items()}
+    arrays = {name: make(value.copy()) for name, value in case.arrays.items()}
     layer = package.LSTM(case.u, sequences=True, dtype=dtype)
     layer.compute_shapes(arrays["X"])
-    layer.p.update({name: arrays[name] for name in PARAMETERS})
+    layer.p.update({name: arrays[name] for name in PLAIN.parameters})
     h = layer.forward(arrays["X"], arrays["h0"], arrays["C0"])
     values = {"h": h, "Cn": layer.fc["C_"][:, -1]}
     values["dX"] = layer.backward(arrays["dh"], arrays["dhn"], arrays["dCn"])
@@ -375,7 +375,7 @@ def test_odd_arrays_give_the_right_answer_and_stay_as_they_were(package, kind, d
         assert values[name].dtype == dtype, name
         assert values[name].dtype.isnative, name
         assert np.all(np.abs(values[name] - due) <= accepted(expected.sd[name], dtype)), name
-    for name, value in (case.arrays.inputs | case.arrays.cotangents).items():
+    for name, value in case.arrays.items():
         assert np.array_equal(arrays[name], value), name
 
 

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstm_checks.cases import COTANGENTS, DTYPES, Case
-from lstm_checks.contract import PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_fast import LSTM, forward, layouts, threads
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor
@@ -60,7 +60,7 @@ def layout(request, path):
 def make_layer(case, **options):
     """Return a layer with the case's parameters."""
     layer = LSTM(case.u, sequences=case.sequences, dtype=case.dtype, rng=0, **options)
-    layer.compute_shapes(case.arrays.X)
+    layer.compute_shapes(case.arrays["X"])
     layer.p = case.arrays.p
     return layer
 
@@ -68,8 +68,8 @@ def make_layer(case, **options):
 def run(layer, case):
     """Return outputs and gradients by the contract's names, as the layer returned them (not copied)."""
     a = case.arrays
-    h = layer.forward(a.X, a.h0, a.C0)
-    dX = layer.backward(a.dh if case.sequences else a.dh[:, -1], a.dhn, a.dCn)
+    h = layer.forward(a["X"], a["h0"], a["C0"])
+    dX = layer.backward(a["dh"] if case.sequences else a["dh"][:, -1], a["dhn"], a["dCn"])
     layer.compute_gradients()
     return {
         "h": h,
@@ -77,7 +77,7 @@ def run(layer, case):
         "dX": dX,
         "dh0": layer.bc["dh0"],
         "dC0": layer.bc["dC0"],
-        **{f"d{name}": layer.g[f"d{name}"] for name in PARAMETERS},
+        **{f"d{name}": layer.g[f"d{name}"] for name in PLAIN.parameters},
     }
 
 
@@ -143,7 +143,7 @@ def test_threads_share_the_gradients_and_give_the_same_each_time(workers, monkey
     keep_cache=st.booleans(),
 )
 def test_an_input_of_any_form_gives_the_same(case, kind, keep_cache):
-    X = case.arrays.X
+    X = case.arrays["X"]
     if kind == "strided":
         given_X = np.ascontiguousarray(np.repeat(X, 2, axis=2).transpose(2, 0, 1))[::2].transpose(1, 2, 0)
     elif kind == "reversed":
@@ -164,11 +164,11 @@ def test_an_input_of_any_form_gives_the_same(case, kind, keep_cache):
 def test_a_pass_may_be_cut_into_calls_of_few_steps(case, steps):
     layer = make_layer(case)
     due = copied(run(layer, case))
-    lean = make_layer(case).forward(case.arrays.X, keep_cache=False)
+    lean = make_layer(case).forward(case.arrays["X"], keep_cache=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forward, "LONGEST_CALL", steps * 4 * case.m * case.u * (case.e + case.u))
         assert_equal(run(layer, case), due)
-        assert np.array_equal(make_layer(case).forward(case.arrays.X, keep_cache=False), lean)
+        assert np.array_equal(make_layer(case).forward(case.arrays["X"], keep_cache=False), lean)
 
 
 def test_the_blas_has_one_thread_meanwhile_and_what_it_had_afterwards():
@@ -317,16 +317,16 @@ def test_a_pass_allocates_what_it_returns_and_little_else(dims, sequences):
     m, s, e, u = dims
     case = Case(m, s, e, u, regime="x1e-3", cotangents="every" if sequences else "last")
     layer, a = make_layer(case), case.arrays
-    dA = a.dh if sequences else a.dh[:, -1]
+    dA = a["dh"] if sequences else a["dh"][:, -1]
 
     def passes():
-        layer.forward(a.X)
+        layer.forward(a["X"])
         layer.backward(dA)
         layer.compute_gradients()
 
     passes()
     passes()
-    results = dA.nbytes + a.X.nbytes + layer._dW.nbytes + 4 * layer.bc["dh0"].nbytes
+    results = dA.nbytes + a["X"].nbytes + layer._dW.nbytes + 4 * layer.bc["dh0"].nbytes
     tracemalloc.start()
     try:
         held = tracemalloc.get_traced_memory()[0]
@@ -348,7 +348,7 @@ def test_parameters_and_gradients_are_views_of_the_big_arrays():
     run(layer, case)
     assert (layer.U.shape, layer.V.shape, layer.b.shape) == ((2, 20), (5, 20), (20,))
     assert (layer.dU.shape, layer.dV.shape, layer.db.shape) == ((2, 20), (5, 20), (20,))
-    for name in PARAMETERS:
+    for name in PLAIN.parameters:
         kind, columns = name[0], slice(5 * GATES.index(name[1]), 5 * GATES.index(name[1]) + 5)
         for own, big in ((layer.p[name], getattr(layer, kind)), (layer.g[f"d{name}"], getattr(layer, f"d{kind}"))):
             assert np.shares_memory(own, big)
@@ -384,7 +384,7 @@ def write_into_big(layer, name, value):
 @pytest.mark.parametrize(
     "write", [write_through_view, rebind_entry, update_dict, assign_dict, multiply_entry, write_into_big]
 )
-@given(name=st.sampled_from(PARAMETERS), case=cases)
+@given(name=st.sampled_from([*PLAIN.parameters]), case=cases)
 @settings(max_examples=25)
 def test_however_a_parameter_is_written_the_next_forward_sees_it(write, name, case):
     layer = make_layer(case)
@@ -443,7 +443,7 @@ def test_what_was_returned_keeps_its_value_whatever_comes_later(case, others):
     kept = copied(returned)
     first_fc, first_bc = layer.fc, layer.bc
     for k, other in enumerate(others):
-        X = np.resize(other.arrays.X, (other.m, other.s, case.e)).astype(case.dtype)
+        X = np.resize(other.arrays["X"], (other.m, other.s, case.e)).astype(case.dtype)
         A = layer.forward(X, keep_cache=bool(k % 2))
         if k % 2:
             layer.backward(A)
@@ -457,9 +457,9 @@ def test_what_was_returned_keeps_its_value_whatever_comes_later(case, others):
 @given(case=cases)
 def test_writing_to_what_was_returned_harms_nothing(case):
     layer, other = make_layer(case), make_layer(case)
-    a, dA = case.arrays, case.arrays.dh if case.sequences else case.arrays.dh[:, -1]
-    layer.forward(a.X, a.h0, a.C0)[...] = np.nan
-    layer.backward(dA, a.dhn, a.dCn)[...] = np.nan
+    a, dA = case.arrays, case.arrays["dh"] if case.sequences else case.arrays["dh"][:, -1]
+    layer.forward(a["X"], a["h0"], a["C0"])[...] = np.nan
+    layer.backward(dA, a["dhn"], a["dCn"])[...] = np.nan
     layer.compute_gradients()
     run(other, case)
     assert_equal(dict(layer.g), dict(other.g))
@@ -469,23 +469,25 @@ def test_writing_to_what_was_returned_harms_nothing(case):
 def test_backward_may_be_repeated_and_differentiates_at_the_parameters_of_its_forward(case, factor):
     layer = make_layer(case)
     due = copied(run(layer, case))
-    a, dA = case.arrays, case.arrays.dh if case.sequences else case.arrays.dh[:, -1]
+    a, dA = case.arrays, case.arrays["dh"] if case.sequences else case.arrays["dh"][:, -1]
     layer.U *= factor
-    scaled = layer.backward(dA * dA.dtype.type(2), 2 * a.dhn, 2 * a.dCn)
+    scaled = layer.backward(dA * dA.dtype.type(2), 2 * a["dhn"], 2 * a["dCn"])
     # Doubling is exact, unless it lifts a value out of the subnormal numbers.
     assert np.all(np.abs(scaled - 2 * due["dX"]) <= 8 * np.finfo(case.dtype).tiny)
-    assert np.array_equal(layer.backward(dA, a.dhn, a.dCn), due["dX"])
+    assert np.array_equal(layer.backward(dA, a["dhn"], a["dCn"]), due["dX"])
     layer.compute_gradients()
     layer.compute_gradients()
-    assert all(np.array_equal(layer.g[f"d{name}"], due[f"d{name}"]) for name in PARAMETERS)
+    assert all(np.array_equal(layer.g[f"d{name}"], due[f"d{name}"]) for name in PLAIN.parameters)
 
 
 @given(case=cases)
 def test_without_cache_forward_gives_the_same_and_backward_says_why_it_cannot(case):
     layer, a = make_layer(case), case.arrays
-    A = layer.forward(a.X, a.h0, a.C0)
+    A = layer.forward(a["X"], a["h0"], a["C0"])
     hn, Cn = layer.fc["hn"], layer.fc["Cn"]
-    assert_equal({"A": layer.forward(a.X, a.h0, a.C0, keep_cache=False), **layer.fc}, {"A": A, "hn": hn, "Cn": Cn})
+    assert_equal(
+        {"A": layer.forward(a["X"], a["h0"], a["C0"], keep_cache=False), **layer.fc}, {"A": A, "hn": hn, "Cn": Cn}
+    )
     with pytest.raises(RuntimeError, match="keep_cache=True"):
         layer.backward(A)
 
@@ -495,7 +497,7 @@ def test_a_cache_s_entry_must_be_read_before_the_next_pass():
     layer = make_layer(case)
     run(layer, case)
     fc, bc, f = layer.fc, layer.bc, layer.fc["f"].copy()
-    layer.forward(2 * case.arrays.X)
+    layer.forward(2 * case.arrays["X"])
     assert np.array_equal(fc["f"], f)
     for cache, name in ((fc, "i"), (bc, "df_")):
         with pytest.raises(RuntimeError, match=f"'{name}'.*is gone"):
@@ -539,8 +541,8 @@ def test_a_copy_goes_on_where_the_layer_stood_and_on_its_own(duplicate, m, stage
     case = Case(m, 3, 2, 4)
     layer, a = make_layer(case), case.arrays
     steps = (
-        lambda y: y.forward(a.X, a.h0, a.C0),
-        lambda y: y.backward(a.dh, a.dhn, a.dCn),
+        lambda y: y.forward(a["X"], a["h0"], a["C0"]),
+        lambda y: y.backward(a["dh"], a["dhn"], a["dCn"]),
         lambda y: y.compute_gradients(),
     )
     for step in steps[:stage]:
@@ -551,14 +553,14 @@ def test_a_copy_goes_on_where_the_layer_stood_and_on_its_own(duplicate, m, stage
         step(twin)
     for name in ("fc", "bc", "g"):
         assert_equal(dict(getattr(layer, name)), dict(getattr(twin, name)))
-    for name in PARAMETERS:
+    for name in PLAIN.parameters:
         assert np.shares_memory(twin.p[name], getattr(twin, name[0]))
         assert np.shares_memory(twin.g[f"d{name}"], getattr(twin, f"d{name[0]}"))
         assert not np.shares_memory(twin.p[name], layer.p[name])
-    due = layer.forward(a.X)
+    due = layer.forward(a["X"])
     twin.p["Vo"] *= 2
-    twin.forward(2 * a.X)
-    assert np.array_equal(layer.forward(a.X), due)
+    twin.forward(2 * a["X"])
+    assert np.array_equal(layer.forward(a["X"]), due)
     layer.p["Vo"] *= 2
     assert_equal(run(layer, case), run(twin, case))
 

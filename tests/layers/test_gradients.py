@@ -14,7 +14,7 @@ from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import Expected, expect
@@ -34,7 +34,7 @@ def test_the_two_layers_gradients_match_each_other(case: Case) -> None:
     ref, fast = (call_target(layer, case.arrays, case.sequences) for layer in LAYERS.values())
     assert not ref.error
     assert not fast.error
-    for names in (OUTPUTS, GRADIENTS):
+    for names in (PLAIN.outputs, PLAIN.gradients):
         if not expected.chaotic(names):
             for name in names:
                 sd = expected.sd[name][:, -1] if ref.values[name].ndim < expected.sd[name].ndim else expected.sd[name]
@@ -61,12 +61,11 @@ def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, dire
             min(case.m, 3), min(case.s, 3), min(case.e, 3), min(case.u, 3), "float64", case.regime, seed=case.seed
         )
     expected = expect(case)
-    if expected.chaotic(GRADIENTS):
+    if expected.chaotic(PLAIN.gradients):
         return
 
     def forward(inputs):  # type: ignore[no-untyped-def]
-        p = {name: inputs[name] for name in case.arrays.p}
-        return layer.call(p, inputs["X"], inputs["h0"], inputs["C0"], case.sequences)[0]
+        return layer.call(inputs, case.sequences)[0]
 
     outcome = call_target(layer, case.arrays, case.sequences)
     judged = check_grad(forward, outcome.values, case, expected, direction)
@@ -78,10 +77,10 @@ def test_each_layer_agrees_with_scipy_check_grad(layer: Target, case: Case, dire
 @given(case=cases())
 def test_each_layer_agrees_with_the_complex_step(layer: Target, case: Case) -> None:
     expected = expect(case)
-    if expected.chaotic(GRADIENTS):
+    if expected.chaotic(PLAIN.gradients):
         return
     outcome = call_target(layer, case.arrays, case.sequences)
-    values = {name: np.float64(outcome.values[name]) for name in GRADIENTS}
+    values = {name: np.float64(outcome.values[name]) for name in PLAIN.gradients}
     judged = complex_step_disagreement(case, Expected(values, expected.sd, case.dtype))
     # The layer's rounding and the reference's are each within their 6 sd.
     assert judged.use <= 1.5, judged
@@ -91,5 +90,5 @@ def test_where_gradients_explode_check_grad_does_not_blame_the_right_one():
     """Here the function bends within less than one of SciPy's steps; steps forward and longer than it missed that."""
     case = Case.parse("m7s58e2u9-float64-x10-every+h-nostates-seed27254")
     expected = expect(case)
-    gradient = {name: expected.values[name] for name in GRADIENTS}
-    assert check_grad(reference_forward, gradient, case, expected, "random").agrees
+    gradient = {name: expected.values[name] for name in PLAIN.gradients}
+    assert check_grad(reference_forward(case.cell), gradient, case, expected, "random").agrees

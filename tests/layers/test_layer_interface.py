@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import lstm_fast
 import lstm_ref
 from lstm_checks.cases import COTANGENTS, DTYPES, Case
-from lstm_checks.contract import PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.expected import expect
 
 both_packages = pytest.mark.parametrize("package", [lstm_ref, lstm_fast], ids=lambda package: package.__name__)
@@ -44,7 +44,7 @@ def cases(regimes=("normal", "x1e-3", "x10", "mixed", "zero"), dtypes=DTYPES):
 def make_layer(package, case, **options):
     """Return a layer that holds the case's parameters."""
     layer = package.LSTM(case.u, sequences=case.sequences, dtype=case.dtype, rng=0, **options)
-    layer.compute_shapes(case.arrays.X)
+    layer.compute_shapes(case.arrays["X"])
     layer.initialize_parameters()
     layer.p.update({name: value.copy() for name, value in case.arrays.p.items()})
     return layer
@@ -53,9 +53,9 @@ def make_layer(package, case, **options):
 def run_layer(layer, case):
     """Return what forward, backward and compute_gradients give, by the contract's names."""
     arrays = case.arrays
-    h = layer.forward(arrays.X, arrays.h0, arrays.C0)
+    h = layer.forward(arrays["X"], arrays["h0"], arrays["C0"])
     Cn = layer.fc["C_"][:, -1]
-    dX = layer.backward(arrays.dh if case.sequences else arrays.dh[:, -1], arrays.dhn, arrays.dCn)
+    dX = layer.backward(arrays["dh"] if case.sequences else arrays["dh"][:, -1], arrays["dhn"], arrays["dCn"])
     layer.compute_gradients()
     return {"h": h, "Cn": Cn, "dX": dX, "dh0": layer.bc["dh0"], "dC0": layer.bc["dC0"], **layer.g}
 
@@ -83,10 +83,10 @@ def test_sequences_and_dtype_decide_the_form_of_the_output(package, sequences, d
 @given(case=cases(regimes=("normal",)))
 def test_states_and_their_cotangents_are_zero_when_left_out(package, case):
     layer, zero = make_layer(package, case), np.zeros((case.m, case.u), case.dtype)
-    A = layer.forward(case.arrays.X)
+    A = layer.forward(case.arrays["X"])
     dX = layer.backward(A)
     dh0, dC0 = layer.bc["dh0"], layer.bc["dC0"]
-    assert np.array_equal(A, layer.forward(case.arrays.X, zero, zero))
+    assert np.array_equal(A, layer.forward(case.arrays["X"], zero, zero))
     assert np.array_equal(dX, layer.backward(A, zero, zero))
     assert np.array_equal(dh0, layer.bc["dh0"])
     assert np.array_equal(dC0, layer.bc["dC0"])
@@ -99,16 +99,16 @@ def test_a_final_state_passed_on_continues_the_sequence(package, case):
     assume(case.s > 1)
     arrays, half = case.arrays, case.s // 2
     layer = make_layer(package, Case(case.m, case.s, case.e, case.u, seed=case.seed))
-    first, second = arrays.X[:, :half], arrays.X[:, half:]
-    layer.forward(first, arrays.h0, arrays.C0)
+    first, second = arrays["X"][:, :half], arrays["X"][:, half:]
+    layer.forward(first, arrays["h0"], arrays["C0"])
     state = layer.fc["h"][:, -1].copy(), layer.fc["C_"][:, -1].copy()
     h2 = layer.forward(second, *state)
-    dX2 = layer.backward(arrays.dh[:, half:], arrays.dhn, arrays.dCn)
+    dX2 = layer.backward(arrays["dh"][:, half:], arrays["dhn"], arrays["dCn"])
     layer.compute_gradients()
     g2 = {name: value.copy() for name, value in layer.g.items()}
     passed = layer.bc["dh0"].copy(), layer.bc["dC0"].copy()
-    h1 = layer.forward(first, arrays.h0, arrays.C0)
-    dX1 = layer.backward(arrays.dh[:, :half], *passed)
+    h1 = layer.forward(first, arrays["h0"], arrays["C0"])
+    dX1 = layer.backward(arrays["dh"][:, :half], *passed)
     layer.compute_gradients()
     values = {name: value + g2[name] for name, value in layer.g.items()}
     values |= {"h": np.concatenate([h1, h2], 1), "Cn": expect(case).values["Cn"], "dX": np.concatenate([dX1, dX2], 1)}
@@ -135,10 +135,10 @@ def equations(p, v, case):
     yield "C", np.tanh(v["C_"]), 1 + abs(v["C_"])
     yield "h", v["o"] * v["C"], abs(v["o"] * v["C"])
     for name, state in (("hp", "h"), ("Cp_", "C_")):
-        first = {"hp": case.arrays.h0, "Cp_": case.arrays.C0}[name][:, np.newaxis]
+        first = {"hp": case.arrays["h0"], "Cp_": case.arrays["C0"]}[name][:, np.newaxis]
         yield name, np.concatenate([first, v[state][:, :-1]], axis=1), 0
 
-    dA = case.arrays.dh  # without the part that arrives as dhn
+    dA = case.arrays["dh"]  # without the part that arrives as dhn
     yield "dA", dA, 0
     yield "dh_", v["dA"] + v["dhn"], abs(v["dA"]) + abs(v["dhn"])
     yield "dC_", v["dh_"] * v["o"] * (1 - v["C"] ** 2) + v["dCn"], abs(v["dh_"] * v["o"]) + abs(v["dCn"])
@@ -155,8 +155,8 @@ def equations(p, v, case):
         terms = [(v[f"d{k}_"], p[kind + k].T) for k in "figo"]
         sizes = sum(abs(x) @ abs(y) for x, y in terms)
         yield name, sum(x @ y for x, y in terms), sizes
-    yield "dhn", shift_to_previous_step(v["dh"], case.arrays.dhn), 0
-    yield "dCn", shift_to_previous_step(v["dC"], case.arrays.dCn), 0
+    yield "dhn", shift_to_previous_step(v["dh"], case.arrays["dhn"]), 0
+    yield "dCn", shift_to_previous_step(v["dC"], case.arrays["dCn"]), 0
     # The same product, but BLAS may have summed it in another order; and dC may come from another dh of every step,
     # whose error the factors on the way, o, 1 - C^2 and f, do not enlarge.
     yield "dh0", v["dh"][:, 0], sizes[:, 0]
@@ -180,7 +180,7 @@ def test_every_entry_of_fc_and_bc_satisfies_its_equation(package, case):
     assert all(caches[name].shape == (case.m, case.s, case.u) for name in (*FORWARD, *BACKWARD))
     v = {name: value.astype(np.float64) for name, value in caches.items()}
     p = {name: value.astype(np.float64) for name, value in layer.p.items()}
-    assert np.array_equal(v["X"], case.arrays.X)
+    assert np.array_equal(v["X"], case.arrays["X"])
     eps, tiny = np.finfo(case.dtype).eps, np.finfo(case.dtype).tiny
     with np.errstate(over="ignore"):
         for name, due, size in equations(p, v, case):
@@ -220,9 +220,9 @@ def test_equal_seeds_give_equal_parameters_in_both_packages(e, u, seed, dtype, n
             layer = package.LSTM(u, initialization=initialization, dtype=dtype, rng=rng)
             layer.compute_shapes(np.zeros((1, 1, e), dtype))
             layer.initialize_parameters()
-            found.append({name: np.array(layer.p[name]) for name in PARAMETERS})
+            found.append({name: np.array(layer.p[name]) for name in PLAIN.parameters})
     for other in found[1:]:
-        assert all(np.array_equal(found[0][name], other[name]) for name in PARAMETERS)
+        assert all(np.array_equal(found[0][name], other[name]) for name in PLAIN.parameters)
     assert all(value.dtype == dtype for value in found[0].values())
     assert all(not found[0][f"b{gate}"].any() for gate in "figo")
 
@@ -268,8 +268,8 @@ def test_clipping_limits_the_global_norm_and_keeps_the_direction(package, dtype,
         exponent //= 8.34  # to 1e36: the gradients themselves stay finite
     case = Case(2, 3, 2, 3, dtype=dtype, cotangents="every", seed=seed)
     layer = make_layer(package, case)
-    layer.forward(case.arrays.X)
-    layer.backward(case.arrays.dh * np.dtype(dtype).type(10.0**exponent))
+    layer.forward(case.arrays["X"])
+    layer.backward(case.arrays["dh"] * np.dtype(dtype).type(10.0**exponent))
     layer.compute_gradients()
     free = {name: value.astype(np.longdouble) for name, value in layer.g.items()}
     layer.clip_gradients = clip
@@ -291,7 +291,7 @@ def test_clipping_limits_the_global_norm_and_keeps_the_direction(package, dtype,
 def test_clipping_is_exact_where_limit_over_norm_is_subnormal(package, dtype, size, limit):
     case = Case(2, 3, 2, 3, dtype=dtype, cotangents="every", seed=1)
     layer = make_layer(package, case)
-    A = layer.forward(case.arrays.X)
+    A = layer.forward(case.arrays["X"])
     layer.backward(np.full_like(A, size))
     layer.compute_gradients()
     free = {name: value.astype(np.longdouble) for name, value in layer.g.items()}
@@ -308,11 +308,11 @@ def test_clipping_is_exact_where_limit_over_norm_is_subnormal(package, dtype, si
 def test_update_takes_the_rate_of_the_epoch(package, case, epoch):
     layer = make_layer(package, case)
     run_layer(layer, case)
-    before = {name: np.array(layer.p[name]) for name in PARAMETERS}
+    before = {name: np.array(layer.p[name]) for name in PLAIN.parameters}
     layer.lrate, layer.e = [0.1, 0.02, 0.003], epoch
     layer.update_parameters()
     rate = np.dtype(case.dtype).type(layer.lrate[epoch])
-    for name in PARAMETERS:
+    for name in PLAIN.parameters:
         assert np.array_equal(layer.p[name], before[name] - rate * layer.g[f"d{name}"]), name
         assert layer.p[name].dtype == case.dtype
 
@@ -324,7 +324,7 @@ def test_the_four_functions_work_on_any_object_with_the_dicts(package, case):
     due = run_layer(worked, case)
     plain = SimpleNamespace(d={"u": case.u}, fs={}, p={}, fc=dict(worked.fc), bc=dict(worked.bc), g={})
     plain.initialization, plain.np_rng = package.xavier, np.random.default_rng(5)
-    package.lstm_compute_shapes(plain, case.arrays.X)
+    package.lstm_compute_shapes(plain, case.arrays["X"])
     assert plain.d == worked.d
     package.lstm_initialize_parameters(plain)
     rng = np.random.default_rng(5)
@@ -334,7 +334,7 @@ def test_the_four_functions_work_on_any_object_with_the_dicts(package, case):
     assert_as_expected(due | plain.g, case)
     plain.lrate, plain.e, before = {7: 0.5}, 7, {name: value.copy() for name, value in plain.p.items()}
     package.lstm_update_parameters(plain)
-    assert all(np.array_equal(plain.p[name], before[name] - 0.5 * plain.g[f"d{name}"]) for name in PARAMETERS)
+    assert all(np.array_equal(plain.p[name], before[name] - 0.5 * plain.g[f"d{name}"]) for name in PLAIN.parameters)
     plain.clip_gradients = 1e-3
     package.lstm_compute_gradients(plain)
     norm = np.sqrt(sum(np.sum(value * value) for value in plain.g.values()))

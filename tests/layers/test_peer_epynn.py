@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import lstm_fast
 import lstm_ref
 from lstm_checks.cases import Case
-from lstm_checks.contract import PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles.expected import expect
 from lstm_checks.tolerance import accepted
 
@@ -39,15 +39,15 @@ def epynn_layer(case):
 
 def cotangent(case):
     """Return what arrives at the layer from above."""
-    return case.arrays.dh if case.sequences else case.arrays.dh[:, -1]
+    return case.arrays["dh"] if case.sequences else case.arrays["dh"][:, -1]
 
 
 def run_with(functions, layer, case):
     """Run both passes of `layer` with the case's parameters; shapes, parameters and gradients by `functions`."""
-    functions.lstm_compute_shapes(layer, case.arrays.X)
+    functions.lstm_compute_shapes(layer, case.arrays["X"])
     functions.lstm_initialize_parameters(layer)
     layer.p.update({name: value.copy() for name, value in case.arrays.p.items()})
-    layer.forward(case.arrays.X)
+    layer.forward(case.arrays["X"])
     layer.backward(cotangent(case))
     functions.lstm_compute_gradients(layer)
 
@@ -58,13 +58,13 @@ def test_our_functions_serve_an_epynn_layer(package, case):
     layer = epynn_layer(case)
     run_with(package, layer, case)
     expected = expect(case)
-    for name in PARAMETERS:
+    for name in PLAIN.parameters:
         error = np.abs(layer.g[f"d{name}"] - expected.values[f"d{name}"])
         assert np.all(error <= accepted(expected.sd[f"d{name}"], case.dtype)), name
     before = {name: value.copy() for name, value in layer.p.items()}
     layer.lrate, layer.e = [0.5, 0.25], 1
     package.lstm_update_parameters(layer)
-    assert all(np.array_equal(layer.p[name], before[name] - 0.25 * layer.g[f"d{name}"]) for name in PARAMETERS)
+    assert all(np.array_equal(layer.p[name], before[name] - 0.25 * layer.g[f"d{name}"]) for name in PLAIN.parameters)
     layer.clip_gradients = 1e-3
     package.lstm_compute_gradients(layer)
     norm = np.sqrt(sum(np.sum(value * value) for value in layer.g.values()))
@@ -76,12 +76,12 @@ def test_our_functions_serve_an_epynn_layer(package, case):
 def test_our_parameters_for_an_epynn_layer_are_those_of_our_own(package, case):
     layer = epynn_layer(case)
     layer.initialization, layer.np_rng = package.orthogonal, np.random.default_rng(case.seed)
-    package.lstm_compute_shapes(layer, case.arrays.X)
+    package.lstm_compute_shapes(layer, case.arrays["X"])
     package.lstm_initialize_parameters(layer)
     ours = package.LSTM(case.u, rng=case.seed)
-    ours.compute_shapes(case.arrays.X)
+    ours.compute_shapes(case.arrays["X"])
     ours.initialize_parameters()
-    assert all(np.array_equal(layer.p[name], ours.p[name]) for name in PARAMETERS)
+    assert all(np.array_equal(layer.p[name], ours.p[name]) for name in PLAIN.parameters)
 
 
 @both_packages
@@ -94,7 +94,7 @@ def test_every_entry_of_epynns_fc_and_bc_is_in_ours_with_its_value(package, case
     """
     theirs, ours = epynn_layer(case), package.LSTM(case.u, sequences=case.sequences)
     for layer in (theirs, ours):
-        layer.compute_shapes(case.arrays.X)
+        layer.compute_shapes(case.arrays["X"])
         layer.initialize_parameters()
     run_with(models, theirs, case)
     run_with(package, ours, case)

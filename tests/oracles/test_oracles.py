@@ -13,7 +13,7 @@ from scipy import optimize
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import MonteCarloArray
 from lstm_checks.cases import Case
-from lstm_checks.contract import GRADIENTS, INPUTS, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.oracles import expected as expecting
 from lstm_checks.oracles.check_grad import check_grad, objective_terms
 from lstm_checks.oracles.complex_step import (
@@ -38,23 +38,23 @@ assert TINY.size <= tolerance.COMPLEX_STEP_ALL < CASE.size
 def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     """Of what is fixed nothing is asked; a forward pass may give the last step alone."""
     case = replace(case, m=min(case.m, 2), s=min(case.s, 3), e=min(case.e, 2), u=min(case.u, 2))
-    fixed = frozenset(data.draw(st.sets(st.sampled_from(INPUTS), max_size=10)))
+    fixed = frozenset(data.draw(st.sets(st.sampled_from(PLAIN.inputs), max_size=10)))
     last, dtype = data.draw(st.booleans()), case.dtype
-    names = [name for name in INPUTS if name not in fixed]
+    names = [name for name in PLAIN.inputs if name not in fixed]
     expected = expect(case)
     a = case.arrays.astype(np.float64)
-    dh_last = a.dh[:, -1] + a.dhn
+    dh_last = a["dh"][:, -1] + a["dhn"]
     if last:
-        a.dh[:, :-1] = 0
+        a["dh"][:, :-1] = 0
         if data.draw(st.booleans()):
             expected = replace(expected, sd=expected.sd | {"h": expected.sd["h"][:, -1]})
-    dh = np.concatenate([a.dh[:, :-1], dh_last[:, np.newaxis]], axis=1)
+    dh = np.concatenate([a["dh"][:, :-1], dh_last[:, np.newaxis]], axis=1)
     passes = []
 
     def forward(inputs):
-        h, Cn = reference_forward(inputs)
+        outputs = reference_forward(case.cell)(inputs)
         passes.append(1)
-        return (h[:, -1] if last else h), Cn
+        return {**outputs, "h": outputs["h"][:, -1]} if last else outputs
 
     gradient = {name: value * (1 + error) for name, value in expected.values.items()}
     found = check_grad(forward, gradient, case, expected, direction, fixed)
@@ -64,18 +64,20 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
         for name in names:
             inputs[name] = x[start : start + inputs[name].size].reshape(inputs[name].shape)
             start += inputs[name].size
-        fc = lstm_forward({name: inputs[name] for name in PARAMETERS}, inputs["X"], inputs["h0"], inputs["C0"])
-        return np.sum(dh * fc["h"]) + np.sum(a.dCn * fc["C_"][:, -1])
+        fc = lstm_forward({name: inputs[name] for name in PLAIN.parameters}, inputs["X"], inputs["h0"], inputs["C0"])
+        return np.sum(dh * fc["h"]) + np.sum(a["dCn"] * fc["C_"][:, -1])
 
     def row(by, prefix):
         return np.concatenate([by[prefix + name].ravel() for name in names])
 
     x, g, sd, eps = row(a.inputs, ""), row(gradient, "d"), row(expected.sd, "d"), 2.0**-26
-    h, Cn = reference_forward(a.inputs)
+    h, Cn = reference_forward(case.cell)(a.inputs).values()
     blur_h, blur_Cn = (expected.sd[name] / tolerance.UNIT_ROUNDOFF[dtype] for name in ("h", "Cn"))
     if blur_h.ndim == 2:
         blur_h = np.concatenate([0 * h[:, :-1], blur_h[:, np.newaxis]], axis=1)
-    terms = np.sum(np.abs(dh) * np.maximum(np.abs(h), blur_h)) + np.sum(np.abs(a.dCn) * np.maximum(np.abs(Cn), blur_Cn))
+    terms = np.sum(np.abs(dh) * np.maximum(np.abs(h), blur_h)) + np.sum(
+        np.abs(a["dCn"]) * np.maximum(np.abs(Cn), blur_Cn)
+    )
     noise = 2 * 2.0**-53 / eps * (terms + abs(f(x)) + np.sum(np.abs(g * x)))
 
     def difference(k, v):
@@ -115,7 +117,8 @@ def test_check_grad_is_granted_twice_what_the_function_bends(direction):
     sd = {name: np.zeros_like(value) for name, value in expect(TINY).values.items()}
 
     def forward(inputs):
-        return np.full((1, 2, 1), sum(np.sum(np.square(inputs[name] - at[name])) for name in INPUTS)), np.zeros((1, 1))
+        far = sum(np.sum(np.square(inputs[name] - at[name])) for name in PLAIN.inputs)
+        return {"h": np.full((1, 2, 1), far), "Cn": np.zeros((1, 1))}
 
     found = check_grad(forward, sd, TINY, Expected({}, sd, "float64"), direction)
     assert found.use == pytest.approx(0.5, rel=1e-3)
@@ -130,14 +133,14 @@ def test_the_terms_of_the_objective_are_its_outputs_sizes_or_their_noise_where_t
     h, Cn = rng.standard_normal((2, 3, 3)), rng.standard_normal((2, 3))
     rho = tolerance.UNIT_ROUNDOFF[dtype]
     blur = {"h": rng.uniform(0, 2, h.shape), "Cn": rng.uniform(0, 2, Cn.shape)}
-    dh = a.dh + np.array([0, 0, 1])[:, np.newaxis] * a.dhn[:, np.newaxis]
+    dh = a["dh"] + np.array([0, 0, 1])[:, np.newaxis] * a["dhn"][:, np.newaxis]
     steps = [2] if last else [0, 1, 2]
     due = sum(np.sum(np.abs(dh[:, t]) * np.maximum(np.abs(h[:, t]), blur["h"][:, t])) for t in steps)
-    due += np.sum(np.abs(a.dCn) * np.maximum(np.abs(Cn), blur["Cn"]))
+    due += np.sum(np.abs(a["dCn"]) * np.maximum(np.abs(Cn), blur["Cn"]))
     sd = {name: rho * value for name, value in blur.items()}
     if sd_of_last and last:
         sd["h"] = sd["h"][:, -1]
-    found = objective_terms(h[:, -1] if last else h, Cn, a, Expected({}, sd, dtype))
+    found = objective_terms({"h": h[:, -1] if last else h, "Cn": Cn}, a, Expected({}, sd, dtype))
     assert found == pytest.approx(due)
 
 
@@ -145,10 +148,10 @@ def test_a_gradient_of_nothing_is_right_only_if_it_is_zero():
     case = replace(CASE, seed=0)
     zero = {name: 0 * value for name, value in expect(case).values.items()}
     expected = Expected(zero, zero, "float64")
-    nothing = SimpleNamespace(h=np.zeros((2, 3, 3)), Cn=np.zeros((2, 3)))
+    nothing = {"h": np.zeros((2, 3, 3)), "Cn": np.zeros((2, 3))}
 
     def forward(inputs):
-        return nothing.h, nothing.Cn
+        return nothing
 
     for direction in ("all", "random"):
         assert check_grad(forward, zero, case, expected, direction).use == 0
@@ -159,7 +162,10 @@ def test_a_gradient_of_nothing_is_right_only_if_it_is_zero():
 
 @settings(max_examples=25)
 @given(
-    data=st.data(), name=st.sampled_from(INPUTS), times=st.sampled_from([0.3, 0.8, 20.0, np.nan]), wide=st.booleans()
+    data=st.data(),
+    name=st.sampled_from(PLAIN.inputs),
+    times=st.sampled_from([0.3, 0.8, 20.0, np.nan]),
+    wide=st.booleans(),
 )
 def test_the_complex_step_finds_the_entry_that_is_off_and_by_how_much(data, name, times, wide):
     case = replace(TINY, seed=data.draw(st.integers(0, 9)))
@@ -183,7 +189,7 @@ def test_the_complex_step_finds_the_entry_that_is_off_and_by_how_much(data, name
 
 
 @settings(max_examples=15)
-@given(name=st.sampled_from(INPUTS), seed=st.integers(0, 99), times=st.floats(2, 100))
+@given(name=st.sampled_from(PLAIN.inputs), seed=st.integers(0, 99), times=st.floats(2, 100))
 def test_along_random_directions_every_tensors_error_counts(name, seed, times):
     case = replace(CASE, seed=seed)
     expected = expect(case)
@@ -256,12 +262,12 @@ def test_what_overflows_in_a_faulty_reference_is_not_warned_of():
         np.exp(np.full(1, 1e4))
         return evaluate_reference(arrays)
 
-    assert set(expect(TINY, evaluate=overflowing).values) == {"h", "Cn", *GRADIENTS}
+    assert set(expect(TINY, evaluate=overflowing).values) == {"h", "Cn", *PLAIN.gradients}
 
 
 def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_reverse_mode():
     sd = expect(CASE).sd
-    due = np.concatenate([sd["d" + name].ravel() for name in INPUTS])
+    due = np.concatenate([sd["d" + name].ravel() for name in PLAIN.inputs])
     noise = complex_step_noise(CASE)
     assert noise.shape == due.shape
     assert np.all(noise > 0)
@@ -271,7 +277,7 @@ def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_revers
     chosen = np.array([70, 3, 90])
     some = complex_step_noise(CASE, chosen=chosen)
     assert np.all(np.abs(np.log(some / noise[chosen])) < np.log(2))
-    twice = complex_step_noise(CASE, lambda inputs: [2 * k for k in reference_forward(inputs)])
+    twice = complex_step_noise(CASE, lambda inputs: {n: 2 * k for n, k in reference_forward(CASE.cell)(inputs).items()})
     assert 1.5 < np.exp(np.mean(np.log(twice / noise))) < 2.5
 
 
@@ -288,7 +294,7 @@ def test_sums_over_a_few_steps_at_a_time_are_the_whole(case, steps):
     for name, value in whole.items():
         np.testing.assert_allclose(parts[name], value, rtol=1e-9, atol=1e-12)
     gradient = complex_step_gradient(case)
-    for name in GRADIENTS:
+    for name in PLAIN.gradients:
         np.testing.assert_allclose(gradient[name[1:]], whole[name], rtol=1e-7, atol=1e-10)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from agreement import positional
 from hypothesis import given, settings
 
 import lstm_fast
@@ -15,6 +16,7 @@ import lstm_ref
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
+from lstm_checks.contract import by_name
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.reports import CHECK_GRAD
@@ -409,9 +411,11 @@ def test_h_of_the_last_step_now_and_of_every_step_then_is_failed_for_its_shape(d
     layer, calls = from_layer(lstm_ref.LSTM), itertools.count()
 
     def call(p, X, h0, C0, sequences):
-        return layer.call(p, X, h0, C0, sequences or next(calls) % 2 == 1)
+        return positional(layer)(p, X, h0, C0, sequences or next(calls) % 2 == 1)
 
-    report = verify_case(replace(layer, call=call), Case(*dims, cotangents="last", seed=1), reference=reference)
+    report = verify_case(
+        replace(layer, call=by_name(call)), Case(*dims, cotangents="last", seed=1), reference=reference
+    )
     (failed,) = report.failures
     assert ", h has shape (" in failed.discrepancy.message
     assert ", and that of the case has (" in failed.discrepancy.message

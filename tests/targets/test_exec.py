@@ -21,9 +21,9 @@ from misbehaving_program import answer
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import GRADIENTS, OUTPUTS, ContractError, TimeLimitError
+from lstm_checks.contract import PLAIN, ContractError, TimeLimitError
 from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.reports import CLAIMS
+from lstm_checks.judging.reports import claims_about
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.expected import expect
 from lstm_checks.targets.load import TargetError, load_target
@@ -226,13 +226,13 @@ def test_what_a_program_lacks_is_unsupported(how, lacks):
     assert target.lacks == lacks | {"last step only"}
     report = verify(target, examples=3)
     assert report.exit_code == 0
-    for name in lacks & set(GRADIENTS):
+    for name in lacks & set(PLAIN.gradients):
         assert set(report.claim_counts[name]) == {Verdict.UNSUPPORTED}
 
 
 def test_outputs_without_gradients_are_nothing_passed():
     target = a_program("forward", 0)
-    assert target.lacks >= set(GRADIENTS)
+    assert target.lacks >= set(PLAIN.gradients)
     found = verify_case(target, CASE)
     assert found.claim("h").verdict is Verdict.PASS
     assert found.claim("dUf").verdict is Verdict.UNSUPPORTED
@@ -385,7 +385,7 @@ ODD = st.one_of(
     st.integers(-(2**64), 2**64) | st.floats() | st.booleans() | st.none() | st.text(max_size=3),
     st.sampled_from([10**400, "0x1p+9999", [], {}, [[0]], ["0x1p+0"] * 3]),
 )
-NAMES = st.sampled_from([*OUTPUTS, *GRADIENTS, *CLAIMS, "dzz", "", "unsupported", "error"])
+NAMES = st.sampled_from([*claims_about(PLAIN), "dzz", "", "unsupported", "error"])
 
 
 @given(st.data())

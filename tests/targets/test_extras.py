@@ -8,7 +8,7 @@ from hypothesis import given
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import DHN, LAST, Extra, Target
+from lstm_checks.contract import DHN, LAST, Extra, Target, by_name
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.reports import CHECK_GRAD
@@ -75,7 +75,7 @@ def target_of(*extras, wrong=None, **more):
     def call(p, X, h0, C0, sequences=True):
         return peephole(p, X, h0, C0, sequences, wrong)
 
-    return Target("mine", "LSTM with more", call, frozenset({DHN, LAST}), extras=extras, **more)
+    return Target("mine", "LSTM with more", by_name(call), frozenset({DHN, LAST}), extras=extras, **more)
 
 
 @given(case=cases(regimes=OWN_REGIMES, max_dims=(4, 6, 3, 4), dtypes=("float64", "float32")))
@@ -97,7 +97,7 @@ def test_a_gradient_of_another_form_is_said_by_its_name(change):
         outputs, pull = peephole(*arguments)
         return outputs, lambda *cotangents: (found := dict(pull(*cotangents))) | {"dpeep": change(found["dpeep"])}
 
-    (claim, *_) = verify_case(replace(target_of(VECTOR), call=call), CASE, reference=False).failures
+    (claim, *_) = verify_case(replace(target_of(VECTOR), call=by_name(call)), CASE, reference=False).failures
     assert claim.name == "dpeep"
     assert claim.discrepancy.message.startswith("dpeep")
 

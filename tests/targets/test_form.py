@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from agreement import positional
 
 import lstm_fast
 import lstm_ref
@@ -25,7 +26,7 @@ def vjp(change=lambda outputs, pull: (outputs, pull), before=lambda p, X: None):
 
     def function(p, X, h0, C0):
         before(p, X)
-        outputs, pull = right.call(p, X, h0, C0)
+        outputs, pull = positional(right)(p, X, h0, C0)
         return change(outputs, lambda dh, dCn: pull(dh, dCn))
 
     return from_function(function)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import lstm_ref
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import GRADIENTS, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import default_dtypes, verify
@@ -37,7 +37,7 @@ def of_form(takes=4, flat=False, flat_gradients=False, without=(), wrong="", bre
     """The right LSTM as somebody else may have written it; or with one gradient twice too large."""
 
     def function(p, X, h0, C0):
-        if flat and any(p[name].ndim != 1 for name in PARAMETERS if name[0] == "b"):
+        if flat and any(p[name].ndim != 1 for name in PLAIN.parameters if name[0] == "b"):
             raise ValueError("a bias is a vector")
         if h0.shape[1] == breaks_at:
             raise ValueError("not enough values to unpack (expected 2, got 1)")
@@ -63,7 +63,7 @@ def of_form(takes=4, flat=False, flat_gradients=False, without=(), wrong="", bre
     flat=st.booleans(),
     flat_gradients=st.booleans(),
     breaks_at=st.sampled_from([None, 1]),
-    without=st.sets(st.sampled_from(GRADIENTS), max_size=3),
+    without=st.sets(st.sampled_from(PLAIN.gradients), max_size=3),
     wrong=st.sampled_from(["", "dbi", "dUo", "dX"]),
 )
 def test_however_a_function_comes_it_is_judged_by_what_it_gives(takes, flat, flat_gradients, breaks_at, without, wrong):
@@ -96,7 +96,7 @@ def test_the_gradients_of_two_biases_that_our_own_helper_returns_are_judged(layo
 
             def pullback(dh, dCn):
                 found = pull(dh, dCn)
-                arrays = to_framework({name: found["d" + name] for name in PARAMETERS}, layout)
+                arrays = to_framework({name: found["d" + name] for name in PLAIN.parameters}, layout)
                 named = gradients_from_framework(arrays, layout, units=u)
                 twins = {twin: factor * found[name] for twin, name in LAYOUTS[layout].twins.items()}
                 return named | twins | {name: found[name] for name in ("dX", "dh0", "dC0")}
@@ -110,7 +110,7 @@ def test_the_gradients_of_two_biases_that_our_own_helper_returns_are_judged(layo
     assert verify_case(target, Case(2, 3, 3, 4)).verdict is Verdict.PASS
     failed = {claim.name for claim in verify_case(lstm(2), Case(2, 3, 3, 4)).failures}
     assert set(LAYOUTS[layout].twins) <= failed
-    assert not set(GRADIENTS) & failed
+    assert not set(PLAIN.gradients) & failed
 
 
 def test_a_function_that_computes_in_float32_whatever_comes_is_judged_in_float32():
@@ -157,7 +157,7 @@ def test_an_argument_for_lengths_or_a_mask_is_not_given_and_that_is_said():
     assert from_function(right).notes == ()
 
 
-@pytest.mark.parametrize("single", [("h",), ("Cn",), ("h", "Cn"), GRADIENTS, ("h", "Cn", *GRADIENTS[1:])])
+@pytest.mark.parametrize("single", [("h",), ("Cn",), ("h", "Cn"), PLAIN.gradients, ("h", "Cn", *PLAIN.gradients[1:])])
 def test_some_of_the_tensors_alone_in_float32_are_a_fault(single):
     def given(name, value):
         return value.astype("float32") if name in single else value
@@ -174,7 +174,7 @@ def test_some_of_the_tensors_alone_in_float32_are_a_fault(single):
 
 def test_an_empty_dict_of_gradients_is_a_forward_pass_alone():
     target = from_function(lambda p, X, h0, C0: (right(p, X, h0, C0)[0], lambda dh, dCn: {}))
-    assert set(GRADIENTS) <= target.lacks
+    assert set(PLAIN.gradients) <= target.lacks
     report = verify(target, **SMALL)
     assert report.exit_code == 0
     assert "all gradients, so only the forward pass is judged" in render_report(report)

@@ -12,7 +12,7 @@ if importlib.util.find_spec("keras") is None:
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import GRADIENTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
@@ -94,7 +94,7 @@ def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folde
     target = load_target("layers.py:frozen")
     assert len(target.notes) == 3
     assert all("does not learn, it is not trainable" in note for note in target.notes)
-    assert {name for name in GRADIENTS if name[1] in "UVb"} <= target.lacks
+    assert {name for name in PLAIN.gradients if name[1] in "UVb"} <= target.lacks
     report = verify_case(target, Case(2, 3, 4, 5, dtype=target.dtypes[-1]), thorough=False)
     assert report.verdict is Verdict.PASS
     assert report.claim("dUf").verdict is Verdict.UNSUPPORTED

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lstm_checks.contract import GRADIENTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
@@ -39,12 +39,12 @@ def test_the_forward_pass_passes_and_the_gradients_are_unsupported():
     report = verify(target, examples=100, seed=1, dtypes=target.dtypes)
     text = render_report(report)
     assert report.exit_code == 0, text
-    assert set(GRADIENTS) <= set(target.unsupported)
+    assert set(PLAIN.gradients) <= set(target.unsupported)
     assert "unsupported: all gradients, so only the forward pass is judged" in text
     assert "check_grad" not in text
     counts = report.claim_counts
     assert counts["h"]["pass"] > 80
-    assert all(set(counts[name]) == {"unsupported"} for name in (*GRADIENTS, "linearity", "zero cotangent"))
+    assert all(set(counts[name]) == {"unsupported"} for name in (*PLAIN.gradients, "linearity", "zero cotangent"))
 
 
 def test_a_model_file_is_judged_by_its_node(tmp_path):
@@ -104,7 +104,7 @@ MEMORY = {"Cn", "dCn"}
 def test_a_plain_node_is_judged_with_what_is_wired(tmp_path, model, lacks):
     onnx.save(plain(**model), tmp_path / "m.onnx")
     target = load_target(str(tmp_path / "m.onnx"))
-    assert set(target.unsupported) == lacks | set(GRADIENTS)
+    assert set(target.unsupported) == lacks | set(PLAIN.gradients)
     report = verify(target, examples=10, dtypes=target.dtypes, max_dims=(3, 3, 3, 3))
     assert report.exit_code == 0, render_report(report)
 

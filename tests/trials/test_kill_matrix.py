@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lstm_checks.cases import Case
-from lstm_checks.contract import GRADIENTS, INPUTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.oracles.check_grad import check_grad
@@ -40,7 +40,7 @@ NAMES = list(METHODS)
 
 
 def row(values):
-    return np.concatenate([np.ravel(values["d" + name]) for name in INPUTS])
+    return np.concatenate([np.ravel(values["d" + name]) for name in PLAIN.inputs])
 
 
 @pytest.mark.parametrize("case", CALM, ids=lambda case: case.descriptor)
@@ -110,8 +110,8 @@ def test_check_grad_is_what_scipy_computes():
 
     def both(size):
         wrong = clean | {"dUf": clean["dUf"] * (1 + size)}
-        gradient = {name: wrong[name] for name in GRADIENTS}
-        theirs = check_grad(reference_forward, gradient, case, problem.expected, "all").agrees
+        gradient = {name: wrong[name] for name in PLAIN.gradients}
+        theirs = check_grad(reference_forward(case.cell), gradient, case, problem.expected, "all").agrees
         return theirs, check_grad_automatic(Judged(None, wrong, row(wrong), differences), problem)
 
     theirs, ours = (sum(found) for found in zip(*map(both, np.geomspace(1e-9, 1e-3, 50)), strict=True))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES, GRADIENTS, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.targets.common import AdapterError, weights_of
 from lstm_checks.weights.files import WeightsError, convert, read_arrays, write_arrays
 from lstm_checks.weights.guessing import from_shapes, recognize
@@ -31,7 +31,7 @@ def test_there_and_back(layout, e, u, seed):
     arrays = to_framework(p, layout)
     assert {name: array.shape for name, array in arrays.items()} == LAYOUTS[layout].shapes(e, u)
     back = from_framework(arrays, layout, units=u)
-    for name in PARAMETERS:
+    for name in PLAIN.parameters:
         # What is taken off the forget gate's bias and added again may round, once each way.
         slack = 2**-52 * (1 + np.abs(p[name])) if LAYOUTS[layout].forget_bias and name == "bf" else 0
         assert np.all(np.abs(back[name] - p[name]) <= slack), name
@@ -60,7 +60,7 @@ def test_two_biases_are_summed_and_each_has_the_gradient_of_the_sum(layout, e, u
     layout = LAYOUTS[layout]
     first = to_framework(parameters(e, u, seed), layout)
     both = gradients_from_framework(first, layout, units=u)
-    assert sorted(set(both) - set(GRADIENTS)) == sorted(layout.twins)
+    assert sorted(set(both) - set(PLAIN.gradients)) == sorted(layout.twins)
     assert all(not both[twin].any() for twin in layout.twins)
     rng = np.random.default_rng(seed)
     arrays = {name: rng.standard_normal(array.shape) for name, array in first.items()}
@@ -75,7 +75,7 @@ def test_two_biases_are_summed_and_each_has_the_gradient_of_the_sum(layout, e, u
 def test_a_layouts_gate_order_is_where_its_gates_are(layout):
     """One marked gate shows up in the u entries that the order says."""
     e, u = 2, 3
-    for gate in GATES:
+    for gate in PLAIN.gates:
         p = {name: np.full_like(value, float(name.endswith(gate))) for name, value in parameters(e, u).items()}
         p["bf"] = p["bf"] + layout.forget_bias
         arrays = to_framework(p, layout)
@@ -300,7 +300,7 @@ def test_the_command_converts_a_file(tmp_path):
     assert found.returncode == 0, found.stderr
     assert "LSTM layer 0: input size 2, 3 units, float32\n  W (1, 12, 2)" in found.stdout
     back = from_framework(read_arrays(tmp_path / "out.npz"), "onnx")
-    assert all(np.array_equal(back[name], p[name]) and back[name].dtype == "float32" for name in PARAMETERS)
+    assert all(np.array_equal(back[name], p[name]) and back[name].dtype == "float32" for name in PLAIN.parameters)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npz", "weights.npz"]
     assert "cudnn (from documentation)" in run("--layouts", cwd=tmp_path).stdout
 
@@ -339,7 +339,7 @@ def test_safetensors_there_and_back(tmp_path):
     write_arrays(tmp_path / "w.safetensors", to_framework(p, "keras"))
     assert run("--from", "keras", "--to", "torch", "w.safetensors", "o.safetensors", cwd=tmp_path).returncode == 0
     back = from_framework(read_arrays(tmp_path / "o.safetensors"), "torch")
-    assert all(np.array_equal(back[name], p[name]) for name in PARAMETERS)
+    assert all(np.array_equal(back[name], p[name]) for name in PLAIN.parameters)
     (tmp_path / "w.safetensors").write_bytes(b"nothing at all")
     found = run("--from", "keras", "--to", "torch", "w.safetensors", "o.safetensors", cwd=tmp_path)
     assert found.returncode == 2

@@ -82,9 +82,11 @@ def test_the_two_halves_of_a_call_can_be_asked_for_one_by_one(fast):
     arrays = CASE.arrays.copy()
     answers = []
     for target in fast:
-        (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, True)
-        twice = [pullback(arrays.dh, arrays.dCn, arrays.dhn) for _ in range(2)]
-        answers.append([h.tobytes(), Cn.tobytes(), *({k: v.tobytes() for k, v in g.items()} for g in twice)])
+        outputs, pullback = target.call(arrays.inputs, True)
+        twice = [pullback(arrays.cotangents) for _ in range(2)]
+        answers.append(
+            [*(value.tobytes() for value in outputs.values()), *({k: v.tobytes() for k, v in g.items()} for g in twice)]
+        )
     assert answers[0] == answers[1]
 
 
@@ -96,7 +98,7 @@ def test_arrays_lie_in_memory_there_as_they_do_here(load, view):
         "def target(p, X, h0, C0):\n"
         "    raise ValueError(f'{X.strides} {X.flags.c_contiguous} {X.flags.writeable} {float(X.sum())!r}')\n"
     )
-    X = view(CASE.arrays.X.copy())
+    X = view(CASE.arrays["X"].copy())
     for lock in (False, True):
         X.flags.writeable = not lock
         error = call_target(target, CASE.arrays.replaced(X=X), True).error
@@ -128,7 +130,7 @@ def test_what_it_writes_to_is_seen(load):
     )
     arrays = CASE.arrays.copy()
     call_target(writes, arrays, True)
-    np.testing.assert_array_equal(arrays.X, CASE.arrays.X + 1)
+    np.testing.assert_array_equal(arrays["X"], CASE.arrays["X"] + 1)
     found = verify_case(writes, CASE).claim(INPUTS_KEPT)
     assert found.discrepancy.message == "the target wrote to its input X, expected all inputs left as they were"
     keeps = load(
@@ -144,7 +146,7 @@ def test_what_it_writes_to_is_seen(load):
     assert found.discrepancy.message.startswith("a later call wrote to h returned by an earlier one")
     first = call_target(keeps, CASE.arrays.copy(), True)
     assert overwritten(first) == []
-    call_target(keeps, CASE.arrays.replaced(X=CASE.arrays.X * 2).copy(), True)
+    call_target(keeps, CASE.arrays.replaced(X=CASE.arrays["X"] * 2).copy(), True)
     assert overwritten(first) == ["h"]
 
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lstm_checks.arithmetic import balls
 from lstm_checks.arithmetic.balls import BallArray
 from lstm_checks.calling import Outcome, call_target
-from lstm_checks.cases import COTANGENTS, Arrays, Case, from_named
+from lstm_checks.cases import COTANGENTS, Arrays, Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import CN, DCN, GRADIENTS, INPUTS, OUTPUTS, STATES, Target
+from lstm_checks.contract import DCN, STATES, Target
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import objective, reference_forward
 from lstm_checks.tolerance import RESOLUTION, accepted
@@ -91,7 +91,7 @@ def certified_gradient(
 
 def _as_balls(arrays: Arrays) -> Arrays:
     """Return the arrays as exact balls."""
-    return from_named({name: balls.to_balls(value) for name, value in (arrays.inputs | arrays.cotangents).items()})
+    return Arrays({name: balls.to_balls(value) for name, value in arrays.items()}, arrays.cell)
 
 
 def expected_bits(case: Case) -> int:
@@ -145,16 +145,16 @@ def certified_derivative(case: Case, direction: Mapping[str, Array], *, bits: in
     """
     arrays = case.arrays
     for name in direction:
-        if name not in INPUTS:
-            raise ValueError(f"direction names {name!r}, expected names of inputs: {', '.join(INPUTS)}")
+        if name not in case.cell.inputs:
+            raise ValueError(f"direction names {name!r}, expected names of inputs: {', '.join(case.cell.inputs)}")
     with balls.precision(bits, terms=2):
         inputs = {
             name: balls.to_series(value, direction.get(name, np.zeros_like(value)))
             for name, value in arrays.inputs.items()
         }
-        h, Cn = reference_forward(inputs)
+        outputs = reference_forward(case.cell)(inputs)
         plain = {name: balls.to_balls(value).view(np.ndarray) for name, value in arrays.cotangents.items()}
-        return objective(h, Cn, from_named(arrays.inputs | plain)).coefficient(1)
+        return objective(outputs, arrays.replaced(**plain)).coefficient(1)
 
 
 def directional_derivative(certified: CertifiedGradient, direction: Mapping[str, Array]) -> Any:
@@ -251,7 +251,7 @@ class Certificate:
     @property
     def verdict(self) -> Verdict:
         """Fail if any tensor fails; else pass if any gradient passes; else what the gradients were."""
-        gradients = [tensor.verdict for tensor in self.tensors if tensor.name in GRADIENTS]
+        gradients = [tensor.verdict for tensor in self.tensors if tensor.name in self.case.cell.gradients]
         return overall([Verdict.FAIL] if any(t.verdict is Verdict.FAIL for t in self.tensors) else gradients)
 
     @property
@@ -396,7 +396,7 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     expected = expect(case)
     tensors = []
     # As `compare` has it: each output by itself, the gradients together.
-    for names in (*((name,) for name in OUTPUTS), GRADIENTS):
+    for names in (*((name,) for name in case.cell.outputs), case.cell.gradients):
         chaotic = expected.chaotic(names)
         for name in names:
             room = accepted(expected.sd[name], case.dtype, expected.sigmas)
@@ -408,14 +408,14 @@ def _certify_tensor(
     name: str, target: Target, certified: CertifiedGradient, room: Array, outcome: Outcome, chaotic: bool = False
 ) -> TensorCertificate:
     """Return the certificate of one tensor; `room` is what rounding excuses in each entry."""
-    if name in target.lacks or (name == "Cn" and CN in target.lacks):
+    if name in target.lacks:
         return TensorCertificate(name, UNSUPPORTED, "the target does not give it", verdict=Verdict.UNSUPPORTED)
     came = outcome.values
     if came.get(name) is None:
         return TensorCertificate(name, FAILED, outcome.error or "the target did not return it")
     value, truth = np.asarray(came[name]), certified.values[name]
     exact: Any = certified.enclosures[name]
-    if name == "h" and value.ndim == 2 and not certified.case.sequences:
+    if name == certified.case.cell.outputs[0] and value.ndim == 2 and not certified.case.sequences:
         exact, truth, room = exact[:, -1], truth[:, -1], room[:, -1]
     if value.shape != truth.shape:
         return TensorCertificate(name, FAILED, f"shape {value.shape}, expected {truth.shape}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import GATES
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, evaluate
 from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
 
@@ -33,25 +33,25 @@ def known_errors() -> dict[str, KnownError]:
 
 def _gate_orders() -> Iterable[tuple[str, KnownError]]:
     """Yield the wrong gate orders: the parameters of the gates named stand where those of f, i, g, o are expected."""
-    for order in itertools.permutations(GATES):
-        if order != GATES:
-            words = f"A pack of the gates {' '.join(GATES)} is read as {' '.join(order)}, its gradients likewise."
+    for order in itertools.permutations(PLAIN.gates):
+        if order != PLAIN.gates:
+            words = f"A pack of the gates {' '.join(PLAIN.gates)} is read as {' '.join(order)}, its gradients likewise."
             yield f"gate-order-{''.join(order)}", KnownError(words, partial(_reorder, order))
 
 
 def _reorder(order: tuple[str, ...], arrays: Arrays) -> dict[str, Any]:
     """Return the results of gates that took each other's parameters."""
-    taken = dict(zip(GATES, order, strict=True))  # the gate that computes with a block, by the block's owner
-    p = {kind + taken[gate]: arrays.p[kind + gate] for gate in GATES for kind in "UVb"}
+    taken = dict(zip(PLAIN.gates, order, strict=True))  # the gate that computes with a block, by the block's owner
+    p = {kind + taken[gate]: arrays.p[kind + gate] for gate in PLAIN.gates for kind in "UVb"}
     values = _evaluate(arrays, forward_p=p, backward_p=p)
-    renamed = {f"d{kind}{gate}": values[f"d{kind}{taken[gate]}"] for gate in GATES for kind in "UVb"}
+    renamed = {f"d{kind}{gate}": values[f"d{kind}{taken[gate]}"] for gate in PLAIN.gates for kind in "UVb"}
     return values | renamed
 
 
 def _transpositions() -> Iterable[tuple[str, KnownError]]:
     """Yield the transpositions, of one gate's matrix or of all four; they fit where U is square."""
     for kind, onward in (("U", "dX"), ("V", "dh")):
-        for gates in (*GATES, "".join(GATES)):
+        for gates in (*PLAIN.gates, "".join(PLAIN.gates)):
             names = tuple(kind + gate for gate in gates)
             said = kind + gates if len(gates) == 1 else kind
             swap, turn = partial(_transpose, names), tuple("d" + name for name in names)
@@ -90,7 +90,7 @@ def _forward_with(change: Callable[[Mapping[str, Any]], dict[str, Any]], arrays:
 
 def _dropped_terms() -> Iterable[tuple[str, KnownError]]:
     """Yield each term of equation (1) dropped, forward and backward; a zero in its matrix's place does that."""
-    for gate in GATES:
+    for gate in PLAIN.gates:
         for kind, term in (("U", f"X_s U{gate}"), ("V", f"hp V{gate}"), ("b", f"b{gate}")):
             zero = partial(_zeroed, kind + gate)
             yield f"dropped-{kind}{gate}", KnownError(f"{gate}_ lacks {term}.", partial(_forward_with, zero))
@@ -140,8 +140,8 @@ _EDITS: tuple[tuple[str, str, str, str, str], ...] = (
 
 def _edited_sources() -> Iterable[tuple[str, KnownError]]:
     """Yield the terms and factors that only another source can drop."""
-    for name, module, old, new, words in _EDITS:
-        fault = Fault(name, "dropped", words, "", (Patch(f"{module}.py", old, new),))
+    for name, part, old, new, words in _EDITS:
+        fault = Fault(name, "dropped", words, "", (Patch(part, old, new),))
         yield name, KnownError(words, partial(evaluate, fault))
 
 
@@ -151,7 +151,7 @@ def _evaluate(
     backward_p: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return h, Cn and the gradients, with other parameters in some pass."""
-    fc = lstm_forward(forward_p or arrays.p, arrays.X, arrays.h0, arrays.C0)
-    bc = lstm_backward(backward_p or arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+    fc = lstm_forward(forward_p or arrays.p, arrays["X"], arrays["h0"], arrays["C0"])
+    bc = lstm_backward(backward_p or arrays.p, fc, arrays["dh"], arrays["dhn"], arrays["dCn"])
     values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **lstm_parameter_gradients(fc, bc)}
     return values | {name: bc[name] for name in ("dX", "dh0", "dC0")}

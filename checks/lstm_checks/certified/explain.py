@@ -33,5 +33,5 @@ def _case_of(vector: Vector) -> Case | None:
         return None
     if (case.dims, case.dtype, case.sequences) != (vector.dims, vector.dtype, vector.sequences):
         return None
-    ours, theirs = (arrays.inputs | arrays.cotangents for arrays in (case.arrays, vector.arrays))
+    ours, theirs = (dict(arrays) for arrays in (case.arrays, vector.arrays))
     return case if all(same_bits(ours[name], theirs[name]) for name in ours) else None

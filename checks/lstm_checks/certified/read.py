@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.cases import DTYPES, from_named
+from lstm_checks.cases import DTYPES, Arrays
 from lstm_checks.certified.vectors import COTANGENT_NAMES, FORMAT, TENSOR_KEYS, Array, Vector, checksum
-from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, input_shapes
+from lstm_checks.contract import PLAIN
 from lstm_checks.files import FileError, parse_json, read_bytes, shown
 
 _HEX = re.compile(r"-?0x[01](\.[0-9a-f]+)?p[+-][0-9]+")
@@ -158,11 +158,11 @@ def _read_vector(index: int, content: Any) -> Vector:
     for key in ("flags", "exposes"):
         if not isinstance(content[key], list) or not all(map(_is_word, content[key])):
             raise VectorsError(f"{where}: {key} is not a list of words")
-    inputs = input_shapes(m, s, e, u)
-    shapes = inputs | {"h": (m, s, u), "dh": (m, s, u)} | dict.fromkeys(("Cn", "dhn", "dCn"), (m, u))
-    shapes |= {"d" + key: shape for key, shape in inputs.items()}
+    inputs = PLAIN.input_shapes(m, s, e, u)
+    others = (*PLAIN.cotangents, *PLAIN.tensors)
+    shapes = inputs | {name: PLAIN.shape(name, m, s, e, u) for name in others}
     given: dict[str, Array] = {}
-    for group, names in (("inputs", INPUTS), ("cotangents", COTANGENT_NAMES)):
+    for group, names in (("inputs", PLAIN.inputs), ("cotangents", COTANGENT_NAMES)):
         _expect_keys(f"{where}: {group}", content[group], names)
         given |= {k: _array(f"{where}: {k}", content[group][k], shapes[k]) for k in names}
     for key, array in given.items():
@@ -170,7 +170,7 @@ def _read_vector(index: int, content: Any) -> Vector:
             if (array.astype(content["dtype"]) != array).any():
                 raise VectorsError(f"{where}: {key} holds a number that is not a {content['dtype']}")
     answers: dict[str, dict[str, Array]] = {key: {} for key in TENSOR_KEYS}
-    for group, names in (("outputs", OUTPUTS), ("gradients", GRADIENTS)):
+    for group, names in (("outputs", PLAIN.outputs), ("gradients", PLAIN.gradients)):
         _expect_keys(f"{where}: {group}", content[group], names)
         for k in names:
             _expect_keys(f"{where}: {k}", content[group][k], TENSOR_KEYS)
@@ -185,7 +185,7 @@ def _read_vector(index: int, content: Any) -> Vector:
         sequences=content["sequences"],
         flags=tuple(content["flags"]),
         exposes=tuple(content["exposes"]),
-        arrays=from_named(given).astype(content["dtype"]),
+        arrays=Arrays(given).astype(content["dtype"]),
         values=answers["value"],
         radii=answers["radius"],
         tolerances=answers["tolerance"],

@@ -10,7 +10,7 @@ from lstm_checks.calling import call_target
 from lstm_checks.certified.read import VectorFile, read_vectors_file
 from lstm_checks.certified.vectors import FLAGS, Vector
 from lstm_checks.compare import form_fault
-from lstm_checks.contract import DCN, GRADIENTS, OUTPUTS, STATES, Target
+from lstm_checks.contract import DCN, PLAIN, STATES, Target
 from lstm_checks.files import shown
 
 PASS, FAIL, UNSUPPORTED = "pass", "fail", "unsupported"
@@ -115,25 +115,27 @@ def run_vectors(target: Target, vectors: VectorFile | Iterable[Vector] | None = 
     results = tuple(
         _run(target, vector) for vector in (vectors.vectors if isinstance(vectors, VectorFile) else vectors)
     )
-    lacking = tuple(name for name in (*OUTPUTS, *GRADIENTS) if name in target.lacks)
+    lacking = tuple(name for name in PLAIN.tensors if name in target.lacks)
     return VectorReport(target.name, results, file, lacking)
 
 
 def _run(target: Target, vector: Vector) -> VectorResult:
     """Return the verdict on one vector."""
+    if target.cell is not PLAIN:
+        return VectorResult(vector, UNSUPPORTED, f"the vectors are the plain LSTM's, the target a {target.cell.title}")
     if vector.dtype not in target.dtypes:
         return VectorResult(vector, UNSUPPORTED, f"the target does not compute in {vector.dtype}")
-    if STATES in target.lacks and (vector.arrays.h0.any() or vector.arrays.C0.any()):
+    if STATES in target.lacks and (vector.arrays["h0"].any() or vector.arrays["C0"].any()):
         return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")
-    if DCN in target.lacks and vector.arrays.dCn.any():
+    if DCN in target.lacks and vector.arrays["dCn"].any():
         return VectorResult(vector, UNSUPPORTED, "the target takes no cotangent of the final memory state")
-    names = [name for name in (*OUTPUTS, *GRADIENTS) if name not in target.lacks]
+    names = [name for name in PLAIN.tensors if name not in target.lacks]
     if not names:
         return VectorResult(vector, UNSUPPORTED, "the target gives no output and no gradient")
     outcome = call_target(target, vector.arrays.copy(), vector.sequences)
     if outcome.error:
         return VectorResult(vector, FAIL, outcome.sentence, np.inf)
-    unknown = sorted(map(str, set(outcome.values) - {*OUTPUTS, *GRADIENTS, *target.twins}))
+    unknown = sorted(map(str, set(outcome.values) - {*PLAIN.tensors, *target.twins}))
     if unknown:
         return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
     judged = {name: _judge(name, outcome.values, vector) for name in names}
@@ -147,7 +149,7 @@ def _judge(name: str, values: Mapping[str, Any], vector: Vector) -> tuple[float,
     due, accepted, came = vector.values[name], vector.tolerances[name], values.get(name)
     if name == "h" and getattr(came, "ndim", 0) == 2 and not vector.sequences:
         due, accepted = due[:, -1], accepted[:, -1]
-    badly_formed = form_fault(name, values, due.shape, vector.dtype)
+    badly_formed = form_fault(name, values, due.shape, vector.dtype, PLAIN)
     if badly_formed is not None and badly_formed.discrepancy is not None:
         return np.inf, badly_formed.discrepancy.message
     value = values[name].astype(np.float64)

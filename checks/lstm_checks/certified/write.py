@@ -19,7 +19,7 @@ from lstm_checks.cases import COTANGENTS, DTYPES, Case
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.certified.errors import KnownError, known_errors
 from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, TENSOR_KEYS, Array, checksum
-from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.files import hex_list, replace_file
 from lstm_checks.oracles.expected import Expected, expect
 
@@ -74,7 +74,7 @@ def _first_calm(dims: tuple[int, int, int, int], dtype: str, regime: str, cotang
     """Return the case of the first seed whose answer rounding does not drown."""
     for seed in itertools.count(1):
         case = Case(*dims, dtype=dtype, regime=regime, cotangents=cotangents, states=states, seed=seed)
-        if not expect(case).chaotic((*OUTPUTS, *GRADIENTS)):
+        if not expect(case).chaotic(PLAIN.tensors):
             return case
     raise AssertionError("unreachable")
 
@@ -149,10 +149,10 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
         "sequences": case.sequences,
         "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
         "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
-        "inputs": {name: hex_list(case.arrays.inputs[name]) for name in INPUTS},
+        "inputs": {name: hex_list(case.arrays.inputs[name]) for name in PLAIN.inputs},
         "cotangents": {name: hex_list(case.arrays.cotangents[name]) for name in COTANGENT_NAMES},
-        "outputs": {name: answers[name] for name in OUTPUTS},
-        "gradients": {name: answers[name] for name in GRADIENTS},
+        "outputs": {name: answers[name] for name in PLAIN.outputs},
+        "gradients": {name: answers[name] for name in PLAIN.gradients},
     }
     return vector | {"sha256": checksum(vector)}
 

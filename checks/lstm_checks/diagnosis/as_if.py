@@ -32,15 +32,13 @@ def find_change(target: Target, cases: list[Case], spare: Spare) -> str:
         Whether more may be tried.
     """
     first, *others = (observe_once(target, case) for case in cases)
-    named = first.case.arrays.inputs | first.case.arrays.cotangents
+    named = dict(first.case.arrays)
     for name in named:
         for words, value in _changes(name, named):
             if not spare():
                 return ""
             if not np.array_equal(value, named[name]) and _try(first, name, value) is Trial.SHOWN:
-                again = [
-                    dict(_changes(name, o.case.arrays.inputs | o.case.arrays.cotangents)).get(words) for o in others
-                ]
+                again = [dict(_changes(name, dict(o.case.arrays))).get(words) for o in others]
                 if all(v is not None for v in again) and accounted(
                     _try(o, name, v) for v, o in zip(again, others, strict=True) if v is not None
                 ):

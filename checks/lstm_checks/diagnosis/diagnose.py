@@ -13,7 +13,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import LAST, OUTPUTS, Target
+from lstm_checks.contract import LAST, Target
 from lstm_checks.diagnosis.as_if import find_change
 from lstm_checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
@@ -37,6 +37,7 @@ from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import diff
 from lstm_checks.words import first_few, series
+from lstm_ref.cell import Cell
 
 NEVER_MET = Case(12, 2, 10, 21, seed=151)
 """Of sizes that no other case has."""
@@ -100,7 +101,7 @@ def diagnose(
             return Diagnosis(relations=(small, *_of_formats(target)))
         suspects = find_suspects(target, observation, work)
         certain = any(suspect.certain for suspect in suspects)
-        forward = bool(set(observation.wrong) & set(OUTPUTS))
+        forward = bool(set(observation.wrong) & set(case.cell.outputs))
         steady = repeatable(observation)
         again = _alike(target, larger.case) if steady else None
         relations = tuple(find_relations(larger, again, _elsewhere(target, observation, larger)))
@@ -130,7 +131,7 @@ def diagnose(
         work.left_out.remove(PAIRS)
     if work.left_out:
         where += (f"not looked for, since it would take too many calls or tries: {_few(tuple(work.left_out))}",)
-    return Diagnosis(tuple(_named(suspect) for suspect in suspects[:SHOWN]), relations, layout, where)
+    return Diagnosis(tuple(_named(suspect, case.cell) for suspect in suspects[:SHOWN]), relations, layout, where)
 
 
 def _of_formats(target: Target, tensors: bool = True) -> tuple[str, ...]:
@@ -222,11 +223,11 @@ def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
                     yield f"for cotangents of {words} alone, {said}"
 
 
-def _named(suspect: Suspect) -> Named:
+def _named(suspect: Suspect, cell: Cell) -> Named:
     """Return a suspect in words."""
     faults = suspect.faults
     titles = " and ".join(fault.title.rstrip(".") for fault in faults)
-    diffs = "\n".join(diff(fault) for fault in faults)
+    diffs = "\n".join(diff(fault, cell) for fault in faults)
     ids = " and ".join(fault.id for fault in faults)
     return Named(ids, titles, suspect.sure, suspect.certain, diffs, suspect.refuted)
 

@@ -15,10 +15,9 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import other_values
 from lstm_checks.cases import REGIMES, Arrays, Case
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import Target
 from lstm_checks.diagnosis.formats import in_words, short_formats
 from lstm_checks.diagnosis.observe import (
-    TENSORS,
     Array,
     Observation,
     departs,
@@ -31,11 +30,12 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare, Work
-from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.catalogue import faults_of
 from lstm_checks.faults.mixups import mixups
-from lstm_checks.faults.model import Fault, evaluate, fault_target
+from lstm_checks.faults.model import Fault, evaluate, fault_target, planted
 from lstm_checks.faults.slips import slips
 from lstm_checks.oracles.expected import Expected, expect
+from lstm_ref.cell import Cell, evaluate_forward
 
 Faults = tuple[Fault, ...]
 
@@ -121,7 +121,7 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
     spare = work.allows("some catalogued faults", first.case.size)
     fitting: list[Faults] = [
         (fault,)
-        for fault in (FAULTS | mixups()).values()
+        for fault in (faults_of(target.cell) | mixups(target.cell)).values()
         if not fault.wrap and spare() and reproduces((fault,), first) is Trial.SHOWN
     ]
     return _confirm(target, first, fitting)
@@ -130,8 +130,8 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
 def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the slips of the pen that reproduce the target wherever it was looked; any other is as good as chance."""
     spare = work.allows("some slips of the pen", first.case.size)
-    files = ("forward.py",) if set(first.wrong) & set(OUTPUTS) else ("gradients.py", "backward.py")
-    tried = (slip for file in files for slip in slips(file))
+    parts = ("forward",) if set(first.wrong) & set(target.cell.outputs) else ("gradients", "backward")
+    tried = (slip for part in parts for slip in slips(part, target.cell))
     fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first) is Trial.SHOWN]
     return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
 
@@ -147,7 +147,7 @@ def find_forward_slip(target: Target, case: Case, spare: Spare) -> str:
         return ""
     fitting = [
         slip
-        for slip in slips("forward.py")
+        for slip in slips("forward", target.cell)
         if spare() and accounted(_outputs_come_from(slip, seen) for seen in observations)
     ]
     return f"h and Cn came as with a slip: {' or '.join(s.title for s in fitting[:2])}" if fitting else ""
@@ -155,11 +155,10 @@ def find_forward_slip(target: Target, case: Case, spare: Spare) -> str:
 
 def _outputs_come_from(fault: Fault, observation: Observation) -> Trial:
     """Return what a case says of both outputs' being what the reference with a fault in it gives."""
-    arrays = observation.case.arrays.astype(np.float64)
+    arrays, cell = observation.case.arrays.astype(np.float64), observation.case.cell
     with np.errstate(all="ignore"):
-        outputs, _ = fault_target(fault).call(arrays.p, arrays.X, arrays.h0, arrays.C0)
-    values = observation.expected.values | dict(zip(OUTPUTS, outputs, strict=True))
-    return try_values(observation, values, OUTPUTS)
+        outputs = evaluate_forward(planted((fault,), cell), arrays)
+    return try_values(observation, observation.expected.values | outputs, cell.outputs)
 
 
 def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:
@@ -176,7 +175,7 @@ def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Sus
     cases = _further_cases(target)
     while left and (case := cases(left, shown)) is not None:
         observation = observe_once(target, case)
-        if observation.expected.chaotic(GRADIENTS) or observation.answer.error or observation.formal:
+        if observation.expected.chaotic(target.cell.gradients) or observation.answer.error or observation.formal:
             continue
         trials = [reproduces(faults, observation) for faults in left]
         still = [faults for faults, trial in zip(left, trials, strict=True) if trial is not Trial.REFUTED]
@@ -186,12 +185,12 @@ def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Sus
     # A case on which a fault makes no difference says nothing of it.
     cases_shown = "1 more case" if shown == 1 else f"{shown} more cases"
     more = f", and those of {cases_shown}" if shown else "; seen in no other case"
-    return [Suspect(faults, _extent(first) + more, bool(shown)) for faults in _simplest_first(left)]
+    return [Suspect(faults, _extent(first) + more, bool(shown)) for faults in _simplest_first(left, target.cell)]
 
 
-def _simplest_first(found: list[Faults]) -> list[Faults]:
+def _simplest_first(found: list[Faults], cell: Cell) -> list[Faults]:
     """Return faults that cannot be told apart: those of the catalogue first, and those that need the smaller sizes."""
-    made = mixups()
+    made = mixups(cell)
 
     def key(faults: Faults) -> tuple[bool, int]:
         return any(fault.id in made for fault in faults), max(int(np.prod(fault.dims)) for fault in faults)
@@ -249,7 +248,7 @@ def _tells_apart(left: list[Faults], case: Case) -> bool:
     return any(
         np.max(np.abs(one[name] - values[0][name])) > tolerance.TOLD_APART * np.max(np.abs(values[0][name]))
         for one in values[1:]
-        for name in TENSORS
+        for name in case.cell.tensors
     )
 
 
@@ -275,13 +274,13 @@ def reproduces(faults: Faults, observation: Observation) -> Trial:
 def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
     """Yield the outputs, and then the gradients, of the reference with faults; nothing if they cannot be combined."""
     try:
-        target = fault_target(*faults)
+        target = fault_target(*faults, cell=arrays.cell)
     except ValueError:
         return
     arrays = arrays.astype(np.float64)
-    (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0)
-    yield {"h": h, "Cn": Cn}
-    yield dict(pullback(arrays.dh, arrays.dCn, arrays.dhn))
+    outputs, pullback = target.call(arrays.inputs)
+    yield dict(outputs)
+    yield dict(pullback(arrays.cotangents))
 
 
 def _is_near(observation: Observation, name: str, value: Array) -> bool:
@@ -310,7 +309,7 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
 
 def _does_the_same(faults: Faults, observation: Observation) -> Trial:
     """Return what a case says of the target's doing as one with the faults does, called in the same order."""
-    theirs = observe(fault_target(*faults), observation.case, observation.expected)
+    theirs = observe(fault_target(*faults, cell=observation.case.cell), observation.case, observation.expected)
     if _touched(theirs) != _touched(observation) or set(observation.formal) ^ (set(theirs.formal) - observation.lacks):
         return Trial.REFUTED
     trials = [Trial.SHOWN if any(_touched(observation)) or observation.formal else Trial.IDLE]
@@ -333,7 +332,7 @@ def _between_calls(target: Target, first: Observation, work: Work) -> list[Suspe
     What a target keeps depends on all the calls before; where the failing case tells nothing, sizes are taken that it
     never met, so that both start afresh.
     """
-    left: list[Faults] = [(fault,) for fault in FAULTS.values() if fault.wrap]
+    left: list[Faults] = [(fault,) for fault in faults_of(target.cell).values() if fault.wrap]
     found = [faults for faults in left if _does_the_same(faults, first) is Trial.SHOWN] if first.fails else []
     unsteady = not first.fails or not repeatable(first)
     for case in FRESH:
@@ -381,7 +380,7 @@ def _random(target: Target, left: list[Faults]) -> list[Suspect]:
 
 def _does_alike(faults: Faults, observation: Observation) -> bool:
     """Return whether the same goes wrong in the same calls, if not by the same numbers: for what is random."""
-    theirs = observe(fault_target(*faults), observation.case)
+    theirs = observe(fault_target(*faults, cell=observation.case.cell), observation.case)
     return (
         set(observation.wrong) == set(theirs.wrong)
         and set(observation.wrong_again) == set(theirs.wrong_again)
@@ -404,14 +403,14 @@ def _in_short_formats(target: Target, first: Observation, work: Work) -> list[Su
     if first.formal or not first.wrong or not (short := short_formats(target)):
         return []
     fitting = []
-    for fault in FAULTS.values():
-        planted = replace(fault_target(fault), lacks=target.lacks, dtypes=target.dtypes)
+    for fault in faults_of(target.cell).values():
+        planted = replace(fault_target(fault, cell=target.cell), lacks=target.lacks, dtypes=target.dtypes)
         if fault.family == "precision" and _alike_in_size(fault, first, np.inf) and short_formats(planted) == short:
             fitting.append(fault)
     sure = f"{' and '.join(in_words(short))}, with errors as large"
     for case in BANK[:3]:
         asked = suited(target, case)
-        if asked is not None and not (seen := observe_once(target, asked)).expected.chaotic(GRADIENTS):
+        if asked is not None and not (seen := observe_once(target, asked)).expected.chaotic(target.cell.gradients):
             fitting = [fault for fault in fitting if _alike_in_size(fault, seen)]
     return [Suspect((fault,), sure, True) for fault in fitting]
 
@@ -440,7 +439,7 @@ def _pairs(first: Observation, spare: Spare) -> Iterator[Faults]:
     """Yield pairs of faults, one of which explains some wrong tensor whole and the other what is left."""
     arrays = first.case.arrays.astype(np.float64)
     changes, explained = {}, {}
-    known = FAULTS | mixups()
+    known = faults_of(first.case.cell) | mixups(first.case.cell)
     for id_, fault in known.items():
         if fault.wrap:
             continue

@@ -11,10 +11,10 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES, OUTPUTS, STATES, Target
+from lstm_checks.contract import PLAIN, STATES, Target
 from lstm_checks.diagnosis.observe import Array, observe_once, suited
-from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.words import series
+from lstm_ref.cell import evaluate_forward
 
 READ = (Case(6, 1, 4, 8, seed=171), Case(5, 1, 3, 9, seed=174))
 """Single steps of so many values that none ends in zeros in all of them by chance."""
@@ -97,17 +97,22 @@ def _bits(came: Array, due: Array) -> int:
 
 def _gates(target: Target, case: Case) -> Iterator[tuple[str, Array, Array]]:
     """Yield what came and what is due of each gate, and of tanh(C_), at a single step."""
+    cell = case.cell
+    # A gate is held by its own bias. Whatever else reaches it is set to zero, as it is for the plain cell.
+    others = {n: np.zeros_like(v) for n, v in case.arrays.p.items() if n not in PLAIN.parameters}
     for name, (output, biases, memory) in _KEPT.items():
-        inputs = {}
+        if not set(biases) <= set(cell.gates):
+            continue
+        inputs = dict(others)
         for gate, bias in biases.items():
             inputs[f"b{gate}"] = np.full_like(case.arrays.p[f"b{gate}"], bias)
             inputs |= {f"{kind}{gate}": np.zeros_like(case.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
         if memory is not None:
-            inputs["C0"] = np.full_like(case.arrays.C0, memory)
+            inputs["C0"] = np.full_like(case.arrays["C0"], memory)
         arrays = case.arrays.replaced(**inputs)
         value = call_target(target, arrays, case.sequences, backward=False).values.get(output)
         if isinstance(value, np.ndarray) and value.dtype == case.dtype:
-            due = dict(zip(OUTPUTS, reference_forward(arrays.astype(np.float64).inputs), strict=True))[output]
+            due = evaluate_forward(cell, arrays.astype(np.float64))[output]
             yield name, value.ravel().astype(np.float64), due.ravel()
 
 
@@ -121,7 +126,10 @@ def in_words(found: Mapping[str, int]) -> list[str]:
 
 def _sentence(names: Sequence[str], bits: int) -> str:
     """Return that some things come in a number of bits."""
-    gates, others = [n for n in names if n in GATES], ["tanh(C_)" if n == "C" else n for n in names if n not in GATES]
+    gates, others = (
+        [n for n in names if n in PLAIN.gates],
+        ["tanh(C_)" if n == "C" else n for n in names if n not in PLAIN.gates],
+    )
     gates = [f"gate{'s' if len(gates) > 1 else ''} {series(gates)}"] if gates else []
     others = others if len(others) <= 4 else [*others[:3], f"{len(others) - 3} more"]
     known = f", as {NAMES[bits]} has" if bits in NAMES else ""

@@ -17,22 +17,23 @@ from lstm_checks.diagnosis.diagnose import Named
 from lstm_checks.diagnosis.fingerprint import Faults, reproduces
 from lstm_checks.diagnosis.observe import departs, due_on, observe_once
 from lstm_checks.diagnosis.statement import Trial
-from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.catalogue import faults_of
 from lstm_checks.faults.model import evaluate
-from lstm_checks.faults.slips import slips
+from lstm_checks.faults.slips import PARTS, slips
+from lstm_ref.cell import Cell
 
 Signature = frozenset[str]
 """The tensors that are wrong in an example, or the claims that failed where none is."""
 
 
-def faults_of(named: Named) -> Faults | None:
+def faults_behind(named: Named, cell: Cell) -> Faults | None:
     """Return the faults behind a suspect; None where one keeps something between calls, so that it predicts no case."""
-    by_title = {f"{s.id}: {s.title}": s for file in ("forward.py", "backward.py", "gradients.py") for s in slips(file)}
+    by_title = {f"{slip.id}: {slip.title}": slip for part in PARTS for slip in slips(part, cell)}
     if (slip := by_title.get(f"{named.fault}: {named.title}")) is not None:
         return (slip,)
     ids = named.fault.split(" and ")
-    known = all(id_ in FAULTS and not FAULTS[id_].wrap for id_ in ids)
-    return tuple(FAULTS[id_] for id_ in ids) if known else None
+    known = faults_of(cell)
+    return tuple(known[id_] for id_ in ids) if all(id_ in known and not known[id_].wrap for id_ in ids) else None
 
 
 def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:

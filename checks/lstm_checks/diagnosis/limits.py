@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, due_on, intermediates, suited, wrong_entries
 from lstm_checks.diagnosis.places import DELTAS, departing
 from lstm_checks.diagnosis.work import Spare
@@ -66,7 +66,7 @@ def _draws(target: Target, case: Case, look: Callable[[Target, Case], Seen | Non
 def _intermediates(case: Case) -> dict[str, Array]:
     """Return the values (m, s, u) of the reference that may decide, by name."""
     fc, bc = intermediates(case.arrays)
-    return {name: (fc | bc)[name] for name in INTERMEDIATES}
+    return {name: (fc | bc)[name] for name in INTERMEDIATES if name in (fc | bc)}
 
 
 def _of_outputs(target: Target, case: Case) -> Seen | None:
@@ -76,13 +76,13 @@ def _of_outputs(target: Target, case: Case) -> Seen | None:
         return None
     shape = (case.m, 1, case.u)
     values = {name: value for name, value in _intermediates(case).items() if not name.startswith("d")}
-    return {name: wrong.get(name, np.zeros(shape, bool)).reshape(shape) for name in OUTPUTS}, values
+    return {name: wrong.get(name, np.zeros(shape, bool)).reshape(shape) for name in case.cell.outputs}, values
 
 
 def _of_gates(target: Target, case: Case) -> Seen | None:
     """Return where the gates' cotangents depart."""
     wrong = wrong_entries(target, case)
-    if wrong is None or any(f"dU{gate}" in target.lacks for gate in GATES):
+    if wrong is None or any(f"dU{gate}" in target.lacks for gate in target.cell.gates):
         return None
     found = departing(target, case)
     return None if found is None else ({DELTAS[g]: mask for g, mask in found.items()}, _intermediates(case))
@@ -104,7 +104,8 @@ def _of_tensors(target: Target, case: Case) -> Seen | None:
     if wrong is None:
         return None
     due = due_on(case).values
-    return {n: wrong.get(n, np.zeros(due[n].shape, bool)) for n in GRADIENTS}, {n: due[n] for n in GRADIENTS}
+    names = case.cell.gradients
+    return {n: wrong.get(n, np.zeros(due[n].shape, bool)) for n in names}, {n: due[n] for n in names}
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def _mask(draws: Sequence[Seen], name: str) -> Array:
 
 
 def _values(draws: Sequence[Seen], name: str) -> dict[str, Array]:
-    """Return the values that may decide for an entry of something, in all draws."""
-    if name in GRADIENTS:
+    """Return the values that may decide for an entry of something, in all draws: of a tensor its own alone."""
+    if set(draws[0][0]) == set(draws[0][1]):
         return {DUE: np.concatenate([values[name].ravel() for _, values in draws])}
     return {other: np.concatenate([values[other].ravel() for _, values in draws]) for other in draws[0][1]}
 

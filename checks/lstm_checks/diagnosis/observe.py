@@ -23,15 +23,13 @@ from lstm_checks.calling import (
     overwritten,
     same_bits,
 )
-from lstm_checks.cases import Arrays, Case, from_named
-from lstm_checks.contract import CN, DCN, GRADIENTS, OUTPUTS, STATES, Target
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import CN, DCN, STATES, Target
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
-from lstm_ref import lstm_backward, lstm_forward
+from lstm_ref.cell import run_backward, run_forward
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
-
-TENSORS = (*OUTPUTS, *GRADIENTS)
 
 FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6, 1, 4, 8), (3, 2, 8, 8))
 """The sizes (m, s, e, u) at which a target is asked that compiles for each: small and square, with many elements, with
@@ -89,7 +87,7 @@ class Observation:
     @property
     def formal(self) -> tuple[str, ...]:
         """The tensors that are not of the form that was asked for."""
-        return tuple(name for name in TENSORS if name not in self.lacks and name not in self.came)
+        return tuple(name for name in self.case.cell.tensors if name not in self.lacks and name not in self.came)
 
     @property
     def fails(self) -> bool:
@@ -118,12 +116,13 @@ class Observation:
 
     def shaped(self, name: str, value: Array) -> Array:
         """Return a tensor of all steps in the shape in which the target returns it."""
-        return value[:, -1] if name == "h" and np.ndim(self.answer.values.get("h", 0)) == 2 else value
+        hidden = self.case.cell.outputs[0]
+        return value[:, -1] if name == hidden and np.ndim(self.answer.values.get(hidden, 0)) == 2 else value
 
     def _formed(self, outcome: Outcome) -> dict[str, Array]:
         """Return the tensors of the right shape."""
         found = {}
-        for name in TENSORS:
+        for name in self.case.cell.tensors:
             came = outcome.values.get(name)
             if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
                 continue
@@ -139,8 +138,8 @@ def intermediates(arrays: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return what the reference's two passes give at every step, `fc` and `bc`, in float64."""
     arrays = arrays.astype(np.float64)
     with np.errstate(all="ignore"):
-        fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        return fc, lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+        fc = run_forward(arrays.cell, arrays)
+        return fc, run_backward(arrays.cell, arrays, fc)
 
 
 def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:
@@ -221,7 +220,7 @@ def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> d
         with np.errstate(all="ignore"):
             values = evaluate_reference(arrays.astype(np.float64))
         expected = replace(expected, values=values, sd=slack(values, expected))
-    if answer.error or expected.chaotic(GRADIENTS):
+    if answer.error or expected.chaotic(case.cell.gradients):
         return None
     return Observation(case, expected, answer, answer, (), (), target.lacks).wrong
 
@@ -234,10 +233,10 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     """
     errors: list[dict[str, Array]] = []
     wrong: list[str] = []
-    named = case.arrays.inputs | case.arrays.cotangents
+    named = dict(case.arrays)
     rng = np.random.default_rng(0)
     nearby = {name: value * (1 + tolerance.NEARBY * rng.standard_normal(value.shape)) for name, value in named.items()}
-    for arrays in (case.arrays, from_named(nearby).astype(case.dtype)):
+    for arrays in (case.arrays, Arrays(nearby, case.cell).astype(case.dtype)):
         answer = call_target(target, arrays.copy(), case.sequences)
         with np.errstate(all="ignore"):
             values = evaluate_reference(arrays.astype(np.float64))
@@ -283,10 +282,11 @@ def counted_in(sentence: str) -> str:
 
 
 def suited(target: Target, case: Case) -> Case | None:
-    """Return the case with what the target lacks left out; None where it cannot be asked at all.
+    """Return the case, of the target's cell, with what it lacks left out; None where it cannot be asked at all.
 
     A target that compiles for each shape is asked at the nearest of a few.
     """
+    case = case if case.cell is target.cell else replace(case, cell=target.cell)
     if target.compiles:
         case = _at(case, *FEW)
     if case.dtype not in target.dtypes:

@@ -16,7 +16,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import DCN, DHN, GATES, LAST, OUTPUTS, STATES, Target
+from lstm_checks.contract import DCN, DHN, LAST, PLAIN, STATES, Target
 from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
@@ -48,7 +48,7 @@ SOLVABLE = (
 )
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
 
-DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
+DELTAS = {gate: f"d{gate}_" for gate in PLAIN.gates}
 
 Wrong = Mapping[str, Array]
 
@@ -81,7 +81,7 @@ def locate(
         lines += _of_conditions(target, failing) if case is not None and not ruled else ()
     if case is None:
         return lines
-    forward = bool(set(wrong) & set(OUTPUTS))
+    forward = bool(set(wrong) & set(target.cell.outputs))
     lines += _of_tensors(target, case, evidence)
     for asked, search in SEARCHES.values():
         if asked in (EITHER, FORWARD if forward else BACKWARD) and spare():
@@ -191,8 +191,9 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
     if len(ever) <= 3 and any(wrong != ever for wrong in failing):
         # Which are wrong hangs on the values: then others may be, for others.
         return
-    gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in GATES}
-    parameters = {name for name in ever if name[1:2] in ("U", "V", "b")}
+    gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in target.cell.gates}
+    parameters = {name for name in ever if name[1:] in target.cell.parameters}
+    gates_of = {name for name in ever if name[2:] in gates}
     tried = f"in {count} cases"
     if len(ever) <= 3:
         gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
@@ -201,7 +202,7 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
             if len(ever) == 1
             else (f"only {series(sorted(ever))}{gate} are ever wrong {tried}")
         )
-    elif parameters == ever and len(gates) < 4:
+    elif parameters == ever and gates_of == ever and len(gates) < len(target.cell.gates):
         yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {series(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
         yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
@@ -227,17 +228,13 @@ def _of_entries(target: Target, case: Case) -> Iterator[str]:
 def _of_inputs(target: Target, case: Case) -> Iterator[str]:
     """Yield which inputs or cotangents need only be zero for the target to be right."""
     right = []
-    arrays = case.arrays.inputs | case.arrays.cotangents
-    groups: dict[str, tuple[str, ...]] = {
-        "h0": ("h0",),
-        "C0": ("C0",),
-        "dhn": ("dhn",),
-        "dCn": ("dCn",),
-        "dh": ("dh",),
-        "X": ("X",),
-    }
-    groups |= {"all V": tuple(f"V{k}" for k in GATES), "all b": tuple(f"b{k}" for k in GATES)}
-    groups |= {f"{kind}{gate}": (f"{kind}{gate}",) for kind in "UVb" for gate in GATES}
+    arrays = dict(case.arrays)
+    cell = case.cell
+    every, *finals = cell.cotangents
+    groups: dict[str, tuple[str, ...]] = {name: (name,) for name in (*cell.initial, *finals, every, "X")}
+    groups |= {f"all {kind}": tuple(f"{kind}{k}" for k in cell.gates) for kind in "Vb"}
+    by_kind = [f"{kind}{gate}" for kind in "UVb" for gate in cell.gates]
+    groups |= {name: (name,) for name in (*by_kind, *(n for n in cell.parameters if n not in by_kind))}
     for words, names in groups.items():
         if not any(arrays[name].any() for name in names):
             continue
@@ -260,7 +257,7 @@ def _of_size_of_cotangents(target: Target, case: Case) -> Iterator[str]:
         arrays = case.arrays.replaced(**{name: value * factor for name, value in case.arrays.cotangents.items()})
         answer = call_target(target, arrays.copy(), case.sequences)
         # A power of two is exact, so that what comes is what was due times it, and so is the tolerance.
-        values = {name: value if name in OUTPUTS else value / factor for name, value in answer.values.items()}
+        values = {name: value if name in case.cell.outputs else value / factor for name, value in answer.values.items()}
         scaled = replace(answer, values=values)
         seen = Observation(case, due_on(case), scaled, scaled, (), (), target.lacks)
         right[words] = not answer.error and not seen.wrong
@@ -276,8 +273,8 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         return
     s, marks, outputs = case.s, [], []
     for t in range(s):
-        alone = np.zeros_like(case.arrays.dh)
-        alone[:, t] = case.arrays.dh[:, t] if case.arrays.dh[:, t].any() else 1
+        alone = np.zeros_like(case.arrays["dh"])
+        alone[:, t] = case.arrays["dh"][:, t] if case.arrays["dh"][:, t].any() else 1
         wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **_no_final(case)))
         if wrong is None:
             return
@@ -311,7 +308,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
 
 def _no_final(case: Case) -> dict[str, Array]:
     """Return the final states' cotangents as zero."""
-    return {"dhn": np.zeros_like(case.arrays.dhn), "dCn": np.zeros_like(case.arrays.dCn)}
+    return {"dhn": np.zeros_like(case.arrays["dhn"]), "dCn": np.zeros_like(case.arrays["dCn"])}
 
 
 def _of_final_states(target: Target, case: Case) -> Iterator[str]:
@@ -380,8 +377,8 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
 
 def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     """Yield which gate is wrong by itself at a single step, the others held open or shut by their biases."""
-    if STATES in target.lacks:
-        return
+    if STATES in target.lacks or case.cell is not PLAIN:
+        return  # what opens and shuts the gates of other cells is not their biases alone
     single = replace(case, s=1)
 
     def wrong_with(biases: Mapping[str, float], C0: Array) -> Mapping[str, Array] | None:
@@ -391,7 +388,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         return wrong_entries(target, single, single.arrays.replaced(**inputs, C0=C0))
 
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
-    memory = np.tanh(single.arrays.C0)
+    memory = np.tanh(single.arrays["C0"])
     shut = {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}
     kept, saturated = (
         wrong_with(shut, memory),
@@ -443,26 +440,27 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
 
 def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
     """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
-    right_everywhere = ""
+    right_everywhere, gates = "", target.cell.gates
+    solved = " ".join(DELTAS[gate] for gate in gates)
     for case in (*SOLVABLE, replace(failing, e=failing.m * failing.s + 2)):
         asked = suited(target, case)
         if asked is None:
             continue
         wrong = wrong_entries(target, asked)
-        if not wrong or any(f"dU{gate}" in target.lacks for gate in GATES):
+        if not wrong or any(f"dU{gate}" in target.lacks for gate in gates):
             continue
-        if not any(f"dU{gate}" in wrong for gate in GATES):
+        if not any(f"dU{gate}" in wrong for gate in gates):
             others = sorted(wrong)
             right_everywhere = right_everywhere or (
-                f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
+                f"{solved}, solved for from dU, are right at every step; "
                 f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
             )
             continue
-        made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
-        alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
+        made = {gate: {f"dV{gate}", f"db{gate}"} for gate in gates}
+        alone = [f"dU{gate}" for gate in gates if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
         if alone and any(
             (there := wrong_entries(target, other)) is None
-            or alone != [f"dU{gate}" for gate in GATES if f"dU{gate}" in there and not made[gate] <= set(there)]
+            or alone != [f"dU{gate}" for gate in gates if f"dU{gate}" in there and not made[gate] <= set(there)]
             for other in (*_other_values(target, asked), *_solvable_at_other_sizes(target, asked, ""))
         ):
             return
@@ -473,9 +471,9 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             return
         # A place that hangs on the values may be the same for two or three draws of them.
         again = _other_values(target, asked, 2 * tolerance.PLACE_VALUES)
-        if "dX" not in target.lacks and not {"dX", "dh0", "dC0"} & set(wrong):
-            # dX at a step is made of 4 u cotangents of gates, and where e is no less it can be right by them alone.
-            if asked.e >= 4 * asked.u:
+        if "dX" not in target.lacks and not {"dX", *(f"d{n}" for n in target.cell.initial)} & set(wrong):
+            # dX at a step is made of u cotangents a gate, and where e is no less it can be right by them alone.
+            if asked.e >= len(gates) * asked.u:
                 yield from _of_sums(target, [asked, *again], wrong)
                 return
             continue
@@ -498,7 +496,8 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
 def _solvable_at_other_sizes(target: Target, case: Case, kept: str) -> list[Case]:
     """Return failing cases of other sizes, with elements enough to solve dU for the gates' cotangents."""
     others = of_other_sizes(target, case, kept + "e")
-    enough = (replace(c, e=max(c.m * c.s + 2, 4 * c.u * (case.e >= 4 * case.u))) for c in others)
+    gates = len(case.cell.gates)
+    enough = (replace(c, e=max(c.m * c.s + 2, gates * c.u * (case.e >= gates * case.u))) for c in others)
     return [other for other in enough if wrong_entries(target, other)]
 
 
@@ -507,7 +506,8 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
     names = [name for name in wrong if name[1] in "UVb"]
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
-    yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {series(shown)}, {sums}"
+    solved = " ".join(DELTAS[gate] for gate in target.cell.gates)
+    yield f"{solved}, solved for from dX, are right at every step; {series(shown)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
         found = [departing(target, case) for case in (*cases, *_solvable_at_other_sizes(target, cases[0], size))]
@@ -519,11 +519,11 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
 
 def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
-    X = case.arrays.X.reshape(-1, case.e).astype(np.float64)
+    X = case.arrays["X"].reshape(-1, case.e).astype(np.float64)
     inverse = np.linalg.pinv(X.T)
     observation, expected = observe_once(target, case), due_on(case)
     found = {}
-    for gate in GATES:
+    for gate in case.cell.gates:
         if f"dU{gate}" not in observation.came:
             return None
         came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
@@ -542,14 +542,14 @@ def departing(target: Target, case: Case) -> dict[str, Array] | None:
 def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterator[str]:
     """Yield the gates and steps that depart, or where they depart first going back in time; samples and units, too."""
     steps = {gate: [t for t in range(s) if wrong[:, t].any()] for gate, wrong in found.items()}
-    gates = [gate for gate in GATES if steps[gate]]
+    gates = [gate for gate in found if steps[gate]]
     if not gates:
         return
     everywhere = {tuple(steps[gate]) for gate in gates}
-    alone = len(everywhere) == 1 and len(steps[gates[0]]) < s and (len(gates) < 4 or len(steps[gates[0]]) == 1)
+    alone = len(everywhere) == 1 and len(steps[gates[0]]) < s and (len(gates) < len(found) or len(steps[gates[0]]) == 1)
     # Where nothing is passed on, all that departs is looked at; else the first place, before it spreads.
     last = max(t for gate in gates for t in steps[gate])
-    there = gates if alone else [gate for gate in GATES if last in steps[gate]]
+    there = gates if alone else [gate for gate in found if last in steps[gate]]
     wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
     names, verb = series([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
@@ -559,7 +559,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     if alone:
         yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
         return
-    right = [DELTAS[gate] for gate in GATES if gate not in there]
+    right = [DELTAS[gate] for gate in found if gate not in there]
     beside = f", {series(right)} right there" if right else ""
     yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
 
@@ -586,7 +586,7 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
         for t in steps:
             for name in names:
                 kept = caches.get(name)
-                if not isinstance(kept, np.ndarray) or kept.shape != due[name].shape:
+                if not isinstance(kept, np.ndarray) or name not in due or kept.shape != due[name].shape:
                     continue
                 came, wanted = kept[:, t].astype(np.float64), due[name][:, t]
                 if not np.all(np.abs(came - wanted) <= share * np.max(np.abs(wanted)) + 1e-300):

@@ -14,13 +14,13 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, GATES, OUTPUTS, STATES, Target
+from lstm_checks.contract import CN, PLAIN, STATES, Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_ref.activations import sigmoid
 
-ORDERS = tuple(permutations(GATES))
+ORDERS = tuple(permutations(PLAIN.gates))
 AS_GIVEN = "as given"
 
 SHAPES = (Case(3, 3, 3, 3, seed=141), Case(2, 3, 4, 3, seed=142), Case(2, 4, 2, 5, seed=143))
@@ -70,7 +70,7 @@ TANH: dict[str, Change] = {
 class Reading:
     """One way to read the parameters; each field but the order is a key of the table it is looked up in."""
 
-    order: tuple[str, ...] = GATES
+    order: tuple[str, ...] = PLAIN.gates
     U: str = AS_GIVEN
     V: str = AS_GIVEN
     bias: str = AS_GIVEN
@@ -88,8 +88,8 @@ class Reading:
     def __str__(self) -> str:
         """Return what it is in words, what is as given left out."""
         said = []
-        if self.order != GATES:
-            said.append(f"you read the gates {','.join(self.order)} where {','.join(GATES)} was given")
+        if self.order != PLAIN.gates:
+            said.append(f"you read the gates {','.join(self.order)} where {','.join(PLAIN.gates)} was given")
         words = {
             "U": "each U {}",
             "V": "each V {}",
@@ -106,6 +106,8 @@ class Reading:
 
 def find_reading(target: Target, spare: Spare) -> str:
     """Return in words the one reading of the parameters that makes the forward pass right; empty if there is none."""
+    if target.cell is not PLAIN:
+        return ""  # the equations below are the plain cell's
     left: list[Reading] | None = None
     seen: list[Observation] = []
     for case in SHAPES:
@@ -113,7 +115,7 @@ def find_reading(target: Target, spare: Spare) -> str:
         if asked is None or not spare():
             return ""
         seen.append(observe_once(target, asked))
-        came = {name: seen[-1].came.get(name) for name in OUTPUTS if name not in target.lacks}
+        came = {name: seen[-1].came.get(name) for name in PLAIN.outputs if name not in target.lacks}
         if any(value is None or value.ndim < seen[-1].expected.values[name].ndim for name, value in came.items()):
             return ""
         if left is None:
@@ -136,7 +138,7 @@ def _try(reading: Reading, observation: Observation) -> Trial:
     """Return what a case says of a reading."""
     fields = [getattr(reading, name) for name in vars(reading) if name != "order"]
     h, Cn = _forward(observation.case, (reading.order,), *fields)
-    return try_values(observation, {"h": h[0], "Cn": Cn[0]}, OUTPUTS)
+    return try_values(observation, {"h": h[0], "Cn": Cn[0]}, PLAIN.outputs)
 
 
 def _all_fitting(case: Case, came: Mapping[str, Any], target: Target) -> list[Reading]:
@@ -192,17 +194,17 @@ def _forward(
 ) -> tuple[Array, Array]:
     """Return h (orders, m, s, u) and Cn (orders, m, u) of equations (1) to (8) under one reading in several orders."""
     arrays = case.arrays.astype(np.float64)
-    given = {kind: np.stack([arrays.p[kind + gate] for gate in GATES]) for kind in "UVb"}
+    given = {kind: np.stack([arrays.p[kind + gate] for gate in PLAIN.gates]) for kind in "UVb"}
     given = {"U": INPUT_WEIGHTS[U](given["U"]), "V": WEIGHTS[V](given["V"]), "b": BIASES[bias] * given["b"]}
-    places = np.array([[GATES.index(gate) for gate in order] for order in orders])
-    W = {kind + slot: given[kind][places[:, k]] for kind in "UVb" for k, slot in enumerate(GATES)}
+    places = np.array([[PLAIN.gates.index(gate) for gate in order] for order in orders])
+    W = {kind + slot: given[kind][places[:, k]] for kind in "UVb" for k, slot in enumerate(PLAIN.gates)}
     W["bf"] = W["bf"] + FORGET[forget]
     act, act_g, act_C = LOGISTIC[logistic], TANH[candidate], TANH[output]
-    h, C_ = STATE[state](arrays.h0, arrays.C0)
+    h, C_ = STATE[state](arrays["h0"], arrays["C0"])
     trace = []
     with np.errstate(all="ignore"):
         for t in range(steps or case.s):
-            f_, i_, g_, o_ = (arrays.X[:, t] @ W["U" + k] + h @ W["V" + k] + W["b" + k] for k in GATES)
+            f_, i_, g_, o_ = (arrays["X"][:, t] @ W["U" + k] + h @ W["V" + k] + W["b" + k] for k in PLAIN.gates)
             C_ = act(f_) * C_ + act(i_) * act_g(g_)
             h = act(o_) * act_C(C_)
             trace.append(h)

@@ -14,7 +14,6 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import other_values
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES
 from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
 from lstm_checks.oracles.expected import evaluate_reference
@@ -26,6 +25,7 @@ AXES = {
     "U": ("elements", "units"),
     "V": ("rows", "units"),
     "b": ("", "units"),
+    "p": ("", "units"),
     "state": ("samples", "units"),
 }
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
@@ -258,7 +258,7 @@ def _bfloat16(x: Array) -> Array:
 def axes(name: str, ndim: int) -> tuple[str, ...]:
     """Return what the axes of a tensor run over."""
     kind = {"dX": "X", "h": "h" if ndim == 3 else "state"}.get(
-        name, name[1] if name[1:2] in ("U", "V", "b") else "state"
+        name, name[1] if name[1:2] in ("U", "V", "b", "p") else "state"
     )
     return AXES[kind]
 
@@ -401,13 +401,14 @@ def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
 
 def _of_swapped_gates(observation: Observation) -> str:
     """Return which gates' gradients come in whose place, where all three tensors of a gate say so."""
-    kinds = [kind for kind in "UVb" if all(f"d{kind}{gate}" in observation.came for gate in GATES)]
-    if not kinds or not any(f"d{kind}{gate}" in observation.wrong for kind in kinds for gate in GATES):
+    gates = observation.case.cell.gates
+    kinds = [kind for kind in "UVb" if all(f"d{kind}{gate}" in observation.came for gate in gates)]
+    if not kinds or not any(f"d{kind}{gate}" in observation.wrong for kind in kinds for gate in gates):
         return ""
-    for order in islice(permutations(GATES), 1, None):
-        pairs = [(f"d{k}{gate}", f"d{k}{other}") for k in kinds for gate, other in zip(GATES, order, strict=True)]
+    for order in islice(permutations(gates), 1, None):
+        pairs = [(f"d{k}{gate}", f"d{k}{other}") for k in kinds for gate, other in zip(gates, order, strict=True)]
         if accounted(_holds(observation, name, other) for name, other in pairs):
-            return f"the gradients come in the order {', '.join(order)} where {', '.join(GATES)} was due"
+            return f"the gradients come in the order {', '.join(order)} where {', '.join(gates)} was due"
     return ""
 
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GATES, GRADIENTS, OUTPUTS, PARAMETERS, Target
+from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suited
 from lstm_checks.diagnosis.statement import Trial, try_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.oracles.expected import evaluate_reference
-from lstm_checks.oracles.objective import reference_forward
+from lstm_ref.cell import Cell, evaluate_forward
 
 
 def find_scale(target: Target, case: Case, spare: Spare) -> str:
@@ -36,8 +36,8 @@ def find_scale(target: Target, case: Case, spare: Spare) -> str:
     observations = observe_once(target, case), observe_once(target, other)
     if any(o.answer.error for o in observations):
         return ""
-    forward = all(set(o.wrong) & set(OUTPUTS) for o in observations)
-    for words, names in _groups(forward):
+    forward = all(set(o.wrong) & set(target.cell.outputs) for o in observations)
+    for words, names in _groups(forward, target.cell):
         if not spare():
             return ""
         factors = [_fit(o, names, forward) for o in observations]
@@ -48,34 +48,32 @@ def find_scale(target: Target, case: Case, spare: Spare) -> str:
     return ""
 
 
-def _groups(forward: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _groups(forward: bool, cell: Cell) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield what may be scaled together, in words and by name."""
     if not forward:
-        yield from ((name, (name,)) for name in ("dh", "dhn", "dCn"))
+        yield from ((name, (name,)) for name in cell.cotangents)
         return
-    yield from ((name, (name,)) for name in ("X", "h0", "C0", *PARAMETERS))
-    yield from ((f"all {kind}", tuple(f"{kind}{gate}" for gate in GATES)) for kind in "UVb")
-    yield from ((f"U{g}, V{g} and b{g}", (f"U{g}", f"V{g}", f"b{g}")) for g in GATES)
+    yield from ((name, (name,)) for name in ("X", *cell.initial, *cell.parameters))
+    yield from ((f"all {kind}", tuple(f"{kind}{gate}" for gate in cell.gates)) for kind in "UVb")
+    yield from ((f"U{g}, V{g} and b{g}", (f"U{g}", f"V{g}", f"b{g}")) for g in cell.gates)
 
 
 def _changed(observation: Observation, names: tuple[str, ...], factor: float) -> Arrays:
     """Return the arrays of a case with some scaled, in float64."""
-    named = observation.case.arrays.inputs | observation.case.arrays.cotangents
+    named = dict(observation.case.arrays)
     return observation.case.arrays.replaced(**{name: named[name] * factor for name in names}).astype(np.float64)
 
 
 def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> float:
     """Return the factor with which the reference's outputs, or gradients, come nearest to what came; NaN if none do."""
-    tensors = [name for name in (OUTPUTS if forward else GRADIENTS) if name in observation.came]
+    cell = observation.case.cell
+    tensors = [name for name in (cell.outputs if forward else cell.gradients) if name in observation.came]
     came = np.concatenate([observation.came[name].ravel() for name in tensors])
 
     def row(factor: float) -> Array:
         arrays = _changed(observation, names, factor)
         with np.errstate(all="ignore"):
-            if forward:
-                values = dict(zip(OUTPUTS, reference_forward(arrays.inputs), strict=True))
-            else:
-                values = evaluate_reference(arrays)
+            values = evaluate_forward(cell, arrays) if forward else evaluate_reference(arrays)
         found = (values[n][:, -1] if values[n].ndim > observation.came[n].ndim else values[n] for n in tensors)
         return np.concatenate([value.ravel() for value in found])
 
@@ -108,7 +106,7 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
         return "all is as if {}"
     if try_values(observation, inside) is Trial.SHOWN:
         return "all is as if {} within the layer"
-    if try_values(observation, values, OUTPUTS) is Trial.SHOWN:
+    if try_values(observation, values, observation.case.cell.outputs) is Trial.SHOWN:
         return "h and Cn are as if {}"
     return ""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
-from lstm_checks.contract import GATES, Target
+from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
@@ -27,6 +27,7 @@ from lstm_checks.diagnosis.observe import (
 from lstm_checks.diagnosis.relation import number
 from lstm_checks.diagnosis.statement import Trial, try_values
 from lstm_checks.words import series
+from lstm_ref.cell import Cell
 
 SUMMED = (Case(3, 4, 5, 9, seed=141), Case(6, 5, 4, 13, seed=142))
 """Cases with many more entries than parts."""
@@ -62,7 +63,7 @@ def _find_weights(target: Target, case: Case) -> list[str]:
     observation = observe_once(target, case)
     arrays = case.arrays.astype(np.float64)
     fc, bc = intermediates(arrays)
-    if not observation.wrong or not set(observation.wrong) <= {n for n in observation.came if n not in ("h", "Cn")}:
+    if not observation.wrong or not set(observation.wrong) <= set(observation.came) - set(case.cell.outputs):
         return []
     found: dict[str, list[str]] = {}
     for names, ways in _groups(observation, arrays, fc, bc):
@@ -77,10 +78,11 @@ def _find_weights(target: Target, case: Case) -> list[str]:
 
 def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: Mapping[str, Array]) -> Iterator[Any]:
     """Yield wrong tensors that are made alike, and the ways of taking them apart: the part of each, by name."""
-    delta = {gate: bc[f"d{gate}_"] for gate in GATES}
-    ones = np.ones((*arrays.X.shape[:2], 1))
-    for kind, left in (("U", arrays.X), ("V", fc["hp"]), ("b", ones)):
-        gates = [gate for gate in GATES if f"d{kind}{gate}" in observation.wrong]
+    cell = observation.case.cell
+    delta = {gate: bc[f"d{gate}_"] for gate in cell.gates}
+    ones = np.ones((*arrays["X"].shape[:2], 1))
+    for kind, left in (("U", arrays["X"]), ("V", fc["hp"]), ("b", ones)):
+        gates = [gate for gate in cell.gates if f"d{kind}{gate}" in observation.wrong]
         if not gates:
             continue
         # (gates, samples, steps, rows, units)
@@ -94,13 +96,13 @@ def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: 
         yield [f"d{kind}{gate}" for gate in gates], (ways, whole)
     for name, kind, at in (("dX", "U", slice(None)), ("dh0", "V", 0)):
         if name in observation.wrong:
-            weighed = [(k, delta[k][:, at][..., None, :], arrays.p[kind + k]) for k in GATES]
+            weighed = [(k, delta[k][:, at][..., None, :], arrays.p[kind + k]) for k in cell.gates]
             by_unit = np.stack([d * w for _, d, w in weighed])
             total = by_unit.sum((0, -1))
             whole = {
                 f"{kind}{other} in place of {kind}{gate}": total + np.sum(d * (arrays.p[kind + other] - w), -1)
                 for gate, d, w in weighed
-                for other in GATES
+                for other in cell.gates
                 if other != gate
             }
             if arrays.p[f"{kind}f"].shape[0] == arrays.p[f"{kind}f"].shape[1]:
@@ -139,7 +141,7 @@ def _explained(observation: Observation, names: Sequence[str], ways: Any) -> Ite
     for kind, parts in weighted.items():
         weights = _weights(observation, names, came, parts)
         if weights is not None:
-            yield _in_words(kind, weights)
+            yield _in_words(kind, weights, observation.case.cell)
 
 
 def _is_shown(observation: Observation, names: Sequence[str], value: Array, blur: Array | float = 0.0) -> bool:
@@ -171,12 +173,12 @@ def _weights(observation: Observation, names: Sequence[str], came: Array, parts:
     return weights if _is_shown(observation, names, value, blur) else None
 
 
-def _in_words(kind: str, weights: Array) -> str:
+def _in_words(kind: str, weights: Array, cell: Cell) -> str:
     """Return which parts are lacking or counted otherwise than once; empty where all are alike."""
     off = [k for k, weight in enumerate(weights) if weight != 1]
     if not off or len(set(weights)) == 1:
         return ""
-    names = GATES if kind == "gate" else [str(k + 1) for k in range(len(weights))]
+    names = cell.gates if kind == "gate" else [str(k + 1) for k in range(len(weights))]
     said = []
     for value in sorted({weights[k] for k in off}):
         which = [names[k] for k in off if weights[k] == value]

@@ -4,7 +4,7 @@ So one failure is told in the same words on an idle machine and on a busy one. W
 have been too much is said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +32,10 @@ class Work:
     def counted(self, target: Target) -> Target:
         """Return the target with its calls counted."""
 
-        def call(p: Any, X: Any, *arguments: Any) -> Any:
-            self.calls -= weight(X.size + 4 * p["Vf"].size)
-            return target.call(p, X, *arguments)
+        def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+            recurrent = sum(inputs[name].size for name, axes in target.cell.parameters.items() if axes == "uu")
+            self.calls -= weight(inputs["X"].size + recurrent)
+            return target.call(inputs, sequences)
 
         return replace(target, call=call)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import PARAMETERS, Target
+from lstm_checks.contract import Target
 from lstm_checks.faults.model import Fault
 
 _fault = partial(Fault, family="calls")
@@ -20,11 +20,12 @@ def _keep_buffers(target: Target) -> Target:
     """Return the target with one array a shape for h, written again by every call."""
     buffers: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
+        h = outputs["h"]
         buffer = buffers.setdefault((h.shape, h.dtype), np.empty_like(h))
         buffer[...] = h
-        return (buffer, Cn), pullback
+        return {**outputs, "h": buffer}, pullback
 
     return replace(target, call=call)
 
@@ -33,11 +34,11 @@ def _keep_gradient_buffers(target: Target) -> Target:
     """Return the target with one array a shape for each gradient, written again by every call."""
     buffers: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
             for name, value in gradients.items():
                 gradients[name] = buffers.setdefault((name, value.shape, value.dtype), np.empty_like(value))
                 gradients[name][...] = value
@@ -52,12 +53,12 @@ def _accumulate(target: Target) -> Target:
     """Return the target whose parameter gradients add up over the calls of one shape."""
     sums: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            for name in PARAMETERS:
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            for name in target.cell.parameters:
                 value = gradients["d" + name]
                 key = name, value.shape, value.dtype
                 sums[key] = sums[key] + value if key in sums else value
@@ -73,12 +74,12 @@ def _accumulate_input_gradient(target: Target) -> Target:
     """Return the target whose dX adds up over the calls of one shape."""
     sums: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            key = X.shape, X.dtype
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            key = inputs["X"].shape, inputs["X"].dtype
             sums[key] = sums[key] + gradients["dX"] if key in sums else gradients["dX"]
             gradients["dX"] = sums[key].copy()
             return gradients
@@ -91,8 +92,9 @@ def _accumulate_input_gradient(target: Target) -> Target:
 def _write_input(target: Target) -> Target:
     """Return the target that leaves X scaled."""
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        result = target.call(p, X.copy(), h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        X = inputs["X"]
+        result = target.call({**inputs, "X": X.copy()}, sequences)
         X[...] = X / max(float(np.max(np.abs(X))), 1e-30)
         return result
 
@@ -102,10 +104,11 @@ def _write_input(target: Target) -> Target:
 def _write_states(target: Target) -> Target:
     """Return the target that writes the final memory state into C0."""
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        (h, Cn), pullback = target.call(p, X, h0.copy(), C0.copy(), sequences)
-        C0[...] = Cn
-        return (h, Cn), pullback
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        own = {name: inputs[name].copy() for name in target.cell.initial}
+        outputs, pullback = target.call({**inputs, **own}, sequences)
+        inputs["C0"][...] = outputs["Cn"]
+        return outputs, pullback
 
     return replace(target, call=call)
 
@@ -113,13 +116,13 @@ def _write_states(target: Target) -> Target:
 def _write_parameters(target: Target) -> Target:
     """Return the target whose pullback takes a step of gradient descent."""
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            for name, value in p.items():
-                value[...] -= 0.01 * gradients["d" + name]
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            for name in target.cell.parameters:
+                inputs[name][...] -= 0.01 * gradients["d" + name]
             return gradients
 
         return outputs, pull
@@ -130,12 +133,12 @@ def _write_parameters(target: Target) -> Target:
 def _write_cotangents(target: Target) -> Target:
     """Return the target whose pullback leaves what it passes back in the caller's cotangent of Cn."""
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-            gradients = dict(pullback(dh, dCn.copy(), dhn))
-            dCn[...] = gradients["dC0"]
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback({**cotangents, "dCn": cotangents["dCn"].copy()}))
+            cotangents["dCn"][...] = gradients["dC0"]
             return gradients
 
         return outputs, pull
@@ -146,15 +149,15 @@ def _write_cotangents(target: Target) -> Target:
 def _write_output(target: Target) -> Target:
     """Return the target whose pullback leaves its own cotangent in h."""
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            h[...] = cotangents[0]
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            outputs["h"][...] = cotangents["dh"]
             return gradients
 
-        return (h, Cn), pull
+        return outputs, pull
 
     return replace(target, call=call)
 
@@ -163,13 +166,13 @@ def _carry_states(target: Target) -> Target:
     """Return the target that starts from the last call's final states where it is given zero ones."""
     states: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        key = h0.shape, h0.dtype
-        if key in states and not h0.any() and not C0.any():
-            h0, C0 = states[key]
-        (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
-        states[key] = h[:, -1].copy(), Cn.copy()
-        return (h, Cn), pullback
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        key = inputs["h0"].shape, inputs["h0"].dtype
+        if key in states and not any(inputs[name].any() for name in target.cell.initial):
+            inputs = {**inputs, **states[key]}
+        outputs, pullback = target.call(inputs, sequences)
+        states[key] = {"h0": outputs["h"][:, -1].copy(), "C0": outputs["Cn"].copy()}
+        return outputs, pullback
 
     return replace(target, call=call)
 
@@ -178,10 +181,10 @@ def _pack_once(target: Target) -> Target:
     """Return the target that packs its parameters at the first call of a shape and keeps the packed ones."""
     packed: dict[Any, Mapping[str, Any]] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        key = p["Uf"].shape, X.dtype
-        own = packed.setdefault(key, {name: value.copy() for name, value in p.items()})
-        return target.call(own, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        key = inputs["Uf"].shape, inputs["X"].dtype
+        own = packed.setdefault(key, {name: inputs[name].copy() for name in target.cell.parameters})
+        return target.call({**inputs, **own}, sequences)
 
     return replace(target, call=call)
 
@@ -190,10 +193,10 @@ def _pack_by_identity(target: Target) -> Target:
     """Return the target that packs its parameters anew only when it is given other arrays."""
     held: list[Any] = []
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        if not held or held[0] is not p["Uf"]:
-            held[:] = [p["Uf"], {name: value.copy() for name, value in p.items()}]
-        return target.call(held[1], X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        if not held or held[0] is not inputs["Uf"]:
+            held[:] = [inputs["Uf"], {name: inputs[name].copy() for name in target.cell.parameters}]
+        return target.call({**inputs, **held[1]}, sequences)
 
     return replace(target, call=call)
 
@@ -202,10 +205,10 @@ def _remember_input(target: Target) -> Target:
     """Return the target that takes an X it has met for the X it was then, by the array and not its values."""
     held: list[Any] = []
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        if not held or held[0] is not X:
-            held[:] = [X, X.copy()]
-        return target.call(p, held[1], h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        if not held or held[0] is not inputs["X"]:
+            held[:] = [inputs["X"], inputs["X"].copy()]
+        return target.call({**inputs, "X": held[1]}, sequences)
 
     return replace(target, call=call)
 
@@ -214,17 +217,17 @@ def _keep_tail(target: Target) -> Target:
     """Return the target whose db also sums the samples that a bigger call before has left in the buffer."""
     tails: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            key = X.dtype, gradients["dbf"].shape
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            m, key = inputs["X"].shape[0], (inputs["X"].dtype, gradients["dbf"].shape)
             size, tail = tails.get(key, (0, 0))
-            if size > X.shape[0]:
+            if size > m:
                 gradients["dbf"] = gradients["dbf"] + tail
             else:
-                tails[key] = X.shape[0], gradients["dbf"].copy()
+                tails[key] = m, gradients["dbf"].copy()
             return gradients
 
         return outputs, pull
@@ -236,11 +239,11 @@ def _keep_first_state(target: Target) -> Target:
     """Return the target whose backward pass starts from the first C0 that it met."""
     kept: dict[Any, Any] = {}
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        key = C0.shape, C0.dtype
-        first = kept.setdefault(key, C0.copy())
-        outputs, _ = target.call(p, X, h0, C0, sequences)
-        _, pullback = target.call(p, X, h0, first, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        C0 = inputs["C0"]
+        first = kept.setdefault((C0.shape, C0.dtype), C0.copy())
+        outputs, _ = target.call(inputs, sequences)
+        _, pullback = target.call({**inputs, "C0": first}, sequences)
         return outputs, pullback
 
     return replace(target, call=call)
@@ -250,9 +253,9 @@ def _drop_out(target: Target) -> Target:
     """Return the target that sets half of h to zero, anew at every call."""
     rng = np.random.default_rng(0)
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        (h, Cn), pullback = target.call(p, X, h0, C0, sequences)
-        return (h * (rng.random(h.shape) >= 0.5), Cn), pullback
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
+        return {**outputs, "h": outputs["h"] * (rng.random(outputs["h"].shape) >= 0.5)}, pullback
 
     return replace(target, call=call)
 
@@ -261,14 +264,14 @@ def _start_cold(target: Target) -> Target:
     """Return the target whose dX is zero after a call of another shape."""
     shape: list[Any] = []
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        outputs, pullback = target.call(p, X, h0, C0, sequences)
+    def call(inputs: Any, sequences: bool = True) -> Any:
+        outputs, pullback = target.call(inputs, sequences)
 
-        def pull(*cotangents: Any) -> dict[str, Any]:
-            gradients = dict(pullback(*cotangents))
-            if shape and shape != [X.shape]:
+        def pull(cotangents: Any) -> dict[str, Any]:
+            gradients = dict(pullback(cotangents))
+            if shape and shape != [inputs["X"].shape]:
                 gradients["dX"] = 0 * gradients["dX"]
-            shape[:] = [X.shape]
+            shape[:] = [inputs["X"].shape]
             return gradients
 
         return outputs, pull

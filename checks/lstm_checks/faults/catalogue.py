@@ -1,7 +1,9 @@
 """The catalogue: every known fault by its id, in the order of the families."""
 
 import difflib
+from functools import cache
 
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults import (
     accumulation,
     blocks,
@@ -9,17 +11,20 @@ from lstm_checks.faults import (
     carry,
     clipping,
     conventions,
+    coupled,
     derivatives,
     gates,
     numerics,
+    peephole,
     precision,
     states,
     steps,
     transposition,
 )
 from lstm_checks.faults.mixups import mixups
-from lstm_checks.faults.model import Fault
+from lstm_checks.faults.model import Fault, fits
 from lstm_checks.faults.slips import ID as SLIP
+from lstm_ref.cell import Cell
 
 FAMILIES = (
     carry,
@@ -42,19 +47,33 @@ FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in 
 """Every known fault by its id, in the order of the families."""
 
 
-def find(id: str) -> Fault:
-    """Return the fault, or the mix-up, of that id.
+OWN: dict[str, tuple[Fault, ...]] = {"coupled": coupled.FAULTS, "peephole": peephole.FAULTS}
+"""What only one cell can have wrong, by its name."""
+
+
+@cache
+def faults_of(cell: Cell = PLAIN) -> dict[str, Fault]:
+    """Return the known faults of a cell by their ids: the catalogue's that can be planted in it, and its own."""
+    if cell is PLAIN:
+        return FAULTS
+    known = {id: fault for id, fault in FAULTS.items() if fits(fault, cell)}
+    return known | {fault.id: fault for fault in OWN.get(cell.name, ())}
+
+
+def find(id: str, cell: Cell = PLAIN) -> Fault:
+    """Return the fault, or the mix-up, of that id, of those that a cell can have.
 
     Raises
     ------
     ValueError
         "no fault 'cary-dropped', did you mean carry-dropped, carry-doubled?".
     """
-    known = FAULTS | mixups()
+    catalogued = faults_of(cell)
+    known = catalogued | mixups(cell)
     if id in known:
         return known[id]
     near = difflib.get_close_matches(id, known)
-    hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(FAULTS)} ids in the catalogue"
+    hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(catalogued)} ids in the catalogue"
     if id == SLIP:
         hint = "which is a wrong word in an equation and in no catalogue; verify --case shows it as a diff"
     raise ValueError(f"no fault {id!r}, {hint}")

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import cache
 from itertools import permutations
 
-from lstm_checks.contract import GATES
-from lstm_checks.faults.model import Fault, Patch, in_backward, in_forward, source
+from lstm_checks.contract import PLAIN
+from lstm_checks.faults.model import Fault, Patch, fits, function_of, in_backward, in_forward, source
+from lstm_ref.cell import Cell
 
 FAMILY = "mix-ups"
 
@@ -21,21 +22,22 @@ _INPUTS = '        dX = df_ @ p["Uf"].mT'
 _PASS_ON = "        dhn, dCn = dh, dC\n"
 _LOOP = "    for s in reversed(range(dA.shape[-2])):\n"
 _FORWARD = "    trace = []\n    h, C_ = h0, C0\n"
+_VALUES = ("f", "i", "g", "o")
 _KEPT = "o_, o, C_, C, h))"
 _TRACE = "trace.append((hp, Cp_, f_"
 
 
 @cache
-def mixups() -> dict[str, Fault]:
-    """Return the mix-ups by id, the commonest first.
+def mixups(cell: Cell = PLAIN) -> dict[str, Fault]:
+    """Return the mix-ups of a cell by id, the commonest first.
 
     Examples
     --------
     >>> mixups()["final-states-exchanged"].title
     'Cn and h of the last step are exchanged: (C, h) is returned for (h, C).'
     """
-    found = (*_of_states(), *_of_orders(), *_of_formats())
-    return {fault.id: fault for fault in found}
+    found = (*_of_states(), *_of_orders(cell), *_of_formats(cell))
+    return {fault.id: fault for fault in found if cell is PLAIN or fits(fault, cell)}
 
 
 def _mixup(id: str, title: str, explanation: str, *patches: Patch) -> Fault:
@@ -110,26 +112,29 @@ def _of_states() -> Iterator[Fault]:
     )
 
 
-def _of_orders() -> Iterator[Fault]:
+def _of_orders(cell: Cell) -> Iterator[Fault]:
     """Yield the gates of the backward pass alone in another order: their cotangents, their weights, their values."""
-    right = ", ".join(GATES)
-    for order in [order for order in permutations(GATES) if order != GATES]:
+    gates, letters = cell.gates, "".join(cell.gates)
+    right = ", ".join(gates)
+    for order in [order for order in permutations(gates) if order != gates]:
         name, words = "".join(order), ", ".join(order)
-        taken = ", ".join(f"d{gate}_" for gate in order)
+        due, taken = (", ".join(f"d{gate}_" for gate in some) for some in (gates, order))
         yield _mixup(
             f"backward-cotangents-in-order-{name}",
             f"The gates' cotangents are taken in the order {words} where {right} was due.",
             "(1): the backward pass packs them in an order of its own, for dX, dh and all sums alike.",
-            in_backward(_INPUTS, f"        df_, di_, dg_, do_ = {taken}\n{_INPUTS}"),
+            in_backward(_INPUTS, f"        {due} = {taken}\n{_INPUTS}"),
         )
-        rename = f'    p = {{k + read: p[k + gate] for gate, read in zip("figo", "{name}") for k in "UV"}}\n'
+        rename = f'    p = {{k + read: p[k + gate] for gate, read in zip("{letters}", "{name}") for k in "UV"}}\n'
         yield _mixup(
             f"backward-weights-in-order-{name}",
             f"The backward pass takes the weights packed as {right} in the order {words}.",
             "(1): dX and dh go through other gates' weights than the forward pass.",
             in_backward(_START, rename + _START),
         )
-        kept = ", ".join(f'"{gate}"' for gate in order)
+        values = [value for value in _VALUES if value in gates]
+        there = dict(zip(values, order, strict=True))
+        kept = ", ".join(f'"{there.get(value, value)}"' for value in _VALUES)
         yield _mixup(
             f"backward-gates-in-order-{name}",
             f"The backward pass takes the gates' values kept as {right} in the order {words}.",
@@ -157,13 +162,13 @@ def _short(x):
 def """
 
 
-def _of_formats() -> Iterator[Fault]:
+def _of_formats(cell: Cell) -> Iterator[Fault]:
     """Yield products whose operands are rounded to a shorter format, the sums in full."""
     for format, (words, how) in _FORMATS.items():
         helper = _HELPER.replace("{how}", how)
-        forward = _products("forward.py", "lstm_forward(", helper, r"X_s @", "hp @", r'@ p\["[UV][figo]"\]')
-        backward = _products("backward.py", "lstm_backward(", helper, "d[figo]_ @", r'@ p\["[UV][figo]"\]\.mT')
-        sums = _products("gradients.py", "lstm_parameter_gradients(", helper, r"\bX\.mT @", r"hp\.mT @", "@ dk_")
+        forward = _products("forward", cell, helper, r"X_s @", "hp @", r'@ p\["[UV][figo]"\]')
+        backward = _products("backward", cell, helper, "d[figo]_ @", r'@ p\["[UV][figo]"\]\.mT')
+        sums = _products("gradients", cell, helper, r"\bX\.mT @", r"hp\.mT @", "@ dk_")
         explanation = "(1): products in a shorter format than what they add up in, as tensor cores have them."
         yield _mixup(
             f"products-in-{format}",
@@ -189,8 +194,8 @@ def _of_formats() -> Iterator[Fault]:
             explanation,
             *sums,
         )
-        of_weights = _products("forward.py", "lstm_forward(", helper, r'@ p\["[UV][figo]"\]')
-        of_states = _products("forward.py", "lstm_forward(", helper, "hp @")
+        of_weights = _products("forward", cell, helper, r'@ p\["[UV][figo]"\]')
+        of_states = _products("forward", cell, helper, "hp @")
         yield _mixup(
             f"weights-in-{format}",
             f"The forward pass rounds the weights U and V to {words}.",
@@ -205,15 +210,16 @@ def _of_formats() -> Iterator[Fault]:
         )
 
 
-def _products(file: str, function: str, helper: str, *operands: str) -> tuple[Patch, ...]:
+def _products(part: str, cell: Cell, helper: str, *operands: str) -> tuple[Patch, ...]:
     """Return the patches that round operands, each given as a pattern with the @ on one side of it."""
-    patches = [Patch(file, f"def {function}", helper + function)]
-    for line in source(file).splitlines(keepends=True):
+    function = f"{function_of(part, cell).__name__}("
+    patches = [Patch(part, f"def {function}", helper + function)]
+    for line in source(part, cell).splitlines(keepends=True):
         new = line
         for operand in operands if "@" in line else ():
             new = re.sub(operand, _rounded, new)
         if new != line:
-            patches.append(Patch(file, line, new))
+            patches.append(Patch(part, line, new))
     return tuple(patches)
 
 

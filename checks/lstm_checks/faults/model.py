@@ -8,53 +8,59 @@ live between calls (stale buffers, written inputs) are planted in a wrapper roun
 import builtins
 import difflib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from importlib import resources
 from itertools import pairwise
-from pathlib import PurePath
+from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
+import lstm_ref
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import GRADIENTS, LAST, OUTPUTS, Target
+from lstm_checks.contract import LAST, PLAIN, Target
+from lstm_ref.cell import Cell, evaluate_gradients, outputs_of, run_backward, run_forward
+from lstm_ref.cell import evaluate as evaluate_cell
 
-FILES = ("activations.py", "forward.py", "backward.py", "gradients.py")
-"""The files of `lstm_ref` that compute, each after those it imports."""
+PARTS = ("activations", "forward", "backward", "gradients")
+"""The parts of a cell's source that compute, each after those it needs."""
+
+_FUNCTIONS = {"forward": "forward", "backward": "backward", "gradients": "parameter_gradients"}
+"""What a cell calls the function that a part is or ends in."""
 
 KIND = "lstm_ref with a planted fault"
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A change to one file of `lstm_ref`: `old`, which occurs in it exactly once, becomes `new`."""
+    """A change to one part of a cell's source: `old`, which occurs in it exactly once, becomes `new`."""
 
-    file: str
+    part: str
     old: str
     new: str
 
 
 def in_activations(old: str, new: str) -> Patch:
-    """Return a patch to `lstm_ref/activations.py`."""
-    return Patch("activations.py", old, new)
+    """Return a patch to the activation functions, which all cells share."""
+    return Patch("activations", old, new)
 
 
 def in_forward(old: str, new: str) -> Patch:
-    """Return a patch to `lstm_ref/forward.py`."""
-    return Patch("forward.py", old, new)
+    """Return a patch to the forward pass."""
+    return Patch("forward", old, new)
 
 
 def in_backward(old: str, new: str) -> Patch:
-    """Return a patch to `lstm_ref/backward.py`."""
-    return Patch("backward.py", old, new)
+    """Return a patch to the backward pass."""
+    return Patch("backward", old, new)
 
 
 def in_gradients(old: str, new: str) -> Patch:
-    """Return a patch to `lstm_ref/gradients.py`."""
-    return Patch("gradients.py", old, new)
+    """Return a patch to the parameters' gradients."""
+    return Patch("gradients", old, new)
 
 
 @dataclass(frozen=True)
@@ -96,17 +102,8 @@ class Fault:
         return Case.parse(self.example).dims
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """The three functions of a reference."""
-
-    forward: Callable[..., dict[str, Any]]
-    backward: Callable[..., dict[str, Any]]
-    gradients: Callable[..., dict[str, Any]]
-
-
-def fault_target(*faults: Fault) -> Target:
-    """Return the reference with faults planted in it, as a target.
+def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
+    """Return the reference of a cell with faults planted in it, as a target.
 
     State that a fault keeps between calls belongs to the target returned: another call gives a fresh one.
 
@@ -115,26 +112,28 @@ def fault_target(*faults: Fault) -> Target:
     ValueError
         "faults carry-dropped and carry-halved change the same text of lstm_ref/backward.py, expected faults ..."
     """
-    kernel = _kernel(tuple((fault.id, patch) for fault in faults for patch in fault.patches))
+    wrong = planted(faults, cell)
+    _, final, *_ = cell.cotangents
 
-    def call(p: Any, X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        fc = kernel.forward(p, X, h0, C0)
+    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+        fc = run_forward(wrong, inputs)
+        outputs = outputs_of(wrong, fc)
 
-        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-            bc = kernel.backward(p, fc, dh, np.zeros_like(h0) if dhn is None else dhn, dCn)
-            values = kernel.gradients(fc, bc) | {name: bc[name] for name in ("dX", "dh0", "dC0")}
-            return {name: values[name] for name in GRADIENTS}
+        def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
+            whole = {final: np.zeros_like(inputs[cell.initial[0]]), **cotangents}
+            return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **whole}, fc))
 
-        return (fc["h"], fc["C_"][..., -1, :].copy()), pullback
+        hidden, *others = outputs
+        return {hidden: outputs[hidden], **{name: outputs[name].copy() for name in others}}, pullback
 
-    target = Target("+".join(fault.id for fault in faults), KIND, call, frozenset({LAST}))
+    target = Target("+".join(fault.id for fault in faults), KIND, call, frozenset({LAST}), cell=cell)
     for fault in faults:
         target = fault.wrap(target) if fault.wrap else target
     return target
 
 
 def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any]:
-    """Return h, Cn and the 15 gradients of the reference with one fault or several planted in it.
+    """Return the outputs and gradients of the arrays' cell with one fault or several planted in it.
 
     Parameters
     ----------
@@ -149,88 +148,155 @@ def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any
         When two faults change the same text.
     """
     faults = faults if isinstance(faults, tuple) else (faults,)
-    target = fault_target(*faults)
+    cell = arrays.cell
     with np.errstate(all="ignore"):
-        # Those that live between calls may write to what they are given.
-        arrays = arrays.copy() if any(fault.wrap for fault in faults) else arrays
-        (h, Cn), pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0)
-        values = {"h": h, "Cn": Cn, **pullback(arrays.dh, arrays.dCn, arrays.dhn)}
-    return {name: values[name] for name in (*OUTPUTS, *GRADIENTS)}
+        if not any(fault.wrap for fault in faults):
+            return evaluate_cell(planted(faults, cell), arrays)
+        arrays = arrays.copy()  # those that live between calls may write to what they are given
+        outputs, pullback = fault_target(*faults, cell=cell).call(arrays.inputs)
+        values = {**outputs, **pullback(arrays.cotangents)}
+    return {name: values[name] for name in cell.tensors}
 
 
-def diff(fault: Fault) -> str:
+def diff(fault: Fault, cell: Cell = PLAIN) -> str:
     """Return the fault as a unified diff of `lstm_ref`, or as the added source of its wrapper."""
     found: list[str] = []
-    texts = _patched(tuple((fault.id, patch) for patch in fault.patches))
-    for file in FILES:
-        old, new = (text.splitlines(keepends=True) for text in (source(file), texts[file]))
-        found += difflib.unified_diff(old, new, f"a/lstm_ref/{file}", f"b/lstm_ref/{file}")
+    patches = tuple((fault.id, patch) for patch in fault.patches)
+    texts = {part: _patched(part, patches, cell) for part in PARTS}
+    for module, parts in _modules(cell).items():
+        before = _text_of(module)
+        old, new = (text.splitlines(keepends=True) for text in (before, _with_parts(before, parts, texts, cell)))
+        name = _file_name(module)
+        found += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
     if fault.wrap:
         new = inspect.getsource(fault.wrap).splitlines(keepends=True)
         found += difflib.unified_diff([], new, "/dev/null", "b/the call of lstm_ref")
     return "".join(found)
 
 
-def patched_source(fault: Fault | None, file: str) -> str:
-    """Return the text of a file of the reference with a fault in it, or as it stands."""
-    return _patched(tuple((fault.id, patch) for patch in fault.patches) if fault else ())[file]
+def patched_source(fault: Fault | None, part: str, cell: Cell = PLAIN) -> str:
+    """Return the text of a part of the reference with a fault in it, or as it stands."""
+    return _patched(part, tuple((fault.id, patch) for patch in fault.patches) if fault else (), cell)
+
+
+def fits(fault: Fault, cell: Cell) -> bool:
+    """Return whether a fault can be planted in a cell: what it changes stands there once, and what comes of it runs.
+
+    So a fault of one cell is another's wherever the two have the same lines.
+    """
+    if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
+        return False
+    try:
+        evaluate(fault, Case(1, 2, 1, 1, cell=cell).arrays)
+    except (KeyError, NameError, ValueError):
+        return False  # it puts in what this cell has not
+    return True
 
 
 @cache
-def source(file: str) -> str:
-    """Return the text of a file of the reference."""
-    return resources.files("lstm_ref").joinpath(file).read_text(encoding="utf-8")
+def source(part: str, cell: Cell = PLAIN) -> str:
+    """Return the text of a part of a cell's source: of its file, or of one function of it where that holds more."""
+    module, function = _home(part, cell)
+    text = _text_of(module)
+    if function is None or _modules(cell)[module] == (part,):
+        return text
+    return inspect.getsource(function)
 
 
-def _patched(patches: tuple[tuple[str, Patch], ...]) -> dict[str, str]:
-    """Return the text of every file with the patches, each given with the id of its fault."""
-    texts = {}
-    for file in FILES:
-        text, spans = source(file), []
-        for owner, patch in (found for found in patches if found[1].file == file):
-            count = text.count(patch.old)
-            if count != 1:
-                raise ValueError(f"fault {owner}: {patch.old!r} occurs {count} times in lstm_ref/{file}, expected once")
-            start = text.index(patch.old)
-            spans.append((start, start + len(patch.old), patch.new, owner))
-        spans.sort()
-        for (_, stop, _, one), (start, _, _, other) in pairwise(spans):
-            if start < stop:
-                raise ValueError(
-                    f"faults {one} and {other} change the same text of lstm_ref/{file}, "
-                    "expected faults that can be planted together"
-                )
-        for start, stop, new, _ in reversed(spans):
-            text = text[:start] + new + text[stop:]
-        texts[file] = text
-    unknown = {patch.file for _, patch in patches} - set(FILES)
+def _home(part: str, cell: Cell) -> tuple[str, Any]:
+    """Return the module that a part is in, and its function, None where it is no cell's own."""
+    if part == "activations":
+        return "lstm_ref.activations", None
+    function = function_of(part, cell)
+    return function.__module__, function
+
+
+def function_of(part: str, cell: Cell) -> Callable[..., Any]:
+    """Return the function of a cell that a part ends in."""
+    function: Callable[..., Any] = getattr(cell, _FUNCTIONS[part])
+    return function
+
+
+@cache
+def _modules(cell: Cell) -> dict[str, tuple[str, ...]]:
+    """Return the parts that are in each of a cell's modules."""
+    found: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        module, _ = _home(part, cell)
+        found[module] = (*found.get(module, ()), part)
+    return found
+
+
+@cache
+def _text_of(module: str) -> str:
+    """Return the text of a module's file."""
+    return Path(inspect.getfile(sys.modules[module])).read_text(encoding="utf-8")
+
+
+@cache
+def _file_name(module: str) -> str:
+    """Return the path of a module's file from the folder that its package is in."""
+    root = Path(inspect.getfile(lstm_ref)).parent.parent
+    return Path(inspect.getfile(sys.modules[module])).relative_to(root).as_posix()
+
+
+def _with_parts(text: str, parts: tuple[str, ...], texts: Mapping[str, str], cell: Cell) -> str:
+    """Return the text of a module with its parts as in `texts`."""
+    for part in parts:
+        text = text.replace(source(part, cell), texts[part])
+    return text
+
+
+def _patched(part: str, patches: tuple[tuple[str, Patch], ...], cell: Cell) -> str:
+    """Return the text of a part with those of the patches that are its own, each given with the id of its fault."""
+    unknown = {patch.part for _, patch in patches} - set(PARTS)
     if unknown:
-        raise ValueError(f"patch to {', '.join(sorted(unknown))}, expected one of {', '.join(FILES)}")
-    return texts
+        raise ValueError(f"patch to {', '.join(sorted(unknown))}, expected one of {', '.join(PARTS)}")
+    text, spans = source(part, cell), []
+    file = _file_name(_home(part, cell)[0])
+    for owner, patch in (found for found in patches if found[1].part == part):
+        count = text.count(patch.old)
+        if count != 1:
+            raise ValueError(f"fault {owner}: {patch.old!r} occurs {count} times in {file}, expected once")
+        start = text.index(patch.old)
+        spans.append((start, start + len(patch.old), patch.new, owner))
+    spans.sort()
+    for (_, stop, _, one), (start, _, _, other) in pairwise(spans):
+        if start < stop:
+            raise ValueError(
+                f"faults {one} and {other} change the same text of {file}, expected faults that can be planted together"
+            )
+    for start, stop, new, _ in reversed(spans):
+        text = text[:start] + new + text[stop:]
+    return text
 
 
 @lru_cache(maxsize=4096)
 def _compiled(file: str, text: str) -> CodeType:
     """Return the code of a file."""
-    return compile(text, f"lstm_ref/{file} (patched)", "exec")
+    return compile(text, f"{file} (patched)", "exec")
+
+
+def planted(faults: tuple[Fault, ...], cell: Cell = PLAIN) -> Cell:
+    """Return a cell with what faults change in its source; of those that live between calls, the cell as it is."""
+    return _planted(tuple((fault.id, patch) for fault in faults for patch in fault.patches), cell)
 
 
 @lru_cache(maxsize=4096)
-def _kernel(patches: tuple[tuple[str, Patch], ...]) -> Kernel:
-    """Return the reference's functions from a private copy of its modules; nothing enters `sys.modules`."""
+def _planted(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> Cell:
+    """Return the cell of a private copy of its modules; nothing enters `sys.modules`."""
+    texts = {part: _patched(part, patches, cell) for part in PARTS}
     modules: dict[str, ModuleType] = {}
 
     def import_patched(name: str, *args: Any, **kwargs: Any) -> Any:
         return modules[name] if name in modules else builtins.__import__(name, *args, **kwargs)
 
-    for file, text in _patched(patches).items():
-        name = f"lstm_ref.{PurePath(file).stem}"
+    for name, parts in _modules(cell).items():
         module = ModuleType(name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_patched}
-        exec(_compiled(file, text), vars(module))
+        exec(_compiled(_file_name(name), _with_parts(_text_of(name), parts, texts, cell)), vars(module))
         modules[name] = module
-    return Kernel(
-        modules["lstm_ref.forward"].lstm_forward,
-        modules["lstm_ref.backward"].lstm_backward,
-        modules["lstm_ref.gradients"].lstm_parameter_gradients,
+    homes = {name: _home(part, cell) for part, name in _FUNCTIONS.items()}
+    return replace(
+        cell, **{name: getattr(modules[module], function.__name__) for name, (module, function) in homes.items()}
     )

@@ -10,20 +10,17 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from lstm_checks.contract import GATES
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, source
+from lstm_ref.cell import Cell
 
 FAMILY = "slips"
 ID = "slip"
 
-_KEPT = {
-    "forward.py": ("h0", "C0"),
-    "backward.py": tuple(f'fc["{name}"][..., s, :]' for name in ("h", "hp", "C_", "f_", "i_", "g_", "o_")),
-}
-"""What else has the shape (m, u) of a step's values, in each file that has equations of a step."""
+PARTS = ("forward", "backward", "gradients")
+"""The parts of a cell that have equations of their own."""
 
 _EXPLANATION = "One word of an equation is another."
-_FETCHED = {"forward.py": (), "backward.py": ("Cp_", "f", "i", "g", "o", "C")}
 _OF_OTHER_SHAPE = ("X_s", "dX")
 
 _TWINS = {
@@ -35,26 +32,32 @@ _TWINS = {
 
 
 @cache
-def slips(file: str) -> tuple[Fault, ...]:
-    """Return the slips in one file of the reference.
+def slips(part: str, cell: Cell = PLAIN) -> tuple[Fault, ...]:
+    """Return the slips in one part of a cell.
 
     Parameters
     ----------
-    file : str
-        "forward.py", "backward.py" or "gradients.py".
+    part : str
+        "forward", "backward" or "gradients".
+    cell : Cell
+        Whose source they are made from.
 
     Examples
     --------
-    >>> [slip.title for slip in slips("backward.py")][0]
+    >>> [slip.title for slip in slips("backward")][0]
     'dh_ = dA_s, not dA_s + dhn'
     """
-    return tuple(_of_one_gate() if file == "gradients.py" else _of_a_step(file))
+    return tuple(_of_gradients(cell) if part == "gradients" else _of_a_step(part, cell))
 
 
-def _of_a_step(file: str) -> Iterator[Fault]:
+def _of_a_step(part: str, cell: Cell) -> Iterator[Fault]:
     """Yield the slips in the equations of a step."""
-    text = source(file)
+    text = source(part, cell)
     (loop,) = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.For))
+    fetched = _fetched(loop)
+    kept = (
+        cell.initial if part == "forward" else tuple(f'fc["{n}"][..., s, :]' for n in _kept(cell) if n not in fetched)
+    )
     known: list[str] = []
     for statement in loop.body:
         if not isinstance(statement, ast.Assign):
@@ -62,30 +65,51 @@ def _of_a_step(file: str) -> Iterator[Fault]:
         names = [node.id for target in statement.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
         line = text.splitlines()[statement.lineno - 1]
         if "# (" in line:
-            for new in dict.fromkeys(_changed(line, statement.value, (*known, *_KEPT[file]), _FETCHED[file])):
-                yield _slip(file, line.strip(), new.strip())
+            for new in dict.fromkeys(_changed(line, statement.value, (*known, *kept), fetched, cell)):
+                yield _slip(part, line.strip(), new.strip())
         known += [name for name in names if name not in (*_OF_OTHER_SHAPE, *known)]
 
 
-def _of_one_gate() -> Iterator[Fault]:
-    """Yield the slips in what the gradients of one gate's parameters are made of."""
+def _fetched(loop: ast.For) -> tuple[str, ...]:
+    """Return the names of what a step of the backward pass takes from the forward pass, in one statement."""
+    for node in ast.walk(loop):
+        if isinstance(node, ast.GeneratorExp):
+            return tuple(ast.literal_eval(node.generators[0].iter))
+    return ()
+
+
+def _kept(cell: Cell) -> tuple[str, ...]:
+    """Return what else of the forward pass has the shape (m, u): the states, after and before, and what is linear."""
+    return ("h", "hp", "C_", *(f"{gate}_" for gate in cell.gates))
+
+
+def _of_gradients(cell: Cell) -> Iterator[Fault]:
+    """Yield the slips in what the parameters' gradients are made of: of each gate's, and of those that stand alone."""
     made_of = {"dU": "X", "dV": "hp", "db": ""}
-    cotangents = [*(f"d{gate}_" for gate in GATES), "dh_", "dC_"]
+    cotangents = [*(f"d{gate}_" for gate in cell.gates), "dh_", "dC_"]
+    lines = [line.strip() for line in source("gradients", cell).splitlines()]
     for kind, what in made_of.items():
-        (old,) = (line.strip() for line in source("gradients.py").splitlines() if f'g[f"{kind}{{gate}}"] = ' in line)
+        (old,) = (line for line in lines if f'g[f"{kind}{{gate}}"] = ' in line)
         right = old.partition(" = ")[2]
-        for gate in GATES:
+        for gate in cell.gates:
             changes = {(f"d{gate}_", other): ("dk_", f'_steps_first(bc["{other}"])') for other in cotangents}
             states = ("h", "Cp_", "C_", "C") if kind == "dV" else ()
             changes |= {(what, other): (what, f'_steps_first(fc["{other}"])') for other in states}
             for (due, other), (word, new) in changes.items():
                 if due != other:
                     more = f'if gate == "{gate}":\n            g["{kind}{gate}"] = {right.replace(word, new)}'
-                    patch = Patch("gradients.py", old, f"{old}\n        {more}")
+                    patch = Patch("gradients", old, f"{old}\n        {more}")
                     yield Fault(ID, FAMILY, f"{kind}{gate} is made of {other}, not {due}", _EXPLANATION, (patch,))
+    for old in lines:
+        name = re.match(r'g\["(\w+)"\] = ', old)
+        for due in re.findall(r'[bf]c\["(\w+)"\]', old) if name else ():
+            for other in cotangents if due in cotangents else ("hp", "Cp_", "h", "C_", "C"):
+                if name is not None and other != due:
+                    patch = Patch("gradients", old, old.replace(f'c["{due}"]', f'c["{other}"]'))
+                    yield Fault(ID, FAMILY, f"{name[1]} is made of {other}, not {due}", _EXPLANATION, (patch,))
 
 
-def _slip(file: str, old: str, new: str) -> Fault:
+def _slip(part: str, old: str, new: str) -> Fault:
     """Return a slip as a fault, whose title says what the equation came as, or which of its many terms did."""
     name, was = _equation(old)
     _, became = _equation(new)
@@ -98,7 +122,7 @@ def _slip(file: str, old: str, new: str) -> Fault:
         title = f"in {name}, {both[0]}, not {both[1]}"
     else:
         title = f"{name} = {became}, not {was}"
-    return Fault(ID, FAMILY, title, _EXPLANATION, (Patch(file, old, new),))
+    return Fault(ID, FAMILY, title, _EXPLANATION, (Patch(part, old, new),))
 
 
 def _equation(line: str) -> tuple[str, str]:
@@ -109,7 +133,9 @@ def _equation(line: str) -> tuple[str, str]:
     return left, right
 
 
-def _changed(line: str, expression: ast.expr, others: tuple[str, ...], fetched: tuple[str, ...]) -> Iterator[str]:
+def _changed(
+    line: str, expression: ast.expr, others: tuple[str, ...], fetched: tuple[str, ...], cell: Cell
+) -> Iterator[str]:
     """Yield a line with one word of its expression changed, in every way; what is fetched may be another step's."""
 
     def put(node: ast.expr, new: str) -> str:
@@ -131,7 +157,7 @@ def _changed(line: str, expression: ast.expr, others: tuple[str, ...], fetched: 
             case ast.Call(args=[argument]):
                 yield put(node, text(argument))
             case ast.Constant(value=str(key)):
-                yield from (put(node, f'"{key[0]}{gate}"') for gate in GATES if gate != key[1])
+                yield from (put(node, f'"{other}"') for other in cell.parameters if other[0] == key[0] and other != key)
             case ast.Attribute(value=ast.Subscript(slice=ast.Constant(value=str(key)))) if key[0] == "V":
                 yield put(node, text(node.value))
             case ast.BinOp(left=left, op=ast.Mult(), right=right):

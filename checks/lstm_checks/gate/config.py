@@ -13,7 +13,7 @@ from typing import Any
 
 from lstm_checks import tolerance
 from lstm_checks.cases import DTYPES, REGIMES, Case
-from lstm_checks.contract import GRADIENTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.files import NOT_TOML, FileError, parse_toml, read_bytes, shown
 
 PYPROJECT = "pyproject.toml"
@@ -240,7 +240,7 @@ _KEYS: dict[str, Kind] = {
     "max-dims": _list_of(_whole(1), 4),
     "regimes": _list_of(_one_of(REGIMES)),
     "claims": _list_of(_text),
-    "without": _list_of(_one_of(GRADIENTS)),
+    "without": _list_of(_one_of(PLAIN.gradients)),
     "max-unjudged": _number(0, 1, "a share from 0 to 1"),
     "vectors": _flag,
     "time-limit": _number(1, 86400, "a number of seconds from 1 to 86400"),

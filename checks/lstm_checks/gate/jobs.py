@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lstm_checks.cases import Case
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import Target
 from lstm_checks.files import FileError, parse_json, shown
 from lstm_checks.gate.timing import THREADS, NotPassedError, time_round
 from lstm_checks.targets.load import TargetError, load_target
@@ -212,7 +212,7 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
         for example in report.examples:
             found["formless"] = found["formless"] or _formless(example)
             for claim in example.claims:
-                if claim.verdict is Verdict.PASS and claim.name in (*OUTPUTS, *GRADIENTS):
+                if claim.verdict is Verdict.PASS and claim.name in target.cell.tensors:
                     uses.setdefault(claim.name, []).append(claim.use)
             worst = example.worst
             if worst is not None and worst.verdict is Verdict.PASS:

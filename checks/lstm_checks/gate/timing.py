@@ -85,14 +85,18 @@ def _call(target: Target, case: Case) -> Callable[[], None]:
     if lacking:
         raise NotPassedError(f"{target.name} cannot be timed on {case.descriptor}, which needs {lacking}")
     sequences = case.sequences or LAST in target.lacks
-    dhn = None if DHN in target.lacks else arrays.dhn
-    dh = arrays.dh_total if dhn is None else arrays.dh
-    cotangent = dh if sequences else np.ascontiguousarray(dh[:, -1])
+    every, final, *_ = target.cell.cotangents
+    inputs, cotangents = arrays.inputs, arrays.cotangents
+    if DHN in target.lacks:
+        cotangents = {name: value for name, value in cotangents.items() if name != final}
+        cotangents[every] = arrays.dh_total
+    if not sequences:
+        cotangents[every] = np.ascontiguousarray(cotangents[every][:, -1])
 
     def call() -> None:
         try:
-            _, pullback = target.call(arrays.p, arrays.X, arrays.h0, arrays.C0, sequences)
-            pullback(cotangent, arrays.dCn, dhn)
+            _, pullback = target.call(inputs, sequences)
+            pullback(cotangents)
         except (Exception, SystemExit) as error:
             raise NotPassedError(f"{target.name} raised {type(error).__name__} while timed: {error}") from error
 

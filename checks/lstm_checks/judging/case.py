@@ -24,7 +24,7 @@ from lstm_checks.calling import (
 )
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, compare
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import Target
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
@@ -35,7 +35,6 @@ from lstm_checks.judging.reports import (
     OF_HARNESS,
     OUTPUTS_KEPT,
     SECOND_CALL,
-    TENSORS,
     CaseReport,
     is_tensor,
     is_unanswered,
@@ -79,7 +78,8 @@ def verify_case(
     """
     # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
     extras = () if reference else target.extras
-    case = case if case.extras == extras else replace(case, extras=extras)
+    if (case.extras, case.cell) != (extras, target.cell):
+        case = replace(case, extras=extras, cell=target.cell)
     report = _verify_case(target, case, thorough, properties, reference, progress, expected)
     return replace(report, reference=reference)
 
@@ -145,13 +145,13 @@ def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Cla
     except BrokenAnswerError as error:
         message = f"called with a problem next to the case, {error}"
         return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", error.kind, message))], None
-    lacking = [Claim(name, Verdict.UNSUPPORTED) for name in TENSORS if name in target.lacks]
+    lacking = [Claim(name, Verdict.UNSUPPORTED) for name in target.cell.tensors if name in target.lacks]
     return [*lacking, Claim(FORM, Verdict.PASS)], expected
 
 
 def _unsupported(case: Case, reason: str) -> CaseReport:
     """Return the report on a case that the target cannot be asked."""
-    return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in TENSORS))
+    return CaseReport(case, tuple(Claim(name, Verdict.UNSUPPORTED, reason=reason) for name in case.cell.tensors))
 
 
 def _tensor_claims(target: Target, case: Case, outcome: Outcome, expected: Expected) -> list[Claim]:
@@ -241,24 +241,23 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
     """Return SciPy's judgement of the target's gradient: on its own forward pass, or the reference's in float32."""
     wanted = [f"d{name}" for name in case.arrays.inputs if f"d{name}" not in target.lacks]
     formal = {c.name for c in claims if c.discrepancy is not None and c.discrepancy.kind != "value"}
-    if not wanted or formal & {*wanted, *OUTPUTS}:
+    if not wanted or formal & {*wanted, *target.cell.outputs}:
         return []
     if expected.chaotic(tuple(wanted)):
         return [Claim(CHECK_GRAD, Verdict.INCONCLUSIVE)]
     if isinstance(expected, OwnExpected) and case.dtype != "float64":
         return []
 
-    def together(many: Sequence[Mapping[str, Any]]) -> list[tuple[Any, Any]]:
+    def together(many: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         asked = [case.arrays.replaced(**inputs) for inputs in many]
         outcomes = call_forward(target, asked, case.sequences)
-        found = [answered(target, outcome, case.arrays, case.sequences, OUTPUTS) for outcome in outcomes]
-        return [(values["h"], values["Cn"]) for values in found]
+        return [answered(target, outcome, case.arrays, case.sequences, target.cell.outputs) for outcome in outcomes]
 
     def forward(inputs: Mapping[str, Any]) -> Any:
         return together([inputs])[0]
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
-    passes = forward if case.dtype == "float64" else reference_forward
+    passes = forward if case.dtype == "float64" else reference_forward(case.cell)
     fixed = frozenset(name for name in case.arrays.inputs if f"d{name}" in target.lacks)
     size = sum(outcome.values[name].size for name in wanted)
     directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
@@ -279,11 +278,12 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
 
 def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
     """Return the claims about the harness itself: the reference's gradient against two oracles unrelated to it."""
-    if expected.chaotic(GRADIENTS):
+    cell = case.cell
+    if expected.chaotic(cell.gradients):
         return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
-    gradient = {name: expected.values[name] for name in GRADIENTS}
+    gradient = {name: expected.values[name] for name in cell.gradients}
     by_complex_step = complex_step_disagreement(case, expected)
-    by_check_grad = check_grad(reference_forward, gradient, case, expected, "random")
+    by_check_grad = check_grad(reference_forward(cell), gradient, case, expected, "random")
     return [
         _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
         _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),

@@ -19,7 +19,7 @@ from lstm_checks.contract import Target
 from lstm_checks.diagnosis.chance import always, describe_chance
 from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.diagnosis.fingerprint import Faults
-from lstm_checks.diagnosis.groups import Signature, faults_of, largest_first, predictor, together
+from lstm_checks.diagnosis.groups import Signature, faults_behind, largest_first, predictor, together
 from lstm_checks.diagnosis.observe import observe, observe_once, repeatable
 from lstm_checks.diagnosis.places import grown
 from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
@@ -174,7 +174,7 @@ def _counted(
     ]
     counted = []
     for named in found:
-        faults = faults_of(named)
+        faults = faults_behind(named, target.cell)
         explains = _by_faults(target, faults) if faults is not None else None
         count = sum(map(explains, tried)) if explains is not None else None
         # What another case refutes is told where it is what a quarter of those alike do; else it came so by chance.
@@ -218,7 +218,7 @@ def _by_faults(target: Target, faults: Faults) -> Callable[[CaseReport], bool]:
 
     @cache
     def fails_so(case: Case, properties: tuple[str, ...], signature: Signature) -> bool:
-        again = verify_case(fault_target(*faults), case, properties=properties)
+        again = verify_case(fault_target(*faults, cell=target.cell), case, properties=properties)
         return signature <= {claim.name for claim in again.failures}
 
     def explains(report: CaseReport) -> bool:

@@ -7,10 +7,11 @@ from functools import cached_property
 
 from lstm_checks.cases import STRATA, Case, strata
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target
+from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.properties import claims as properties_of
+from lstm_ref.cell import Cell
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 
@@ -24,19 +25,22 @@ COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref 
 FORM = "form"
 
 
-TENSORS = (*OUTPUTS, *GRADIENTS)
-
-
 OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
 
 
 PROPERTIES = properties_of.NAMES
 
 
-CLAIMS = (
-    *(*TENSORS, FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
+OF_NO_TENSOR = (
+    *(FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
     *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES),
 )
+"""The claims that are not about the values of one tensor."""
+
+
+def claims_about(cell: Cell) -> tuple[str, ...]:
+    """Return the names of all claims about a target that is to follow a cell, in the order in which they are told."""
+    return (*cell.tensors, *OF_NO_TENSOR)
 
 
 def is_unanswered(claim: Claim) -> bool:
@@ -46,7 +50,7 @@ def is_unanswered(claim: Claim) -> bool:
 
 def is_tensor(name: str) -> bool:
     """Return whether a claim of that name is about the values of a tensor; whatever a target adds is one."""
-    return name in TENSORS or name not in CLAIMS
+    return name not in OF_NO_TENSOR
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ class CaseReport:
         """
         if self.failures:
             return Verdict.FAIL
-        gradients = {c.name for c in self.claims if c.name in GRADIENTS and c.verdict is not Verdict.UNSUPPORTED}
+        cell = self.case.cell
+        gradients = {c.name for c in self.claims if c.name in cell.gradients and c.verdict is not Verdict.UNSUPPORTED}
         # Of a target that goes forward only, its outputs are all there is to judge.
-        judged = (gradients or OUTPUTS) if self.reference else PROPERTIES
+        judged = (gradients or cell.outputs) if self.reference else PROPERTIES
         found = Counter(c.verdict for c in self.claims if c.name in judged)
         for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.VACUOUS):
             if found[verdict]:
@@ -160,7 +165,7 @@ class Report:
     @cached_property
     def claim_counts(self) -> dict[str, Counter[Verdict]]:
         """Number of verdicts by claim."""
-        counts: dict[str, Counter[Verdict]] = {name: Counter() for name in CLAIMS}
+        counts: dict[str, Counter[Verdict]] = {name: Counter() for name in claims_about(self.target.cell)}
         for example in self.examples:
             for claim in example.claims:
                 counts.setdefault(claim.name, Counter())[claim.verdict] += 1

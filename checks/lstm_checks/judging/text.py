@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import GRADIENTS, OUTPUTS
+from lstm_checks.contract import PLAIN
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
@@ -91,7 +91,8 @@ def _rerun(name: str, report: CaseReport) -> str:
     of_the_cell = not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures)
     spec = name if name.startswith("exec:") else name.split()[0]
     if is_spec(spec):
-        options = "" if report.reference else " --no-reference"
+        options = "" if report.case.cell is PLAIN else f" --cell {report.case.cell.name}"
+        options += "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""
         return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
     options = "" if report.reference else ", reference=False"
@@ -173,7 +174,9 @@ def _oracles(report: CaseReport) -> str:
         alone = report.failures[0].name in (CHECK_GRAD, CHECK_GRAD_ALL)
         said += [] if alone else ["check_grad rejects the target too"]
     elif Verdict.PASS in by_check_grad:
-        own = {claim.name for claim in report.failures} & set(OUTPUTS) and report.case.dtype == "float64"
+        own = {claim.name for claim in report.failures} & set(
+            report.case.cell.outputs
+        ) and report.case.dtype == "float64"
         said.append(
             "check_grad sees nothing wrong with the target"
             + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
@@ -216,7 +219,7 @@ def _summary(report: Report) -> list[str]:
         for name in (COMPLEX_STEP, CHECK_GRAD)
     ]
     said = [f"{REFERENCE} agrees with the complex step in {oracles[0]} examples"] if report.reference else []
-    if not set(GRADIENTS) <= report.target.lacks:
+    if not set(report.target.cell.gradients) <= report.target.lacks:
         said.append(f"scipy.optimize.check_grad accepts the target in {oracles[1]}")
     return [*lines, f"  oracles   {'; '.join(said)}"] if said else lines
 
@@ -268,10 +271,10 @@ def _not_repeatable(report: Report) -> list[str]:
 
 def _unsupported(report: Report) -> list[str]:
     """Return a line on what the target lacks."""
-    names = report.target.unsupported
-    if set(GRADIENTS) <= set(names):
+    names, gradients = report.target.unsupported, report.target.cell.gradients
+    if set(gradients) <= set(names):
         names = (
-            *(name for name in names if name not in GRADIENTS),
+            *(name for name in names if name not in gradients),
             "all gradients, so only the forward pass is judged",
         )
     return [f"  unsupported: {', '.join(names)}"] if names else []

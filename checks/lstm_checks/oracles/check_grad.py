@@ -21,14 +21,14 @@ def check_grad(
     expected: Expected,
     direction: str,
     fixed: frozenset[str] = frozenset(),
-    together: Callable[[Sequence[Mapping[str, Array]]], list[tuple[Array, Array]]] | None = None,
+    together: Callable[[Sequence[Mapping[str, Array]]], list[Mapping[str, Array]]] | None = None,
 ) -> Disagreement:
     """Return how `scipy.optimize.check_grad` judges a gradient, against its automatic threshold.
 
     Parameters
     ----------
     forward : callable
-        From the inputs by name, in float64, to (h, Cn), h of every step or of the last alone.
+        From the inputs by name, in float64, to the outputs by name, h of every step or of the last alone.
     gradient : mapping
         The gradients to be judged, by name.
     case, expected : Case, Expected
@@ -66,19 +66,19 @@ def check_grad(
     def f(x: Array) -> float:
         key = key_of(x)
         if key not in known:
-            known[key] = _objective_of(*forward(inputs_at(x)), arrays)
+            known[key] = _objective_of(forward(inputs_at(x)), arrays)
         return known[key]
 
     eps = tolerance.CHECK_GRAD_STEP
     seed = case.seed
     if together is None:
-        h, Cn = forward(arrays.inputs)
+        outputs = forward(arrays.inputs)
     else:
         steps = _steps(direction, x0.size, eps, seed)
-        (h, Cn), *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
-        known |= {key_of(x0 + step): _objective_of(*found, arrays) for step, found in zip(steps, others, strict=True)}
-    value = known[key_of(x0)] = _objective_of(h, Cn, arrays)
-    terms = objective_terms(h, Cn, arrays, expected)
+        outputs, *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
+        known |= {key_of(x0 + step): _objective_of(found, arrays) for step, found in zip(steps, others, strict=True)}
+    value = known[key_of(x0)] = _objective_of(outputs, arrays)
+    terms = objective_terms(outputs, arrays, expected)
     noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
     if direction == "all":
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="all")
@@ -108,19 +108,25 @@ def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _objective_of(h: Array, Cn: Array, arrays: Arrays) -> float:
+def _objective_of(outputs: Mapping[str, Array], arrays: Arrays) -> float:
     """Return the scalar objective of a forward pass's outputs; of the last step alone where that is all there is."""
-    if h.ndim == 2:
-        return float(np.sum(arrays.dh_total[:, -1] * h) + np.sum(arrays.dCn * Cn))
-    return float(objective(h, Cn, arrays))
+    hidden, *others = arrays.cell.outputs
+    if outputs[hidden].ndim == 2:
+        apart = arrays.cell.cotangents[2:]
+        memory = sum(np.sum(arrays[d] * outputs[name]) for name, d in zip(others, apart, strict=True))
+        return float(np.sum(arrays.dh_total[:, -1] * outputs[hidden]) + memory)
+    return float(objective(outputs, arrays))
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def objective_terms(h: Array, Cn: Array, arrays: Arrays, expected: Expected) -> float:
+def objective_terms(outputs: Mapping[str, Array], arrays: Arrays, expected: Expected) -> float:
     """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
-    dh, sd = arrays.dh_total, expected.sd["h"] / rho
+    hidden, *others = arrays.cell.outputs
+    h, dh, sd = outputs[hidden], arrays.dh_total, expected.sd[hidden] / rho
     if h.ndim == 2:
         dh, sd = dh[:, -1], sd if sd.ndim == 2 else sd[:, -1]
-    memory = np.abs(arrays.dCn) * np.maximum(np.abs(Cn), expected.sd["Cn"] / rho)
-    return float(np.sum(np.abs(dh) * np.maximum(np.abs(h), sd)) + np.sum(memory))
+    found = np.sum(np.abs(dh) * np.maximum(np.abs(h), sd))
+    for name, cotangent in zip(others, arrays.cell.cotangents[2:], strict=True):
+        found += np.sum(np.abs(arrays[cotangent]) * np.maximum(np.abs(outputs[name]), expected.sd[name] / rho))
+    return float(found)

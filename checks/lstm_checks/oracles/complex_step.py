@@ -9,7 +9,6 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic import complex_step
 from lstm_checks.arithmetic.monte_carlo import deviation, exact
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import INPUTS
 from lstm_checks.oracles.expected import Array, Expected, rounding_of
 from lstm_checks.oracles.objective import Disagreement, Forward, objective, reference_forward
 
@@ -45,7 +44,8 @@ def complex_step_gradient(case: Case) -> dict[str, Array]:
 
 def _objective_from(arrays: Arrays) -> Callable[[Mapping[str, Any]], Any]:
     """Return the function from the inputs to the reference's objective."""
-    return lambda inputs: objective(*reference_forward(inputs), arrays)
+    forward = reference_forward(arrays.cell)
+    return lambda inputs: objective(forward(inputs), arrays)
 
 
 def complex_step_noise(case: Case, forward: "Forward | None" = None, chosen: Array | None = None) -> Array:
@@ -71,7 +71,7 @@ class _Directions:
     def __init__(
         self, case: Case, arrays: Arrays, every_entry: bool | None = None, forward: "Forward | None" = None
     ) -> None:
-        self.case, self.arrays, self.forward = case, arrays, forward or reference_forward
+        self.case, self.arrays, self.forward = case, arrays, forward or reference_forward(case.cell)
         self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL if every_entry is None else every_entry
         rng = np.random.default_rng((case.seed, 1))
         count = tolerance.COMPLEX_STEP_DIRECTIONS if case.size <= tolerance.LARGE else 1
@@ -82,28 +82,30 @@ class _Directions:
         if not self.every_entry:
             return complex_step.derivative(_objective_from(self.arrays), self.arrays.inputs, self.random)
         found = complex_step_gradient(self.case)
-        return np.concatenate([found[name].ravel() for name in INPUTS])
+        return np.concatenate([found[name].ravel() for name in self.case.cell.inputs])
 
     def along(self, expected: Expected) -> tuple[Array, Array]:
         """Return the reference's derivative along each direction, and its standard deviation."""
+        names = self.case.cell.inputs
         if self.every_entry:
             values, sds = (
-                np.concatenate([by["d" + n].ravel() for n in INPUTS]) for by in (expected.values, expected.sd)
+                np.concatenate([by["d" + n].ravel() for n in names]) for by in (expected.values, expected.sd)
             )
             return values, sds
         flat = {name: value.reshape(value.shape[0], -1) for name, value in self.random.items()}
-        value = np.sum([flat[n] @ expected.values["d" + n].ravel() for n in INPUTS], axis=0)
-        return value, np.sum([np.abs(flat[n]) @ expected.sd["d" + n].ravel() for n in INPUTS], axis=0)
+        value = np.sum([flat[n] @ expected.values["d" + n].ravel() for n in names], axis=0)
+        return value, np.sum([np.abs(flat[n]) @ expected.sd["d" + n].ravel() for n in names], axis=0)
 
     def label(self, index: int) -> str:
         """Return the name of a direction."""
         if not self.every_entry:
             return f"random direction {index}"
-        ends = np.cumsum([self.arrays.inputs[name].size for name in INPUTS])
+        names = self.case.cell.inputs
+        ends = np.cumsum([self.arrays[name].size for name in names])
         which = int(np.searchsorted(ends, index, side="right"))
-        value = self.arrays.inputs[INPUTS[which]]
+        value = self.arrays[names[which]]
         where = np.unravel_index(index - (ends[which] - value.size), value.shape)
-        return f"d{INPUTS[which]}{[int(k) for k in where]}"
+        return f"d{names[which]}{[int(k) for k in where]}"
 
     def rounding_noise(self, chosen: Array) -> Array:
         """Return the standard deviation of the complex step's own rounding error along the chosen directions."""
@@ -135,6 +137,6 @@ class _Directions:
             *(value.shape[: value.ndim - self.arrays.inputs[name].ndim] for name, value in inputs.items())
         )
         # The first step's states carry all the leading axes, so that every step's have the same.
-        states = {n: np.broadcast_to(inputs[n], (*leading, *self.arrays.inputs[n].shape)) for n in ("h0", "C0")}
-        h, Cn = self.forward({**inputs, **states})
-        return objective(h, Cn, self.arrays)
+        initial = self.case.cell.initial
+        states = {n: np.broadcast_to(inputs[n], (*leading, *self.arrays[n].shape)) for n in initial}
+        return objective(self.forward({**inputs, **states}), self.arrays)

@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from lstm_checks.arithmetic.projection import project
-from lstm_checks.cases import Arrays, Case, from_named
-from lstm_checks.contract import GRADIENTS, OUTPUTS
-from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
+from lstm_checks.cases import Arrays, Case
+from lstm_ref.cell import evaluate
 
 Array = NDArray[Any]
-
-_KEPT, _CAME = ("X", "hp"), ("df_", "di_", "dg_", "do_")
-"""What the parameters' gradients are made of: of the forward pass, and of the backward pass."""
 
 _COPIES_AT_ONCE, _STEPS_AT_ONCE = 2, 4
 """How much of a large case is in memory at a time."""
@@ -31,7 +27,7 @@ class Expected:
     Attributes
     ----------
     values : dict
-        h (m, s, u), Cn (m, u), and the 15 gradients, in float64.
+        The outputs and gradients of the case's cell by name, in float64.
     sd : dict
         The standard deviation of each entry's rounding error in the case's dtype, absolute.
     dtype : str
@@ -64,21 +60,8 @@ class Expected:
 
 
 def evaluate_reference(arrays: Arrays, steps_at_once: int | None = None) -> dict[str, Any]:
-    """Return h, Cn and the 15 gradients of the reference, in whatever arithmetic the arrays are of.
-
-    With `steps_at_once`, the parameters' gradients are summed over that many steps at a time, to save memory.
-    """
-    fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
-    bc = lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
-    s = arrays.X.shape[-2]
-    gradients: dict[str, Any] = {}
-    for start in range(0, s, steps_at_once or s):
-        chosen = np.s_[..., start : start + (steps_at_once or s), :]
-        part = lstm_parameter_gradients(*({k: c[k][chosen] for k in names} for c, names in ((fc, _KEPT), (bc, _CAME))))
-        gradients = {name: gradients[name] + value for name, value in part.items()} if gradients else part
-    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **gradients}
-    values |= {name: bc[name] for name in ("dX", "dh0", "dC0")}
-    return {name: values[name] for name in (*OUTPUTS, *GRADIENTS)}
+    """Return the outputs and gradients of the reference; see `lstm_ref.cell.evaluate`."""
+    return evaluate(arrays.cell, arrays, steps_at_once)
 
 
 def expect(
@@ -94,7 +77,7 @@ def expect(
     progress : callable
         Called after each round of copies of a large case.
     evaluate : callable
-        What takes the reference's place: a function of the arrays that returns h, Cn and the 15 gradients. Not for
+        What takes the reference's place: a function of the arrays that returns the outputs and gradients. Not for
         large cases.
     """
     if case.size > tolerance.LARGE:
@@ -102,9 +85,9 @@ def expect(
     dtype = case.dtype
     rounding = rounding_of(case, dtype)
     arrays = case.arrays.astype(np.float64)
-    noisy = {k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()}
+    noisy = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
     with np.errstate(all="ignore"):
-        results = {name: spread(value) for name, value in evaluate(from_named(noisy)).items()}
+        results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}
     return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, not case.sequences)
 
@@ -113,7 +96,7 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     """Return the values due for a large case: few copies, two at a time, and random directions of every tensor."""
     rounding = rounding_of(case, case.dtype, _COPIES_AT_ONCE)
     arrays = case.arrays.astype(np.float64)
-    inputs = from_named({k: exact(v, rounding) for k, v in (arrays.inputs | arrays.cotangents).items()})
+    inputs = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
     expected = Expected({}, {}, case.dtype, not case.sequences, tolerance.LARGE_SIGMAS["entry"], {}, case.seed)
     due: dict[str, Array] = {}
     departures: dict[str, list[Array]] = {}
@@ -153,12 +136,13 @@ def estimate_large(case: Case) -> tuple[float, float]:
     # Larger than a cache, as what is timed stands for.
     noisy = exact(np.ones((1024, 1024)), rounding_of(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
     per_number = _seconds(lambda: noisy * noisy) / noisy.size
-    row = case.m * case.s * 4 * (case.e + case.u) * case.u
+    gates = len(case.cell.gates)
+    row = case.m * case.s * gates * (case.e + case.u) * case.u
     # An entry of a step's products takes about four such operations: m terms, their sizes, noise, the sum over steps.
-    perturbed = 4 * 3 * case.s * 4 * (case.e + case.u) * case.u * LARGE_ROUNDS
+    perturbed = 4 * 3 * case.s * gates * (case.e + case.u) * case.u * LARGE_ROUNDS
     seconds = 6 * row * (3 * 2 * LARGE_ROUNDS + 10) * per_product + perturbed * per_number
     trace = 60 * case.m * case.s * (case.u + case.e) * 8
-    return seconds, 8 * (14 * case.size + 8 * _STEPS_AT_ONCE * (case.e + case.u) * case.u) + trace
+    return seconds, 8 * (14 * case.size + 2 * gates * _STEPS_AT_ONCE * (case.e + case.u) * case.u) + trace
 
 
 def _seconds(call: Callable[[], Any]) -> float:

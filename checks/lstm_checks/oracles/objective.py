@@ -2,23 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import PARAMETERS
 from lstm_checks.oracles.expected import Array
-from lstm_ref import lstm_forward
+from lstm_ref.cell import Cell, evaluate_forward
 
 
 # A target may answer with the largest numbers there are; the comparison says so, and no warning need.
 @np.errstate(over="ignore", invalid="ignore")
-def objective(h: Any, Cn: Any, arrays: Arrays) -> Any:
+def objective(outputs: Mapping[str, Any], arrays: Arrays) -> Any:
     """Return the scalar whose gradient the pullback gives: the cotangents' inner product with the outputs."""
     axes = (-3, -2, -1)
-    final = arrays.dhn * h[..., -1, :] + arrays.dCn * Cn
-    return np.sum(arrays.dh * h, axis=axes) + np.sum(final, axis=axes[1:])
+    hidden, *others = arrays.cell.outputs
+    every, final, *apart = arrays.cell.cotangents
+    h = outputs[hidden]
+    last = arrays[final] * h[..., -1, :]
+    for name, cotangent in zip(others, apart, strict=True):
+        last = last + arrays[cotangent] * outputs[name]
+    return np.sum(arrays[every] * h, axis=axes) + np.sum(last, axis=axes[1:])
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,10 @@ class Disagreement:
         return self.use <= 1
 
 
-Forward = Callable[[Mapping[str, Array]], tuple[Array, Array]]
+Forward = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""From the inputs by name to the outputs by name."""
 
 
-def reference_forward(inputs: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Return (h, Cn) of the reference."""
-    p = {name: inputs[name] for name in PARAMETERS}
-    fc = lstm_forward(p, inputs["X"], inputs["h0"], inputs["C0"], keep=("h", "C_"))
-    return fc["h"], fc["C_"][..., -1, :]
+def reference_forward(cell: Cell) -> Forward:
+    """Return the reference's forward pass."""
+    return partial(evaluate_forward, cell)

@@ -11,7 +11,7 @@ from lstm_checks import tolerance
 from lstm_checks.calling import Outcome
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, differing_digits
-from lstm_checks.contract import CN, DCN, GRADIENTS, STATES, Target
+from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties import relations
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, checked
@@ -75,7 +75,7 @@ OF_THE_PLAIN_CELL = tuple(name for name, found in ALL.items() if found.plain_cel
 
 def rotation(case: Case) -> tuple[str, ...]:
     """Return the few properties that a case is asked where not all are: the same for the same case, all in turn."""
-    at_stake = [name for name, found in ALL.items() if found.at_stake(case)]
+    at_stake = [n for n, p in ALL.items() if p.at_stake(case) and (case.cell is PLAIN or not p.plain_cell)]
     order = np.random.default_rng((case.seed, *case.dims, 4)).permutation(len(at_stake))
     chosen = sorted(order[:PER_EXAMPLE])
     return tuple(at_stake[k] for k in chosen)
@@ -111,8 +111,10 @@ def _claim(name: str, example: Example) -> Claim:
     lacking = [need for need in found.needs if need in example.target.lacks]
     if lacking:
         return Claim(name, Verdict.UNSUPPORTED, reason=f"the target lacks {', '.join(lacking)}")
-    if found.of_gradients and set(GRADIENTS) <= example.target.lacks:
+    if found.of_gradients and set(example.target.cell.gradients) <= example.target.lacks:
         return Claim(name, Verdict.UNSUPPORTED, reason="the target has no gradients")
+    if found.plain_cell and example.case.cell is not PLAIN:
+        return Claim(name, Verdict.UNSUPPORTED, reason="of the plain LSTM cell alone")
     if not found.at_stake(example.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:

@@ -22,14 +22,14 @@ def zero_weights_answer(arrays: Arrays) -> tuple[dict[str, Array], dict[str, Arr
     arrays : Arrays
         Inputs and cotangents in float64; the parameters are taken to be zero, whatever they are.
     """
-    sizes = {name: np.abs(value) for name, value in (arrays.inputs | arrays.cotangents).items()}
+    sizes = {name: np.abs(value) for name, value in arrays.items()}
     # tanh and its derivative are off by rho, however small they are: both count as 1.
-    return _answer(arrays, arrays.inputs | arrays.cotangents, False), _answer(arrays, sizes, True)
+    return _answer(arrays, dict(arrays), False), _answer(arrays, sizes, True)
 
 
 def _answer(arrays: Arrays, of: dict[str, Array], sizes: bool) -> dict[str, Array]:
     """Return the answer for values or for sizes."""
-    m, s, u = arrays.dh.shape
+    m, s, u = arrays["dh"].shape
     dh = of["dh"].copy()
     dh[:, -1] += of["dhn"]
     halves = 2.0 ** -np.arange(s + 1)

@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.calling import Outcome, call_target
-from lstm_checks.cases import Arrays, from_named
+from lstm_checks.cases import Arrays
 from lstm_checks.compare import Claim, Discrepancy, form_fault
-from lstm_checks.contract import GRADIENTS, OUTPUTS, Target, input_shapes
+from lstm_checks.contract import Target
 from lstm_checks.oracles.expected import Expected
 
 Array = NDArray[Any]
 
-EVERY = (*OUTPUTS, *GRADIENTS)
-
 
 def every(arrays: Arrays) -> tuple[str, ...]:
     """Return the names of all outputs and gradients that a problem has: those of further parameters come last."""
-    return (*EVERY, *(name for name in (f"d{parameter}" for parameter in arrays.p) if name not in EVERY))
+    known = arrays.cell.tensors
+    return (*known, *(name for name in (f"d{parameter}" for parameter in arrays.p) if name not in known))
 
 
 class BrokenAnswerError(Exception):
@@ -61,9 +60,10 @@ def answer(
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
     outcome = call_target(target, arrays, sequences, backward)
-    values = answered(target, outcome, arrays, sequences, every(arrays) if backward else OUTPUTS)
-    if like is not None and values["h"].ndim != like["h"].ndim:
-        raise BrokenAnswerError("h", f"h has shape {values['h'].shape}, and that of the case has {like['h'].shape}")
+    values = answered(target, outcome, arrays, sequences, every(arrays) if backward else arrays.cell.outputs)
+    h = arrays.cell.outputs[0]
+    if like is not None and values[h].ndim != like[h].ndim:
+        raise BrokenAnswerError(h, f"{h} has shape {values[h].shape}, and that of the case has {like[h].shape}")
     return values
 
 
@@ -72,7 +72,7 @@ def answered(
 ) -> dict[str, Array]:
     """Return what a call gave, as `checked` does; raises where it gave nothing, too."""
     if outcome.error:
-        raise BrokenAnswerError("h", outcome.sentence, kind=outcome.kind)
+        raise BrokenAnswerError(target.cell.outputs[0], outcome.sentence, kind=outcome.kind)
     return checked(target, outcome.values, arrays, sequences, names)
 
 
@@ -81,12 +81,12 @@ def checked(
 ) -> dict[str, Array]:
     """Return an answer in float64, with zeros for what the target lacks; raises as `answer` does."""
     names = every(arrays) if names is None else names
-    shapes = _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2)
-    shapes, dtype = {name: shapes[name] for name in names}, str(arrays.X.dtype)
+    shapes = _shapes(arrays, values, sequences)
+    shapes, dtype = {name: shapes[name] for name in names}, str(arrays["X"].dtype)
     faults = [
         fault
         for name, shape in shapes.items()
-        if name not in target.lacks and (fault := form_fault(name, values, shape, dtype)) is not None
+        if name not in target.lacks and (fault := form_fault(name, values, shape, dtype, target.cell)) is not None
     ]
     if faults:
         found = faults[0].discrepancy
@@ -98,20 +98,24 @@ def checked(
 
 def misformed(target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool) -> Discrepancy | None:
     """Return what is wrong with the form of an answer: a tensor is missing, or has another type, dtype or shape."""
-    dtype = str(arrays.X.dtype)
-    for name, shape in _shapes(arrays, not sequences and getattr(values["h"], "ndim", 0) == 2).items():
-        fault = None if name in target.lacks else form_fault(name, values, shape, dtype)
+    dtype = str(arrays["X"].dtype)
+    for name, shape in _shapes(arrays, values, sequences).items():
+        fault = None if name in target.lacks else form_fault(name, values, shape, dtype, target.cell)
         if fault is not None and fault.discrepancy is not None and fault.discrepancy.kind != "finite":
             return fault.discrepancy
     return None
 
 
-def _shapes(arrays: Arrays, last_only: bool) -> dict[str, tuple[int, ...]]:
-    """Return the shape due for every output and gradient."""
-    (m, s, e), u = arrays.X.shape, arrays.h0.shape[-1]
-    shapes = {"h": (m, u) if last_only else (m, s, u), "Cn": (m, u)}
-    further: dict[str, tuple[int, ...]] = {name: value.shape for name, value in arrays.p.items()}
-    return shapes | {f"d{name}": shape for name, shape in (further | input_shapes(m, s, e, u)).items()}
+def _shapes(arrays: Arrays, values: Mapping[str, Any], sequences: bool) -> dict[str, tuple[int, ...]]:
+    """Return the shape due for every output and gradient; of h as it came, of the last step or of all."""
+    hidden, *others = arrays.cell.outputs
+    of_h: tuple[int, ...] = arrays[arrays.cell.cotangents[0]].shape
+    if not sequences and getattr(values[hidden], "ndim", 0) == 2:
+        of_h = (of_h[0], *of_h[2:])
+    finals = zip(others, arrays.cell.cotangents[2:], strict=True)
+    shapes = {hidden: of_h, **{name: arrays[cotangent].shape for name, cotangent in finals}}
+    further = {f"d{name}": value.shape for name, value in arrays.p.items() if name not in arrays.cell.parameters}
+    return shapes | further | {f"d{name}": arrays[name].shape for name in arrays.cell.inputs}
 
 
 def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], sequences: bool, seed: int) -> OwnExpected:
@@ -126,16 +130,16 @@ def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], seque
     seed : int
         Seed of the perturbations.
     """
-    dtype = str(arrays.X.dtype)
+    dtype = str(arrays["X"].dtype)
     size = tolerance.OWN_PERTURBATION[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
     rng = np.random.default_rng((seed, 2))
     squares = {name: np.zeros_like(value) for name, value in values.items()}
     for _ in range(tolerance.OWN_COPIES):
         perturbed = {
             name: np.asarray(value * (1 + size * rng.standard_normal(value.shape)), dtype)
-            for name, value in (arrays.inputs | arrays.cotangents).items()
+            for name, value in arrays.items()
         }
-        for name, value in answer(target, from_named(perturbed), sequences, like=values).items():
+        for name, value in answer(target, Arrays(perturbed, arrays.cell), sequences, like=values).items():
             squares[name] += np.square(value - values[name])
     unit = tolerance.OWN_FLOOR[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
     floors = _term_sizes(arrays, values)
@@ -149,16 +153,27 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
     def largest(*found: Array) -> float:
         return max(float(np.max(np.abs(value))) for value in found)
 
-    m, s, _ = arrays.X.shape
-    memory = max(1.0, largest(arrays.C0, values["Cn"]))
-    arriving = memory * largest(*arrays.cotangents.values(), values["dh0"], values["dC0"])
+    cell = arrays.cell
+    m, s, _ = arrays["X"].shape
+    hidden, *memories = cell.states
+    h0 = arrays[f"{hidden.name}0"]
+    kept = [value for k in memories for value in (arrays[f"{k.name}0"], values[f"{k.name}n"])]
+    memory = max(1.0, largest(*kept)) if kept else 1.0
+    arriving = memory * largest(*arrays.cotangents.values(), *(values[f"d{name}"] for name in cell.initial))
     # As many terms of random sign as there are samples and steps, or units in all gates.
-    over_samples, over_units = np.sqrt(m * s) * arriving, np.sqrt(4 * arrays.h0.shape[-1]) * arriving
-    sizes = {"h": memory, "Cn": memory, "dC0": arriving}
-    for kind, factor in (("U", largest(arrays.X)), ("V", max(1.0, largest(arrays.h0))), ("b", 1.0)):
-        sizes |= {f"d{kind}{gate}": over_samples * factor for gate in "figo"}
-    for name, kind in (("dX", "U"), ("dh0", "V")):
-        sizes[name] = over_units * largest(*(arrays.p[kind + gate] for gate in "figo"))
+    units = len(cell.gates) * h0.shape[-1]
+    over_samples, over_units = np.sqrt(m * s) * arriving, np.sqrt(units) * arriving
+    beside = [name for name, axes in cell.parameters.items() if axes == "1u" and name[0] != "b"]
+    # Weights one a unit that are no biases are multiplied with the memory, and it is with them going back.
+    through = max(1.0, largest(*(arrays[name] for name in beside))) if beside else 1.0
+    factors = {"eu": largest(arrays["X"]), "uu": max(1.0, largest(h0)), "1u": 1.0}
+    sizes = {cell.outputs[0]: memory}
+    for k in memories:
+        sizes |= {f"{k.name}n": memory, f"d{k.name}0": arriving * through}
+    for name, axes in cell.parameters.items():
+        sizes[f"d{name}"] = over_samples * (memory if name in beside else factors[axes])
+    for name, kind in (("dX", "eu"), (f"d{hidden.name}0", "uu")):
+        sizes[name] = over_units * largest(*(arrays[n] for n, axes in cell.parameters.items() if axes == kind))
     # Of a further parameter nobody knows what it is multiplied with: by the largest there is, and over all units.
-    further = np.sqrt(4 * arrays.h0.shape[-1]) * over_samples * max(memory, largest(arrays.X, arrays.h0))
-    return dict.fromkeys((n for n in values if n not in EVERY), further) | sizes
+    further = np.sqrt(units) * over_samples * max(memory, largest(arrays["X"], h0))
+    return dict.fromkeys((n for n in values if n not in cell.tensors), further) | sizes

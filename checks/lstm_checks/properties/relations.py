@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
-from lstm_checks.cases import Arrays, Case, from_named
-from lstm_checks.contract import OUTPUTS, STATES, Target
+from lstm_checks.cases import Arrays, Case
+from lstm_checks.contract import PLAIN, STATES, Target
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties.closed_form import zero_weights_answer
-from lstm_checks.properties.noise import EVERY, OwnExpected, answer, every, own_expected
+from lstm_checks.properties.noise import OwnExpected, answer, every, own_expected
 
 Array = NDArray[Any]
-
-PER_SAMPLE = (*OUTPUTS, "dX", "dh0", "dC0")
 
 CLIPPED_ABOVE = 2.0**12
 """Factor on the cotangents: a power of two, so that rounding follows; large, so that what clips gradients does."""
@@ -61,8 +59,10 @@ class Example:
         self.target, self.case, self.arrays, self.values = target, case, case.arrays, values
         self.expected = expected
         self.every = every(case.arrays)
-        self.gradients = tuple(name for name in self.every if name not in OUTPUTS)
-        gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in (self.gradients, OUTPUTS))
+        self.outputs = case.cell.outputs
+        self.gradients = tuple(name for name in self.every if name not in self.outputs)
+        asked = (self.gradients, self.outputs)
+        gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in asked)
         # Where the gradients are chaotic the outputs are about to be, and each of them by itself, not in the shade of a
         # larger one: far from linear, they differ by more than their noise from one way of summing to the next.
         chaotic = bool(gradients) and expected.chaotic(gradients)
@@ -79,7 +79,7 @@ class Example:
     def sd(self, name: str) -> Array:
         """Return the noise of each entry of the case's own answer."""
         sd = self.expected.sd[name]
-        return sd[:, -1] if name == "h" and sd.ndim > self.values["h"].ndim else sd
+        return sd[:, -1] if sd.ndim > self.values[name].ndim else sd
 
     def compared(
         self,
@@ -112,8 +112,17 @@ class Example:
 
 def _samples(arrays: Arrays, chosen: Any) -> Arrays:
     """Return the problem of some of the samples."""
-    named = {n: v[chosen] for n, v in {"X": arrays.X, "h0": arrays.h0, "C0": arrays.C0, **arrays.cotangents}.items()}
-    return arrays.replaced(**named)
+    return arrays.replaced(**{name: value[chosen] for name, value in _of_samples(arrays).items()})
+
+
+def _of_samples(arrays: Arrays) -> dict[str, Array]:
+    """Return what each sample has its own of: X, the states and the cotangents."""
+    return {name: value for name, value in arrays.items() if name not in arrays.p}
+
+
+def per_sample(x: Example) -> frozenset[str]:
+    """Return the outputs and gradients that each sample has its own of; the others are sums over all."""
+    return x.case.cell.along("m") & set(x.case.cell.tensors)
 
 
 def _reordering(n: int, rng: np.random.Generator) -> Array:
@@ -129,7 +138,7 @@ def batch_permutation(x: Example) -> list[Compared]:
     order = _reordering(x.case.m, x.rng)
     came = x.ask(_samples(x.arrays, order))
     back = np.argsort(order)
-    came = {name: value[back] if name in PER_SAMPLE else value for name, value in came.items()}
+    came = {name: value[back] if name in per_sample(x) else value for name, value in came.items()}
     return x.compared(f"with the samples in the order {', '.join(map(str, order))}", came, "as in the order given")
 
 
@@ -137,7 +146,7 @@ def batch_split(x: Example) -> list[Compared]:
     """Compare the batch in two parts: outputs side by side, the parameters' gradients added."""
     k = int(x.rng.integers(1, x.case.m))
     first, second = x.ask(_samples(x.arrays, slice(k))), x.ask(_samples(x.arrays, slice(k, None)))
-    came = {n: np.concatenate([first[n], second[n]]) if n in PER_SAMPLE else first[n] + second[n] for n in first}
+    came = {n: np.concatenate([first[n], second[n]]) if n in per_sample(x) else first[n] + second[n] for n in first}
     return x.compared(f"with samples 0 to {k - 1} and the others apart, gradients added", came, "as for all at once")
 
 
@@ -160,43 +169,47 @@ def unit_permutation(x: Example) -> list[Compared]:
             for axis in further[name]:
                 value = np.take(value, by, axis)
             return value
-        value = value if name == "X" else value[..., by]
-        return value[by] if name.startswith("V") else value
+        letters = x.case.cell.axes[name]
+        letters = letters if len(letters) == value.ndim else letters.replace("s", "")  # h of the last step alone
+        for axis in (k for k, letter in enumerate(letters) if letter == "u"):
+            value = np.take(value, by, axis)
+        return value
 
-    named = {name: reordered(name, value, order) for name, value in (x.arrays.inputs | x.arrays.cotangents).items()}
-    came = {name: reordered(name.removeprefix("d"), value, back) for name, value in x.ask(from_named(named)).items()}
+    def back_in_order(answered: Mapping[str, Array]) -> dict[str, Array]:
+        names = {name: name[1:] if name in x.gradients else name for name in answered}
+        return {name: reordered(names[name], value, back) for name, value in answered.items()}
+
+    named = {name: reordered(name, value, order) for name, value in x.arrays.items()}
+    came = back_in_order(x.ask(x.arrays.replaced(**named)))
     found = x.compared(
         f"with the hidden units in the order {', '.join(map(str, order))}", came, "as in the order given"
     )
     if isinstance(x.expected, OwnExpected) and not all(np.all(np.abs(c.came - c.due) <= c.accepted) for c in found):
         # At zero states two units may look alike that are not: the forward pass is asked at others, too.
-        states = {} if STATES in x.target.lacks else {name: x.changed(value) for name, value in _states(x.arrays)}
-        other = x.arrays.replaced(X=x.changed(x.arrays.X), **states)
-        turned = {name: reordered(name, value, order) for name, value in (other.inputs | other.cotangents).items()}
-        here, there = x.ask(other), x.ask(from_named(turned))
-        for name in OUTPUTS:
-            apart = np.max(np.abs(reordered(name, there[name], back) - here[name]))
+        states = {} if STATES in x.target.lacks else {n: x.changed(x.arrays[n]) for n in x.case.cell.initial}
+        other = x.arrays.replaced(X=x.changed(x.arrays["X"]), **states)
+        turned = {name: reordered(name, value, order) for name, value in other.items()}
+        here, there = x.ask(other), back_in_order(x.ask(other.replaced(**turned)))
+        for name in x.outputs:
+            apart = np.max(np.abs(there[name] - here[name]))
             if apart > tolerance.PROPERTY_RESOLUTION * np.max(np.abs(here[name])):
                 raise NotAskedError("its forward pass has units that are not alike")
     return found
-
-
-def _states(arrays: Arrays) -> tuple[tuple[str, Array], ...]:
-    """Return the initial states by name."""
-    return ("h0", arrays.h0), ("C0", arrays.C0)
 
 
 def linearity(x: Example) -> list[Compared]:
     """Compare the pullback of the cotangents times a number, and of two parts of them added: it is linear."""
     scaled = {name: np.asarray(-CLIPPED_ABOVE * value) for name, value in x.arrays.cotangents.items()}
     times = x.ask(x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()}))
-    times = {name: value if name in OUTPUTS else value / -CLIPPED_ABOVE for name, value in times.items()}
+    times = {name: value if name in x.outputs else value / -CLIPPED_ABOVE for name, value in times.items()}
     found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
     masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
     # dh and dhn of one entry stay together: where a target takes their sum, it must be exact.
-    masks["dhn"] = masks["dh"][:, -1]
+    every, final, *others = x.case.cell.cotangents
+    masks[final] = masks[every][:, -1]
     # One part has no dCn, to see what a target does without.
-    masks["dCn"][...] = True
+    for name in others:
+        masks[name][...] = True
     parts = [
         x.arrays.replaced(**{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
         for flip in (False, True)
@@ -210,44 +223,46 @@ def linearity(x: Example) -> list[Compared]:
 
 def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array]:
     """Return the noise of the added gradients of two problems of the same parameters: of both as one batch."""
-    m, named = x.case.m, [{"X": a.X, "h0": a.h0, "C0": a.C0, **a.cotangents} for a in (first, second)]
+    m, named = x.case.m, [_of_samples(problem) for problem in (first, second)]
     batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
     sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed).sd
-    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in PER_SAMPLE else sd[n] for n in x.gradients}
+    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in per_sample(x) else sd[n] for n in x.gradients}
 
 
 def causality(x: Example) -> list[Compared]:
     """Compare after a change: no output depends on a later input, and no dX on an earlier cotangent."""
     k = int(x.rng.integers(1, x.case.s))
-    X, dh = x.arrays.X.copy(), x.arrays.dh.copy()
+    hidden, every = x.outputs[0], x.case.cell.cotangents[0]
+    X, dh = x.arrays["X"].copy(), x.arrays[every].copy()
     X[:, k:] = x.changed(X[:, k:])
     dh[:, :k] = x.changed(dh[:, :k])
     earlier, later = np.s_[:, :k], np.s_[:, k:]
-    h = x.ask(x.arrays.replaced(X=X))["h"][earlier]
-    dX = x.ask(x.arrays.replaced(dh=dh))["dX"][later]
+    h = x.ask(x.arrays.replaced(X=X))[hidden][earlier]
+    dX = x.ask(x.arrays.replaced(**{every: dh}))["dX"][later]
     return [
-        *x.compared(f"with other inputs from step {k} on", {"h": h}, "as before", ("h",), earlier),
+        *x.compared(f"with other inputs from step {k} on", {hidden: h}, "as before", (hidden,), earlier),
         *x.compared(f"with other cotangents before step {k}", {"dX": dX}, "as before", ("dX",), later),
     ]
 
 
 def sequence_cut(x: Example) -> list[Compared]:
     """Compare the sequence in two parts, the states carried over and their cotangents back, with the whole."""
-    k, a = int(x.rng.integers(1, x.case.s)), x.arrays
-    zero = np.zeros_like(a.h0)
-    start = a.replaced(X=a.X[:, :k], dh=np.zeros_like(a.dh[:, :k]), dhn=zero, dCn=zero)
+    k, a, cell = int(x.rng.integers(1, x.case.s)), x.arrays, x.case.cell
+    (hidden, *memories), (every, *finals), dtype = x.outputs, cell.cotangents, x.case.dtype
+    none = {name: np.zeros_like(a[name]) for name in finals}
+    start = a.replaced(X=a["X"][:, :k], **{every: np.zeros_like(a[every][:, :k])}, **none)
     before = x.ask(start)
-    h, Cn = (before["h"][:, -1] if before["h"].ndim == 3 else before["h"]), before["Cn"]
-    dtype = x.case.dtype
-    end = a.replaced(X=a.X[:, k:], h0=h.astype(dtype), C0=Cn.astype(dtype), dh=a.dh[:, k:])
+    h = before[hidden][:, -1] if before[hidden].ndim == 3 else before[hidden]
+    between = dict(zip(cell.initial, (h, *(before[name] for name in memories)), strict=True))
+    end = a.replaced(X=a["X"][:, k:], **{n: v.astype(dtype) for n, v in between.items()}, **{every: a[every][:, k:]})
     second = x.ask(end)
-    carried = {"dhn": second["dh0"].astype(dtype), "dCn": second["dC0"].astype(dtype)}
-    first = x.ask(start.replaced(dh=a.dh[:, :k], **carried))
+    carried = {final: second[f"d{name}"].astype(dtype) for final, name in zip(finals, cell.initial, strict=True)}
+    first = x.ask(start.replaced(**{every: a[every][:, :k]}, **carried))
     came = {f"d{name}": first[f"d{name}"] + second[f"d{name}"] for name in a.p}
-    came |= {"Cn": second["Cn"], "dh0": first["dh0"], "dC0": first["dC0"]}
+    came |= {name: second[name] for name in memories} | {f"d{name}": first[f"d{name}"] for name in cell.initial}
     came["dX"] = np.concatenate([first["dX"], second["dX"]], axis=1)
-    whole = x.values["h"].ndim == 3
-    came["h"] = np.concatenate([first["h"], second["h"]], axis=1) if whole else second["h"]
+    whole = x.values[hidden].ndim == 3
+    came[hidden] = np.concatenate([first[hidden], second[hidden]], axis=1) if whole else second[hidden]
     return x.compared(f"with the sequence cut before step {k} and the states carried over", came, "as for the whole")
 
 
@@ -258,9 +273,9 @@ NEGATED = ("Ug", "bg", "Vf", "Vi", "Vo", "h0", "C0", "dh", "dhn", "dCn")
 
 def sign_symmetry(x: Example) -> list[Compared]:
     """Compare after negating `NEGATED`: h, Cn and the gradients of what was negated change sign, the others stay."""
-    named = {n: -v if n in NEGATED else v for n, v in (x.arrays.inputs | x.arrays.cotangents).items()}
-    changes = {*OUTPUTS, *("d" + name for name in NEGATED)}
-    came = {name: -value if name in changes else value for name, value in x.ask(from_named(named)).items()}
+    named = {n: -v if n in NEGATED else v for n, v in x.arrays.items()}
+    changes = {*x.outputs, *("d" + name for name in NEGATED)}
+    came = {name: -value if name in changes else value for name, value in x.ask(x.arrays.replaced(**named)).items()}
     done = f"with {', '.join(NEGATED)} negated, and h, Cn and the gradients of what was negated back again"
     return x.compared(done, came, "as before")
 
@@ -272,7 +287,7 @@ def zero_weights(x: Example) -> list[Compared]:
     due, sizes = zero_weights_answer(arrays.astype(np.float64))
     roundings = x.case.m * x.case.s + 2 * x.case.s + 16
     found = []
-    for name in EVERY:
+    for name in x.case.cell.tensors:
         if name not in x.target.lacks:
             value, size = (v[:, -1] if name == "h" and came["h"].ndim == 2 else v for v in (due[name], sizes[name]))
             accepted = tolerance.accepted_closed_form(size, roundings, x.case.dtype)
@@ -292,18 +307,21 @@ def zero_cotangent(x: Example) -> list[Compared]:
 def gradient_step(x: Example) -> list[Compared]:
     """Compare the fall of the loss with lrate |g|^2; it is half of what a small step forth and back makes."""
     a, dtype = x.arrays, x.case.dtype
+    hidden = x.outputs[0]
     g = {name: x.values["d" + name] for name in a.p if "d" + name in x.judged}
     square = sum(float(np.sum(np.square(value))) for value in g.values())
-    noise = _inner({name: x.sd(name) for name in OUTPUTS}, a, absolute=True)
-    if "h" not in x.judged or not g:
+    noise = _inner({name: x.sd(name) for name in x.outputs}, a, absolute=True)
+    if hidden not in x.judged or not g:
         return []
     if not square:
         nothing = np.zeros(1)
         return [Compared("", "the fall of the loss", nothing, nothing, nothing, "")]
     # No linear activation moves by more than `longest`: |X dU + h dV + db| <= |(X, h, 1)| |(dU, dV, db)|.
-    # What a further parameter is multiplied with may be the memory.
-    beside = (x.values["Cn"], a.C0) if x.case.extras else ()
-    reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a.X, a.h0, *beside))) * np.sqrt(x.case.e + x.case.u + 1)
+    # What a parameter that the plain cell has not is multiplied with may be the memory.
+    (h0, *memories), others = (a[name] for name in x.case.cell.initial), x.outputs[1:]
+    more = x.case.extras or x.case.cell is not PLAIN
+    beside = (*(x.values[name] for name in others), *memories) if more else ()
+    reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a["X"], h0, *beside))) * np.sqrt(x.case.e + x.case.u + 1)
     per_move = noise * reach / np.sqrt(square)
     longest = tolerance.gradient_step(per_move, dtype)
     found = _fall_along(x, g, longest / (np.sqrt(square) * reach), noise)
@@ -347,7 +365,10 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
 
 def _inner(values: Mapping[str, Array], arrays: Arrays, absolute: bool = False) -> float:
     """Return the inner product of the cotangents with the outputs, the loss whose gradient the pullback gives."""
-    dh, dCn = arrays.dh_total.astype(np.float64), arrays.dCn.astype(np.float64)
-    dh = dh[:, -1] if values["h"].ndim == 2 else dh
-    dh, dCn = (np.abs(dh), np.abs(dCn)) if absolute else (dh, dCn)
-    return float(np.sum(dh * values["h"]) + np.sum(dCn * values["Cn"]))
+    hidden, *others = arrays.cell.outputs
+    dh = arrays.dh_total.astype(np.float64)
+    pairs = [(dh[:, -1] if values[hidden].ndim == 2 else dh, values[hidden])]
+    pairs += [
+        (arrays[d].astype(np.float64), values[n]) for n, d in zip(others, arrays.cell.cotangents[2:], strict=True)
+    ]
+    return float(sum(np.sum((np.abs(d) if absolute else d) * value) for d, value in pairs))

@@ -19,14 +19,12 @@ from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
-    GATES,
-    INPUTS,
     LAST,
-    PARAMETERS,
+    PLAIN,
     STATES,
     Extra,
     Target,
-    input_shapes,
+    by_name,
     list_extras,
     signature_in_words,
     with_article,
@@ -114,8 +112,8 @@ def outputs(raw: Any) -> tuple[Any, Any]:
 def probe_arrays(dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
     rng = np.random.default_rng(0)
-    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in input_shapes(*PROBE).items()}
-    return {name: values[name] for name in PARAMETERS}, {name: values[name] for name in STATE_INPUTS}
+    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in PLAIN.input_shapes(*PROBE).items()}
+    return {name: values[name] for name in PLAIN.parameters}, {name: values[name] for name in STATE_INPUTS}
 
 
 @dataclass(frozen=True)
@@ -245,7 +243,7 @@ def _extras(
             f"{owner} has {name} besides, whose sizes do not follow from those of the LSTM; give it alone"
         )
 
-    if at_sizes is None or set(names) & set(INPUTS):
+    if at_sizes is None or set(names) & set(PLAIN.inputs):
         raise unclear(names[0])
     more = [at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))]
     extras = []
@@ -366,7 +364,7 @@ def target_of(
         return Target(
             name,
             kind if named else f"{kind}, {told}",
-            call,
+            by_name(call),
             fitted.lacks | form.lacks | weights.lacks() | {DHN, LAST},
             dtypes,
             weights.twins(),
@@ -416,7 +414,7 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, h
 
 def _twelve(p: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a plain LSTM alone."""
-    return {name: p[name] for name in PARAMETERS}
+    return {name: p[name] for name in PLAIN.parameters}
 
 
 def _call(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> Callable[..., Any]:
@@ -531,7 +529,7 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
     zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
     due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
     best, smallest = weights, np.inf
-    orders = [()] if by_name or known_layout else list(itertools.permutations(GATES))
+    orders = [()] if by_name or known_layout else list(itertools.permutations(PLAIN.gates))
     for order, turned in itertools.product(orders, (False, True) if joined else (False,)):
         blocks = [replace(block, kinds=block.kinds[::-1]) if turned else block for block in layout.blocks]
         tried = replace(layout, blocks=tuple(replace(b, gates="".join(order) or b.gates) for b in blocks))

@@ -9,7 +9,10 @@ from typing import Any
 
 from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, DCN, GRADIENTS, PARAMETERS, STATES, Target
+from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_ref.cell import Cell
+
+_COUNTS = {9: "nine", 12: "twelve", 15: "fifteen"}
 
 SIZES = ((2, 3, 4, 5), (1, 2, 3, 4), (3, 1, 2, 4))
 """The sizes (m, s, e, u) tried; within each no two are the same, so that a shape tells its axes."""
@@ -29,7 +32,8 @@ def not_in_form(target: Target) -> str:
     said = ""
     for dims in SIZES:
         cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
-        case = Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=STATES not in target.lacks)
+        states = STATES not in target.lacks
+        case = Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=states, cell=target.cell)
         found = _formal_error(target, case, call_target(target, case.arrays.copy(), case.sequences))
         if not found or (said and found != said):
             return ""
@@ -44,36 +48,39 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
         return ""
     if outcome.error and not outcome.stage:
         return outcome.error
-    h = outcome.values.get("h")
-    if "h" in outcome.values and (shape := _wrong_shape_of_h(case, h)):
+    cell = target.cell
+    hidden = cell.outputs[0]
+    if hidden in outcome.values and (shape := _wrong_shape_of_h(case, outcome.values[hidden])):
         return shape
     if outcome.error:
         kind = outcome.error.partition(":")[0].partition(" (")[0]
         if kind not in OF_THE_CALL:
             return ""
-        hint = _hint_for_call(kind, outcome.stage)
+        hint = _hint_for_call(kind, outcome.stage, cell)
         return f"in every call the {outcome.stage} raised {outcome.error}; {hint}"
-    wanted = [name for name in GRADIENTS if name not in target.lacks]
-    came = [name for name, value in outcome.values.items() if name not in ("h", "Cn") and value is not None]
+    wanted = [name for name in cell.gradients if name not in target.lacks]
+    came = [name for name, value in outcome.values.items() if name not in cell.outputs and value is not None]
     if wanted and came and not set(came) & set(wanted):
         return (
             f"the pullback's gradients are named {_listed(came)}, expected {wanted[0]}, {wanted[1]} ... by the names "
-            f"of the inputs{_hint_for_names(came)}"
+            f"of the inputs{_hint_for_names(came, cell)}"
         )
     return ""
 
 
-def _hint_for_call(kind: str, stage: str) -> str:
+def _hint_for_call(kind: str, stage: str, cell: Cell) -> str:
     """Return what the call is given, in which a name or an argument was not found."""
     if stage == "pullback":
         return "it is called pullback(dh, dCn) with NumPy arrays of (m, s, u) and (m, u)"
-    names = f"{' '.join(PARAMETERS[:3])} ... {PARAMETERS[-1]}"
+    names = [*cell.parameters]
+    listed = f"{' '.join(names[:3])} ... {names[-1]}"
     keys = (
         "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
-        if kind == "KeyError"
+        if kind == "KeyError" and cell is PLAIN
         else ""
     )
-    return f"p holds the twelve arrays {names} by name, and X, h0 and C0 are NumPy arrays{keys}"
+    count = _COUNTS.get(len(names), len(names))
+    return f"p holds the {count} arrays {listed} by name, and X, h0 and C0 are NumPy arrays{keys}"
 
 
 def _wrong_shape_of_h(case: Case, h: Any) -> str:
@@ -96,9 +103,9 @@ def _wrong_shape_of_h(case: Case, h: Any) -> str:
     return f"the output h has the shape {axes}, expected (m, s, u)" + (f"; {hint}" if hint else "")
 
 
-def _hint_for_names(came: list[str]) -> str:
+def _hint_for_names(came: list[str], cell: Cell) -> str:
     """Return the nearest right form of some names of gradients."""
-    if set(came) & {*PARAMETERS, "X", "h0", "C0"}:
+    if set(came) & set(cell.inputs):
         return ", each after a d: dUf for Uf"
     return "; lstm_checks.weights.packing.gradients_from_framework(gradients, ...) makes them of a framework's own"
 

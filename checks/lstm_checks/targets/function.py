@@ -13,18 +13,17 @@ from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
-    GATES,
-    GRADIENTS,
     LAST,
-    PARAMETERS,
+    PLAIN,
     STATES,
     Target,
-    input_shapes,
+    by_name,
     not_interrupted,
     signature_in_words,
     undisturbed,
     unpack,
 )
+from lstm_ref.cell import Cell
 
 _TAKES = {
     4: ("(p, X, h0, C0)", frozenset()),
@@ -42,17 +41,19 @@ def of_arguments(taken: int) -> tuple[frozenset[str], tuple[str, ...]]:
     return _TAKES[taken][1], ("it takes h0 and no C0, so both are zero in all examples",) * (taken == 3)
 
 
-def from_function(function: Callable[..., Any], name: str | None = None) -> Target:
+def from_function(function: Callable[..., Any], name: str | None = None, cell: Cell = PLAIN) -> Target:
     """Return the target of a function in the vjp form.
 
     Parameters
     ----------
     function : callable
-        ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the twelve
+        ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the cell's
         parameters by name, h (m, s, u), Cn (m, u), and gradients named dUf ... dbo, dX, dh0, dC0. It may take
         only `(p, X)` or `(p, X, h0)`, return None for Cn or for a gradient, or have a pullback of `dh` alone or one
         that returns an empty dict: what is lacking is reported as unsupported. An attribute ``function.unsupported``,
         names of gradients, says the same. The biases and their gradients may be (u,) in place of (1, u).
+    cell : Cell
+        The equations that it is to follow, and with them the names of what it takes and returns.
 
     Raises
     ------
@@ -63,15 +64,16 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     taken = arguments_of(function)
     if not taken:
         raise TypeError(expected_form(function, name))
-    seen = _look_at(function, taken)
+    seen = _look_at(function, taken, cell)
     not_taken, notes = of_arguments(taken)
     lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
     kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
     if seen.refuses_double:
         kind = f"{FORM}, float32 alone: in float64 it raised {seen.refuses_double}"
     dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
-    call = _called(function, taken, seen.flat)
-    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=(*notes, *lengths_not_given(function)))
+    call = by_name(_called(function, taken, seen.flat, cell), cell)
+    notes = (*notes, *lengths_not_given(function))
+    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes, cell=cell)
 
 
 def expected_form(function: Callable[..., Any], name: str) -> str:
@@ -97,26 +99,35 @@ def lengths_not_given(function: Callable[..., Any]) -> tuple[str, ...]:
     return (f"{' and '.join(names)} not given: lengths and masks are not judged",) if names else ()
 
 
-def _called(function: Callable[..., Any], taken: int, flat: bool) -> Callable[..., Any]:
+def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = PLAIN) -> Callable[..., Any]:
     """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
-        (h, Cn), pullback = unpack(function(given, *(X, h0, C0)[: taken - 1]))
+        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *(X, h0, C0)[: taken - 1]))
 
         def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
-            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), p["Vf"].shape[-1])
+            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), h0.shape[-1], cell)
 
         return (h, Cn), pull
 
     return call
 
 
-def _with_rows(gradients: Any, u: int) -> Any:
-    """Return gradients whose biases are (1, u), where they came as (u,)."""
+def _rows(cell: Cell) -> tuple[str, ...]:
+    """Return the parameters of a cell that are a number a unit: its biases, and peepholes."""
+    return tuple(name for name, axes in cell.parameters.items() if axes == "1u")
+
+
+def _flattened(p: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
+    """Return parameters with those (u,) that are (1, u)."""
+    return {**p, **{name: p[name].reshape(-1) for name in _rows(cell)}}
+
+
+def _with_rows(gradients: Any, u: int, cell: Cell) -> Any:
+    """Return gradients that are (1, u) where they should be and came as (u,)."""
     if not isinstance(gradients, Mapping):
         return gradients
-    names = [f"db{gate}" for gate in GATES if getattr(gradients.get(f"db{gate}"), "shape", None) == (u,)]
+    names = [f"d{name}" for name in _rows(cell) if getattr(gradients.get(f"d{name}"), "shape", None) == (u,)]
     return {**gradients, **{name: gradients[name].reshape(1, -1) for name in names}} if names else gradients
 
 
@@ -139,7 +150,7 @@ class _Seen:
 SMALL_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5))
 
 
-def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
+def _look_at(function: Callable[..., Any], taken: int, cell: Cell) -> _Seen:
     """Return what the first call that raises nothing shows; what goes wrong in all is for the examples to find.
 
     Biases (u,) are tried where (1, u) does not work, and float32 where every call in float64 raises: what raises in
@@ -150,7 +161,7 @@ def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
         for flat in (False, True):
             for sizes in SMALL_SIZES:
                 try:
-                    seen = _see(function, taken, flat, sizes, dtype)
+                    seen = _see(function, taken, flat, sizes, dtype, cell)
                 except Exception as error:
                     refused = refused or describe_error(error)
                     continue
@@ -161,22 +172,28 @@ def _look_at(function: Callable[..., Any], taken: int) -> _Seen:
     return _Seen()
 
 
-def _see(function: Callable[..., Any], taken: int, flat: bool, sizes: tuple[int, int, int, int], dtype: str) -> _Seen:
+def _see(
+    function: Callable[..., Any],
+    taken: int,
+    flat: bool,
+    sizes: tuple[int, int, int, int],
+    dtype: str,
+    cell: Cell,
+) -> _Seen:
     """Return what one small call shows."""
-    (m, s, _, u), (p, *others) = sizes, small_inputs(sizes, dtype)
+    (m, s, _, u), (p, *others) = sizes, small_inputs(sizes, dtype, cell)
     apart = {"dh": np.ones((m, s, u), dtype), "dCn": np.ones((m, u), dtype)}
-    given = {n: value.reshape(-1) if flat and n[0] == "b" else value for n, value in p.items()}
     with undisturbed():
-        (h, Cn), pullback = unpack(function(given, *others[: taken - 1]))
+        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *others[: taken - 1]))
         both = _accepts(pullback, 2)
         gradients = pullback(*apart.values()) if both else pullback(apart["dh"])
     lacks = {CN, DCN} if Cn is None else set()
     lacks |= set() if both else {DCN}
     # Nothing at all comes of a function that goes forward only.
-    lacks |= {name for name in GRADIENTS if not len(gradients) or (name in gradients and gradients[name] is None)}
-    twins = {n: n[:3] for n in map(str, gradients) if n[:3] in GRADIENTS and n[1:2] == "b" and n[3:7] == " of "}
+    lacks |= {name for name in cell.gradients if not len(gradients) or (name in gradients and gradients[name] is None)}
+    twins = {n: n[:3] for n in map(str, gradients) if n[:3] in cell.gradients and n[1:2] == "b" and n[3:7] == " of "}
     # One tensor alone in float32 is an error of a function that computes in float64.
-    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in GRADIENTS))]
+    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in cell.gradients))]
     single = dtype == "float64" and hasattr(h, "dtype") and all(kind == np.float32 for kind in came)
     return _Seen(frozenset(lacks), twins, flat, single)
 
@@ -192,7 +209,7 @@ def _accepts(function: Callable[..., Any], count: int) -> bool:
     return True
 
 
-def returns_pullback(function: Callable[..., Any]) -> bool:
+def returns_pullback(function: Callable[..., Any], cell: Cell = PLAIN) -> bool:
     """Return whether a function is seen to be in the vjp form, by a small call."""
     taken = arguments_of(function)
     for dtype in ("float64", "float32"):
@@ -200,7 +217,7 @@ def returns_pullback(function: Callable[..., Any]) -> bool:
             for sizes in SMALL_SIZES:
                 try:
                     with undisturbed():
-                        _called(function, taken, flat)(*small_inputs(sizes, dtype))
+                        _called(function, taken, flat, cell)(*small_inputs(sizes, dtype, cell))
                 except BaseException as error:
                     not_interrupted(error)
                     continue
@@ -209,8 +226,8 @@ def returns_pullback(function: Callable[..., Any]) -> bool:
 
 
 def small_inputs(
-    sizes: tuple[int, int, int, int] = SMALL_SIZES[0], dtype: str = "float64"
-) -> tuple[Any, Any, Any, Any]:
-    """Return p, X, h0 and C0 of a small problem, to see what a target can do."""
-    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in input_shapes(*sizes).items()}
-    return {name: arrays[name] for name in PARAMETERS}, arrays["X"], arrays["h0"], arrays["C0"]
+    sizes: tuple[int, int, int, int] = SMALL_SIZES[0], dtype: str = "float64", cell: Cell = PLAIN
+) -> tuple[Any, ...]:
+    """Return p, X and the initial states of a small problem, to see what a target can do."""
+    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in cell.input_shapes(*sizes).items()}
+    return {name: arrays[name] for name in cell.parameters}, arrays["X"], *(arrays[name] for name in cell.initial)

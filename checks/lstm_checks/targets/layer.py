@@ -11,32 +11,35 @@ from lstm_checks.contract import (
     DCN,
     DHN,
     LAST,
+    PLAIN,
     STATES,
     ContractError,
     Target,
+    by_name,
     describe_value,
     not_interrupted,
     signature_in_words,
     undisturbed,
 )
 from lstm_checks.targets.function import SMALL_SIZES, lengths_not_given, small_inputs
+from lstm_ref.cell import Cell
 
 
-def _probe_layer(call: Callable[..., Any]) -> set[str]:
+def _probe_layer(call: Callable[..., Any], cell: Cell) -> set[str]:
     """Return which states a layer keeps nowhere, by a small call; what goes wrong in all the examples will find."""
     for m, s, e, u in SMALL_SIZES:
         try:
             with undisturbed():
-                (_, Cn), pullback = call(*small_inputs((m, s, e, u)))
+                (_, Cn), pullback = call(*small_inputs((m, s, e, u), cell=cell))
                 found = pullback(np.ones((m, s, u)), np.ones((m, u)), np.ones((m, u)))
         except BaseException as error:
             not_interrupted(error)
             continue
-        return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+        return ({CN} if Cn is None else set()) | {f"d{name}" for name in cell.initial if f"d{name}" not in found}
     return set()
 
 
-def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
+def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLAIN) -> Target:
     """Return the target of a layer class in EpyNN's form.
 
     One instance serves all calls of equal u, dtype and `sequences`, so that state left over between calls is
@@ -50,12 +53,15 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
         and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
         `bc['dh0']`, `bc['dC0']`: these are unsupported.
+    cell : Cell
+        The equations that it is to follow.
     """
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
     constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
     lacks = set()
-    if not {"h0", "C0"} <= forward:
-        lacks |= {STATES, "dh0", "dC0"}
+    of_states = tuple(f"d{name}" for name in cell.initial)
+    if not set(cell.initial) <= forward:
+        lacks |= {STATES, *of_states}
     lacks |= {key for key in (DHN, DCN) if key not in backward}
     if "sequences" not in constructor:
         lacks.add(LAST)
@@ -64,7 +70,7 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     last: list[Any] = []
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        u, dtype = p["Vf"].shape[-1], X.dtype
+        u, dtype = h0.shape[-1], X.dtype
         key = (u, str(dtype), sequences)
         if key not in layers:
             positional, options = _constructor_arguments(constructor, u, sequences, dtype)
@@ -87,12 +93,12 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
             gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
             if STATES not in lacks:
                 bc = getattr(layer, "bc", {})
-                if not {"dh0", "dC0"} - lacks <= set(bc) and not _needed(given, optional["forward"]):
+                if not {*of_states} - lacks <= set(bc) and not _needed(given, optional["forward"]):
                     # It may keep no gradient of states that it was not given.
                     layer.forward(X, **given)
                     layer.backward(dh, **states)
                     bc = layer.bc
-                gradients |= {key: np.array(bc[key]) for key in ("dh0", "dC0") if key in bc}
+                gradients |= {key: np.array(bc[key]) for key in of_states if key in bc}
             return gradients
 
         return (A, Cn), pullback
@@ -100,9 +106,9 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     def caches() -> dict[str, Any]:
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
 
-    lacks |= _probe_layer(call)
+    lacks |= _probe_layer(call, cell)
     notes = lengths_not_given(layer_class.forward)
-    return Target(name, "layer class", call, frozenset(lacks), caches=caches, notes=notes)
+    return Target(name, "layer class", by_name(call, cell), frozenset(lacks), caches=caches, notes=notes, cell=cell)
 
 
 def _constructor_arguments(

@@ -23,11 +23,12 @@ from types import ModuleType
 from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
-from lstm_checks.contract import Target, not_interrupted, undisturbed, with_article
+from lstm_checks.contract import PLAIN, Target, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
 from lstm_checks.targets.layer import from_layer, not_constructible
+from lstm_ref.cell import Cell
 
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
 FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
@@ -41,7 +42,12 @@ class TargetError(Exception):
     """The target cannot be had; the message says why and what to do."""
 
 
-def load_target(spec: str, timeout: float | None = None, on_import: Callable[[], object] = lambda: None) -> Target:
+def load_target(
+    spec: str,
+    timeout: float | None = None,
+    on_import: Callable[[], object] = lambda: None,
+    cell: Cell = PLAIN,
+) -> Target:
     """Return the target that `spec` names.
 
     Parameters
@@ -56,6 +62,9 @@ def load_target(spec: str, timeout: float | None = None, on_import: Callable[[],
         program has 10, and everything else as long as it likes.
     on_import : callable
         Called once a module is imported, before what it holds is tried out.
+    cell : Cell
+        The equations that the target is to follow: a value of `lstm_ref.cells.CELLS`. Frameworks' own things are plain
+        LSTMs.
 
     Raises
     ------
@@ -64,12 +73,12 @@ def load_target(spec: str, timeout: float | None = None, on_import: Callable[[],
     """
     seconds = time_limit(timeout)
     if spec.startswith(EXEC):
-        return _load_program(spec, seconds)
+        return _load_program(spec, seconds, cell)
     if spec.startswith(FAULT):
-        return _load_fault(spec)
+        return _load_fault(spec, cell)
     for adapter in ADAPTERS:
         adapter.prepare()
-    target = _load_named(spec, on_import)
+    target = _load_named(spec, on_import, cell)
     return target if seconds is None else with_time_limit(target, seconds)
 
 
@@ -142,29 +151,31 @@ def time_limit(timeout: float | None) -> float | None:
     return seconds
 
 
-def _load_program(spec: str, seconds: float | None) -> Target:
+def _load_program(spec: str, seconds: float | None, cell: Cell) -> Target:
     """Return the target of an external program."""
     from lstm_checks.targets.program import PROGRAM_SECONDS, ProgramError, program_target
 
     try:
-        return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds)
+        return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds, cell)
     except ProgramError as error:
         raise TargetError(f"target {spec!r}: {error}") from error
 
 
-def _load_fault(spec: str) -> Target:
+def _load_fault(spec: str, cell: Cell) -> Target:
     """Return the reference with a fault of the catalogue planted in it."""
     from lstm_checks.faults.catalogue import find
     from lstm_checks.faults.model import fault_target
 
     try:
-        return replace(fault_target(find(spec.removeprefix(FAULT))), name=spec)
+        return replace(fault_target(find(spec.removeprefix(FAULT), cell), cell=cell), name=spec)
     except ValueError as error:
         raise TargetError(str(error)) from error
 
 
-def _load_named(spec: str, on_import: Callable[[], object]) -> Target:
+def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Target:
     """Return the target of a framework's name, a model's file, or something in a module or a file."""
+    if spec in FRAMEWORKS or of_file(spec) is not None:
+        _must_be_plain(spec, cell)
     if spec in FRAMEWORKS:
         target: Target = _ask(FRAMEWORKS[spec], "framework_target")
         return target
@@ -180,12 +191,21 @@ def _load_named(spec: str, on_import: Callable[[], object]) -> Target:
     module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
     on_import()
     try:
-        return to_target(_find(module, place, name), spec)
+        return to_target(_find(module, place, name), spec, cell)
     except TargetError:
         raise
     except BaseException as error:
         not_interrupted(error)
         raise TargetError(f"{spec} cannot be made out: {describe_error(error)}") from error
+
+
+def _must_be_plain(spec: str, cell: Cell) -> None:
+    """Raise where another cell is asked of what is judged as a plain LSTM."""
+    if cell is not PLAIN:
+        raise TargetError(
+            f"{spec} is a framework's and judged as a plain LSTM; the cell {cell.name} is for a function in the vjp "
+            "form, a layer class or a program"
+        )
 
 
 def _what_is_amiss(spec: str) -> str:
@@ -343,24 +363,29 @@ def _find(module: ModuleType, place: str, name: str) -> Any:
     return found
 
 
-def to_target(found: Any, spec: str) -> Target:
+def to_target(found: Any, spec: str, cell: Cell = PLAIN) -> Target:
     """Return the target of whatever was found."""
     if isinstance(found, Target):
+        if cell not in (PLAIN, found.cell):
+            raise TargetError(f"{spec} is a Target of the cell {found.cell.name}, expected {cell.name}")
         return found
     if inspect.isclass(found):
-        return _of_a_framework("objects", "recognize", found, spec) or _from_class(found, spec)
+        return _of_a_framework("objects", "recognize", found, spec, cell) or _from_class(found, spec, cell)
     if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
     if not callable(found):
         raise TargetError(f"{spec} is {with_article(type(found).__name__)}, expected {EXPECTED}")
-    if not inspect.isroutine(found) and (made := _of_a_framework("objects", "recognize", found, spec)) is not None:
+    if (
+        not inspect.isroutine(found)
+        and (made := _of_a_framework("objects", "recognize", found, spec, cell)) is not None
+    ):
         return made
     if hasattr(found, "forward") and hasattr(found, "backward"):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
-    return _from_callable(found, spec)
+    return _from_callable(found, spec, cell)
 
 
-def _from_class(found: type[Any], spec: str) -> Target:
+def _from_class(found: type[Any], spec: str, cell: Cell) -> Target:
     """Return the target of a layer class in EpyNN's form."""
     needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
     lacking = [method for method in needed if not callable(getattr(found, method, None))]
@@ -375,22 +400,22 @@ def _from_class(found: type[Any], spec: str) -> Target:
             f"{spec} cannot be made with the number of units alone: {reason}; name a class derived from it whose "
             "__init__(self, unit_cells) gives it the rest"
         )
-    return from_layer(found, spec)
+    return from_layer(found, spec, cell)
 
 
-def _from_callable(found: Any, spec: str) -> Target:
+def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     """Return the target of a function: in the vjp form, of a framework's arrays, or one that makes modules."""
     try:
-        target = from_function(found, spec)
+        target = from_function(found, spec, cell)
     except TypeError as error:
-        made = _of_a_framework("objects", "recognize", found, spec)
+        made = _of_a_framework("objects", "recognize", found, spec, cell)
         if made is None:
             raise TargetError(str(error)) from error
         return made
-    if returns_pullback(found):
+    if returns_pullback(found, cell):
         return target
-    made = _of_a_framework("functions", "function_target", found, spec, arguments_of(found)) or _of_a_framework(
-        "objects", "recognize", found, spec
+    made = _of_a_framework("functions", "function_target", found, spec, cell, arguments_of(found)) or _of_a_framework(
+        "objects", "recognize", found, spec, cell
     )
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found) == 3:
@@ -400,10 +425,11 @@ def _from_callable(found: Any, spec: str) -> Target:
     return made or target
 
 
-def _of_a_framework(what: str, function: str, *arguments: Any) -> Target | None:
+def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell, *more: Any) -> Target | None:
     """Return the target that the first of the adapters recognizes, of those whose framework is in use."""
     for adapter in in_use(what):
-        target: Target | None = _ask(adapter, function, *arguments)
+        target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
+            _must_be_plain(spec, cell)
             return target
     return None

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from lstm_checks.contract import CN, DCN, DHN, GRADIENTS, LAST, STATES, Target
+from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, Target, by_name
 from lstm_checks.targets.common import NO_STATES, AdapterError
 from lstm_checks.weights.packing import to_framework
 
@@ -168,7 +168,7 @@ def _target(name: str, kind: str, opset: int, lacks: frozenset[str]) -> Target:
         return (np.ascontiguousarray(Y[:, 0].swapaxes(0, 1)), Cn), lambda dh, dCn, dhn=None: {}
 
     kind = f"{kind}, by onnxruntime {onnxruntime.__version__}"
-    return Target(name, kind, call, lacks | {DHN, LAST, *GRADIENTS}, ("float32",))
+    return Target(name, kind, by_name(call), lacks | {DHN, LAST, *PLAIN.gradients}, ("float32",))
 
 
 def _session(u: int, states: tuple[str, ...], opset: int) -> Any:

@@ -29,17 +29,15 @@ from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
-    GRADIENTS,
     LAST,
-    OUTPUTS,
-    PARAMETERS,
+    PLAIN,
     STATES,
     ContractError,
     Target,
     TimeLimitError,
-    input_shapes,
 )
 from lstm_checks.files import FileError, hex_list, parse_json
+from lstm_ref.cell import Cell
 
 PROGRAM_SECONDS = 10.0
 GRACE_SECONDS = 0.5  # for a program to end by itself, once its input has
@@ -47,7 +45,8 @@ KILL_SECONDS = 10.0  # for what it started to be killed
 SUPERVISE = Path(__file__).with_name("supervise.py")
 SHOWN = 60  # characters of what a program wrote
 KEPT = 2000  # bytes of what it wrote to standard error
-MAY_LACK = frozenset({STATES, CN, DCN, DHN, *GRADIENTS})
+MAY_LACK = frozenset({STATES, CN, DCN, DHN})
+"""What a program may lack besides gradients."""
 
 _HEX = re.compile(r"[-+]?(0x[0-9a-f]*\.?[0-9a-f]*p[-+]?[0-9]+|inf|infinity|nan)", re.IGNORECASE)
 
@@ -56,7 +55,7 @@ class ProgramError(ContractError):
     """The program cannot be run, or does not answer as docs/exec.md says."""
 
 
-def program_target(name: str, command: str, seconds: float) -> Target:
+def program_target(name: str, command: str, seconds: float, cell: Cell = PLAIN) -> Target:
     """Return the target of an external program.
 
     Parameters
@@ -67,31 +66,35 @@ def program_target(name: str, command: str, seconds: float) -> Target:
         The program and its arguments, as a shell would split them; no shell sees it.
     seconds : float
         How long an answer may take, the start of the program included where it has to be started.
+    cell : Cell
+        The equations that it is to follow, and with them the names in its requests and answers.
 
     Raises
     ------
     ProgramError
         "there is no program './lstn'; did you mean './lstm'?", and the like: of a program that cannot be started.
     """
-    return target_of(name, Program(_find_program(command), seconds))
+    return target_of(name, Program(_find_program(command), seconds, cell))
 
 
 def target_of(name: str, program: "Program") -> Target:
     """Return the target of a program, which is asked two tiny cases."""
     lacks, dtypes, kind = _probe(program)
+    cell = program.cell
+    _, final, *_ = cell.cotangents
 
-    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        inputs = {**p, "X": X, "h0": h0, "C0": C0}
+    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
         outputs, _ = program.ask(inputs, {})
 
-        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-            dhn = np.zeros_like(dCn) if dhn is None else dhn
-            _, gradients = program.ask(inputs, {"dh": dh, "dhn": dhn, "dCn": dCn})
+        def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
+            none = {final: np.zeros_like(inputs[cell.initial[0]])}
+            given = none | dict(cotangents)
+            _, gradients = program.ask(inputs, {name: given[name] for name in cell.cotangents})
             return {key: value for key, value in gradients.items() if key not in lacks}
 
-        return (outputs.get("h"), None if CN in lacks else outputs.get("Cn")), pullback
+        return {name: None if name in lacks else outputs.get(name) for name in cell.outputs}, pullback
 
-    return Target(name, kind, call, frozenset({LAST, *lacks}), dtypes)
+    return Target(name, kind, call, frozenset({LAST, *lacks}), dtypes, cell=cell)
 
 
 def _find_program(command: str) -> list[str]:
@@ -130,10 +133,10 @@ def _probe(program: "Program") -> tuple[set[str], tuple[str, ...], str]:
     An error that the program reports is taken to say that it has not this dtype. Whatever else goes wrong is for the
     examples to find.
     """
-    refusals: dict[str, str] = {}
+    cell, refusals = program.cell, dict[str, str]()
     lacks: set[str] = set()
     for dtype in ("float64", "float32"):
-        arrays = Case(1, 2, 1, 1, dtype).arrays
+        arrays = Case(1, 2, 1, 1, dtype, cell=cell).arrays
         try:
             outputs, gradients = program.ask(arrays.inputs, arrays.cotangents)
         except RefusedError as error:
@@ -141,9 +144,9 @@ def _probe(program: "Program") -> tuple[set[str], tuple[str, ...], str]:
             continue
         except ContractError:
             continue
-        lacks |= {key for key in GRADIENTS if gradients.get(key) is None} | program.lacks
+        lacks |= {key for key in cell.gradients if gradients.get(key) is None} | program.lacks
         lacks |= {CN, DCN} if outputs.get("Cn") is None else set()
-        lacks |= {"dh0", "dC0"} if STATES in lacks else set()
+        lacks |= {f"d{name}" for name in cell.initial} if STATES in lacks else set()
     kind = "external program"
     if len(refusals) == 1:
         ((dtype, reason),) = refusals.items()
@@ -169,8 +172,8 @@ class Program:
         What its last answer said to be unsupported.
     """
 
-    def __init__(self, words: list[str], seconds: float):
-        self.words, self.seconds = words, seconds
+    def __init__(self, words: list[str], seconds: float, cell: Cell = PLAIN):
+        self.words, self.seconds, self.cell = words, seconds, cell
         self.lacks: frozenset[str] = frozenset()
         self._count = 0
         self._process: Any | None = None
@@ -196,17 +199,16 @@ class Program:
         self._count += 1
         dtype = inputs["X"].dtype
         m, s, e = inputs["X"].shape
-        dims = m, s, e, inputs["h0"].shape[-1]
+        dims = m, s, e, inputs[self.cell.initial[0]].shape[-1]
         request: dict[str, Any] = {
             "id": self._count,
             "dtype": str(dtype),
             "sizes": dict(zip("mseu", dims, strict=True)),
         }
-        request["inputs"] = {key: hex_list(inputs[key]) for key in (*PARAMETERS, "X", "h0", "C0")}
+        request["inputs"] = {key: hex_list(inputs[key]) for key in self.cell.inputs}
         if cotangents:
             request["cotangents"] = {key: hex_list(value) for key, value in cotangents.items()}
-        shapes = {f"d{key}": shape for key, shape in input_shapes(*dims).items()}
-        shapes |= {"h": (m, s, dims[3]), "Cn": (m, dims[3])}
+        shapes = {name: self.cell.shape(name, *dims) for name in (*self.cell.gradients, *self.cell.outputs)}
         count = sum(math.prod(shape) for shape in shapes.values())
         try:
             answer = self._parse(self._exchange(json.dumps(request).encode() + b"\n", 1_000_000 + 200 * count))
@@ -217,10 +219,12 @@ class Program:
         except BaseException:
             self._stop()
             raise
-        if unknown := set(outputs) - set(OUTPUTS):
-            raise ProgramError(f"outputs has {_shown(min(unknown))}, expected {' and '.join(OUTPUTS)}")
-        if unknown := set(gradients) - set(GRADIENTS):
-            raise ProgramError(f"gradients has {_shown(min(unknown))}, expected some of {', '.join(GRADIENTS)}")
+        if unknown := set(outputs) - set(self.cell.outputs):
+            raise ProgramError(f"outputs has {_shown(min(unknown))}, expected {' and '.join(self.cell.outputs)}")
+        if unknown := set(gradients) - set(self.cell.gradients):
+            raise ProgramError(
+                f"gradients has {_shown(min(unknown))}, expected some of {', '.join(self.cell.gradients)}"
+            )
         return outputs, gradients
 
     def _parse(self, line: bytes) -> dict[str, Any]:
@@ -242,8 +246,9 @@ class Program:
         if "error" in answer:
             raise RefusedError(str(answer["error"]))
         unsupported = answer.get("unsupported", [])
-        if not isinstance(unsupported, list) or not set(map(str, unsupported)) <= MAY_LACK:
-            known = ", ".join(sorted(MAY_LACK))
+        may_lack = MAY_LACK | set(self.cell.gradients)
+        if not isinstance(unsupported, list) or not set(map(str, unsupported)) <= may_lack:
+            known = ", ".join(sorted(may_lack))
             raise ProgramError(f"unsupported is {_shown(json.dumps(unsupported))}, expected a list of any of {known}")
         self.lacks = frozenset(unsupported)
         return answer

@@ -12,7 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import INPUTS, PARAMETERS, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
 
@@ -248,16 +248,16 @@ def gradcheck(target: Target, arrays: Arrays) -> bool:
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> Any:
             """Return (h, Cn)."""
-            given = dict(zip(INPUTS, (_numpy(value) for value in inputs), strict=True))
-            p = {name: given[name] for name in PARAMETERS}
-            (h, Cn), ctx.pullback = target.call(p, given["X"], given["h0"], given["C0"], True)
-            return torch.from_numpy(h.copy()), torch.from_numpy(Cn.copy())
+            given = dict(zip(PLAIN.inputs, (_numpy(value) for value in inputs), strict=True))
+            outputs, ctx.pullback = target.call(given, True)
+            return tuple(torch.from_numpy(outputs[name].copy()) for name in PLAIN.outputs)
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
             """Return the gradients in the order of the inputs."""
-            found = ctx.pullback(*(_numpy(value) for value in cotangents))
-            return tuple(torch.from_numpy(np.array(found["d" + name])) for name in INPUTS)
+            named = zip((f"d{name}" for name in PLAIN.outputs), map(_numpy, cotangents), strict=True)
+            found = ctx.pullback(dict(named))
+            return tuple(torch.from_numpy(np.array(found["d" + name])) for name in PLAIN.inputs)
 
     inputs = tuple(torch.from_numpy(value.copy()).requires_grad_() for value in arrays.inputs.values())
     with np.errstate(all="ignore"):

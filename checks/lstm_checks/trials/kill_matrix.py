@@ -21,7 +21,7 @@ from lstm_checks.arithmetic import complex_step
 from lstm_checks.campaign.executors import parse_executor
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Verdict, compare
-from lstm_checks.contract import GRADIENTS, INPUTS, OUTPUTS, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import Fault, evaluate, fault_target, patched_source
 from lstm_checks.judging.case import verify_case
@@ -77,7 +77,7 @@ class Problem:
     @property
     def chaotic(self) -> bool:
         """Whether rounding drowns the gradient: a method that measures it concludes nothing then."""
-        return self.expected.chaotic(GRADIENTS)
+        return self.expected.chaotic(PLAIN.gradients)
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def _objective_of_rows(fault: Fault | None, arrays: Arrays, rows: Array) -> Arra
     for start in range(0, len(rows), ROWS_AT_ONCE):
         parts = np.split(rows[start : start + ROWS_AT_ONCE], ends, axis=1)
         inputs = {n: part.reshape(-1, *shape) for (n, shape), part in zip(shapes.items(), parts, strict=True)}
-        (h, Cn), _ = target.call({n: inputs[n] for n in PARAMETERS}, inputs["X"], inputs["h0"], inputs["C0"])
-        found.append(objective(h, Cn, arrays))
+        outputs, _ = target.call(inputs)
+        found.append(objective(outputs, arrays))
     return np.concatenate(found)
 
 
@@ -165,7 +165,7 @@ def _row(values: Any) -> Array:
 @lru_cache(maxsize=4096)
 def forward_source(fault: Fault | None) -> str:
     """Return the source that a fault's forward pass consists of: equal ones need to be differentiated once only."""
-    forward, activations = (patched_source(fault, file) for file in ("forward.py", "activations.py"))
+    forward, activations = (patched_source(fault, part) for part in ("forward", "activations"))
     tree = ast.parse(activations)
     used = [node for node in tree.body if not getattr(node, "name", "").endswith("_derivative")]
     return forward + ast.unparse(ast.Module(used, []))
@@ -181,7 +181,7 @@ def check_grad_automatic(judged: Judged, problem: Problem) -> bool:
     if problem.chaotic:
         return True
     found, x0 = judged.differences, _row(problem.arrays.inputs)
-    terms = objective_terms(judged.values["h"], judged.values["Cn"], problem.arrays, problem.expected)
+    terms = objective_terms(judged.values, problem.arrays, problem.expected)
     noise = tolerance.check_grad_noise(terms, found.value, float(np.sum(np.abs(judged.gradient * x0))))
     curvature = float(np.linalg.norm(found.twice - found.once))
     sd = float(np.linalg.norm(_sd(problem)))
@@ -204,7 +204,7 @@ def jax_tolerances(judged: Judged, problem: Problem) -> bool:
 
 def allclose(judged: Judged, problem: Problem) -> bool:
     """Return whether outputs and gradients are close to the reference's by NumPy's own tolerances."""
-    return all(np.allclose(judged.values[n], problem.expected.values[n]) for n in (*OUTPUTS, *GRADIENTS))
+    return all(np.allclose(judged.values[n], problem.expected.values[n]) for n in PLAIN.tensors)
 
 
 def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
@@ -229,18 +229,18 @@ def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
     except TypeError:
         # An operation that Monte Carlo arithmetic has no noise for; what was measured of the reference must do.
         return False
-    sd = _row({name: own.sd["d" + name] for name in INPUTS})[worst]
+    sd = _row({name: own.sd["d" + name] for name in PLAIN.inputs})[worst]
     accepted = tolerance.accepted(np.hypot(sd, noise), problem.case.dtype)
-    return own.chaotic(GRADIENTS) or bool(np.all(error[worst] <= accepted))
+    return own.chaotic(PLAIN.gradients) or bool(np.all(error[worst] <= accepted))
 
 
-def _forward(fault: Fault, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return (h, Cn) of the reference with a fault in it, which may ask that all inputs have the same leading axes."""
-    own = {name: 3 if name == "X" else 2 for name in INPUTS}
+def _forward(fault: Fault, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the outputs of the reference with a fault in it, which may want the same leading axes of all inputs."""
+    own = {name: 3 if name == "X" else 2 for name in PLAIN.inputs}
     leading = np.broadcast_shapes(*(inputs[n].shape[:-k] for n, k in own.items()))
     whole = {n: np.broadcast_to(inputs[n], (*leading, *inputs[n].shape[-k:]), subok=True) for n, k in own.items()}
-    (h, Cn), _ = fault_target(fault).call({n: whole[n] for n in PARAMETERS}, whole["X"], whole["h0"], whole["C0"])
-    return h, Cn
+    outputs, _ = fault_target(fault).call(whole)
+    return outputs
 
 
 def verify_accepts(judged: Judged, problem: Problem) -> bool:
@@ -254,7 +254,7 @@ def verify_accepts(judged: Judged, problem: Problem) -> bool:
 
 def _sd(problem: Problem) -> Array:
     """Return the sd of every entry of all gradients in a row."""
-    return _row({name: problem.expected.sd["d" + name] for name in INPUTS})
+    return _row({name: problem.expected.sd["d" + name] for name in PLAIN.inputs})
 
 
 METHODS: dict[str, Callable[[Judged, Problem], bool]] = {
@@ -343,7 +343,7 @@ def judge(case: Case, faults: Sequence[str]) -> tuple[Array, Array]:
             known[source] = differentiate(fault, case.arrays)
         with np.errstate(all="ignore"):
             values = evaluate(fault if fault is not None else (), case.arrays)
-            gradient = _row({name: values["d" + name] for name in INPUTS})
+            gradient = _row({name: values["d" + name] for name in PLAIN.inputs})
             judged = Judged(fault, values, gradient, known[source])
             return [method(judged, problem) for method in METHODS.values()]
 

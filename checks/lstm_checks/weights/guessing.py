@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from lstm_checks.contract import GATES, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.weights.layouts import COLUMNS, DOCUMENTED, LAYOUTS, ROWS, SECOND, VECTOR, Block, Layout
 
 
@@ -71,7 +71,7 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
                 for name, g in one.items()
             ]
     held = sorted(kind + gate for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates)
-    if held != sorted(PARAMETERS):
+    if held != sorted(PLAIN.parameters):
         return None
     return Layout("its own", "told by shapes", tuple(blocks), "", DOCUMENTED)
 
@@ -79,9 +79,9 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
 def _four_of(names: Sequence[str], most: int) -> list[dict[str, str]]:
     """Return the gate of each name as `_gates_by_letter` does; among others, where only four of them can be it."""
     told = _gates_by_letter(names, most)
-    if told or not len(GATES) < len(names) <= _MOST_OF_A_SHAPE:
+    if told or not len(PLAIN.gates) < len(names) <= _MOST_OF_A_SHAPE:
         return told
-    fours = [found for four in itertools.combinations(names, len(GATES)) for found in _gates_by_letter(four)]
+    fours = [found for four in itertools.combinations(names, len(PLAIN.gates)) for found in _gates_by_letter(four)]
     return fours if len(fours) == 1 else []
 
 
@@ -91,7 +91,7 @@ _MOST_OF_A_SHAPE = 12
 
 def _gates_by_letter(names: Sequence[str], most: int = 1) -> list[dict[str, str]]:
     """Return the gate of each name, in sets of four that differ from one letter on; nothing if they are not such."""
-    count = len(GATES)
+    count = len(PLAIN.gates)
     if most > 1 and len(names) == 2 * count:
         for four in itertools.combinations(names[1:], count - 1):
             halves = ([names[0], *four], [name for name in names[1:] if name not in four])
@@ -104,4 +104,4 @@ def _gates_by_letter(names: Sequence[str], most: int = 1) -> list[dict[str, str]
     start = next((k for k, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
     letter = {"f": "f", "i": "i", "g": "g", "c": "g", "j": "g", "o": "o"}
     found = {name: letter.get(name[start : start + 1].lower(), "") for name in names}
-    return [found] if sorted(found.values()) == sorted(GATES) else []
+    return [found] if sorted(found.values()) == sorted(PLAIN.gates) else []

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lstm_checks.contract import GATES
+from lstm_checks.contract import PLAIN
 
 Array = NDArray[Any]
 
@@ -159,7 +159,7 @@ class Layout:
     @property
     def gates(self) -> str:
         """The order of the gates."""
-        return self.blocks[0].gates if len(self.blocks[0].gates) == len(GATES) else "by name"
+        return self.blocks[0].gates if len(self.blocks[0].gates) == len(PLAIN.gates) else "by name"
 
     @property
     def biases(self) -> str:
@@ -217,7 +217,7 @@ LAYOUTS: dict[str, Layout] = {
         Layout(
             "named",
             "lstm_ref, lstm_fast, EpyNN",
-            tuple(Block(kind + gate, (kind,), gate, COLUMNS) for gate in GATES for kind in ("U", "V", "b")),
+            tuple(Block(kind + gate, (kind,), gate, COLUMNS) for gate in PLAIN.gates for kind in ("U", "V", "b")),
             "h (m, u), C (m, u)",
             PROVEN,
         ),

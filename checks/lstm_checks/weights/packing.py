@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import GATES, PARAMETERS
+from lstm_checks.contract import PLAIN
 from lstm_checks.weights.layouts import LAYOUTS, ROWS, SECOND, Array, Layout, LayoutError, find_layout, twin
 
 
@@ -35,7 +35,7 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = {name: np.asarray(value) for name, value in p.items()}
     check_arrays(values, LAYOUTS["named"])
-    for gate in GATES:
+    for gate in PLAIN.gates:
         values[SECOND + gate] = np.zeros_like(values["b" + gate])
     if layout.forget_bias:
         values["bf"] = values["bf"] - values["bf"].dtype.type(layout.forget_bias)
@@ -63,13 +63,13 @@ def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: in
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
-    for gate in GATES:
+    for gate in PLAIN.gates:
         second = values.get(SECOND + gate)
         if second is not None:
             values["b" + gate] = values["b" + gate] + second
     if layout.forget_bias:
         values["bf"] = values["bf"] + values["bf"].dtype.type(layout.forget_bias)
-    return {name: values[name] for name in PARAMETERS}
+    return {name: values[name] for name in PLAIN.parameters}
 
 
 def gradients_from_framework(
@@ -82,7 +82,7 @@ def gradients_from_framework(
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
-    found = {f"d{name}": values[name] for name in PARAMETERS}
+    found = {f"d{name}": values[name] for name in PLAIN.parameters}
     second = [block for block in layout.blocks if SECOND in block.kinds]
     return found | {twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
 

@@ -67,8 +67,8 @@ class Limits:
 class Worker:
     """The process that a target runs in, started anew where it has ended."""
 
-    def __init__(self, spec: str, limits: Limits, say: Callable[[str], None]) -> None:
-        self.spec, self.limits, self._say = spec, limits, say
+    def __init__(self, spec: str, cell: str, limits: Limits, say: Callable[[str], None]) -> None:
+        self.spec, self.cell, self.limits, self._say = spec, cell, limits, say
         self.generation = 0
         self.lost: deque[int] = deque()  # calls of this generation that nobody holds any more
         self._ends = time.monotonic() + limits.whole
@@ -110,7 +110,7 @@ class Worker:
         self._said.clear()
         self._loading = True
         seconds = self.limits.load
-        self._send(pack({"do": "load", "spec": self.spec}), time.monotonic() + seconds, seconds)
+        self._send(pack({"do": "load", "spec": self.spec, "cell": self.cell}), time.monotonic() + seconds, seconds)
 
     def loaded(self) -> dict[str, Any]:
         """Return what the process says of the target, once it has loaded it.

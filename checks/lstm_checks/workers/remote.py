@@ -18,7 +18,7 @@ from lstm_checks import tolerance
 from lstm_checks.calling import Outcome, printable
 from lstm_checks.cases import DTYPES, Arrays
 from lstm_checks.contract import (
-    PARAMETERS,
+    PLAIN,
     ContractError,
     EndedError,
     Extra,
@@ -30,6 +30,8 @@ from lstm_checks.targets.load import TargetError, time_limit
 from lstm_checks.workers.link import GivenUpError, Limits, Worker, plain_text
 from lstm_checks.workers.mirrors import Held, overwrite
 from lstm_checks.workers.wire import Described, WireError
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 
 def load_remote(
@@ -37,6 +39,7 @@ def load_remote(
     timeout: float | None = None,
     whole: float | None = None,
     say: Callable[[str], None] | None = None,
+    cell: Cell = PLAIN,
 ) -> Target:
     """Return a target that runs in a process of its own, as `lstm_checks.targets.load.load_target` does in this one.
 
@@ -51,13 +54,15 @@ def load_remote(
         Seconds that everything may take together, `tolerance.WHOLE_SECONDS` where None.
     say : callable, optional
         Called with each line that the target prints; standard error and the target's name where None.
+    cell : Cell
+        The equations that it is to follow.
 
     Raises
     ------
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", "mine.py:LSTM cannot be imported: no answer within 60 s".
     """
-    return Loading(spec, timeout, whole, say).target()
+    return Loading(spec, timeout, whole, say, cell).target()
 
 
 class Loading:
@@ -69,6 +74,7 @@ class Loading:
         timeout: float | None = None,
         whole: float | None = None,
         say: Callable[[str], None] | None = None,
+        cell: Cell = PLAIN,
     ) -> None:
         asked = time_limit(timeout)
         limits = Limits(
@@ -77,8 +83,8 @@ class Loading:
             tolerance.WHOLE_SECONDS if whole is None else whole,
             grows=asked is None,
         )
-        self.spec = spec
-        self.worker = Worker(spec, limits, say or (lambda line: _print(f"{spec}: {line}")))
+        self.spec, self.cell = spec, cell
+        self.worker = Worker(spec, cell.name, limits, say or (lambda line: _print(f"{spec}: {line}")))
         self.worker.start()
 
     def __enter__(self) -> "Loading":
@@ -100,7 +106,7 @@ class Loading:
             def call(*ignored: Any) -> Any:
                 raise GivenUpError(words)
 
-            return Target(self.spec, "whose kind was not found out", call)
+            return Target(self.spec, "whose kind was not found out", call, cell=self.cell)
         return _target_of(self.worker, found)
 
 
@@ -129,8 +135,9 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             raise WireError("dtypes that there are not")
         if found["caches"]:
             values["caches"] = lambda: _caches(worker)
+        values["cell"] = CELLS[told["cell"]]
         numbers = iter(range(1, sys.maxsize))
-        return Target(call=_caller(worker, numbers), answers=_answerer(worker, numbers), **values)
+        return Target(call=_caller(worker, numbers, values["cell"]), answers=_answerer(worker, numbers), **values)
 
     target: Target = worker.understand(read)
     return target
@@ -174,13 +181,13 @@ def _begin(worker: Worker, numbers: Iterator[int], asked: Sequence[Asked], write
     calls, new, parts = list[dict[str, Any]](), list[Any](), list[Any]()
     given = []
     for arrays, sequences, backward in asked:
-        several: list[Any] = [*arrays.inputs.values(), *(arrays.cotangents.values() if backward else ())]
+        named = dict(arrays) if backward else arrays.inputs
+        several: list[Any] = [*named.values()]
         given.append((several, Held(worker, next(numbers))))
         places = [worker.place(value, new, parts) for value in several]
-        further = [name for name in arrays.p if name not in PARAMETERS]
         call = {"id": given[-1][1].number, "sequences": sequences, "backward": backward}
-        calls.append({**call, "arrays": places, "further": further})
-    seconds = sum(worker.limits.for_call(arrays.X, arrays.h0) for arrays, *_ in asked)
+        calls.append({**call, "arrays": places, "names": [*named]})
+    seconds = sum(worker.limits.for_call(arrays["X"], arrays[arrays.cell.initial[0]]) for arrays, *_ in asked)
     head = {"do": "answer", "calls": calls, "new": new, "forget": worker.forget()}
     letter = worker.post(head, parts, more, seconds if worker.limits.grows else worker.limits.call)
 
@@ -217,17 +224,15 @@ def _outcome(
     return Outcome(came, "", "", aliased, written, refresh=held.refresh)
 
 
-def _caller(worker: Worker, numbers: Iterator[int]) -> Callable[..., Any]:
+def _caller(worker: Worker, numbers: Iterator[int], cell: Cell) -> Callable[..., Any]:
     """Return the `call` of a target that a worker runs."""
 
-    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
+    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
         worker.ready()
-        further = [name for name in p if name not in PARAMETERS]
-        given = [*(p[name] for name in (*PARAMETERS, *further)), X, h0, C0]
-        held = Held(worker, next(numbers))
+        held, given = Held(worker, next(numbers)), [*inputs.values()]
         head = {"do": "call", "id": held.number, "sequences": bool(sequences), "forget": worker.forget()}
-        head["further"] = further
-        seconds = worker.limits.for_call(X, h0)
+        head["names"] = [*inputs]
+        seconds = worker.limits.for_call(inputs["X"], inputs[cell.initial[0]])
         found, values = worker.ask(*_with_arrays(worker, head, given), seconds)
 
         def read() -> list[Any]:
@@ -235,22 +240,22 @@ def _caller(worker: Worker, numbers: Iterator[int]) -> Callable[..., Any]:
             _write_back(given, found, values)
             return outputs
 
-        h, Cn = worker.understand(read)
+        outputs = worker.understand(read)
 
-        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> Any:
+        def pullback(cotangents: Mapping[str, Any]) -> Any:
             held.alive()
-            cotangents = [dh, dCn] if dhn is None else [dh, dCn, dhn]
-            head = {"do": "pull", "id": held.number}
-            found, values = worker.ask(*_with_arrays(worker, head, cotangents), seconds)
+            arriving = [*cotangents.values()]
+            head = {"do": "pull", "id": held.number, "names": [*cotangents]}
+            found, values = worker.ask(*_with_arrays(worker, head, arriving), seconds)
 
             def read() -> dict[str, Any]:
                 gradients = {plain_text(name): values.value(described) for name, described in found["gradients"]}
-                _write_back([*given, *cotangents], found, values)
+                _write_back([*given, *arriving], found, values)
                 return gradients
 
             return worker.understand(read)
 
-        return (h, Cn), pullback
+        return dict(zip(cell.outputs, outputs, strict=True)), pullback
 
     return call
 

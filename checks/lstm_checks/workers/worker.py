@@ -15,11 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lstm_checks.calling import call_target, describe_error, key_name, to_numpy, type_name
-from lstm_checks.cases import from_named
+from lstm_checks.cases import Arrays
 from lstm_checks.contract import (
-    INPUTS,
-    OUTPUTS,
-    PARAMETERS,
     ContractError,
     Extra,
     Target,
@@ -30,6 +27,8 @@ from lstm_checks.contract import (
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.workers import processes
 from lstm_checks.workers.wire import Described, Reader, describe, pack, read_with
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 SPARE = 2**24
 """Bytes that one returned array may take, and 4 times those of the inputs, to go over whole."""
@@ -83,7 +82,8 @@ class Desk:
     def load(self, head: Mapping[str, Any], _: Described) -> list[Any]:
         """Import the target, say so, and return what it is found to be."""
         try:
-            target = load_target(head["spec"], on_import=lambda: self.send(pack({"imported": True})))
+            imported = pack({"imported": True})
+            target = load_target(head["spec"], on_import=lambda: self.send(imported), cell=CELLS[head["cell"]])
         except TargetError as error:
             return pack({"refused": str(error)})
         except BaseException as error:
@@ -101,10 +101,8 @@ class Desk:
         parts: list[Any] = []
         for asked in head["calls"]:
             given = self._given(asked, body)
-            # In the order in which `Arrays` has them; a forward pass alone has no cotangents.
-            names = (*PARAMETERS, *asked["further"], *INPUTS[len(PARAMETERS) :], "dh", "dhn", "dCn")
-            named = dict(zip(names, (one.array for one in given), strict=False))
-            arrays = from_named({"dh": None, "dhn": None, "dCn": None, **named})
+            named = dict(zip(asked["names"], (one.array for one in given), strict=True))
+            arrays = Arrays(named, self.target.cell)
             outcome = call_target(self.target, arrays, asked["sequences"], asked["backward"])
             values = _Parcel(4 * sum(len(one.data) for one in given) + SPARE)
             described = [[name, values.add(value)] for name, value in outcome.values.items()]
@@ -132,12 +130,10 @@ class Desk:
         assert self.target is not None
         self._meet(head)
         given = self._given(head, body)
-        arrays = [one.array for one in given]
-        names = (*PARAMETERS, *head["further"])
-        p = dict(zip(names, arrays, strict=False))
+        inputs = dict(zip(head["names"], (one.array for one in given), strict=True))
         with undisturbed():
-            (h, Cn), pullback = self.target.call(p, *arrays[len(names) :], head["sequences"])
-            outputs = [to_numpy(h), to_numpy(Cn)]
+            found, pullback = self.target.call(inputs, head["sequences"])
+            outputs = [to_numpy(found[name]) for name in self.target.cell.outputs]
         values = _Parcel(SPARE + 4 * sum(len(one.data) for one in given))
         described = [values.add(copy) for copy in outputs]
         self.calls[head["id"]] = _Call(pullback, given, [])
@@ -146,15 +142,17 @@ class Desk:
     def pull(self, head: Mapping[str, Any], body: Described) -> list[Any]:
         """Run a pullback."""
         self._meet(head)
+        assert self.target is not None
         call, given = self.calls[head["id"]], self._given(head, body)
+        cotangents = dict(zip(head["names"], (one.array for one in given), strict=True))
         with undisturbed():
-            gradients = call.pullback(*(one.array for one in given))
+            gradients = call.pullback(cotangents)
             if not isinstance(gradients, Mapping):
                 kind = with_article(type_name(gradients))
                 raise ContractError(f"the pullback returned {kind}, expected gradients by name")
             # Of each key and value once: a mapping may give others the next time.
             named = [(key_name(key), value) for key, value in gradients.items()]
-            converted = [(name, to_numpy(value)) for name, value in named if name not in OUTPUTS]
+            converted = [(name, to_numpy(value)) for name, value in named if name not in self.target.cell.outputs]
         values = _Parcel(call.most)
         described = [[name, values.add(value)] for name, value in converted]
         return pack({"gradients": described, "written": _written([*call.given, *given], values)}, values.parts)
@@ -263,6 +261,8 @@ def _plain(value: Any) -> Any:
     """Return a value of what a target says of itself as JSON has it."""
     if isinstance(value, frozenset):
         return sorted(value)
+    if isinstance(value, Cell):
+        return value.name
     if isinstance(value, tuple):
         return [dataclasses.astuple(part) if isinstance(part, Extra) else part for part in value]
     return dict(value) if isinstance(value, Mapping) else value

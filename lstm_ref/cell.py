@@ -1,0 +1,199 @@
+"""A recurrent cell as a value, and the one function that says what is due of any of them.
+
+A cell is its tensors, each with its axes in letters, and three functions written as the plain LSTM's are: forward,
+backward, gradients. Every name and shape that the rest of the project uses follows from it. `cells/` has one file a
+cell.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class State(NamedTuple):
+    """What a cell hands from step to step: its name, its axes in letters, and the intermediate that holds it.
+
+    The initial one is named so with "0", the final one's cotangent with "d" and "n".
+    """
+
+    name: str
+    axes: str
+    kept_as: str
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The equations of one step, and the names and axes of all that goes in and comes out.
+
+    Attributes
+    ----------
+    name : str
+        One lower-case word, what ``--cell`` takes.
+    title : str
+        What it is called in a sentence.
+    gates : tuple of str
+        The gates that have a linear activation, `k_`, of their own.
+    parameters : mapping
+        The axes of each parameter in letters: m samples, s steps, e elements, u units, and "1".
+    states : tuple of State
+        The hidden state first: its value at every step is the output, and `dh` is that one's cotangent.
+    forward : callable
+        ``forward(p, X, *initial_states, keep=...)`` returns every intermediate by name, each (..., m, s, u), and X.
+    backward : callable
+        ``backward(p, fc, dh, *final_cotangents)`` returns every cotangent by name, `dX` and the initial states' among
+        them.
+    parameter_gradients : callable
+        ``parameter_gradients(fc, bc)`` returns those of the parameters, each "d" before the name: sums over samples
+        and steps.
+    """
+
+    name: str
+    title: str
+    gates: tuple[str, ...]
+    parameters: Mapping[str, str]
+    states: tuple[State, ...]
+    forward: Callable[..., dict[str, Any]]
+    backward: Callable[..., dict[str, Any]]
+    parameter_gradients: Callable[..., dict[str, Any]]
+
+    @cached_property
+    def initial(self) -> tuple[str, ...]:
+        """The names of the initial states."""
+        return tuple(f"{state.name}0" for state in self.states)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all that is differentiated: the parameters, X and the initial states."""
+        return (*self.parameters, "X", *self.initial)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what comes out: the hidden state of every step, and the other states' final values."""
+        hidden, *others = self.states
+        return (hidden.name, *(f"{state.name}n" for state in others))
+
+    @cached_property
+    def cotangents(self) -> tuple[str, ...]:
+        """The names of the cotangents: of every step's hidden state, and of each final state."""
+        return (f"d{self.states[0].name}", *(f"d{state.name}n" for state in self.states))
+
+    @cached_property
+    def gradients(self) -> tuple[str, ...]:
+        """The names of the gradients, in the order of the inputs."""
+        return tuple(f"d{name}" for name in self.inputs)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """The names of all that is judged: outputs and gradients."""
+        return (*self.outputs, *self.gradients)
+
+    @cached_property
+    def axes(self) -> Mapping[str, str]:
+        """The axes of every input, output, cotangent and gradient, in letters."""
+        hidden, *others = self.states
+        found = {**self.parameters, "X": "mse", hidden.name: f"ms{hidden.axes[1:]}"}
+        for state in self.states:
+            found |= {f"{state.name}0": state.axes, f"d{state.name}n": state.axes}
+        found |= {f"{state.name}n": state.axes for state in others}
+        found |= {f"d{hidden.name}": found[hidden.name]}
+        return found | {f"d{name}": found[name] for name in self.inputs}
+
+    def shape(self, name: str, m: int, s: int, e: int, u: int) -> tuple[int, ...]:
+        """Return the shape of an input, output, cotangent or gradient."""
+        sizes = {"m": m, "s": s, "e": e, "u": u, "1": 1}
+        return tuple(sizes[letter] for letter in self.axes[name])
+
+    def input_shapes(self, m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every input."""
+        return {name: self.shape(name, m, s, e, u) for name in self.inputs}
+
+    def size(self, m: int, s: int, e: int, u: int) -> int:
+        """Return the number of entries of all gradients together."""
+        return sum(math.prod(shape) for shape in self.input_shapes(m, s, e, u).values())
+
+    def along(self, letter: str) -> frozenset[str]:
+        """Return the names of the inputs, outputs, cotangents and gradients that have this axis."""
+        return frozenset(name for name, axes in self.axes.items() if letter in axes)
+
+    def __repr__(self) -> str:
+        return f"<Cell {self.name}>"
+
+
+def run_forward(cell: Cell, arrays: Mapping[str, Any], keep: Collection[str] | None = None) -> dict[str, Any]:
+    """Return every intermediate of a forward pass by name, or those to be kept."""
+    initial = (arrays[name] for name in cell.initial)
+    return cell.forward(arrays, arrays["X"], *initial, **({} if keep is None else {"keep": keep}))
+
+
+def run_backward(cell: Cell, arrays: Mapping[str, Any], fc: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every cotangent of a backward pass by name."""
+    return cell.backward(arrays, fc, *(arrays[name] for name in cell.cotangents))
+
+
+def outputs_of(cell: Cell, fc: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs among the intermediates of a forward pass."""
+    hidden, *others = cell.states
+    return {hidden.name: fc[hidden.kept_as], **{f"{state.name}n": fc[state.kept_as][..., -1, :] for state in others}}
+
+
+def evaluate_forward(cell: Cell, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the outputs of a cell by name, in whatever arithmetic the arrays are of."""
+    return outputs_of(cell, run_forward(cell, arrays, {state.kept_as for state in cell.states}))
+
+
+def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = None) -> dict[str, Any]:
+    """Return the outputs and gradients of a cell by name, in whatever arithmetic the arrays are of.
+
+    Parameters
+    ----------
+    cell : Cell
+    arrays : mapping
+        Its inputs and cotangents by name, with any leading axes.
+    steps_at_once : int, optional
+        Over how many steps at a time the parameters' gradients are summed, to save memory; all where None.
+
+    Returns
+    -------
+    dict
+        In the order of `cell.tensors`.
+    """
+    fc = run_forward(cell, arrays)
+    bc = run_backward(cell, arrays, fc)
+    s = arrays["X"].shape[-2]
+    found: dict[str, Any] = {}
+    for start in range(0, s, steps_at_once or s):
+        chosen = np.s_[..., start : start + (steps_at_once or s), :]
+        part = cell.parameter_gradients(_Steps(fc, chosen), _Steps(bc, chosen))
+        found = {name: found[name] + value for name, value in part.items()} if found else part
+    return {**outputs_of(cell, fc), **_ordered(cell, found, bc)}
+
+
+def evaluate_gradients(cell: Cell, fc: Mapping[str, Any], bc: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the gradients of all inputs by name, from what the two passes gave."""
+    return _ordered(cell, cell.parameter_gradients(fc, bc), bc)
+
+
+def _ordered(cell: Cell, of_parameters: Mapping[str, Any], bc: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the gradients of all inputs in their order: the backward pass has those that are no parameters'."""
+    names = {name: f"d{name}" for name in cell.inputs}
+    return {d: of_parameters[d] if name in cell.parameters else bc[d] for name, d in names.items()}
+
+
+class _Steps(Mapping[str, Any]):
+    """Some of the steps of intermediates, each cut when it is asked for."""
+
+    def __init__(self, of: Mapping[str, Any], chosen: Any) -> None:
+        self.of, self.chosen = of, chosen
+
+    def __getitem__(self, name: str) -> Any:
+        return self.of[name][self.chosen]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.of)
+
+    def __len__(self) -> int:
+        return len(self.of)
