@@ -16,14 +16,14 @@ from lstm_checks import suite
 from lstm_checks.cases import DTYPES
 from lstm_checks.contract import PLAIN, Target
 from lstm_checks.judging.reports import PROPERTIES
-from lstm_checks.suite import LayerSuite, tests_of
+from lstm_checks.suite import LayerSuite, claims_tested
 from lstm_checks.targets.layer import from_layer
 from lstm_fast import LSTM as Fast
 from lstm_ref import LSTM
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "checks" / "lstm_checks"
-ALL_TESTS = tests_of(PLAIN)
+ALL_TESTS = claims_tested(PLAIN)
 SMALL = {"examples": 12, "max_dims": (2, 4, 2, 3), "regimes": ("normal", "x10")}
 
 

@@ -23,12 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--lstm-examples", type=int, metavar="N", help="examples a claim; default the Hypothesis profile's")
     group.addoption("--lstm-dtypes", metavar="D,D", help="dtypes drawn; default all that the target has")
+    group.addoption(
+        "--lstm-cell", metavar="NAME", help="the equations that it is to follow: plain, coupled or peephole"
+    )
     group.addoption("--lstm-timeout", type=float, metavar="SECONDS", help="time limit of one call")
     parser.addini("lstm_target", "what the tests of lstm_checks.suite judge, one a line", type="linelist")
     parser.addini("lstm_examples", "examples a claim; default the Hypothesis profile's")
     parser.addini("lstm_dtypes", "dtypes drawn; default all that the target has", type="args")
     parser.addini("lstm_regimes", "value regimes drawn; default all", type="args")
     parser.addini("lstm_max_dims", "largest m s e u drawn", type="args")
+    parser.addini("lstm_cell", "the equations that it is to follow; default plain")
     parser.addini("lstm_timeout", "time limit of one call in seconds")
 
 
@@ -77,6 +81,7 @@ def _options(config: pytest.Config) -> dict[str, Any]:
         options[name] = _number(f"lstm_{name}", config.getini(f"lstm_{name}"), kind) if given is None else given
         if options[name] is not None and not options[name] > 0:
             raise pytest.UsageError(f"lstm_{name} is {options[name]}, expected a number above 0")
+    options["cell"] = config.getoption("lstm_cell") or config.getini("lstm_cell") or None
     options["max_dims"] = tuple(_number("lstm_max_dims", n, int) for n in config.getini("lstm_max_dims"))
     if len(options["max_dims"]) not in (0, 4) or not all(n > 0 for n in options["max_dims"]):
         raise pytest.UsageError(f"lstm_max_dims is {options['max_dims']}, expected four sizes above 0, m s e u")
@@ -95,6 +100,10 @@ def _number(name: str, text: str, kind: Any) -> Any:
 def _check_known(options: dict[str, Any]) -> None:
     """Raise a UsageError for a dtype or a regime that there is not."""
     from lstm_checks.cases import DTYPES, REGIMES
+    from lstm_ref.cells import CELLS
+
+    if options["cell"] is not None and options["cell"] not in CELLS:
+        raise pytest.UsageError(f"lstm_cell is {options['cell']!r}, expected one of {', '.join(CELLS)}")
 
     for name, known in (("dtypes", DTYPES), ("regimes", REGIMES)):
         unknown = [word for word in options[name] if word not in known]

@@ -52,7 +52,7 @@ NOTHING_ELSE, ORACLES_AGREE, SOMETHING_PASSED = "nothing else", "oracles agree",
 _NOT_BY_ITSELF = (FORM, CHECK_GRAD_ALL, *OF_HARNESS)
 
 
-def tests_of(cell: Cell) -> tuple[str, ...]:
+def claims_tested(cell: Cell) -> tuple[str, ...]:
     """Return what is tested of a target that is to follow a cell, one test each, by the names that `xfail` takes."""
     own = (name for name in claims_about(cell) if name not in _NOT_BY_ITSELF)
     return (*own, NOTHING_ELSE, ORACLES_AGREE, SOMETHING_PASSED)
@@ -67,7 +67,7 @@ class LayerSuite:
         What is judged: whatever `lstm-checks verify` takes, or the object itself.
     xfail : mapping
         Claims that are known to fail, with the reason: ``{"dC0": "not implemented yet"}``. Strict: one that
-        passes after all fails. The names are those of `tests_of(cell)`.
+        passes after all fails. The names are those of `claims_tested(cell)`.
     dtypes : tuple of str, optional
         Those to draw from; all that the target has, where None.
     max_dims : tuple of int, optional
@@ -96,7 +96,7 @@ class LayerSuite:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         _check_options(cls)
-        tests = tests_of(_cell_of(cls))
+        tests = claims_tested(_cell_of(cls))
         for name in cls.xfail:
             if name not in tests:
                 near = difflib.get_close_matches(name, tests, n=1)
@@ -332,7 +332,7 @@ def make_suite(spec: str, options: Mapping[str, Any]) -> type[LayerSuite]:
     TargetError
         The target cannot be had.
     """
-    target = load_target(spec, options.get("timeout"))
+    target = load_target(spec, options.get("timeout"), cell=CELLS[options.get("cell", PLAIN.name)])
     # JUnit's class names end at a bracket, and pytest's parts at two colons.
     name = f"TestTarget({spec.replace('::', ':').replace('[', '(').replace(']', ')')})"
     return type(name, (LayerSuite,), {**options, "target": target, "timeout": None, "__module__": __name__})

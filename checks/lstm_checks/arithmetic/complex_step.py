@@ -73,6 +73,11 @@ def _add(x: Any, y: Any) -> ComplexStepArray:
     return _whole(x + y, dy if dx is None else dx if dy is None else dx + dy)
 
 
+def _subtract(x: Any, y: Any) -> ComplexStepArray:
+    (x, dx), (y, dy) = _parts(x), _parts(y)
+    return _whole(x - y, -dy if dx is None else dx if dy is None else dx - dy)
+
+
 def _multiply(x: Any, y: Any) -> ComplexStepArray:
     (x, dx), (y, dy) = _parts(x), _parts(y)
     return _whole(x * y, x * dy if dx is None else dx * y if dy is None else dx * y + x * dy)
@@ -94,6 +99,7 @@ def _tanh(x: Any) -> ComplexStepArray:
 
 _RULES: dict[np.ufunc, Callable[..., ComplexStepArray]] = {
     np.add: _add,
+    np.subtract: _subtract,
     np.multiply: _multiply,
     np.matmul: _matmul,
     np.tanh: _tanh,

@@ -21,7 +21,7 @@ import lstm_checks
 import lstm_ref
 from lstm_checks import strategies
 from lstm_checks.cases import DTYPES, REGIMES, Case
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.strategies import draw_options
 from lstm_checks.targets.adapters import FRAMEWORKS, SUFFIXES
 from lstm_checks.targets.load import EXEC
@@ -46,6 +46,8 @@ class Plan:
     max_dims : tuple of int, optional
     chunk : int
         Number of examples judged at a time.
+    cell : str
+        The equations that the target is to follow: a key of `lstm_ref.cells.CELLS`.
     """
 
     target: str
@@ -55,6 +57,7 @@ class Plan:
     regimes: tuple[str, ...] = REGIMES
     max_dims: strategies.Dims | None = None
     chunk: int = CHUNK
+    cell: str = PLAIN.name
 
     @property
     def chunks(self) -> int:

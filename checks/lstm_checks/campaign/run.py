@@ -22,6 +22,7 @@ from lstm_checks.judging.explain import explain_simplest, most_telling
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
 from lstm_checks.workers.remote import load_remote
+from lstm_ref.cells import CELLS
 
 ATTEMPTS = 3
 
@@ -33,7 +34,7 @@ def judge_chunk(plain: Mapping[str, Any], index: int) -> dict[str, Any]:
     """
     plan = Plan.from_json(plain)
     try:
-        target = _target_here(plan.target)
+        target = _target_here(plan.target, plan.cell)
     except TargetError as error:
         return {"error": str(error)}
     tally = Tally()
@@ -45,13 +46,18 @@ def judge_chunk(plain: Mapping[str, Any], index: int) -> dict[str, Any]:
 _HERE = threading.local()
 
 
-def _target_here(spec: str) -> Target:
+def _target_here(spec: str, cell: str) -> Target:
     """Return the target of a spec, loaded once a thread that judges: two would talk to its process at once."""
-    loaded: dict[str, Target] = _HERE.__dict__.setdefault("loaded", {})
-    if spec not in loaded:
+    loaded: dict[tuple[str, str], Target] = _HERE.__dict__.setdefault("loaded", {})
+    if (spec, cell) not in loaded:
         # Each call has its limit, a campaign as long as it takes.
-        loaded[spec] = load_remote(spec, whole=math.inf) if runs_elsewhere(spec) else load_target(spec)
-    return loaded[spec]
+        found = (
+            load_remote(spec, whole=math.inf, cell=CELLS[cell])
+            if runs_elsewhere(spec)
+            else load_target(spec, cell=CELLS[cell])
+        )
+        loaded[spec, cell] = found
+    return loaded[spec, cell]
 
 
 def run(
@@ -83,7 +89,7 @@ def run(
         there and '2.3.1' here"; "journal.jsonl is of another campaign: seed is 1 there and 0 here"
     """
     try:
-        target = _target_here(plan.target)
+        target = _target_here(plan.target, plan.cell)
     except TargetError as error:
         raise CampaignError(f"the target cannot be loaded: {error}") from error
     with open_journal(journal, plan) as (known, damaged, write):

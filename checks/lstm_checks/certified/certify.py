@@ -360,7 +360,8 @@ def example_cases(
 
 
 def case_for(target: Target, case: Case) -> Case:
-    """Return the case without what the target cannot take: initial states, and the final memory state's cotangent."""
+    """Return the case, of the target's cell, without what it cannot take: states, the final memory's cotangent."""
+    case = case if case.cell is target.cell else replace(case, cell=target.cell)
     if STATES in target.lacks:
         case = replace(case, states=False)
     if DCN in target.lacks and "C" in case.cotangents.split("+"):

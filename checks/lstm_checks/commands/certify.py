@@ -35,6 +35,7 @@ def add(commands: Any) -> None:
         epilog=EPILOG + "\n" + common.TARGETS.partition("\nexit code")[0],
     )
     common.add_target(parser)
+    common.add_cell(parser)
     parser.add_argument("--case", metavar="DESCRIPTOR", help="certify one case, e.g. m8s20e16u16-float64-seed1")
     parser.add_argument(
         "--examples", type=common.positive, default=20, metavar="N", help="number of small examples, default 20"

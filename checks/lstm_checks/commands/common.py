@@ -113,12 +113,36 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(spec: str) -> Any:
+def add_cell(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the equations that the target is to follow."""
+    parser.add_argument(
+        "--cell",
+        metavar="NAME",
+        help="the equations that it is to follow: plain (the default), coupled (i = 1 - f) or peephole (gates see the "
+        "memory: parameters pf, pi, po besides)",
+    )
+
+
+def cell_of(options: argparse.Namespace) -> Any:
+    """Return the cell that is asked for, by its name or by a case's."""
+    from lstm_ref.cells import CELLS
+
+    said, case = getattr(options, "cell", None), getattr(options, "case", None)
+    if said is not None and said not in CELLS:
+        raise UsageError(f"--cell is {said!r}, expected one of {', '.join(CELLS)}")
+    by_case = parse_case(case).cell.name if case is not None else None
+    # A plain LSTM's descriptor has no word for it, and is as good a seed for another cell.
+    if said is not None and by_case not in (None, "plain", said):
+        raise UsageError(f"--cell {said} does not go with --case {case}, which is of the cell {by_case}")
+    return CELLS[said or by_case or "plain"]
+
+
+def load(spec: str, cell: Any = None) -> Any:
     """Return the target of a spec, in this process: one of ours."""
     from lstm_checks.targets.load import TargetError, load_target
 
     try:
-        return load_target(spec)
+        return load_target(spec) if cell is None else load_target(spec, cell=cell)
     except TargetError as error:
         raise UsageError(str(error)) from error
 
@@ -151,15 +175,15 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
     """Yield the target that is asked for, in a process of its own, unless forbidden, which ends with the context."""
     from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
 
-    timeout = getattr(options, "timeout", None)
+    timeout, cell = getattr(options, "timeout", None), cell_of(options)
     try:
         if options.in_process or not runs_elsewhere(options.target):
-            yield load_target(options.target, timeout)
+            yield load_target(options.target, timeout, cell=cell)
             return
         from lstm_checks.workers.remote import Loading
 
         whole = options.time_limit or _whole(getattr(options, "examples", None) or 1)
-        with Loading(options.target, timeout, whole) as loading:
+        with Loading(options.target, timeout, whole, cell=cell) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
             yield loading.target()

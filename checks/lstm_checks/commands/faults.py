@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
         commands, "faults", run, help="show the known bugs of LSTMs", description=DESCRIPTION, epilog=EPILOG
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="one of them; by default all are listed")
+    common.add_cell(parser)
     parser.add_argument("--matrix", action="store_true", help="count which way of checking kills which; takes minutes")
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"of the matrix, default {_EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the matrix's examples, default 0")
@@ -44,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code of `faults`."""
     picture = str(Path(options.write).with_suffix(".svg")) if options.write and Path(options.write).name else None
     common.expect_apart([("the matrix", options.write), ("the picture", picture), ("the report", options.json)])
+    if options.matrix and options.cell is not None:
+        raise common.UsageError("--matrix is of the plain cell, expected no --cell with it")
     if options.matrix:
         return _matrix(options)
     given = [name for name in _OF_MATRIX if getattr(options, name) is not None]
@@ -54,11 +57,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     """Return the exit code of listing all."""
-    from lstm_checks.faults.catalogue import FAULTS
+    from lstm_checks.faults.catalogue import faults_of
     from lstm_checks.trials import text as report
 
-    common.save_json(options.json, lambda: report.list_to_json(FAULTS.values()))
-    common.say(report.render_list(FAULTS.values()), options, OK)
+    known = faults_of(common.cell_of(options)).values()
+    common.save_json(options.json, lambda: report.list_to_json(known))
+    common.say(report.render_list(known), options, OK)
     return OK
 
 
@@ -70,14 +74,15 @@ def _show(options: argparse.Namespace) -> int:
     from lstm_checks.judging.explain import explain
     from lstm_checks.trials import text as report
 
+    cell = common.cell_of(options)
     try:
-        fault = find(options.id)
+        fault = find(options.id, cell)
     except ValueError as error:
         raise common.UsageError(str(error)) from error
-    target = common.load(report.target_of(fault))
+    target = common.load(report.target_of(fault), cell)
     seen = verify_case(target, Case.parse(fault.example))
     if not seen.failures:
-        raise common.UsageError(f"{fault.example} does not show {fault.id} on this machine")
+        raise common.UsageError(f"{seen.case.descriptor} does not show {fault.id}")
     seen = explain(target, seen)
     common.save_json(options.json, lambda: report.fault_to_json(fault, seen))
     common.say(report.render_fault(fault, seen), options, OK)

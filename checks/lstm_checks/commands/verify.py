@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(parser)
+    common.add_cell(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
     parser.add_argument(
@@ -185,7 +186,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
-    plan = Plan(options.target, options.examples, options.seed, dtypes, **more)
+    plan = Plan(options.target, options.examples, options.seed, dtypes, cell=common.cell_of(options).name, **more)
     start = time.perf_counter()
     try:
         with (

@@ -91,8 +91,7 @@ def _rerun(name: str, report: CaseReport) -> str:
     of_the_cell = not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures)
     spec = name if name.startswith("exec:") else name.split()[0]
     if is_spec(spec):
-        options = "" if report.case.cell is PLAIN else f" --cell {report.case.cell.name}"
-        options += "" if report.reference else " --no-reference"
+        options = "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""
         return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
     options = "" if report.reference else ", reference=False"
@@ -114,7 +113,10 @@ def _unexplained(report: Report) -> list[str]:
 
 def _judged_by(report: Report | CaseReport) -> str:
     """Return against what the target was judged."""
-    return f" against {REFERENCE}" if report.reference else ", no reference used"
+    if not report.reference:
+        return ", no reference used"
+    cell = report.target.cell if isinstance(report, Report) else report.case.cell
+    return f" against {REFERENCE}" + ("" if cell is PLAIN else f"'s {cell.title}")
 
 
 def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:

@@ -35,12 +35,13 @@ def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, .
         return (target.dtypes[:1] if not reference else target.dtypes), None
     cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
     for sizes in SMALL_SIZES:
-        case = Case(*sizes, dtype="float32", cotangents=cotangents, states=STATES not in target.lacks)
+        states = STATES not in target.lacks
+        case = Case(*sizes, dtype="float32", cotangents=cotangents, states=states, cell=target.cell)
         outcome = call_target(target, case.arrays.copy(), case.sequences)
         if outcome.kind in (TIMEOUT, ENDED):
             return target.dtypes, CaseReport(case, (no_answer(outcome),))
         if not outcome.error:
-            single = getattr(outcome.values.get("h"), "dtype", None) == np.float32
+            single = getattr(outcome.values.get(target.cell.outputs[0]), "dtype", None) == np.float32
             return (target.dtypes if single else ("float64",)), None
     return ("float64",), None
 

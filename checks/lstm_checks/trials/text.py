@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from lstm_checks.cases import Case
 from lstm_checks.faults.model import Fault, diff
 from lstm_checks.judging.json import case_to_json
 from lstm_checks.judging.reports import CaseReport
@@ -27,11 +28,18 @@ def render_list(faults: Iterable[Fault]) -> str:
 
 def render_fault(fault: Fault, seen: CaseReport) -> str:
     """Return a fault in words, its diff, and what is seen on the smallest case that shows it."""
-    m, s, e, u = fault.dims
+    cell = seen.case.cell
     lines = [f"{fault.id}: {fault.title}    [{fault.family}]", "", *textwrap.wrap(fault.explanation, _WIDTH)]
     lines += [f"Seen in {fault.seen}."] if fault.seen else []
-    lines += ["", diff(fault).rstrip("\n"), "", f"The smallest sizes that show it are m={m} s={s} e={e} u={u}:", ""]
+    lines += ["", diff(fault, cell).rstrip("\n"), "", _sizes(fault, seen), ""]
     return "\n".join([*lines, render_failure(target_of(fault), seen)])
+
+
+def _sizes(fault: Fault, seen: CaseReport) -> str:
+    """Return the sizes of a case that shows a fault; the smallest are known of the cell that it was written for."""
+    smallest = seen.case.cell is Case.parse(fault.example).cell
+    sizes = " ".join(f"{name}={size}" for name, size in zip("mseu", seen.case.dims, strict=True))
+    return f"The smallest sizes that show it are {sizes}:" if smallest else f"It shows at the sizes {sizes}:"
 
 
 def target_of(fault: Fault) -> str:
@@ -51,7 +59,7 @@ def fault_to_json(fault: Fault, seen: CaseReport) -> dict[str, Any]:
         **_named(fault),
         "explanation": fault.explanation,
         "seen": fault.seen,
-        "diff": diff(fault),
+        "diff": diff(fault, seen.case.cell),
         "example": fault.example,
         "shown": case_to_json(seen, brief=True),
     }

@@ -1,0 +1,364 @@
+"""Cells beside the plain one: each is one file of equations, and all the rest of the harness follows from it."""
+
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from plain_peephole import lstm as peephole_lstm
+
+from lstm_checks.cases import NUMBERS, Case
+from lstm_checks.certified.certify import certify
+from lstm_checks.compare import Verdict
+from lstm_checks.contract import PLAIN, by_name
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.faults.catalogue import FAULTS, OWN, faults_of, find
+from lstm_checks.faults.mixups import mixups
+from lstm_checks.faults.model import evaluate, fault_target
+from lstm_checks.faults.slips import PARTS, slips
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.verify import verify
+from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.expected import evaluate_reference, expect
+from lstm_checks.strategies import cases
+from lstm_checks.suite import LayerSuite, claims_tested
+from lstm_checks.targets.function import from_function
+from lstm_checks.targets.layer import from_layer
+from lstm_checks.targets.load import TargetError, load_target, to_target
+from lstm_checks.targets.program import program_target
+from lstm_ref.cells import CELLS
+
+COUPLED, PEEPHOLE = CELLS["coupled"], CELLS["peephole"]
+OTHERS = [cell for cell in CELLS.values() if cell is not PLAIN]
+by_cell = pytest.mark.parametrize("cell", OTHERS, ids=lambda cell: cell.name)
+
+
+# The cell itself
+
+
+def test_the_plain_cell_has_the_names_and_shapes_of_the_contract():
+    assert PLAIN.inputs == (*(kind + gate for gate in "figo" for kind in "UVb"), "X", "h0", "C0")
+    assert PLAIN.outputs == ("h", "Cn")
+    assert PLAIN.cotangents == ("dh", "dhn", "dCn")
+    assert PLAIN.gradients == tuple("d" + name for name in PLAIN.inputs)
+    sizes = (2, 3, 4, 5)
+    assert PLAIN.shape("dUf", *sizes) == (4, 5)
+    assert PLAIN.shape("dh", *sizes) == PLAIN.shape("h", *sizes) == (2, 3, 5)
+    assert PLAIN.shape("dbo", *sizes) == (1, 5)
+    assert PLAIN.along("m") & set(PLAIN.tensors) == {"h", "Cn", "dX", "dh0", "dC0"}
+
+
+@settings(max_examples=25)
+@given(case=cases(cell=COUPLED))
+def test_the_coupled_cell_is_the_catalogued_fault_of_the_plain_one(case):
+    plain = replace(case, cell=PLAIN)
+    arrays = plain.arrays
+    due = evaluate(find("coupled-gates"), arrays)
+    came = evaluate_reference(case.arrays)
+    for name, value in came.items():
+        assert np.allclose(value, due[name], rtol=1e-11, atol=1e-13 * np.max(np.abs(due[name]))), name
+
+
+@settings(max_examples=25)
+@given(case=cases(cell=PEEPHOLE))
+def test_the_peephole_cell_with_zero_peepholes_is_the_plain_one(case):
+    none = {name: np.zeros_like(case.arrays[name]) for name in ("pf", "pi", "po")}
+    came, due = evaluate_reference(case.arrays.replaced(**none)), evaluate_reference(replace(case, cell=PLAIN).arrays)
+    for name, value in due.items():
+        assert np.array_equal(came[name], value), name
+
+
+@by_cell
+def test_the_complex_step_of_the_forward_pass_is_the_backward_pass(cell):
+    @settings(max_examples=15)
+    @given(case=cases(cell=cell))
+    def agrees(case):
+        expected = expect(case)
+        assert expected.chaotic(cell.gradients) or complex_step_disagreement(case, expected).use <= 1
+
+    agrees()
+
+
+@by_cell
+def test_a_case_of_a_cell_is_one_word_and_back_and_shares_what_it_shares_with_the_plain_one(cell):
+    case = Case(2, 3, 4, 5, "float32", "x10", "last+C", False, 7, cell=cell)
+    assert case.descriptor == f"m2s3e4u5-{cell.name}-float32-x10-last+C-nostates-seed7"
+    assert Case.parse(case.descriptor) == case
+    assert case != replace(case, cell=PLAIN)
+    plain = replace(case, cell=PLAIN).arrays
+    for name, value in case.arrays.items():
+        assert value.shape == cell.shape(name, *case.dims)
+        assert name not in NUMBERS or np.array_equal(value, plain[name]), name
+
+
+# Targets
+
+
+def layer_of(call, names):
+    """A layer class in EpyNN's form round a function in the vjp form."""
+
+    class Layer:
+        def __init__(self, unit_cells, sequences=True):
+            self.u, self.sequences, self.p = unit_cells, sequences, {}
+
+        def compute_shapes(self, X):
+            self.X = X
+
+        def initialize_parameters(self):
+            e, u = self.X.shape[2], self.u
+            shapes = {"U": (e, u), "V": (u, u), "b": (1, u), "p": (1, u)}
+            self.p = {name: np.zeros(shapes[name[0]], self.X.dtype) for name in names}
+
+        def forward(self, X, h0=None, C0=None):
+            none = np.zeros((len(X), self.u), X.dtype)
+            (h, Cn), self.pull = call(self.p, X, none if h0 is None else h0, none if C0 is None else C0)
+            self.fc = {"C_": Cn[:, np.newaxis]}
+            return h if self.sequences else h[:, -1]
+
+        def backward(self, dA, dCn=None):
+            dh = dA if self.sequences else np.zeros((*self.X.shape[:2], self.u), dA.dtype)
+            if not self.sequences:
+                dh[:, -1] = dA
+            self.found = self.pull(dh, np.zeros((len(dA), self.u), dA.dtype) if dCn is None else dCn)
+            self.bc = self.found
+            return self.found["dX"]
+
+        def compute_gradients(self):
+            self.g = {f"d{name}": self.found[f"d{name}"] for name in names}
+
+    return Layer
+
+
+def flat(call):
+    """The function with vectors (u,) for what is (1, u)."""
+
+    def function(p, X, h0, C0):
+        rows = {name: value[np.newaxis] if value.ndim == 1 else value for name, value in p.items()}
+        outputs, pullback = call(rows, X, h0, C0)
+
+        def pull(dh, dCn):
+            found = pullback(dh, dCn)
+            return {name: v[0] if name[1:] in p and p[name[1:]].ndim == 1 else v for name, v in found.items()}
+
+        return outputs, pull
+
+    def strict(p, X, h0, C0):
+        if any(p[name].ndim != 1 for name in ("bf", "pf")):
+            raise ValueError("biases are vectors")
+        return function(p, X, h0, C0)
+
+    return strict
+
+
+TARGETS = {
+    "function": lambda: from_function(peephole_lstm, cell=PEEPHOLE),
+    "function of vectors": lambda: from_function(flat(peephole_lstm), cell=PEEPHOLE),
+    "layer": lambda: from_layer(layer_of(peephole_lstm, PEEPHOLE.parameters), cell=PEEPHOLE),
+    "reference": lambda: fault_target(cell=PEEPHOLE),
+    "coupled": lambda: fault_target(cell=COUPLED),
+}
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_a_right_target_of_another_cell_passes(form):
+    report = verify(TARGETS[form](), examples=30)
+    assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
+    for name in report.target.cell.gradients:
+        assert report.claim_counts[name][Verdict.PASS] > 10, name
+
+
+def test_a_target_judged_as_another_cell_than_its_own_fails():
+    coupled = replace(fault_target(find("coupled-gates")), cell=PLAIN)
+    assert verify(coupled, examples=10).exit_code == 1
+    assert verify(from_function(peephole_lstm, cell=PEEPHOLE), examples=10).exit_code == 0
+    wrong = replace(fault_target(cell=PEEPHOLE), call=by_name(spoilt("dpi", 1 + 1e-9), PEEPHOLE))
+    report = verify(wrong, examples=10)
+    assert {claim.name for example in report.examples for claim in example.failures} >= {"dpi"}
+
+
+def spoilt(name, factor):
+    def call(p, X, h0, C0, sequences=True):
+        outputs, pullback = peephole_lstm(p, X, h0, C0)
+
+        def pull(dh, dCn, dhn=None):
+            dh = dh.copy()
+            dh[:, -1] += 0 if dhn is None else dhn
+            found = pullback(dh, dCn)
+            return {**found, name: found[name] * factor}
+
+        return outputs, pull
+
+    return call
+
+
+def test_frameworks_own_things_are_plain():
+    with pytest.raises(
+        TargetError, match="torch is a framework's and judged as a plain LSTM; the cell peephole is for"
+    ):
+        load_target("torch", cell=PEEPHOLE)
+    target = fault_target(cell=COUPLED)
+    assert to_target(target, "it") is target
+    with pytest.raises(TargetError, match="it is a Target of the cell coupled, expected peephole"):
+        to_target(target, "it", PEEPHOLE)
+
+
+PROGRAM = """
+import json, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+from plain_peephole import lstm
+
+for line in sys.stdin:
+    request = json.loads(line)
+    m, s, e, u = (request["sizes"][k] for k in "mseu")
+    shapes = {{"U": (e, u), "V": (u, u), "b": (1, u), "p": (1, u), "X": (m, s, e), "h": (m, u), "C": (m, u)}}
+    kind = request["dtype"]
+    read = lambda name, values, shape: np.array([float.fromhex(v) for v in values], kind).reshape(shape)
+    given = {{name: read(name, v, shapes[name[0]]) for name, v in request["inputs"].items()}}
+    X, h0, C0 = (given.pop(name) for name in ("X", "h0", "C0"))
+    (h, Cn), pullback = lstm(given, X, h0, C0)
+    told = {{"h": h, "Cn": Cn}}
+    answer = {{"id": request["id"], "outputs": {{}}, "gradients": {{}}}}
+    write = lambda value: [float(v).hex() for v in np.ravel(value)]
+    answer["outputs"] = {{name: write(value) for name, value in told.items()}}
+    if "cotangents" in request:
+        c = request["cotangents"]
+        dh = read("dh", c["dh"], (m, s, u))
+        dh[:, -1] += read("dhn", c["dhn"], (m, u))
+        found = pullback(dh, read("dCn", c["dCn"], (m, u)))
+        answer["gradients"] = {{name: write(value) for name, value in found.items()}}
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_program_of_another_cell_is_sent_its_parameters_by_name(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
+    target = program_target("it", shlex.join([sys.executable, str(script)]), 20.0, PEEPHOLE)
+    report = verify(target, examples=6, max_dims=(3, 4, 3, 3))
+    assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
+    assert not target.unsupported
+    assert report.claim_counts["dpo"][Verdict.PASS]
+
+
+# Faults
+
+
+@by_cell
+def test_what_carries_over_is_known_of_the_plain_cell_and_what_is_its_own_is_not(cell):
+    found = faults_of(cell)
+    own = {fault.id for fault in OWN[cell.name]}
+    assert own <= set(found)
+    assert not own & set(FAULTS)
+    carried = set(found) & set(FAULTS)
+    assert own | carried == set(found)
+    # What another cell has not cannot go wrong in it.
+    assert "coupled-gates" not in faults_of(COUPLED)
+    assert len(carried) > 200
+    assert faults_of(PLAIN) is FAULTS
+
+
+@by_cell
+def test_a_fault_that_can_be_planted_is_planted_once_and_changes_what_it_says(cell):
+    for fault in OWN[cell.name]:
+        case = Case.parse(fault.example)
+        assert case.cell is cell
+        assert verify_case(fault_target(fault, cell=cell), case, properties=()).failures, fault.id
+
+
+@by_cell
+def test_own_faults_are_named(cell):
+    for fault in OWN[cell.name]:
+        case = Case(2, 3, 2, 3, seed=5, cell=cell)
+        first = diagnose(fault_target(fault, cell=cell), case).suspects[0]
+        assert first.fault == fault.id
+        assert first.certain
+        assert f"lstm_ref/cells/{cell.name}.py" in first.diff
+
+
+@by_cell
+def test_slips_and_mixups_are_made_from_the_cells_own_source(cell):
+    due = evaluate_reference(Case(5, 4, 3, 2, seed=1, cell=cell).arrays)
+    made = [*(slip for part in PARTS for slip in slips(part, cell)), *mixups(cell).values()]
+    assert len(made) > 800
+    for fault in made[::7]:
+        values = evaluate(fault, Case(5, 4, 3, 2, seed=1, cell=cell).arrays)
+        assert {name: value.shape for name, value in values.items()} == {name: v.shape for name, v in due.items()}
+    titles = {slip.title for part in PARTS for slip in slips(part, cell)}
+    own = {"coupled": "i = 1 + f, not 1 - f", "peephole": "dpo is made of Cp_, not C_"}
+    assert own[cell.name] in titles
+
+
+# The doors
+
+
+def test_the_suite_of_a_cell_has_a_test_for_each_of_its_tensors():
+    assert set(claims_tested(PEEPHOLE)) - set(claims_tested(PLAIN)) == {"dpf", "dpi", "dpo"}
+    assert set(claims_tested(PLAIN)) - set(claims_tested(COUPLED)) == {"dUi", "dVi", "dbi"}
+    made = type("TestMine", (LayerSuite,), {"target": staticmethod(peephole_lstm), "cell": "peephole", "examples": 5})
+    made().test_dpf()
+    with pytest.raises(TypeError, match=r"TestMine\.cell is 'peep', expected one of plain, coupled, peephole"):
+        type("TestMine", (LayerSuite,), {"target": staticmethod(peephole_lstm), "cell": "peep"})
+
+
+def test_a_certificate_of_a_cell_encloses_its_gradient():
+    pytest.importorskip("flint")
+    target, case = fault_target(cell=PEEPHOLE), Case(2, 3, 2, 2, seed=3, cell=PEEPHOLE)
+    certificate = certify(target, case)
+    assert certificate.verdict is Verdict.PASS
+    assert [tensor.name for tensor in certificate.tensors] == [*PEEPHOLE.tensors]
+
+
+def command(*arguments, cwd):
+    words = [sys.executable, "-m", "lstm_checks", *map(str, arguments)]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_command_takes_the_cell_by_its_name_or_from_the_case(tmp_path):
+    source = (Path(__file__).parent / "plain_peephole.py").read_text()
+    (tmp_path / "mine.py").write_text(
+        source + "\n\ndef wrong(p, X, h0, C0):\n"
+        "    outputs, pull = lstm(p, X, h0, C0)\n"
+        "    return outputs, lambda dh, dCn: {**pull(dh, dCn), 'dpf': 0 * p['pf']}\n"
+    )
+    right = command("verify", "mine.py:lstm", "--cell", "peephole", "--examples", 8, "--json", "r.json", cwd=tmp_path)
+    assert right.returncode == 0, right.stdout + right.stderr
+    assert "against lstm_ref's LSTM with peepholes" in right.stdout
+    assert {"dpf", "dpi", "dpo"} <= set(json.loads((tmp_path / "r.json").read_text())["claims"])
+    wrong = command("verify", "mine.py:wrong", "--cell", "peephole", "--examples", 8, cwd=tmp_path)
+    assert wrong.returncode == 1
+    (rerun,) = [line for line in wrong.stdout.splitlines() if line.startswith("  rerun")][:1]
+    again = command(*shlex.split(rerun)[2:], cwd=tmp_path)
+    assert again.returncode == 1
+    assert "dpf" in again.stdout
+    unknown = command("verify", "mine.py:lstm", "--cell", "pep", cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "--cell is 'pep', expected one of plain, coupled, peephole" in unknown.stderr
+    both = command(
+        "verify", "mine.py:lstm", "--cell", "coupled", "--case", "m1s1e1u1-peephole-float64-seed0", cwd=tmp_path
+    )
+    assert both.returncode == 2
+    assert "which is of the cell peephole" in both.stderr
+
+
+def test_help_names_every_cell():
+    for words in (("verify",), ("certify",), ("faults",)):
+        shown = command(*words, "--help", cwd=None).stdout
+        assert all(name in shown for name in CELLS), words
+
+
+def test_the_faults_of_a_cell_are_listed_and_shown():
+    listed = command("faults", "--cell", "peephole", cwd=None)
+    assert f"{len(faults_of(PEEPHOLE))} known faults" in listed.stdout
+    shown = command("faults", "peephole-cotangent-missing-o", "--cell", "peephole", cwd=None)
+    assert shown.returncode == 0, shown.stderr
+    assert "+++ b/lstm_ref/cells/peephole.py" in shown.stdout
+    assert "The smallest sizes that show it are m=1 s=1 e=1 u=1:" in shown.stdout
+    carried = command("faults", "carry-dropped", "--cell", "coupled", cwd=None)
+    assert "It shows at the sizes" in carried.stdout
