@@ -168,7 +168,8 @@ def _changed(
                 yield put(node, f"-({text(left)}) + {text(right)}")
                 yield put(node, f"{text(left)} + 2 * {text(right)}")
             case ast.BinOp(left=left, op=ast.Sub(), right=right):
-                yield from (put(node, text(left)), put(node, f"-{text(right)}"))
+                # A number alone has no shape.
+                yield put(node, text(right) if isinstance(left, ast.Constant) else text(left))
                 yield put(node, f"{text(left)} + {text(right)}")
                 yield put(node, f"{text(right)} - {text(left)}")
     yield from (put(expression, f"{factor}({text(expression)})") for factor in ("-", "2 * ", "0.5 * ", "0 * "))
