@@ -22,7 +22,7 @@ from truth.evidence import (
     values_with,
 )
 
-from lstm_checks.calling import another_shape, call_over_other_values, call_target, overwritten, same_bits
+from lstm_checks.calling import FourCalls, overwritten
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.faults.catalogue import FAULTS
@@ -96,15 +96,12 @@ def _calls(target: Target, cases: Sequence[Case]) -> list[Any]:
     """Return what a target gives, called as `verify` calls it on one case after the other."""
     found = []
     for case in cases:
-        arrays = case.arrays.copy()
-        earlier = call_over_other_values(target, arrays, case)
-        answer = call_target(target, arrays, case.sequences)
-        changed = [n for n, v in arrays.inputs.items() if not same_bits(v, case.arrays.inputs[n])]
+        calls = FourCalls(target, case)
+        earlier, answer, written = calls.earlier, calls.answer, list(calls.written)
         kept = sorted({*overwritten(earlier), *overwritten(answer)})
-        between = call_target(target, another_shape(case).arrays.copy(), case.sequences)
-        again = call_target(target, case.arrays.copy(), case.sequences)
+        between, again = calls.again()
         kept += [name + " later" for name in overwritten(answer)]
-        found.append((changed, list(answer.written), kept, [o.values for o in (earlier, answer, between, again)]))
+        found.append((written, kept, [o.values for o in (earlier, answer, between, again)]))
     return found
 
 
@@ -118,9 +115,9 @@ def does_the_same(make: Callable[[], Target], faults: tuple[Fault, ...], cases: 
 def _same_calls(one: Sequence[Any], other: Sequence[Any]) -> bool:
     """Return whether two protocols of calls have the same in them, to rounding."""
     for left, right in zip(one, other, strict=True):
-        if left[0] != right[0] or sorted(left[1]) != sorted(right[1]) or bool(left[2]) != bool(right[2]):
+        if sorted(left[0]) != sorted(right[0]) or bool(left[1]) != bool(right[1]):
             return False
-        for came, due in zip(left[3], right[3], strict=True):
+        for came, due in zip(left[2], right[2], strict=True):
             for name in TENSORS:
                 a, b = came.get(name), due.get(name)
                 if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):

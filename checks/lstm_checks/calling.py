@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -332,18 +333,60 @@ def other_values(arrays: Arrays) -> None:
         value[...] = np.roll(np.flip(value, -1) if value.ndim else value, 1) * 0.5 + 0.25
 
 
-def begin_over_other_values(target: Target, arrays: Arrays, case: Case) -> Callable[[], Outcome]:
-    """Begin a call for other values in the very arrays, which then get the case's back; see `begin`."""
-    other_values(arrays)
-    outcome = begin(target, arrays, case.sequences, write_back=False, more=True)
-    for name, value in arrays.items():
-        value[...] = case.arrays[name]
-    return outcome
+class FourCalls:
+    """The calls that a target is asked for its answer on a case, in an order in which what it keeps shows.
 
+    The first is over other values in the very arrays, so that nothing that it remembers of them can help; then its
+    answer. Both are begun when this is made: a target in another process works while the reference does. Then comes
+    another shape, and the answer again.
 
-def call_over_other_values(target: Target, arrays: Arrays, case: Case) -> Outcome:
-    """Return what the target gives for other values in the very arrays, which then get the case's back."""
-    return begin_over_other_values(target, arrays, case)()
+    Parameters
+    ----------
+    target, case
+        What is asked, and on what.
+    thorough : bool
+        False for the answer alone; `earlier` is then an outcome of nothing.
+    between : Case, optional
+        The case of another shape.
+    """
+
+    def __init__(self, target: Target, case: Case, thorough: bool = True, between: Case | None = None) -> None:
+        self.target, self.case, self.between = target, case, between or another_shape(case)
+        self.arrays = case.arrays.copy()
+        self._earlier = self._begin_over_other_values() if thorough else Outcome
+        self._answer = begin(target, self.arrays, case.sequences)
+
+    def _begin_over_other_values(self) -> Callable[[], Outcome]:
+        """Begin a call for other values in the arrays, which then get the case's back."""
+        other_values(self.arrays)
+        outcome = begin(self.target, self.arrays, self.case.sequences, write_back=False, more=True)
+        for name, value in self.arrays.items():
+            value[...] = self.case.arrays[name]
+        return outcome
+
+    @cached_property
+    def earlier(self) -> Outcome:
+        """What came for the other values."""
+        return self._earlier()
+
+    @cached_property
+    def answer(self) -> Outcome:
+        """What came for the case."""
+        return self._answer()
+
+    def again(self) -> tuple[Outcome, Outcome]:
+        """Return what comes for another shape, and then for the case once more."""
+        asked = (self.between, self.case)
+        calls = [begin(self.target, one.arrays.copy(), self.case.sequences, more=one is self.between) for one in asked]
+        between, again = (call() for call in calls)
+        return between, again
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The inputs and cotangents that the call for the answer wrote to."""
+        before = self.case.arrays
+        changed = (name for name, value in self.arrays.inputs.items() if not same_bits(value, before[name]))
+        return (*changed, *self.answer.written)
 
 
 def another_shape(case: Case) -> Case:

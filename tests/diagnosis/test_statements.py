@@ -32,13 +32,14 @@ from planted_faults import (
     finally_,
 )
 
+from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis import diagnose as diagnosing
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.diagnosis.formats import short_formats, significant_bits
 from lstm_checks.diagnosis.groups import predictor
 from lstm_checks.diagnosis.limits import find_limits
-from lstm_checks.diagnosis.observe import Observation, due_on, observe_once
+from lstm_checks.diagnosis.observe import Observation, due_on, observe, observe_once
 from lstm_checks.diagnosis.places import locate
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Work
@@ -246,6 +247,19 @@ def test_the_first_sample_alone_is_right():
 def test_a_gradient_that_is_missing_is_no_fault_of_ours():
     target = planted("less", [finally_('g["dVg"] *= 2\ng = {n: g[n] for n in g if n[1] != "U"}')])
     assert diagnose(target, CASE) == diagnose(target, CASE)
+
+
+def test_the_calls_of_a_target_in_another_process_are_counted_as_those_of_one_here():
+    target = fault_target()
+
+    def answers(asked, *options):
+        outcomes = [call_target(target, arrays, sequences, backward) for arrays, sequences, backward in asked]
+        return lambda: outcomes
+
+    there, here = Work(), Work()
+    observe(there.counted(replace(target, answers=answers)), CASE)
+    observe(here.counted(target), CASE)
+    assert there.calls == here.calls < Work().calls
 
 
 def test_the_same_failure_is_told_in_the_same_words_and_what_is_left_out_is_said():

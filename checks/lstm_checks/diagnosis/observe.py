@@ -15,13 +15,11 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.calling import (
+    FourCalls,
     Outcome,
-    another_shape,
-    call_over_other_values,
     call_target,
     can_run,
     overwritten,
-    same_bits,
 )
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import CN, DCN, STATES, Target
@@ -164,17 +162,14 @@ def observe_once(target: Target, case: Case) -> Observation:
 
 def observe(target: Target, case: Case, expected: Expected | None = None) -> Observation:
     """Return what the target gives on a case, called as `verify` calls it."""
-    arrays = case.arrays.copy()
-    earlier = call_over_other_values(target, arrays, case)
-    answer = call_target(target, arrays, case.sequences)
-    before = case.arrays.inputs
-    changed = tuple(name for name, value in arrays.inputs.items() if not same_bits(value, before[name]))
+    between = _at(case, *[dims for dims in FEW if dims != case.dims]) if target.compiles else None
+    calls = FourCalls(target, case, between=between)
+    earlier, answer = calls.earlier, calls.answer
+    written = calls.written
     kept = tuple(name + " at once" for name in overwritten(answer)) or tuple(overwritten(earlier))
-    between = another_shape(case) if not target.compiles else _at(case, *[dims for dims in FEW if dims != case.dims])
-    call_target(target, between.arrays.copy(), case.sequences)
-    again = call_target(target, case.arrays.copy(), case.sequences)
+    _, again = calls.again()
     kept = kept or tuple(overwritten(answer))
-    return Observation(case, expected or due_on(case), answer, again, changed + answer.written, kept, target.lacks)
+    return Observation(case, expected or due_on(case), answer, again, written, kept, target.lacks)
 
 
 def repeatable(observation: Observation) -> bool:

@@ -4,7 +4,7 @@ So one failure is told in the same words on an idle machine and on a busy one. W
 have been too much is said.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,14 +30,24 @@ class Work:
         self.left_out: list[str] = []
 
     def counted(self, target: Target) -> Target:
-        """Return the target with its calls counted."""
+        """Return the target with its calls counted, here or in another process."""
+        answers = target.answers
 
-        def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+        def count(inputs: Mapping[str, Any]) -> None:
             recurrent = sum(inputs[name].size for name, axes in target.cell.parameters.items() if axes == "uu")
             self.calls -= weight(inputs["X"].size + recurrent)
+
+        def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+            count(inputs)
             return target.call(inputs, sequences)
 
-        return replace(target, call=call)
+        def counted_answers(asked: Sequence[Any], *options: Any) -> Any:
+            assert answers is not None
+            for arrays, *_ in asked:
+                count(arrays)
+            return answers(asked, *options)
+
+        return replace(target, call=call, answers=None if answers is None else counted_answers)
 
     def allows(self, what: str, size: int = 1) -> Spare:
         """Return what says before each try of a search whether it may be made; a search cut short is noted by name.

@@ -13,16 +13,14 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.calling import (
+    FourCalls,
     Outcome,
-    another_shape,
-    begin,
-    begin_over_other_values,
     call_forward,
     can_run,
     overwritten,
     same_bits,
 )
-from lstm_checks.cases import Arrays, Case
+from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, compare
 from lstm_checks.contract import Target
 from lstm_checks.judging.reports import (
@@ -101,13 +99,10 @@ def _verify_case(
     lacking = can_run(target, case.arrays)
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
-    arrays = case.arrays.copy()
-    # A target in another process is at work while the reference is.
-    over_other_values = begin_over_other_values(target, arrays, case) if thorough else Outcome
-    call = begin(target, arrays, case.sequences)
+    calls = FourCalls(target, case, thorough)
     if reference and expected is None:
         expected = expect(case, progress)
-    earlier, outcome = over_other_values(), call()
+    earlier, outcome = calls.earlier, calls.answer
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
         if expected is None:
@@ -116,8 +111,8 @@ def _verify_case(
         claims = _tensor_claims(target, case, outcome, expected)
     notes: tuple[str, ...] = ()
     if thorough:
-        claims.append(_inputs_kept(arrays, case, outcome))
-        more, notes = _after_another_call(target, case, outcome, expected, claims, earlier)
+        claims.append(_inputs_kept(calls.written))
+        more, notes = _after_another_call(calls, expected, claims)
         claims += [*more, _outputs_kept(overwritten(earlier, outcome))]
         if any(map(is_unanswered, claims)):
             return CaseReport(case, tuple(claims), notes)  # each further call might take as long
@@ -164,10 +159,8 @@ def no_answer(outcome: Outcome) -> Claim:
     return Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", outcome.kind, outcome.sentence))
 
 
-def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
+def _inputs_kept(changed: tuple[str, ...]) -> Claim:
     """Return the claim that the target left its inputs and cotangents as they were."""
-    before = case.arrays.inputs
-    changed = [k for k, value in arrays.inputs.items() if not same_bits(value, before[k])] + list(outcome.written)
     if not changed:
         return Claim(INPUTS_KEPT, Verdict.PASS)
     message = f"the target wrote to its input {', '.join(changed)}, expected all inputs left as they were"
@@ -175,17 +168,13 @@ def _inputs_kept(arrays: Arrays, case: Case, outcome: Outcome) -> Claim:
 
 
 def _after_another_call(
-    target: Target,
-    case: Case,
-    first: Outcome,
-    expected: Expected,
-    claims_before: list[Claim],
-    earlier: Outcome,
+    calls: FourCalls, expected: Expected, claims_before: list[Claim]
 ) -> tuple[list[Claim], tuple[str, ...]]:
     """Return the claims that a second call gives the same, with a call of another shape in between.
 
     Of that one, and of the `earlier` one over other values, nobody knows what is due; that they give something is.
     """
+    target, case, first = calls.target, calls.case, calls.answer
     if first.error:
         return [], ()
     formed = all(c.discrepancy is None or c.discrepancy.kind in ("value", "finite") for c in claims_before)
@@ -199,12 +188,10 @@ def _after_another_call(
         message = f"called {words}, {found.message}"
         return [Claim(SECOND_CALL, Verdict.FAIL, np.inf, replace(found, message=message))]
 
-    if failed := given(earlier, case, "over other values"):
+    if failed := given(calls.earlier, case, "over other values"):
         return failed, ()
-    other = another_shape(case)
-    calls = [begin(target, asked.arrays.copy(), case.sequences, more=asked is other) for asked in (other, case)]
-    between, second = (call() for call in calls)
-    if failed := given(between, other, f"with {_sizes(other)}"):
+    between, second = calls.again()
+    if failed := given(between, calls.between, f"with {_sizes(calls.between)}"):
         return failed, ()
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
     same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
