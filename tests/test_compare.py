@@ -185,20 +185,20 @@ def test_of_h_the_last_step_alone_will_do_only_where_the_case_allows_it(step):
     expected = due()
     came = expected.values | {"h": expected.values["h"][:, step]}
     assert claims(came, expected)["h"].discrepancy.kind == "shape"
-    allowed = claims(came, replace(expected, last_only=True))["h"]
+    allowed = claims(came, expected.as_returned(True, PLAIN))["h"]
     assert allowed.verdict is (Verdict.PASS if step == 3 else Verdict.FAIL)
     assert step == 3 or allowed.discrepancy.kind == "value"
-    assert claims(expected.values, replace(expected, last_only=True))["h"].verdict is Verdict.PASS
+    assert claims(expected.values, expected.as_returned(False, PLAIN))["h"].verdict is Verdict.PASS
     # Each entry by the noise of its own step.
     expected.sd["h"][:, -1] *= 10
     came["h"] = expected.values["h"][:, -1] + 5.9 * expected.sd["h"][:, -1]
-    assert claims(came, replace(expected, last_only=True))["h"].use == pytest.approx(5.9 / 6, rel=1e-4)
+    assert claims(came, expected.as_returned(True, PLAIN))["h"].use == pytest.approx(5.9 / 6, rel=1e-4)
     came["h"][1, 0] = np.inf
-    found = claims(came, replace(expected, last_only=True))["h"].discrepancy
+    found = claims(came, expected.as_returned(True, PLAIN))["h"].discrepancy
     assert found.message == "h[1, 0] = inf, but should be finite"
     # Of another tensor it will not.
     came = expected.values | {"dX": expected.values["dX"][:, -1]}
-    assert claims(came, replace(expected, last_only=True))["dX"].discrepancy.kind == "shape"
+    assert claims(came, expected.as_returned(True, PLAIN))["dX"].discrepancy.kind == "shape"
 
 
 def few(shape):
@@ -259,8 +259,8 @@ def test_a_wrong_shape_and_a_wrong_type_are_shown_beside_what_was_expected(name)
     expected = due()
     value, shape = expected.values[name], SHAPES[name]
 
-    def message(came, last_only=False):
-        found = claims_as_they_came(expected.values | {name: came}, replace(expected, last_only=last_only))
+    def message(came, last_step=False):
+        found = claims_as_they_came(expected.values | {name: came}, expected.as_returned(last_step, PLAIN))
         return found[name].discrepancy.message
 
     wanted = f"expected ({axes[name]}) = {shape}"
@@ -270,7 +270,6 @@ def test_a_wrong_shape_and_a_wrong_type_are_shown_beside_what_was_expected(name)
     assert message(np.float64(1)) == f"{name} is a numpy.float64, expected a NumPy array of float64"
     if name == "h":
         assert message(value[:, -1, :1], True) == "h has shape (3, 1), expected (m, u) = (3, 2)"
-        assert message(None, True) == "h is None, expected an array of shape (m, s, u) = (3, 4, 2)"
 
 
 def test_an_error_too_large_for_its_share_is_infinite_and_no_warning():

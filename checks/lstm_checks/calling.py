@@ -51,6 +51,8 @@ class Outcome:
         The very objects it returned, by name, to see whether a later call writes to them.
     written : tuple
         Names of the cotangents that the pullback wrote to.
+    last_step : bool
+        Whether its h is the last step's (m, u), and not that of every step; decided here and nowhere else.
     kind : str
         What `error` is: "error", "timeout" where no answer came in time, "ended" where the target ended its process.
     refresh : callable
@@ -63,6 +65,7 @@ class Outcome:
     stage: str = ""
     aliased: tuple[tuple[str, Any], ...] = ()
     written: tuple[str, ...] = ()
+    last_step: bool = False
     kind: str = "error"
     refresh: Callable[[], Callable[[], None]] = field(default=lambda: lambda: None, compare=False)
 
@@ -96,10 +99,11 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         with undisturbed():
             outputs, pullback = target.call(dict(given), sequences)
             came = {name: to_numpy(outputs[name]) for name in target.cell.outputs}
+            last_step = _dimensions(outputs[hidden]) == 2 and not sequences
             if not backward:
-                return Outcome(came, written=_reformed(given, forms))
+                return Outcome(came, written=_reformed(given, forms), last_step=last_step)
             stage = "pullback"
-            cotangents = _cotangents(target, arrays, last=_dimensions(outputs[hidden]) == 2 and not sequences)
+            cotangents = _cotangents(target, arrays, last_step)
             handed = {name: value.copy() for name, value in cotangents.items()}
             gradients = pullback(dict(handed))
             if not isinstance(gradients, Mapping):
@@ -112,7 +116,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         written += _reformed(given, forms)
         held = [*((name, outputs[name]) for name in came), *returned]
         aliased = tuple((name, value) for name, value in held if isinstance(value, np.ndarray))
-        return Outcome(values, aliased=aliased, written=tuple(written))
+        return Outcome(values, aliased=aliased, written=tuple(written), last_step=last_step)
     except ContractError as error:
         outcome = Outcome(came, error=str(error), kind=error.kind)
     except BaseException as error:
@@ -121,11 +125,11 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     return replace(outcome, written=_reformed(given, forms))
 
 
-def _cotangents(target: Target, arrays: Arrays, last: bool) -> dict[str, Any]:
-    """Return the cotangents as the target takes them: that of h for the `last` step alone if it is to be."""
+def _cotangents(target: Target, arrays: Arrays, last_step: bool) -> dict[str, Any]:
+    """Return the cotangents as the target takes them: that of h for the last step alone if it is to be."""
     every, final, *others = arrays.cell.cotangents
     dh, apart = (arrays.dh_total, {}) if DHN in target.lacks else (arrays[every], {final: arrays[final]})
-    return {every: dh[:, -1] if last else dh, **{name: arrays[name] for name in others}, **apart}
+    return {every: dh[:, -1] if last_step else dh, **{name: arrays[name] for name in others}, **apart}
 
 
 def begin(

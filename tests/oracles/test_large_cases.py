@@ -9,6 +9,7 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
+from lstm_checks.contract import PLAIN
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles import expected as due
 from lstm_checks.oracles.expected import LARGE_ROUNDS, expect
@@ -89,8 +90,13 @@ def test_each_case_has_directions_of_its_own(large):
 
 @pytest.mark.parametrize("cotangents", ["every+h+C", "last"])
 def test_the_last_step_alone_will_do_where_it_will_of_any_case(large, cotangents):
-    case = replace(CASE, cotangents=cotangents)
-    assert expect(case).last_only == (not case.sequences) == (cotangents == "last")
+    case, layer = replace(CASE, cotangents=cotangents), from_layer(LSTM)
+    report = verify_case(layer, case, properties=())
+    assert report.verdict is Verdict.PASS
+    whole = expect(case)
+    due_there = whole.as_returned(cotangents == "last", PLAIN)
+    assert ("h" in due_there.directions) == case.sequences
+    assert due_there.values["h"].ndim == (3 if case.sequences else 2)
 
 
 def test_a_relative_error_of_1e_9_in_one_gate_is_caught(large):

@@ -12,8 +12,10 @@ from scipy import optimize
 
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import MonteCarloArray
+from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
+from lstm_checks.faults.model import fault_target
 from lstm_checks.oracles import expected as expecting
 from lstm_checks.oracles.check_grad import check_grad, objective_terms
 from lstm_checks.oracles.complex_step import (
@@ -25,7 +27,8 @@ from lstm_checks.oracles.complex_step import (
 from lstm_checks.oracles.expected import Expected, _seconds, estimate_large, evaluate_reference, expect
 from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases
-from lstm_ref import lstm_forward
+from lstm_checks.targets.layer import from_layer
+from lstm_ref import LSTM, lstm_forward
 
 SMALL = cases(regimes=("normal", "init"), max_dims=(3, 4, 3, 3), dtypes=("float64", "float32"))
 CASE = Case(2, 3, 2, 3, seed=4)
@@ -46,8 +49,7 @@ def test_check_grad_is_scipys_over_its_threshold(case, data, direction, error):
     dh_last = a["dh"][:, -1] + a["dhn"]
     if last:
         a["dh"][:, :-1] = 0
-        if data.draw(st.booleans()):
-            expected = replace(expected, sd=expected.sd | {"h": expected.sd["h"][:, -1]})
+        expected = expected.as_returned(True, PLAIN)
     dh = np.concatenate([a["dh"][:, :-1], dh_last[:, np.newaxis]], axis=1)
     passes = []
 
@@ -125,9 +127,8 @@ def test_check_grad_is_granted_twice_what_the_function_bends(direction):
 
 
 @pytest.mark.parametrize("last", [False, True])
-@pytest.mark.parametrize("sd_of_last", [False, True])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_terms_of_the_objective_are_its_outputs_sizes_or_their_noise_where_that_is_larger(last, sd_of_last, dtype):
+def test_the_terms_of_the_objective_are_its_outputs_sizes_or_their_noise_where_that_is_larger(last, dtype):
     a = CASE.arrays.astype(np.float64)
     rng = np.random.default_rng(0)
     h, Cn = rng.standard_normal((2, 3, 3)), rng.standard_normal((2, 3))
@@ -138,9 +139,8 @@ def test_the_terms_of_the_objective_are_its_outputs_sizes_or_their_noise_where_t
     due = sum(np.sum(np.abs(dh[:, t]) * np.maximum(np.abs(h[:, t]), blur["h"][:, t])) for t in steps)
     due += np.sum(np.abs(a["dCn"]) * np.maximum(np.abs(Cn), blur["Cn"]))
     sd = {name: rho * value for name, value in blur.items()}
-    if sd_of_last and last:
-        sd["h"] = sd["h"][:, -1]
-    found = objective_terms({"h": h[:, -1] if last else h, "Cn": Cn}, a, Expected({}, sd, dtype))
+    expected = Expected({"h": h, "Cn": Cn}, sd, dtype).as_returned(last, PLAIN)
+    found = objective_terms(expected.values, a, expected)
     assert found == pytest.approx(due)
 
 
@@ -282,8 +282,15 @@ def test_the_complex_steps_noise_is_that_of_every_entry_and_about_that_of_revers
 
 
 @pytest.mark.parametrize("cotangents", ["every", "last", "last+C", "every+h"])
-def test_the_last_step_alone_is_due_where_no_other_step_has_a_cotangent(cotangents):
-    assert expect(replace(TINY, cotangents=cotangents)).last_only is ("last" in cotangents)
+def test_whether_h_is_that_of_the_last_step_is_told_where_the_target_is_called(cotangents):
+    case = replace(TINY, cotangents=cotangents)
+    outcome = call_target(from_layer(LSTM), case.arrays.copy(), case.sequences)
+    assert outcome.last_step is ("last" in cotangents)
+    whole = call_target(fault_target(), case.arrays.copy(), case.sequences)
+    assert not whole.last_step
+    due = expect(case)
+    assert due.as_returned(outcome.last_step, PLAIN).values["h"].shape == outcome.values["h"].shape
+    assert due.as_returned(whole.last_step, PLAIN) is due
 
 
 @given(case=SMALL, steps=st.integers(1, 7))

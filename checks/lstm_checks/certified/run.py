@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.calling import call_target
+from lstm_checks.calling import Outcome, call_target
 from lstm_checks.certified.read import VectorFile, read_vectors_file
 from lstm_checks.certified.vectors import FLAGS, Vector
 from lstm_checks.compare import form_fault
@@ -138,16 +138,16 @@ def _run(target: Target, vector: Vector) -> VectorResult:
     unknown = sorted(map(str, set(outcome.values) - {*PLAIN.tensors, *target.twins}))
     if unknown:
         return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
-    judged = {name: _judge(name, outcome.values, vector) for name in names}
+    judged = {name: _judge(name, outcome, vector) for name in names}
     uses = {name: use for name, (use, _) in judged.items()}
     worst, reason = max(judged.values(), key=lambda found: found[0])
     return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)
 
 
-def _judge(name: str, values: Mapping[str, Any], vector: Vector) -> tuple[float, str]:
+def _judge(name: str, outcome: Outcome, vector: Vector) -> tuple[float, str]:
     """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
-    due, accepted, came = vector.values[name], vector.tolerances[name], values.get(name)
-    if name == "h" and getattr(came, "ndim", 0) == 2 and not vector.sequences:
+    values, due, accepted = outcome.values, vector.values[name], vector.tolerances[name]
+    if outcome.last_step and name == PLAIN.outputs[0]:
         due, accepted = due[:, -1], accepted[:, -1]
     badly_formed = form_fault(name, values, due.shape, vector.dtype, PLAIN)
     if badly_formed is not None and badly_formed.discrepancy is not None:

@@ -286,8 +286,7 @@ def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
 def _is_near(observation: Observation, name: str, value: Array) -> bool:
     """Return whether a value explains most of a tensor's departure; cheap, to leave out what cannot be."""
     due, sd = observation.due(name)
-    if value.ndim > due.ndim:
-        value = value[:, -1]
+    value = observation.shaped(name, value)
     came, limit = observation.came[name], tolerance.accepted(sd, observation.case.dtype)
     finite = np.isfinite(came)
     if not np.array_equal(np.isfinite(value), finite):
@@ -304,7 +303,7 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
     except (TypeError, AttributeError):
         # No noise model for one of its operations: the reference's own noise.
         values = evaluate(faults, case.arrays.astype(np.float64))
-        return Expected(values, slack(values, observation.expected), case.dtype, not case.sequences)
+        return Expected(values, slack(values, observation.expected), case.dtype)
 
 
 def _does_the_same(faults: Faults, observation: Observation) -> Trial:
@@ -462,4 +461,4 @@ def _pairs(first: Observation, spare: Spare) -> Iterator[Faults]:
 def _same(value: Array, observation: Observation, name: str) -> bool:
     """Return whether a value is what was due anyway."""
     due, sd = observation.due(name)
-    return not departs(value[:, -1] if value.ndim > due.ndim else value, due, sd, observation.case.dtype).any()
+    return not departs(observation.shaped(name, value), due, sd, observation.case.dtype).any()

@@ -74,8 +74,7 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
         arrays = _changed(observation, names, factor)
         with np.errstate(all="ignore"):
             values = evaluate_forward(cell, arrays) if forward else evaluate_reference(arrays)
-        found = (values[n][:, -1] if values[n].ndim > observation.came[n].ndim else values[n] for n in tensors)
-        return np.concatenate([value.ravel() for value in found])
+        return np.concatenate([observation.shaped(name, values[name]).ravel() for name in tensors])
 
     factor, step, tiny = 1.0, np.inf, tolerance.NEWTON_DIFFERENCE
     for _ in range(tolerance.NEWTON_STEPS):

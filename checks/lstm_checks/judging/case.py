@@ -40,7 +40,7 @@ from lstm_checks.judging.reports import (
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import Expected, expect
-from lstm_checks.oracles.objective import Disagreement, reference_forward
+from lstm_checks.oracles.objective import Disagreement, Forward, reference_forward
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
@@ -103,6 +103,8 @@ def _verify_case(
     if reference and expected is None:
         expected = expect(case, progress)
     earlier, outcome = calls.earlier, calls.answer
+    if expected is not None:
+        expected = expected.as_returned(outcome.last_step, target.cell)
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
         if expected is None:
@@ -135,8 +137,8 @@ def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Cla
     if outcome.error:
         return [no_answer(outcome)], None
     try:
-        values = checked(target, outcome.values, case.arrays, case.sequences)
-        expected = own_expected(target, case.arrays, values, case.sequences, case.seed)
+        values = checked(target, outcome, case.arrays, outcome.last_step)
+        expected = own_expected(target, case.arrays, values, case.sequences, case.seed, outcome.last_step)
     except BrokenAnswerError as error:
         message = f"called with a problem next to the case, {error}"
         return [*error.claims] or [Claim("h", Verdict.FAIL, np.inf, Discrepancy("h", error.kind, message))], None
@@ -182,7 +184,7 @@ def _after_another_call(
     def given(outcome: Outcome, asked: Case, words: str) -> list[Claim]:
         found = Discrepancy("h", outcome.kind, outcome.sentence) if outcome.error else None
         if found is None and formed:
-            found = misformed(target, outcome.values, asked.arrays, case.sequences)
+            found = misformed(target, outcome, asked.arrays)
         if found is None:
             return []
         message = f"called {words}, {found.message}"
@@ -238,13 +240,14 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
     def together(many: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         asked = [case.arrays.replaced(**inputs) for inputs in many]
         outcomes = call_forward(target, asked, case.sequences)
-        return [answered(target, outcome, case.arrays, case.sequences, target.cell.outputs) for outcome in outcomes]
+        last_step, names = expected.last_step, target.cell.outputs
+        return [answered(target, outcome, case.arrays, last_step, names) for outcome in outcomes]
 
     def forward(inputs: Mapping[str, Any]) -> Any:
         return together([inputs])[0]
 
     # A float32 function moves in steps larger than SciPy's difference: there the reference's forward pass is taken.
-    passes = forward if case.dtype == "float64" else reference_forward(case.cell)
+    passes = forward if case.dtype == "float64" else _reference(case, expected.last_step)
     fixed = frozenset(name for name in case.arrays.inputs if f"d{name}" in target.lacks)
     size = sum(outcome.values[name].size for name in wanted)
     directions = {CHECK_GRAD: "random"} | ({CHECK_GRAD_ALL: "all"} if size <= tolerance.CHECK_GRAD_ALL else {})
@@ -263,6 +266,17 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
     return found
 
 
+def _reference(case: Case, last_step: bool) -> Forward:
+    """Return the reference's forward pass, with h of the last step alone where a target returned that."""
+    whole, hidden = reference_forward(case.cell), case.cell.outputs[0]
+
+    def last(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        outputs = whole(inputs)
+        return {**outputs, hidden: outputs[hidden][..., -1, :]}
+
+    return last if last_step else whole
+
+
 def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
     """Return the claims about the harness itself: the reference's gradient against two oracles unrelated to it."""
     cell = case.cell
@@ -270,7 +284,7 @@ def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
         return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
     gradient = {name: expected.values[name] for name in cell.gradients}
     by_complex_step = complex_step_disagreement(case, expected)
-    by_check_grad = check_grad(reference_forward(cell), gradient, case, expected, "random")
+    by_check_grad = check_grad(_reference(case, expected.last_step), gradient, case, expected, "random")
     return [
         _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
         _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),

@@ -28,7 +28,7 @@ def check_grad(
     Parameters
     ----------
     forward : callable
-        From the inputs by name, in float64, to the outputs by name, h of every step or of the last alone.
+        From the inputs by name, in float64, to the outputs by name, h as it is in `expected`.
     gradient : mapping
         The gradients to be judged, by name.
     case, expected : Case, Expected
@@ -55,6 +55,9 @@ def check_grad(
     def key_of(x: Array) -> bytes:
         return hashlib.sha256(x.tobytes()).digest()
 
+    def value_of(outputs: Mapping[str, Array]) -> float:
+        return float(objective(outputs, arrays, expected.last_step))
+
     def inputs_at(x: Array) -> dict[str, Array]:
         inputs, start = dict(arrays.inputs), 0
         for name in names:
@@ -66,7 +69,7 @@ def check_grad(
     def f(x: Array) -> float:
         key = key_of(x)
         if key not in known:
-            known[key] = _objective_of(forward(inputs_at(x)), arrays)
+            known[key] = value_of(forward(inputs_at(x)))
         return known[key]
 
     eps = tolerance.CHECK_GRAD_STEP
@@ -76,8 +79,8 @@ def check_grad(
     else:
         steps = _steps(direction, x0.size, eps, seed)
         outputs, *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
-        known |= {key_of(x0 + step): _objective_of(found, arrays) for step, found in zip(steps, others, strict=True)}
-    value = known[key_of(x0)] = _objective_of(outputs, arrays)
+        known |= {key_of(x0 + step): value_of(found) for step, found in zip(steps, others, strict=True)}
+    value = known[key_of(x0)] = value_of(outputs)
     terms = objective_terms(outputs, arrays, expected)
     noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
     if direction == "all":
@@ -108,24 +111,13 @@ def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _objective_of(outputs: Mapping[str, Array], arrays: Arrays) -> float:
-    """Return the scalar objective of a forward pass's outputs; of the last step alone where that is all there is."""
-    hidden, *others = arrays.cell.outputs
-    if outputs[hidden].ndim == 2:
-        apart = arrays.cell.cotangents[2:]
-        memory = sum(np.sum(arrays[d] * outputs[name]) for name, d in zip(others, apart, strict=True))
-        return float(np.sum(arrays.dh_total[:, -1] * outputs[hidden]) + memory)
-    return float(objective(outputs, arrays))
-
-
-@np.errstate(over="ignore", invalid="ignore")
 def objective_terms(outputs: Mapping[str, Array], arrays: Arrays, expected: Expected) -> float:
     """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
     hidden, *others = arrays.cell.outputs
     h, dh, sd = outputs[hidden], arrays.dh_total, expected.sd[hidden] / rho
-    if h.ndim == 2:
-        dh, sd = dh[:, -1], sd if sd.ndim == 2 else sd[:, -1]
+    if expected.last_step:
+        dh = dh[:, -1]
     found = np.sum(np.abs(dh) * np.maximum(np.abs(h), sd))
     for name, cotangent in zip(others, arrays.cell.cotangents[2:], strict=True):
         found += np.sum(np.abs(arrays[cotangent]) * np.maximum(np.abs(outputs[name]), expected.sd[name] / rho))

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Arrays, Case
-from lstm_ref.cell import evaluate
+from lstm_ref.cell import Cell, evaluate
 
 Array = NDArray[Any]
 
@@ -32,8 +32,8 @@ class Expected:
         The standard deviation of each entry's rounding error in the case's dtype, absolute.
     dtype : str
         The case's dtype.
-    last_only : bool
-        Whether a target may return h of the last step alone.
+    last_step : bool
+        Whether h is that of the last step alone, (m, u); see `as_returned`.
     sigmas : float
         Accepted deviation of an entry in standard deviations.
     directions : dict
@@ -45,10 +45,20 @@ class Expected:
     values: dict[str, Array]
     sd: dict[str, Array]
     dtype: str
-    last_only: bool = False
+    last_step: bool = False
     sigmas: float = tolerance.SIGMAS
     directions: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
+
+    def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
+        """Return what is due of a target that returned h of the last step alone, or of every step."""
+        if not last_step or self.last_step:
+            return self
+        hidden = cell.outputs[0]
+        values, sd = (of | {hidden: of[hidden][:, -1]} for of in (self.values, self.sd))
+        # Along a random direction of all steps nothing is known of the last one.
+        directions = {name: known for name, known in self.directions.items() if name != hidden}
+        return replace(self, values=values, sd=sd, directions=directions, last_step=True)
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether rounding drowns these values, so that nothing can be concluded from them."""
@@ -89,7 +99,7 @@ def expect(
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}
-    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, not case.sequences)
+    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype)
 
 
 def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
@@ -97,7 +107,7 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     rounding = rounding_of(case, case.dtype, _COPIES_AT_ONCE)
     arrays = case.arrays.astype(np.float64)
     inputs = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
-    expected = Expected({}, {}, case.dtype, not case.sequences, tolerance.LARGE_SIGMAS["entry"], {}, case.seed)
+    expected = Expected({}, {}, case.dtype, sigmas=tolerance.LARGE_SIGMAS["entry"], seed=case.seed)
     due: dict[str, Array] = {}
     departures: dict[str, list[Array]] = {}
     for _ in range(LARGE_ROUNDS):

@@ -100,7 +100,8 @@ def property_claims(
     if isinstance(expected, OwnExpected) and case.regime not in OWN_REGIMES:
         reason = f"regime {case.regime}: the noise cannot be told without a reference"
         return [Claim(name, Verdict.INCONCLUSIVE, reason=reason) for name in asked]
-    values = checked(target, outcome.values, case.arrays, case.sequences)
+    expected = expected.as_returned(outcome.last_step, case.cell)
+    values = checked(target, outcome, case.arrays, outcome.last_step)
     example = Example(target, case, values, expected)
     return [_claim(name, example) for name in asked]
 

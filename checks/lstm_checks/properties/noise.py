@@ -48,11 +48,11 @@ class OwnExpected(Expected):
 
 
 def answer(
-    target: Target, arrays: Arrays, sequences: bool, backward: bool = True, like: Mapping[str, Array] | None = None
+    target: Target, arrays: Arrays, sequences: bool, backward: bool = True, last_step: bool | None = None
 ) -> dict[str, Array]:
     """Return what a target gives for some arrays, in float64: h, Cn and its gradients, whose form is right.
 
-    Without `backward` it is h and Cn alone. Of two forms of h that are right it must be that of the answer `like`.
+    Without `backward` it is h and Cn alone. Of two forms of h that are right it must be the one said, if one is.
 
     Raises
     ------
@@ -60,28 +60,29 @@ def answer(
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
     outcome = call_target(target, arrays, sequences, backward)
-    values = answered(target, outcome, arrays, sequences, every(arrays) if backward else arrays.cell.outputs)
-    h = arrays.cell.outputs[0]
-    if like is not None and values[h].ndim != like[h].ndim:
-        raise BrokenAnswerError(h, f"{h} has shape {values[h].shape}, and that of the case has {like[h].shape}")
+    names = every(arrays) if backward else arrays.cell.outputs
+    values = answered(target, outcome, arrays, outcome.last_step, names)
+    if last_step is not None and outcome.last_step != last_step:
+        h, due = arrays.cell.outputs[0], _shapes(arrays, last_step)
+        raise BrokenAnswerError(h, f"{h} has shape {values[h].shape}, and that of the case has {due[h]}")
     return values
 
 
 def answered(
-    target: Target, outcome: Outcome, arrays: Arrays, sequences: bool, names: tuple[str, ...] | None = None
+    target: Target, outcome: Outcome, arrays: Arrays, last_step: bool, names: tuple[str, ...] | None = None
 ) -> dict[str, Array]:
     """Return what a call gave, as `checked` does; raises where it gave nothing, too."""
     if outcome.error:
         raise BrokenAnswerError(target.cell.outputs[0], outcome.sentence, kind=outcome.kind)
-    return checked(target, outcome.values, arrays, sequences, names)
+    return checked(target, outcome, arrays, last_step, names)
 
 
 def checked(
-    target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool, names: tuple[str, ...] | None = None
+    target: Target, outcome: Outcome, arrays: Arrays, last_step: bool, names: tuple[str, ...] | None = None
 ) -> dict[str, Array]:
     """Return an answer in float64, with zeros for what the target lacks; raises as `answer` does."""
     names = every(arrays) if names is None else names
-    shapes = _shapes(arrays, values, sequences)
+    values, shapes = outcome.values, _shapes(arrays, last_step)
     shapes, dtype = {name: shapes[name] for name in names}, str(arrays["X"].dtype)
     faults = [
         fault
@@ -96,21 +97,21 @@ def checked(
     return {n: lacking[n] if n in lacking else np.asarray(values[n], np.float64) for n in names}
 
 
-def misformed(target: Target, values: Mapping[str, Any], arrays: Arrays, sequences: bool) -> Discrepancy | None:
+def misformed(target: Target, outcome: Outcome, arrays: Arrays) -> Discrepancy | None:
     """Return what is wrong with the form of an answer: a tensor is missing, or has another type, dtype or shape."""
     dtype = str(arrays["X"].dtype)
-    for name, shape in _shapes(arrays, values, sequences).items():
-        fault = None if name in target.lacks else form_fault(name, values, shape, dtype, target.cell)
+    for name, shape in _shapes(arrays, outcome.last_step).items():
+        fault = None if name in target.lacks else form_fault(name, outcome.values, shape, dtype, target.cell)
         if fault is not None and fault.discrepancy is not None and fault.discrepancy.kind != "finite":
             return fault.discrepancy
     return None
 
 
-def _shapes(arrays: Arrays, values: Mapping[str, Any], sequences: bool) -> dict[str, tuple[int, ...]]:
-    """Return the shape due for every output and gradient; of h as it came, of the last step or of all."""
+def _shapes(arrays: Arrays, last_step: bool) -> dict[str, tuple[int, ...]]:
+    """Return the shape due for every output and gradient, of h of the last step or of every one."""
     hidden, *others = arrays.cell.outputs
     of_h: tuple[int, ...] = arrays[arrays.cell.cotangents[0]].shape
-    if not sequences and getattr(values[hidden], "ndim", 0) == 2:
+    if last_step:
         of_h = (of_h[0], *of_h[2:])
     finals = zip(others, arrays.cell.cotangents[2:], strict=True)
     shapes = {hidden: of_h, **{name: arrays[cotangent].shape for name, cotangent in finals}}
@@ -118,7 +119,9 @@ def _shapes(arrays: Arrays, values: Mapping[str, Any], sequences: bool) -> dict[
     return shapes | further | {f"d{name}": arrays[name].shape for name in arrays.cell.inputs}
 
 
-def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], sequences: bool, seed: int) -> OwnExpected:
+def own_expected(
+    target: Target, arrays: Arrays, values: dict[str, Array], sequences: bool, seed: int, last_step: bool = False
+) -> OwnExpected:
     """Return a target's own answer as what is expected of it, with its noise.
 
     Parameters
@@ -129,6 +132,8 @@ def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], seque
         The answer.
     seed : int
         Seed of the perturbations.
+    last_step : bool
+        Whether h in the answer is that of the last step alone.
     """
     dtype = str(arrays["X"].dtype)
     size = tolerance.OWN_PERTURBATION[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
@@ -139,12 +144,12 @@ def own_expected(target: Target, arrays: Arrays, values: dict[str, Array], seque
             name: np.asarray(value * (1 + size * rng.standard_normal(value.shape)), dtype)
             for name, value in arrays.items()
         }
-        for name, value in answer(target, Arrays(perturbed, arrays.cell), sequences, like=values).items():
+        for name, value in answer(target, Arrays(perturbed, arrays.cell), sequences, last_step=last_step).items():
             squares[name] += np.square(value - values[name])
     unit = tolerance.OWN_FLOOR[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
     floors = _term_sizes(arrays, values)
     sd = {n: np.sqrt(square / tolerance.OWN_COPIES) + unit * floors[n] for n, square in squares.items()}
-    return OwnExpected(values, sd, dtype)
+    return OwnExpected(values, sd, dtype, last_step)
 
 
 def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]:

@@ -57,7 +57,7 @@ class Example:
 
     def __init__(self, target: Target, case: Case, values: dict[str, Array], expected: Expected) -> None:
         self.target, self.case, self.arrays, self.values = target, case, case.arrays, values
-        self.expected = expected
+        self.expected, self.last_step = expected, expected.last_step
         self.every = every(case.arrays)
         self.outputs = case.cell.outputs
         self.gradients = tuple(name for name in self.every if name not in self.outputs)
@@ -73,13 +73,12 @@ class Example:
     def ask(self, arrays: Arrays, sequences: bool | None = None) -> dict[str, Array]:
         """Return the target's answer to a problem."""
         sequences = self.case.sequences if sequences is None else sequences
-        like = self.values if sequences == self.case.sequences else None
-        return answer(self.target, arrays.copy(), sequences, like=like)
+        last_step = self.last_step if sequences == self.case.sequences else None
+        return answer(self.target, arrays.copy(), sequences, last_step=last_step)
 
     def sd(self, name: str) -> Array:
         """Return the noise of each entry of the case's own answer."""
-        sd = self.expected.sd[name]
-        return sd[:, -1] if sd.ndim > self.values[name].ndim else sd
+        return self.expected.sd[name]
 
     def compared(
         self,
@@ -170,7 +169,7 @@ def unit_permutation(x: Example) -> list[Compared]:
                 value = np.take(value, by, axis)
             return value
         letters = x.case.cell.axes[name]
-        letters = letters if len(letters) == value.ndim else letters.replace("s", "")  # h of the last step alone
+        letters = letters.replace("s", "") if x.last_step and name in x.outputs else letters
         for axis in (k for k, letter in enumerate(letters) if letter == "u"):
             value = np.take(value, by, axis)
         return value
@@ -225,7 +224,7 @@ def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array
     """Return the noise of the added gradients of two problems of the same parameters: of both as one batch."""
     m, named = x.case.m, [_of_samples(problem) for problem in (first, second)]
     batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
-    sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed).sd
+    sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed, x.last_step).sd
     return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in per_sample(x) else sd[n] for n in x.gradients}
 
 
@@ -252,7 +251,7 @@ def sequence_cut(x: Example) -> list[Compared]:
     none = {name: np.zeros_like(a[name]) for name in finals}
     start = a.replaced(X=a["X"][:, :k], **{every: np.zeros_like(a[every][:, :k])}, **none)
     before = x.ask(start)
-    h = before[hidden][:, -1] if before[hidden].ndim == 3 else before[hidden]
+    h = before[hidden] if x.last_step else before[hidden][:, -1]
     between = dict(zip(cell.initial, (h, *(before[name] for name in memories)), strict=True))
     end = a.replaced(X=a["X"][:, k:], **{n: v.astype(dtype) for n, v in between.items()}, **{every: a[every][:, k:]})
     second = x.ask(end)
@@ -261,8 +260,8 @@ def sequence_cut(x: Example) -> list[Compared]:
     came = {f"d{name}": first[f"d{name}"] + second[f"d{name}"] for name in a.p}
     came |= {name: second[name] for name in memories} | {f"d{name}": first[f"d{name}"] for name in cell.initial}
     came["dX"] = np.concatenate([first["dX"], second["dX"]], axis=1)
-    whole = x.values[hidden].ndim == 3
-    came[hidden] = np.concatenate([first[hidden], second[hidden]], axis=1) if whole else second[hidden]
+    both = [first[hidden], second[hidden]]
+    came[hidden] = second[hidden] if x.last_step else np.concatenate(both, axis=1)
     return x.compared(f"with the sequence cut before step {k} and the states carried over", came, "as for the whole")
 
 
@@ -289,7 +288,7 @@ def zero_weights(x: Example) -> list[Compared]:
     found = []
     for name in x.case.cell.tensors:
         if name not in x.target.lacks:
-            value, size = (v[:, -1] if name == "h" and came["h"].ndim == 2 else v for v in (due[name], sizes[name]))
+            value, size = (v[:, -1] if x.last_step and name == "h" else v for v in (due[name], sizes[name]))
             accepted = tolerance.accepted_closed_form(size, roundings, x.case.dtype)
             found.append(
                 Compared("with all weights and biases zero", name, came[name], value, accepted, "by the closed form")
@@ -310,7 +309,7 @@ def gradient_step(x: Example) -> list[Compared]:
     hidden = x.outputs[0]
     g = {name: x.values["d" + name] for name in a.p if "d" + name in x.judged}
     square = sum(float(np.sum(np.square(value))) for value in g.values())
-    noise = _inner({name: x.sd(name) for name in x.outputs}, a, absolute=True)
+    noise = _inner({name: x.sd(name) for name in x.outputs}, a, x.last_step, absolute=True)
     if hidden not in x.judged or not g:
         return []
     if not square:
@@ -344,7 +343,9 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
         return {name: np.asarray(a.p[name] - step * lrate * value, dtype) for name, value in g.items()}
 
     def loss(p: dict[str, Array]) -> float:
-        return _inner(answer(x.target, a.replaced(**p).copy(), x.case.sequences, backward=False, like=x.values), a)
+        moved_to = a.replaced(**p).copy()
+        values = answer(x.target, moved_to, x.case.sequences, backward=False, last_step=x.last_step)
+        return _inner(values, a, x.last_step)
 
     errors, steps = [], []
     for k in tolerance.GRADIENT_STEPS:
@@ -363,11 +364,11 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
     return [Compared(done, "the fall of the loss", came, due, np.array([accepted]), "lrate times |g|^2")]
 
 
-def _inner(values: Mapping[str, Array], arrays: Arrays, absolute: bool = False) -> float:
+def _inner(values: Mapping[str, Array], arrays: Arrays, last_step: bool, absolute: bool = False) -> float:
     """Return the inner product of the cotangents with the outputs, the loss whose gradient the pullback gives."""
     hidden, *others = arrays.cell.outputs
     dh = arrays.dh_total.astype(np.float64)
-    pairs = [(dh[:, -1] if values[hidden].ndim == 2 else dh, values[hidden])]
+    pairs = [(dh[:, -1] if last_step else dh, values[hidden])]
     pairs += [
         (arrays[d].astype(np.float64), values[n]) for n, d in zip(others, arrays.cell.cotangents[2:], strict=True)
     ]

@@ -216,12 +216,13 @@ def _outcome(
     if plain["error"]:
         kind = plain["kind"] if plain["kind"] in (TimeLimitError.kind, EndedError.kind) else "error"
         return Outcome(came, plain_text(plain["error"]), plain_text(plain["stage"]), kind=kind)
+    last_step = bool(plain["last_step"])
     watched = [plain_text(name) for name in plain["watched"]]
     # What is compared is never written to, what is watched is.
     arrays = {name: came[name] for name in watched if isinstance(came.get(name), np.ndarray)}
     aliased = tuple((name, held.mirror(value.copy())) for name, value in arrays.items())
     written = tuple(map(plain_text, plain["written"]))
-    return Outcome(came, "", "", aliased, written, refresh=held.refresh)
+    return Outcome(came, "", "", aliased, written, last_step, refresh=held.refresh)
 
 
 def _caller(worker: Worker, numbers: Iterator[int], cell: Cell) -> Callable[..., Any]:

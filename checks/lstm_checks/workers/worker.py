@@ -120,6 +120,7 @@ class Desk:
                     "stage": outcome.stage,
                     "kind": outcome.kind,
                     "written": outcome.written,
+                    "last_step": outcome.last_step,
                     "watched": [name for name, _ in outcome.aliased],
                 }
             )
