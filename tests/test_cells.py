@@ -1,6 +1,7 @@
 """Cells beside the plain one: each is one file of equations, and all the rest of the harness follows from it."""
 
 import json
+import runpy
 import shlex
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from plain_peephole import lstm as peephole_lstm
 
 from lstm_checks.cases import NUMBERS, Case
 from lstm_checks.certified.certify import certify
@@ -33,6 +33,9 @@ from lstm_checks.targets.layer import from_layer
 from lstm_checks.targets.load import TargetError, load_target, to_target
 from lstm_checks.targets.program import program_target
 from lstm_ref.cells import CELLS
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "peephole_function.py"
+peephole_lstm = runpy.run_path(str(EXAMPLE))["lstm"]
 
 COUPLED, PEEPHOLE = CELLS["coupled"], CELLS["peephole"]
 OTHERS = [cell for cell in CELLS.values() if cell is not PLAIN]
@@ -211,8 +214,8 @@ def test_frameworks_own_things_are_plain():
 PROGRAM = """
 import json, sys
 import numpy as np
-sys.path.insert(0, {tests!r})
-from plain_peephole import lstm
+sys.path.insert(0, {examples!r})
+from peephole_function import lstm
 
 for line in sys.stdin:
     request = json.loads(line)
@@ -239,7 +242,7 @@ for line in sys.stdin:
 
 def test_a_program_of_another_cell_is_sent_its_parameters_by_name(tmp_path):
     script = tmp_path / "program.py"
-    script.write_text(PROGRAM.format(tests=str(Path(__file__).parent)))
+    script.write_text(PROGRAM.format(examples=str(EXAMPLE.parent)))
     target = program_target("it", shlex.join([sys.executable, str(script)]), 20.0, PEEPHOLE)
     report = verify(target, examples=6, max_dims=(3, 4, 3, 3))
     assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
@@ -321,22 +324,17 @@ def command(*arguments, cwd):
 
 
 def test_the_command_takes_the_cell_by_its_name_or_from_the_case(tmp_path):
-    source = (Path(__file__).parent / "plain_peephole.py").read_text()
-    (tmp_path / "mine.py").write_text(
-        source + "\n\ndef wrong(p, X, h0, C0):\n"
-        "    outputs, pull = lstm(p, X, h0, C0)\n"
-        "    return outputs, lambda dh, dCn: {**pull(dh, dCn), 'dpf': 0 * p['pf']}\n"
-    )
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
     right = command("verify", "mine.py:lstm", "--cell", "peephole", "--examples", 8, "--json", "r.json", cwd=tmp_path)
     assert right.returncode == 0, right.stdout + right.stderr
     assert "against lstm_ref's LSTM with peepholes" in right.stdout
     assert {"dpf", "dpi", "dpo"} <= set(json.loads((tmp_path / "r.json").read_text())["claims"])
-    wrong = command("verify", "mine.py:wrong", "--cell", "peephole", "--examples", 8, cwd=tmp_path)
+    wrong = command("verify", "mine.py:lstm_without_cotangent", "--cell", "peephole", "--examples", 8, cwd=tmp_path)
     assert wrong.returncode == 1
     (rerun,) = [line for line in wrong.stdout.splitlines() if line.startswith("  rerun")][:1]
     again = command(*shlex.split(rerun)[2:], cwd=tmp_path)
     assert again.returncode == 1
-    assert "dpf" in again.stdout
+    assert "peephole-cotangent-missing-o" in again.stdout
     unknown = command("verify", "mine.py:lstm", "--cell", "pep", cwd=tmp_path)
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "--cell is 'pep', expected one of plain, coupled, peephole" in unknown.stderr

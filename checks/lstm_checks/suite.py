@@ -102,9 +102,9 @@ class LayerSuite:
                 near = difflib.get_close_matches(name, tests, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(tests)}"
                 raise TypeError(f"{cls.__name__}.xfail has {name!r}; {hint}")
-        judge = functools.cache(lambda: Judge(cls))
+        shared = functools.cache(lambda: Shared(cls))
         for name in tests:
-            test = _make_test(cls, name, judge)
+            test = _make_test(cls, name, shared)
             if test.__name__ not in vars(cls):
                 setattr(cls, test.__name__, test)
 
@@ -129,7 +129,7 @@ def _check_options(cls: type[LayerSuite]) -> None:
         raise TypeError(f"{cls.__name__}.examples is {examples!r}, expected a number of at least 1")
 
 
-class Judge:
+class Shared:
     """What the tests of one class share: the target, and the report on each case that was drawn."""
 
     def __init__(self, cls: type[LayerSuite]):
@@ -219,14 +219,14 @@ def _spec(target: Any) -> str:
     return f"{path.relative_to(Path.cwd()) if here else module}:{name}"
 
 
-def _make_test(cls: type[LayerSuite], name: str, judge: Callable[[], Judge]) -> Callable[[LayerSuite], None]:
+def _make_test(cls: type[LayerSuite], name: str, shared: Callable[[], Shared]) -> Callable[[LayerSuite], None]:
     """Return the test of one claim: what pytest calls, around what Hypothesis calls for each case."""
     tally = Tally()
 
     def body(self: LayerSuite, case: Case) -> None:
         __tracebackhide__ = True
-        report = judge().report(case)
-        claims = judge().claims(name, report)
+        report = shared().report(case)
+        claims = shared().claims(name, report)
         tally.add(claims, report)
         failed = [claim for claim in claims if claim.verdict is Verdict.FAIL and name != SOMETHING_PASSED]
         if report.timed_out and not failed:
@@ -237,7 +237,7 @@ def _make_test(cls: type[LayerSuite], name: str, judge: Callable[[], Judge]) -> 
     body.__name__ = "test_" + name.replace(" ", "_")
     body.__qualname__ = f"{cls.__qualname__}.{body.__name__}"
     body.__module__ = cls.__module__
-    drawn = hypothesis.given(case=st.deferred(lambda: strategies.stratified(**judge().options)))(body)
+    drawn = hypothesis.given(case=st.deferred(lambda: strategies.stratified(**shared().options)))(body)
     drawn = _settings(cls.examples)(hypothesis.seed(_seed())(drawn))
 
     @functools.wraps(drawn)
@@ -245,13 +245,13 @@ def _make_test(cls: type[LayerSuite], name: str, judge: Callable[[], Judge]) -> 
         __tracebackhide__ = True
         nonlocal tally
         try:
-            target = judge().target
+            target = shared().target
         except TargetError as error:
             pytest.fail(f"the target cannot be had: {error}", pytrace=False)
         if name in target.lacks:
             self.lstm_properties = _properties(target, name, "unsupported", Tally())
             pytest.skip(f"unsupported: {target.name} lacks {name}")
-        late = judge().late
+        late = shared().late
         if late is not None:
             self.lstm_properties = _properties(target, name, "not judged", Tally())
             pytest.fail(f"not judged: {late.case.descriptor} got no answer in time", pytrace=False)

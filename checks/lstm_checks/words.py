@@ -24,3 +24,38 @@ def first_few(words: Iterable[str], most: int, shown: int) -> str:
     """
     words = list(words)
     return ", ".join(words) if len(words) <= most else f"{', '.join(words[:shown])} and {len(words) - shown} more"
+
+
+def all_of(words: Sequence[str], kind: str) -> str:
+    """Return all words, or of many the first three after how many of a kind there are, as a verb follows them.
+
+    Examples
+    --------
+    >>> all_of("abcde", "tensors")
+    '5 tensors, a, b, c and others,'
+    """
+    return series(words) if len(words) <= 4 else f"{len(words)} {kind}, {', '.join(words[:3])} and others,"
+
+
+def each_of(words: Sequence[str], kind: str) -> str:
+    """Return words such that what is said of one can follow: "is", "has".
+
+    Examples
+    --------
+    >>> each_of(["dUf", "dVf"], "tensors")
+    'dUf and dVf each'
+    """
+    if len(words) == 1:
+        return words[0]
+    return f"{series(words)} each" if len(words) <= 4 else f"each of {all_of(words, kind)}"
+
+
+def first_of(words: Sequence[str], most: int) -> str:
+    """Return the first words in a row, with dots where there are more.
+
+    Examples
+    --------
+    >>> first_of("abc", 2)
+    'a, b ...'
+    """
+    return ", ".join(words[:most]) + (" ..." if len(words) > most else "")

@@ -339,7 +339,7 @@ def _read(order="figo", V="v", b="v"):
     ],
 )
 def test_a_reading_of_the_parameters_is_found_out(edits, said):
-    assert diagnose(planted("read", edits), CASE).layout == f"{said}: so read, h and Cn are right"
+    assert diagnose(planted("read", edits), CASE).reading == f"{said}: so read, h and Cn are right"
 
 
 # Faults that show at one size and not below: what shrinking must come down to.

@@ -121,7 +121,7 @@ def test_an_inaccuracy_gets_no_name(name, dtype):
         return
     found = diagnose(target, case)
     assert not [named for named in found.suspects if named.certain]
-    assert found.layout == ""
+    assert found.reading == ""
     for said in found.relations:
         assert re.search("less accurate than rounding|significant bits|as much as float32", said), said
 

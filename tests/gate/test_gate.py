@@ -35,7 +35,7 @@ from lstm_checks.gate.findings import judge_faults
 from lstm_checks.gate.jobs import Jobs
 from lstm_checks.gate.junit import gate_to_junit
 from lstm_checks.gate.markdown import gate_to_markdown
-from lstm_checks.gate.report import Change, Finding, GateReport, Outcome
+from lstm_checks.gate.report import Change, Finding, GateReport, GateVerdict
 from lstm_checks.gate.speed import decide, times_before
 from lstm_checks.gate.text import annotations, gate_to_json, render_gate
 from lstm_checks.gate.timing import looks_alpha, mann_whitney_counts, shift_between, taken
@@ -364,7 +364,7 @@ def test_python_says_the_same(with_baseline):
     (with_baseline / "mine.py").write_text(WRONG)
     report = gate.run(config)
     assert report.exit_code == 1
-    assert "dVi" in report.of(Outcome.REGRESSION)[0].message
+    assert "dVi" in report.of(GateVerdict.REGRESSION)[0].message
 
 
 def test_an_update_accepts_nothing_wrong_and_shows_what_it_accepts(with_baseline):
@@ -790,7 +790,7 @@ def test_an_empty_report_is_no_pass():
 
 TEXTS = st.text(st.characters(), max_size=20)
 CHANGES = st.lists(st.builds(Change, TEXTS, TEXTS, TEXTS), max_size=3).map(tuple)
-FINDINGS = st.builds(Finding, TEXTS, TEXTS, st.sampled_from(Outcome), TEXTS, TEXTS, CHANGES)
+FINDINGS = st.builds(Finding, TEXTS, TEXTS, st.sampled_from(GateVerdict), TEXTS, TEXTS, CHANGES)
 REPORTS = st.builds(
     GateReport,
     st.lists(FINDINGS, max_size=4).map(tuple),
@@ -806,11 +806,11 @@ def test_whatever_a_target_says_the_reports_keep_their_form(report):
     assert plain["exit_code"] == {"pass": 0, "regression": 1, "not judged": 2}[plain["outcome"]]
     root = ElementTree.fromstring(gate_to_junit(report).encode("utf-8", "replace"))
     assert len(root.findall(".//testcase")) == max(1, len(report.findings))
-    assert len(root.findall(".//failure")) == len(report.of(Outcome.REGRESSION)) == int(root.get("failures"))
+    assert len(root.findall(".//failure")) == len(report.of(GateVerdict.REGRESSION)) == int(root.get("failures"))
     assert len(root.findall(".//error")) == int(root.get("errors"))
     assert (report.exit_code == 0) == (root.get("failures") == root.get("errors") == "0")
     lines = annotations(report).split("\n")
-    wrong = len(report.findings) - len(report.of(Outcome.PASS))
+    wrong = len(report.findings) - len(report.of(GateVerdict.PASS))
     assert sum(line.startswith("::error ") for line in lines) == wrong
     assert len(lines) == max(1, wrong + len(report.notes))
     table = [line for line in gate_to_markdown(report).split("\n") if line.startswith(("| ✅", "| ❌", "| ⚠️"))]
@@ -822,7 +822,7 @@ def test_the_json_is_as_its_schema_says():
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((DATA / "gate.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    finding = Finding("speed", "a over b", Outcome.REGRESSION, "slower", "", (Change("time", "1", "2"),))
+    finding = Finding("speed", "a over b", GateVerdict.REGRESSION, "slower", "", (Change("time", "1", "2"),))
     plain = gate_to_json(GateReport((finding,), Path("b.json"), 1.0, ("note",), True, (Change("a", "b", "c"),)))
     jsonschema.validate(plain, schema)
     assert set(schema["required"]) == set(plain)
@@ -961,12 +961,17 @@ def fault_answer(caught, survived, examples=5):
 @pytest.mark.parametrize(
     ("answer", "before", "outcome", "words"),
     [
-        (fault_answer(["a", "b"], []), ("a", "b"), Outcome.PASS, "2 of 2 caught in 5 examples of sizes up to [9"),
-        (fault_answer(["a", "b"], ["c"]), ("a", "b"), Outcome.PASS, "2 of 3 caught"),
-        (fault_answer(["a", "c"], ["b"]), ("a", "b"), Outcome.REGRESSION, "caught in the baseline, and no longer: b"),
-        (fault_answer(["a"], ["b", "c"]), ("a",), Outcome.REGRESSION, "9, 9], expected 60%; not caught: b"),
-        (fault_answer([], []), (), Outcome.UNJUDGED, "0 faults"),
-        (fault_answer([], ["a"], 0), (), Outcome.UNJUDGED, "0 examples"),
+        (fault_answer(["a", "b"], []), ("a", "b"), GateVerdict.PASS, "2 of 2 caught in 5 examples of sizes up to [9"),
+        (fault_answer(["a", "b"], ["c"]), ("a", "b"), GateVerdict.PASS, "2 of 3 caught"),
+        (
+            fault_answer(["a", "c"], ["b"]),
+            ("a", "b"),
+            GateVerdict.REGRESSION,
+            "caught in the baseline, and no longer: b",
+        ),
+        (fault_answer(["a"], ["b", "c"]), ("a",), GateVerdict.REGRESSION, "9, 9], expected 60%; not caught: b"),
+        (fault_answer([], []), (), GateVerdict.UNJUDGED, "0 faults"),
+        (fault_answer([], ["a"], 0), (), GateVerdict.UNJUDGED, "0 examples"),
     ],
 )
 def test_a_lower_fault_score_is_a_regression(answer, before, outcome, words):
@@ -983,7 +988,7 @@ def test_examples_of_one_size_catch_fewer_of_the_catalogued_faults_and_the_gate_
     assert answer["caught"]
     assert "carry-dropped" in answer["survived"]  # it takes two steps
     finding = judge_faults(settings, answer, None)
-    assert finding.outcome is Outcome.REGRESSION
+    assert finding.outcome is GateVerdict.REGRESSION
     assert "carry-dropped" in finding.message
 
 

@@ -96,7 +96,7 @@ def run(
         resumed = len(known)
         progress(sum(tally.examples for tally in known.values()))
         repeated = 0
-        for index, tally, lost in _judge(
+        for index, tally, lost in _judge_chunks(
             plan, [k for k in range(plan.chunks) if k not in known], start_executor, workers
         ):
             repeated += lost
@@ -110,7 +110,7 @@ def run(
     return CampaignReport(plan, target.kind, whole, failure, resumed, repeated, damaged)
 
 
-def _judge(
+def _judge_chunks(
     plan: Plan, wanted: list[int], start_executor: Callable[[], Executor], workers: int
 ) -> Iterator[tuple[int, Tally, int]]:
     """Yield the index and the tally of each chunk as it is done, and how often it was lost before.

@@ -138,13 +138,13 @@ def _run(target: Target, vector: Vector) -> VectorResult:
     unknown = sorted(map(str, set(outcome.values) - {*PLAIN.tensors, *target.twins}))
     if unknown:
         return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
-    judged = {name: _judge(name, outcome, vector) for name in names}
+    judged = {name: _largest_deviation(name, outcome, vector) for name in names}
     uses = {name: use for name, (use, _) in judged.items()}
     worst, reason = max(judged.values(), key=lambda found: found[0])
     return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)
 
 
-def _judge(name: str, outcome: Outcome, vector: Vector) -> tuple[float, str]:
+def _largest_deviation(name: str, outcome: Outcome, vector: Vector) -> tuple[float, str]:
     """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
     values, due, accepted = outcome.values, vector.values[name], vector.tolerances[name]
     if outcome.last_step and name == PLAIN.outputs[0]:

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from lstm_checks.gate.config import ConfigError
 
     try:
-        return _initialize(options) if options.init else _judge(options)
+        return _initialize(options) if options.init else _run(options)
     except ConfigError as error:
         raise UsageError(str(error)) from error
 
@@ -68,7 +68,7 @@ def _initialize(options: argparse.Namespace) -> int:
     return OK
 
 
-def _judge(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Judge, report and return the exit code."""
     from lstm_checks.gate import verdict as gate
     from lstm_checks.gate.config import ConfigError, read_config
@@ -145,9 +145,9 @@ def _deliver(options: argparse.Namespace, report: Any) -> None:
 
 def _unfinished(reason: str = "the gate did not come to an end") -> Any:
     """Return the report of a run that judged nothing; it stands until there is another, should the gate be killed."""
-    from lstm_checks.gate.report import Finding, GateReport, Outcome
+    from lstm_checks.gate.report import Finding, GateReport, GateVerdict
 
-    finding = Finding("gate", "", Outcome.UNJUDGED, reason)
+    finding = Finding("gate", "", GateVerdict.UNJUDGED, reason)
     return GateReport((finding,), Path(), 0.0)
 
 

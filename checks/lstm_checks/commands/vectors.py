@@ -81,10 +81,10 @@ def _run(options: argparse.Namespace) -> int:
     path = shipped_vectors() if options.file is None else options.file
     common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
     with common.loaded(options) as target:
-        return _judge(target, options)
+        return _run_vectors(target, options)
 
 
-def _judge(target: Any, options: argparse.Namespace) -> int:
+def _run_vectors(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run` for a target."""
     from lstm_checks.certified import text as report
     from lstm_checks.certified.explain import explain_vectors

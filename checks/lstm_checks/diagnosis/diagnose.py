@@ -64,7 +64,7 @@ class Diagnosis:
 
     suspects: tuple[Named, ...] = ()
     relations: tuple[str, ...] = ()
-    layout: str = ""
+    reading: str = ""
     where: tuple[str, ...] = ()
 
 
@@ -116,7 +116,7 @@ def diagnose(
         if not certain and observation.wrong and steady:
             relations += _of_formats(target, not relations)
             relations += _experiments(target, larger.case, forward, not relations, work)
-        layout = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
+        reading = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not steady:
             where = (f"two calls with the same inputs differ in {_few(unsteady(observation))}", *_at_first(target))
@@ -131,7 +131,7 @@ def diagnose(
         work.left_out.remove(PAIRS)
     if work.left_out:
         where += (f"not looked for, since it would take too many calls or tries: {_few(tuple(work.left_out))}",)
-    return Diagnosis(tuple(_named(suspect, case.cell) for suspect in suspects[:SHOWN]), relations, layout, where)
+    return Diagnosis(tuple(_named(suspect, case.cell) for suspect in suspects[:SHOWN]), relations, reading, where)
 
 
 def _of_formats(target: Target, tensors: bool = True) -> tuple[str, ...]:

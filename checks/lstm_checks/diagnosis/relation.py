@@ -17,7 +17,7 @@ from lstm_checks.cases import Case
 from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
 from lstm_checks.oracles.expected import evaluate_reference
-from lstm_checks.words import series
+from lstm_checks.words import each_of
 
 AXES = {
     "X": ("samples", "steps", "elements"),
@@ -98,7 +98,7 @@ def find_relations(
         said for said, look in zip(sentences, of_all, strict=True) if all(look(o) == said for o in again or ())
     ]
     ranked = sorted(found, key=lambda said: -len(found[said]))
-    sentences += [f"{_listed(found[said])} {said}" for said in ranked]
+    sentences += [f"{each_of(found[said], 'tensors')} {said}" for said in ranked]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -125,13 +125,6 @@ def _names_sizes(said: str) -> bool:
 def _tensor(name: str, observation: Observation) -> _Tensor:
     """Return one tensor of an observation."""
     return _Tensor(name, observation.came[name], *observation.due(name), observation.case.dtype)
-
-
-def _listed(names: list[str]) -> str:
-    """Return names in words, such that "is" or "has" can follow."""
-    if len(names) > 4:
-        return f"each of {len(names)} tensors, {', '.join(names[:3])} and others,"
-    return names[0] if len(names) == 1 else f"{series(names)} each"
 
 
 def _values_before(observation: Observation) -> Values:

@@ -26,7 +26,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.relation import number
 from lstm_checks.diagnosis.statement import Trial, try_values
-from lstm_checks.words import series
+from lstm_checks.words import all_of, series
 from lstm_ref.cell import Cell
 
 SUMMED = (Case(3, 4, 5, 9, seed=141), Case(6, 5, 4, 13, seed=142))
@@ -71,7 +71,8 @@ def _find_weights(target: Target, case: Case) -> list[str]:
         if said:
             found.setdefault(said, []).extend(names)
     return [
-        f"{_listed(names)} " + (said if len(names) > 1 else said.replace("lack ", "lacks ").replace("have ", "has "))
+        f"{all_of(names, 'tensors')} "
+        + (said if len(names) > 1 else said.replace("lack ", "lacks ").replace("have ", "has "))
         for said, names in found.items()
     ]
 
@@ -190,10 +191,3 @@ def _in_words(kind: str, weights: Array, cell: Cell) -> str:
         else:
             said.append(f"have the part of {of} {number(value)} times")
     return ", ".join(said) if len(said) <= 2 else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return names in words."""
-    if len(names) > 4:
-        return f"{len(names)} tensors, {', '.join(names[:3])} and others,"
-    return series(names)

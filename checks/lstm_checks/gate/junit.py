@@ -3,7 +3,7 @@
 import re
 from xml.etree import ElementTree
 
-from lstm_checks.gate.report import Finding, GateReport, Outcome
+from lstm_checks.gate.report import Finding, GateReport, GateVerdict
 from lstm_checks.gate.text import side_by_side
 
 
@@ -11,11 +11,11 @@ def gate_to_junit(report: GateReport) -> str:
     """Return the report as an XML document."""
     counts = {
         "tests": len(report.findings),
-        "failures": len(report.of(Outcome.REGRESSION)),
-        "errors": len(report.of(Outcome.UNJUDGED)),
+        "failures": len(report.of(GateVerdict.REGRESSION)),
+        "errors": len(report.of(GateVerdict.UNJUDGED)),
     }
     # A report without a finding must not read as one without a failure.
-    findings = report.findings or (Finding("gate", "", Outcome.UNJUDGED, "nothing was judged"),)
+    findings = report.findings or (Finding("gate", "", GateVerdict.UNJUDGED, "nothing was judged"),)
     if not report.findings:
         counts = {"tests": 1, "failures": 0, "errors": 1}
     attributes = {"name": "lstm-checks gate", "time": f"{report.seconds:.3f}"}
@@ -27,10 +27,10 @@ def gate_to_junit(report: GateReport) -> str:
             suite, "testcase", {"classname": _text(f"gate.{finding.what}"), "name": _text(finding.name)}
         )
         text = _text("\n".join(filter(None, [finding.message, finding.details, *side_by_side(finding.changes)])))
-        if finding.outcome is Outcome.PASS:
+        if finding.outcome is GateVerdict.PASS:
             ElementTree.SubElement(case, "system-out").text = text
             continue
-        kind = "failure" if finding.outcome is Outcome.REGRESSION else "error"
+        kind = "failure" if finding.outcome is GateVerdict.REGRESSION else "error"
         told = {"message": _text(finding.message), "type": str(finding.outcome)}
         ElementTree.SubElement(case, kind, told).text = text
     ElementTree.indent(root)

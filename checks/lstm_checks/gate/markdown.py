@@ -1,9 +1,9 @@
 """A GateReport as Markdown, for a job's summary or a comment."""
 
-from lstm_checks.gate.report import Change, GateReport, Outcome
+from lstm_checks.gate.report import Change, GateReport, GateVerdict
 from lstm_checks.gate.text import VERDICTS, conclusion
 
-SIGNS = {Outcome.PASS: "✅", Outcome.REGRESSION: "❌", Outcome.UNJUDGED: "⚠️"}
+SIGNS = {GateVerdict.PASS: "✅", GateVerdict.REGRESSION: "❌", GateVerdict.UNJUDGED: "⚠️"}
 
 
 def gate_to_markdown(report: GateReport) -> str:

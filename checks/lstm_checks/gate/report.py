@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 
-class Outcome(StrEnum):
+class GateVerdict(StrEnum):
     """What came of one thing that was to be judged."""
 
     PASS = "pass"
@@ -32,7 +32,7 @@ class Finding:
         "verify", "vectors", "accuracy", "faults", "speed" or "baseline".
     subject : str
         Of what: a target and a dtype.
-    outcome : Outcome
+    outcome : GateVerdict
     message : str
         Why, in one line.
     details : str
@@ -43,7 +43,7 @@ class Finding:
 
     what: str
     subject: str
-    outcome: Outcome
+    outcome: GateVerdict
     message: str
     details: str = ""
     changes: tuple[Change, ...] = ()
@@ -79,18 +79,18 @@ class GateReport:
     updated: bool = False
     accepted: tuple[Change, ...] = ()
 
-    def of(self, outcome: Outcome) -> tuple[Finding, ...]:
+    def of(self, outcome: GateVerdict) -> tuple[Finding, ...]:
         """Return the findings of one outcome."""
         return tuple(finding for finding in self.findings if finding.outcome is outcome)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> GateVerdict:
         """A regression if there is any; not judged if anything was not, or there was nothing; else pass."""
-        if self.of(Outcome.REGRESSION):
-            return Outcome.REGRESSION
-        return Outcome.UNJUDGED if self.of(Outcome.UNJUDGED) or not self.findings else Outcome.PASS
+        if self.of(GateVerdict.REGRESSION):
+            return GateVerdict.REGRESSION
+        return GateVerdict.UNJUDGED if self.of(GateVerdict.UNJUDGED) or not self.findings else GateVerdict.PASS
 
     @property
     def exit_code(self) -> int:
         """0 for a pass, 1 for a regression, 2 for not judged."""
-        return {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.UNJUDGED: 2}[self.outcome]
+        return {GateVerdict.PASS: 0, GateVerdict.REGRESSION: 1, GateVerdict.UNJUDGED: 2}[self.outcome]

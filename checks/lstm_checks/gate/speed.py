@@ -15,7 +15,7 @@ from lstm_checks.gate.baseline import (
 from lstm_checks.gate.config import Speed
 from lstm_checks.gate.differences import ratio
 from lstm_checks.gate.jobs import JobError, Jobs
-from lstm_checks.gate.report import Change, Finding, Outcome
+from lstm_checks.gate.report import Change, Finding, GateVerdict
 from lstm_checks.gate.timing import Shift, looks_alpha, shift_between
 
 RETAKE_AFTER = 2.0  # seconds, for a passing disturbance to pass
@@ -27,17 +27,17 @@ def judge_speed(
     """Return what is said of the speed, the rounds that were measured, and notes."""
     subject = f"{speed.target} over {speed.than}"
     if wrong:
-        return Finding("speed", subject, Outcome.UNJUDGED, "not timed: what is timed must have passed"), {}, []
+        return Finding("speed", subject, GateVerdict.UNJUDGED, "not timed: what is timed must have passed"), {}, []
     rounds = Rounds(speed, jobs)
     try:
         if old is None:
             rounds.extend_to(tolerance.SPEED_BASELINE_ROUNDS)
             shown = ", ".join(f"{ratio(values)} on {case}" for case, values in rounds.found.items())
-            return Finding("speed", subject, Outcome.PASS, f"time ratio {shown}"), rounds.result(), []
+            return Finding("speed", subject, GateVerdict.PASS, f"time ratio {shown}"), rounds.result(), []
         before, slack, notes = times_before(old)
         return (*_compare_speed(subject, speed, rounds, before, slack, lambda: Rounds(speed, jobs)), notes)
     except JobError as error:
-        return Finding("speed", subject, Outcome.UNJUDGED, str(error)), {}, []
+        return Finding("speed", subject, GateVerdict.UNJUDGED, str(error)), {}, []
 
 
 class Rounds:
@@ -126,10 +126,10 @@ def _compare_speed(
     told = f"{shift.estimate:.2f} x the baseline's time ({shift.low:.2f} to {shift.high:.2f}) on {worst}"
     if slower is None:
         message = f"too noisy to tell after {count} rounds: {told}; expected below {limit:g} or above {margin:g}"
-        return Finding("speed", subject, Outcome.UNJUDGED, message), {}
+        return Finding("speed", subject, GateVerdict.UNJUDGED, message), {}
     if not slower:
-        return Finding("speed", subject, Outcome.PASS, told), rounds.result()
+        return Finding("speed", subject, GateVerdict.PASS, told), rounds.result()
     slow = [case for case in shifts if shifts[case].low > margin]
     changes = tuple(Change(f"time ratio on {c}", ratio(before[c]), ratio(rounds.found[c])) for c in slow)
     message = f"slower, measured twice: {told}, {count} rounds, margin {margin:g}"
-    return Finding("speed", subject, Outcome.REGRESSION, message, changes=changes), rounds.result()
+    return Finding("speed", subject, GateVerdict.REGRESSION, message, changes=changes), rounds.result()

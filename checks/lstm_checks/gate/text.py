@@ -3,10 +3,10 @@
 from typing import Any
 
 from lstm_checks.gate.differences import NONE
-from lstm_checks.gate.report import Change, Finding, GateReport, Outcome
+from lstm_checks.gate.report import Change, Finding, GateReport, GateVerdict
 
 SCHEMA = "lstm-checks/gate/1"
-VERDICTS = {Outcome.PASS: "PASS", Outcome.REGRESSION: "REGRESSION", Outcome.UNJUDGED: "NOT JUDGED"}
+VERDICTS = {GateVerdict.PASS: "PASS", GateVerdict.REGRESSION: "REGRESSION", GateVerdict.UNJUDGED: "NOT JUDGED"}
 SHOWN = 12
 
 
@@ -37,7 +37,7 @@ def _accepted(report: GateReport) -> list[str]:
 
 def conclusion(report: GateReport) -> str:
     """Return how many things came out how."""
-    counts = {outcome: len(report.of(outcome)) for outcome in Outcome}
+    counts = {outcome: len(report.of(outcome)) for outcome in GateVerdict}
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
     return f"lstm-checks gate: {told or 'nothing was judged'}"
 
@@ -86,7 +86,7 @@ def annotations(report: GateReport) -> str:
     """Return the workflow commands that make GitHub show what did not pass, and the notes, beside the change."""
     lines = []
     for finding in report.findings:
-        if finding.outcome is not Outcome.PASS:
+        if finding.outcome is not GateVerdict.PASS:
             place = finding.subject.split(":")[0]
             file = f"file={_property(place)}," if place.endswith(".py") else ""
             title = f"{finding.outcome}: {finding.name}"

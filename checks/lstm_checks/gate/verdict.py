@@ -27,7 +27,7 @@ from lstm_checks.gate.config import GateConfig
 from lstm_checks.gate.differences import differences
 from lstm_checks.gate.findings import judge_accuracy, judge_faults, judge_vectors, judge_verify
 from lstm_checks.gate.jobs import JobError, Jobs
-from lstm_checks.gate.report import Finding, GateReport, Outcome
+from lstm_checks.gate.report import Finding, GateReport, GateVerdict
 from lstm_checks.gate.speed import judge_speed
 
 
@@ -39,9 +39,9 @@ def run(config: GateConfig) -> GateReport:
         try:
             old = _comparable(config)
         except BaselineError as error:
-            found = Finding("baseline", "", Outcome.UNJUDGED, str(error))
+            found = Finding("baseline", "", GateVerdict.UNJUDGED, str(error))
             return GateReport((found,), config.baseline_path, time.perf_counter() - start)
-    findings, _, notes = _judge(config, old)
+    findings, _, notes = _findings(config, old)
     return GateReport(findings, config.baseline_path, time.perf_counter() - start, notes)
 
 
@@ -59,7 +59,7 @@ def update(config: GateConfig) -> GateReport:
         old: Baseline | None = read_baseline(config.baseline_path)
     except BaselineError as error:
         old, notes = None, (f"nothing is compared: {error.reason}",)
-    findings, new, more = _judge(config, None)
+    findings, new, more = _findings(config, None)
     report = GateReport(findings, config.baseline_path, time.perf_counter() - start, (*notes, *more))
     if report.exit_code:
         return report
@@ -91,7 +91,7 @@ def _comparable(config: GateConfig) -> Baseline:
     return baseline
 
 
-def _judge(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, ...], Baseline, tuple[str, ...]]:
+def _findings(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, ...], Baseline, tuple[str, ...]]:
     """Return the findings, the figures for a new baseline, and notes; without `old` nothing is compared with it."""
     jobs = Jobs(config.root, config.time_limit)
     pool = ThreadPoolExecutor(_workers())
@@ -100,7 +100,7 @@ def _judge(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, ...
         findings, new, notes = _judge_answers(config, old, answers)
         if config.speed is not None:
             timed = tuple(f"{target} " for target in (config.speed.target, config.speed.than))
-            failed = [f for f in findings if f.what == "verify" and f.outcome is not Outcome.PASS]
+            failed = [f for f in findings if f.what == "verify" and f.outcome is not GateVerdict.PASS]
             wrong = [f for f in failed if f.subject.startswith(timed)]
             finding, rounds, more = judge_speed(config.speed, jobs, old, bool(wrong))
             findings.append(finding)
@@ -148,7 +148,7 @@ def _judge_answers(
         try:
             answer = future.result()
         except JobError as error:
-            findings.append(Finding(what, subject, Outcome.UNJUDGED, str(error)))
+            findings.append(Finding(what, subject, GateVerdict.UNJUDGED, str(error)))
             continue
         if what == "vectors":
             findings.append(judge_vectors(subject, answer))
@@ -160,12 +160,14 @@ def _judge_answers(
             findings.append(finding)
             if answer["unsupported"]:
                 notes.append(f"{subject} does not support {', '.join(answer['unsupported'])}")
-            if finding.outcome is Outcome.PASS:
+            if finding.outcome is GateVerdict.PASS:
                 standings.setdefault(target, {})[dtype] = answer["use"]
             if old is not None and config.accuracy is not None:
                 was = old.targets[target]
                 # What the target gave when the baseline was taken, and gives no longer, is a regression.
-                given_up = finding.outcome is Outcome.UNJUDGED and set(was.get(dtype, {})) & set(answer["unsupported"])
-                if finding.outcome is Outcome.PASS or given_up:
+                given_up = finding.outcome is GateVerdict.UNJUDGED and set(was.get(dtype, {})) & set(
+                    answer["unsupported"]
+                )
+                if finding.outcome is GateVerdict.PASS or given_up:
                     findings.append(judge_accuracy(subject, dtype, answer["use"], was, config.accuracy.factor))
     return findings, replace(new, targets=standings), notes

@@ -132,7 +132,7 @@ def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
         lines.append("  suspect   no catalogued fault fits")
     certain = any(named.certain for named in found.suspects)
     lines += [f"  relation  {text}" for text in found.relations[: 2 if certain else 3]]
-    lines += [f"  layout    {found.layout}"] if found.layout else []
+    lines += [f"  layout    {found.reading}"] if found.reading else []
     return lines + [f"  where     {text}" for text in found.where[:4]]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_checks.words import first_of
 from lstm_ref.cell import Cell
 
 _COUNTS = {9: "nine", 12: "twelve", 15: "fifteen"}
@@ -62,8 +63,8 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
     came = [name for name, value in outcome.values.items() if name not in cell.outputs and value is not None]
     if wanted and came and not set(came) & set(wanted):
         return (
-            f"the pullback's gradients are named {_listed(came)}, expected {wanted[0]}, {wanted[1]} ... by the names "
-            f"of the inputs{_hint_for_names(came, cell)}"
+            f"the pullback's gradients are named {first_of(came, 4)}, expected {wanted[0]}, {wanted[1]} ... by the "
+            f"names of the inputs{_hint_for_names(came, cell)}"
         )
     return ""
 
@@ -108,8 +109,3 @@ def _hint_for_names(came: list[str], cell: Cell) -> str:
     if set(came) & set(cell.inputs):
         return ", each after a d: dUf for Uf"
     return "; lstm_checks.weights.packing.gradients_from_framework(gradients, ...) makes them of a framework's own"
-
-
-def _listed(names: list[str]) -> str:
-    """Return a few names."""
-    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")

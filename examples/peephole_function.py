@@ -1,13 +1,19 @@
-"""An LSTM with peepholes in plain NumPy, in the vjp form, as a stranger brings it for `--cell peephole`."""
+"""An LSTM with peepholes in the vjp form, in plain NumPy; and one in which nothing goes back through the output's.
+
+lstm-checks verify examples/peephole_function.py:lstm --cell peephole
+lstm-checks verify examples/peephole_function.py:lstm_without_cotangent --cell peephole
+"""
 
 import numpy as np
 
 
 def logistic(x):
+    """Return the logistic function."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def lstm(p, X, h0, C0):
+def lstm(p, X, h0, C0, through=1):
+    """Return h (m, s, u) and the final memory state (m, u), and the pullback of both."""
     steps, kept, h, c = X.shape[1], [], h0, C0
     outputs = []
     for t in range(steps):
@@ -29,7 +35,7 @@ def lstm(p, X, h0, C0):
             x, before, memory, forget, take, new, after, show, squashed = kept[t]
             arriving = dh[:, t] + back
             at = {"o": arriving * squashed * show * (1 - show)}
-            whole = carried + arriving * show * (1 - squashed**2) + at["o"] * p["po"]
+            whole = carried + arriving * show * (1 - squashed**2) + through * at["o"] * p["po"]
             at |= {"f": whole * memory * forget * (1 - forget), "i": whole * new * take * (1 - take)}
             at["g"] = whole * take * (1 - new**2)
             carried = whole * forget + at["f"] * p["pf"] + at["i"] * p["pi"]
@@ -44,3 +50,8 @@ def lstm(p, X, h0, C0):
         return {**found, "dX": dX, "dh0": back, "dC0": carried}
 
     return (np.stack(outputs, axis=1), c), pullback
+
+
+def lstm_without_cotangent(p, X, h0, C0):
+    """As above, but that the memory's cotangent lacks what the output gate's peephole passes back."""
+    return lstm(p, X, h0, C0, through=0)
