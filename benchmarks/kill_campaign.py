@@ -1,6 +1,7 @@
 """Require of `verify` at its default examples that each fault is killed, with each seed, and no right layer is blamed.
 
-Run ``python -m benchmarks.kill_campaign --seeds 20 --processes 2``; it takes some minutes. For each seed the examples
+Run ``python -m benchmarks.kill_campaign --seeds 20 --processes 2``; it takes some minutes. ``--cell peephole`` takes
+the faults that another cell can have, and its reference for the right layer. For each seed the examples
 are those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as
 soon as an example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref`
 and `lstm_fast` are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault survives
@@ -24,13 +25,16 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 from lstm_checks.campaign.executors import parse_executor
 from lstm_checks.cases import DTYPES
 from lstm_checks.compare import Verdict
-from lstm_checks.faults.catalogue import FAULTS
-from lstm_checks.faults.model import Fault
+from lstm_checks.contract import PLAIN
+from lstm_checks.faults.catalogue import faults_of
+from lstm_checks.faults.model import Fault, fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.expected import expect
 from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
 from lstm_checks.trials.search import shows
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 RIGHT = ("lstm_ref:LSTM", "lstm_fast:LSTM")
 
@@ -51,14 +55,20 @@ class Result:
     seconds: float
 
 
-def run_seed(seed: int, examples: int, right: Sequence[str] = RIGHT, faults: Sequence[Fault] | None = None) -> Result:
-    """Return what came of one seed, over all faults of the catalogue or some."""
+def run_seed(
+    seed: int,
+    examples: int,
+    right: Sequence[str] = RIGHT,
+    faults: Sequence[Fault] | None = None,
+    cell: Cell = PLAIN,
+) -> Result:
+    """Return what came of one seed, over all faults of a cell or some."""
     start = time.process_time()
-    alive = list(FAULTS.values() if faults is None else faults)
-    targets = [load_target(spec) for spec in right]
+    alive = list(faults_of(cell).values() if faults is None else faults)
+    targets = [load_target(spec) for spec in right] if cell is PLAIN else [fault_target(cell=cell)] * bool(right)
     needed: dict[str, int] = {}
     alarms, passes = [], 0
-    cases = draw_cases(examples, seed, dtypes=DTYPES)
+    cases = draw_cases(examples, seed, dtypes=DTYPES, cell=cell)
     for count, case in enumerate(cases, 1):
         expected = expect(case)
         killed = [fault for fault in alive if shows(fault, case, expected)]
@@ -75,9 +85,9 @@ def run_seed(seed: int, examples: int, right: Sequence[str] = RIGHT, faults: Seq
     return Result(seed, len(cases), needed, tuple(f.id for f in alive), tuple(alarms), passes, seconds)
 
 
-def run_in_words(seed: int, examples: int, right: Sequence[str]) -> dict[str, Any]:
+def run_in_words(seed: int, examples: int, right: Sequence[str], cell: str) -> dict[str, Any]:
     """Return what `run_seed` returns, as plain values: such are all that comes from another process."""
-    return asdict(run_seed(seed, examples, right))
+    return asdict(run_seed(seed, examples, right, cell=CELLS[cell]))
 
 
 def main() -> int:
@@ -87,17 +97,18 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--faults-only", action="store_true", help="do not judge the right layers")
+    parser.add_argument("--cell", choices=[*CELLS], default=PLAIN.name, help="whose faults (default: %(default)s)")
     options = parser.parse_args()
-    right = () if options.faults_only else RIGHT
+    right = () if options.faults_only else RIGHT if options.cell == PLAIN.name else RIGHT[:1]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     bad = False
-    print(f"{len(FAULTS)} faults, {options.examples} examples a seed")
+    print(f"{len(faults_of(CELLS[options.cell]))} faults, {options.examples} examples a seed")
     print("seed  killed  survivors  most examples needed                         right layers: pass  blamed  CPU s")
     # The processes start from the package's folder, which need not be this one's.
     paths = (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with parse_executor(f"processes:{options.processes}") as executors, executors.start() as pool:
-        for found in [pool.submit(run_in_words, seed, options.examples, right) for seed in seeds]:
+        for found in [pool.submit(run_in_words, seed, options.examples, right, options.cell) for seed in seeds]:
             result = Result(**found.result())
             slowest = max(result.needed, key=lambda id: result.needed[id])
             print(

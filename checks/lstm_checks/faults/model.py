@@ -31,6 +31,9 @@ PARTS = ("activations", "forward", "backward", "gradients")
 _FUNCTIONS = {"forward": "forward", "backward": "backward", "gradients": "parameter_gradients"}
 """What a cell calls the function that a part is or ends in."""
 
+TRIED = 8
+"""On how many draws of values a fault of one cell may show that it is one of another."""
+
 KIND = "lstm_ref with a planted fault"
 
 
@@ -180,17 +183,28 @@ def patched_source(fault: Fault | None, part: str, cell: Cell = PLAIN) -> str:
 
 
 def fits(fault: Fault, cell: Cell) -> bool:
-    """Return whether a fault can be planted in a cell: what it changes stands there once, and what comes of it runs.
+    """Return whether a fault can be planted in a cell: what it changes stands there once, runs, and makes a difference.
 
     So a fault of one cell is another's wherever the two have the same lines.
     """
     if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
         return False
+    if fault.wrap:
+        return True
+    example = replace(Case.parse(fault.example), cell=cell)
     try:
-        evaluate(fault, Case(1, 2, 1, 1, cell=cell).arrays)
+        # Of what hangs on values a few are asked.
+        return any(_differs(fault, replace(example, seed=example.seed + k).arrays) for k in range(TRIED))
     except (KeyError, NameError, ValueError):
         return False  # it puts in what this cell has not
-    return True
+
+
+def _differs(fault: Fault, arrays: Arrays) -> bool:
+    """Return whether a fault makes a difference on some arrays."""
+    values = evaluate(fault, arrays)
+    with np.errstate(all="ignore"):
+        due = evaluate_cell(arrays.cell, arrays)
+    return any(not np.array_equal(values[name], due[name], equal_nan=True) for name in due)
 
 
 @cache

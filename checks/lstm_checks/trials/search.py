@@ -1,14 +1,17 @@
 """The smallest case that shows a fault, found by growing all sizes until it shows and then taking away from each."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict, compare
+from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, evaluate, fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.expected import Expected, expect
+from lstm_ref.cell import Cell
 
 REGIMES = ("normal", "x10", "x100", "x1e-3", "mixed", "padded")
 SEEDS = 3
@@ -26,14 +29,15 @@ def shows(fault: Fault, case: Case, expected: Expected | None = None) -> bool:
 
     `expected` is what is due for the case, where that is known already.
     """
+    target = fault_target(fault, cell=case.cell)
     if fault.wrap:
-        return bool(verify_case(fault_target(fault), case, expected=expected).failures)
-    claims = compare(evaluate(fault, case.arrays), expected or _expect(case), fault_target(fault), case.dtype)
+        return bool(verify_case(target, case, expected=expected).failures)
+    claims = compare(evaluate(fault, case.arrays), expected or _expect(case), target, case.dtype)
     return any(claim.verdict is Verdict.FAIL for claim in claims)
 
 
-def find_example(fault: Fault) -> Case:
-    """Return a case that shows a fault, of sizes none of which can be less without growing another.
+def find_example(fault: Fault, cell: Cell = PLAIN) -> Case:
+    """Return a case of a cell that shows a fault, of sizes none of which can be less without growing another.
 
     Raises
     ------
@@ -47,10 +51,10 @@ def find_example(fault: Fault) -> Case:
     'm1s2e1u1-float64-seed0'
     """
     grown = (dims for n in range(1, LARGEST) for dims in ((n, n, n, n), (n, n, n + 1, n)))
-    case = next((found for dims in grown if (found := _first(fault, dims))), None)
+    case = next((found for dims in grown if (found := _first(fault, dims, cell))), None)
     if case is None:
         raise LookupError(f"no case of sizes up to {LARGEST} shows {fault.id}")
-    while smaller := next((found for less in smaller_sizes(case) if (found := _first(fault, less))), None):
+    while smaller := next((found for less in smaller_sizes(case) if (found := _first(fault, less, cell))), None):
         case = smaller
     return case
 
@@ -66,9 +70,9 @@ def smaller_sizes(case: Case) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _first(fault: Fault, dims: tuple[int, int, int, int]) -> Case | None:
+def _first(fault: Fault, dims: tuple[int, int, int, int], cell: Cell) -> Case | None:
     """Return the first candidate of some sizes that shows a fault."""
-    return next((case for case in candidates(*dims) if shows(fault, case)), None)
+    return next((case for one in candidates(*dims) if shows(fault, case := replace(one, cell=cell))), None)
 
 
 @lru_cache(maxsize=4096)
