@@ -11,7 +11,7 @@ import pytest
 
 from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.catalogue import FAULTS, find
+from lstm_checks.faults.catalogue import FAULTS, faults_of, find
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.objective import reference_forward
@@ -234,13 +234,25 @@ def test_pytorch_s_own_gradcheck_judges_targets():
     assert matrix.real.kills.shape == (1, 2)
 
 
-def test_the_campaign_kills_every_fault_and_says_which_it_could_not():
+@pytest.fixture
+def campaign():
     folder = str(Path(__file__).parents[2] / "benchmarks")
     sys.path.insert(0, folder)
     try:
-        campaign = importlib.import_module("kill_campaign")
+        return importlib.import_module("kill_campaign")
     finally:
         sys.path.remove(folder)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in CELLS.values() if cell is not PLAIN], ids=lambda cell: cell.name)
+def test_the_campaign_kills_every_fault_of_another_cell(campaign, cell):
+    found = campaign.run_seed(3, 100, right=(), cell=cell)
+    assert (found.survivors, set(found.needed)) == ((), set(faults_of(cell)))
+    with_its_reference = campaign.run_seed(3, 2, cell=cell)
+    assert (with_its_reference.passes, with_its_reference.alarms) == (2, ())
+
+
+def test_the_campaign_kills_every_fault_and_says_which_it_could_not(campaign):
     found = campaign.run_seed(11, 100, right=())
     assert set(found.needed) == set(FAULTS)
     assert (found.survivors, found.alarms) == ((), ())
