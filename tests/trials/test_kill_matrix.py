@@ -34,6 +34,7 @@ from lstm_checks.trials.kill_matrix import (
     kill_matrix,
 )
 from lstm_checks.trials.picture import BEGIN, END, draw_matrix, matrix_to_json, render_matrix, replace_figures
+from lstm_ref.cells import CELLS
 
 CALM = [Case(1, 2, 1, 1), Case(2, 3, 2, 3, seed=1), Case(3, 4, 3, 2, regime="x1e-3", seed=2)]
 NAMES = list(METHODS)
