@@ -28,7 +28,7 @@ from lstm_checks.diagnosis.observe import (
     suited,
     wrong_entries,
 )
-from lstm_checks.diagnosis.relation import axes
+from lstm_checks.diagnosis.relation import axes_in_words
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.words import series
 
@@ -214,7 +214,7 @@ def _of_entries(target: Target, case: Case) -> Iterator[str]:
     for label in ("units", "rows", "elements", "samples"):
         found = set()
         for name, entries in wrong.items():
-            names = axes(name, entries.ndim)
+            names = axes_in_words(name, case.cell, entries.ndim)
             if label in names:
                 axis = names.index(label)
                 hit = np.flatnonzero(entries.any(axis=tuple(k for k in range(entries.ndim) if k != axis)))

@@ -18,16 +18,11 @@ from lstm_checks.diagnosis.observe import Array, Observation, Values, departs
 from lstm_checks.diagnosis.statement import Trial, accounted, trial_of
 from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.words import each_of
+from lstm_ref.cell import Cell
 
-AXES = {
-    "X": ("samples", "steps", "elements"),
-    "h": ("samples", "steps", "units"),
-    "U": ("elements", "units"),
-    "V": ("rows", "units"),
-    "b": ("", "units"),
-    "p": ("", "units"),
-    "state": ("samples", "units"),
-}
+AXES = {"m": "samples", "s": "steps", "e": "elements", "u": "units", "1": ""}
+"""What an axis runs over, by its letter."""
+
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
 OF_THE_CALL_BEFORE = "what was due in the call before"
 
@@ -40,13 +35,14 @@ LONGEST_PERMUTED = 12
 
 @dataclass(frozen=True)
 class _Tensor:
-    """One wrong tensor: what came, what was due, and the dtype's rounding."""
+    """One wrong tensor: what came, what was due, the dtype's rounding, and what its axes run over."""
 
     name: str
     came: Array
     due: Array
     sd: Array
     dtype: str
+    axes: tuple[str, ...]
 
     def is_(self, value: Array, sd: Array | None = None) -> bool:
         """Return whether what came is some value, to rounding, and clearly not what is due."""
@@ -124,7 +120,8 @@ def _names_sizes(said: str) -> bool:
 
 def _tensor(name: str, observation: Observation) -> _Tensor:
     """Return one tensor of an observation."""
-    return _Tensor(name, observation.came[name], *observation.due(name), observation.case.dtype)
+    came, case = observation.came[name], observation.case
+    return _Tensor(name, came, *observation.due(name), case.dtype, axes_in_words(name, case.cell, came.ndim))
 
 
 def _values_before(observation: Observation) -> Values:
@@ -248,12 +245,12 @@ def _bfloat16(x: Array) -> Array:
     return (bits & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def axes(name: str, ndim: int) -> tuple[str, ...]:
-    """Return what the axes of a tensor run over."""
-    kind = {"dX": "X", "h": "h" if ndim == 3 else "state"}.get(
-        name, name[1] if name[1:2] in ("U", "V", "b", "p") else "state"
-    )
-    return AXES[kind]
+def axes_in_words(name: str, cell: Cell, count: int) -> tuple[str, ...]:
+    """Return what the axes of a tensor run over; of h of the last step alone, two."""
+    letters = cell.axes[name]
+    letters = letters if len(letters) == count else letters.replace("s", "")
+    words = tuple(AXES[letter] for letter in letters)
+    return ("rows", *words[1:]) if letters == "uu" else words
 
 
 def _moved(tensor: _Tensor) -> Iterator[str]:
@@ -271,7 +268,7 @@ def _moved(tensor: _Tensor) -> Iterator[str]:
     if due.ndim == 2 and due.shape[0] == due.shape[1] > 1 and tensor.is_((due + due.T) / 2, np.hypot(sd, sd.T)):
         yield "is the mean of what is due and its transpose"
         return
-    for axis, words in enumerate(axes(tensor.name, due.ndim)):
+    for axis, words in enumerate(tensor.axes):
         length = due.shape[axis]
         if length < 2 or not words:
             continue

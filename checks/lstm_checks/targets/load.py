@@ -33,8 +33,6 @@ from lstm_ref.cell import Cell
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
 FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
 
-# A user's file may have one of these names, too; its module has another then.
-OUR_NEEDS = {"lstm_checks", "lstm_ref", "lstm_fast", "numpy", "scipy", "hypothesis", "pytest", "rich"}
 EXEC, FAULT, TIMEOUT_VARIABLE = "exec:", "fault:", "LSTM_CHECKS_TIMEOUT"
 
 
@@ -291,13 +289,18 @@ def _import_file(place: str) -> ModuleType:
 
 
 def _module_name(path: Path) -> str:
-    """Return the name for a file's module: the file's, unless a module that is needed here has that name."""
+    """Return the name for a file's module: the file's, unless another module that can be imported has that name."""
     name = path.stem
-    taken = name in sys.stdlib_module_names or name in OUR_NEEDS
-    if not taken and name in sys.modules:
-        file = getattr(sys.modules[name], "__file__", None)
-        taken = file is None or Path(file).resolve() != path.resolve()
-    return f"{name}_py" if taken else name
+    known = sys.modules.get(name)
+    found = getattr(known, "__spec__", None) or importlib.machinery.PathFinder.find_spec(name)
+    origin = getattr(known, "__file__", None) or (found.origin if found is not None else None)
+    another = (known is not None or found is not None) and (origin is None or not _is_file(origin, path))
+    return f"{name}_py" if another or name in sys.stdlib_module_names else name
+
+
+def _is_file(origin: str, path: Path) -> bool:
+    """Return whether a module's origin is a file."""
+    return Path(origin).resolve() == path.resolve()
 
 
 def _near_file(path: Path) -> str:
