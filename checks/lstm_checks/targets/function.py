@@ -66,12 +66,18 @@ def from_function(function: Callable[..., Any], name: str | None = None) -> Targ
     seen = _look_at(function, taken)
     not_taken, notes = of_arguments(taken)
     lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
-    kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
-    if seen.refuses_double:
-        kind = f"{FORM}, float32 alone: in float64 it raised {seen.refuses_double}"
-    dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
+    kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = _called(function, taken, seen.flat)
     return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=(*notes, *lengths_not_given(function)))
+
+
+def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of a target with what is to be said of its dtypes, and these."""
+    if single:
+        return f"{kind}, in float32 whatever comes", ("float32",)
+    if refuses_double:
+        return f"{kind}, float32 alone: in float64 it raised {refuses_double}", ("float32",)
+    return kind, ("float64", "float32")
 
 
 def expected_form(function: Callable[..., Any], name: str) -> str:
@@ -175,10 +181,14 @@ def _see(function: Callable[..., Any], taken: int, flat: bool, sizes: tuple[int,
     # Nothing at all comes of a function that goes forward only.
     lacks |= {name for name in GRADIENTS if not len(gradients) or (name in gradients and gradients[name] is None)}
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in GRADIENTS and n[1:2] == "b" and n[3:7] == " of "}
-    # One tensor alone in float32 is an error of a function that computes in float64.
-    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in GRADIENTS))]
-    single = dtype == "float64" and hasattr(h, "dtype") and all(kind == np.float32 for kind in came)
+    single = dtype == "float64" and all_in_single(h, Cn, gradients)
     return _Seen(frozenset(lacks), twins, flat, single)
+
+
+def all_in_single(h: Any, Cn: Any, gradients: Mapping[str, Any]) -> bool:
+    """Return whether all that came is in float32: one tensor alone is an error of what computes in float64."""
+    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in GRADIENTS))]
+    return hasattr(h, "dtype") and all(kind == np.float32 for kind in came)
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
     CN,
     DCN,
@@ -19,21 +20,32 @@ from lstm_checks.contract import (
     signature_in_words,
     undisturbed,
 )
-from lstm_checks.targets.function import SMALL_SIZES, lengths_not_given, small_inputs
+from lstm_checks.targets.function import SMALL_SIZES, all_in_single, lengths_not_given, small_inputs, with_dtypes
+
+FORM = "layer class"
 
 
-def _probe_layer(call: Callable[..., Any]) -> set[str]:
-    """Return which states a layer keeps nowhere, by a small call; what goes wrong in all the examples will find."""
-    for m, s, e, u in SMALL_SIZES:
-        try:
-            with undisturbed():
-                (_, Cn), pullback = call(*small_inputs((m, s, e, u)))
-                found = pullback(np.ones((m, s, u)), np.ones((m, u)), np.ones((m, u)))
-        except BaseException as error:
-            not_interrupted(error)
-            continue
-        return ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
-    return set()
+def _probe_layer(call: Callable[..., Any]) -> tuple[set[str], str, tuple[str, ...]]:
+    """Return which states a layer keeps nowhere, what it is called, and its dtypes, by the first call that works.
+
+    Float32 is tried where every call in float64 raises. What goes wrong in all calls is for the examples to find.
+    """
+    refused = ""
+    for dtype in ("float64", "float32"):
+        for m, s, e, u in SMALL_SIZES:
+            try:
+                with undisturbed():
+                    (h, Cn), pullback = call(*small_inputs((m, s, e, u), dtype))
+                    states = np.ones((m, u), dtype)
+                    found = pullback(np.ones((m, s, u), dtype), states, states.copy())
+            except BaseException as error:
+                not_interrupted(error)
+                refused = refused or describe_error(error)
+                continue
+            lacks = ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
+            in_single = dtype == "float64" and all_in_single(h, Cn, found)
+            return lacks, *with_dtypes(FORM, in_single, refused if dtype == "float32" else "")
+    return set(), *with_dtypes(FORM, False, "")
 
 
 def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
@@ -49,7 +61,8 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
         ``layer_class(unit_cells=u, sequences=True)`` returns a layer with `compute_shapes(X)`,
         `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
         and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
-        `bc['dh0']`, `bc['dC0']`: these are unsupported.
+        `bc['dh0']`, `bc['dC0']`: these are unsupported. One that raises in float64 and not in float32, or computes in
+        float32 whatever comes, is judged in float32 alone.
     """
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
     constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
@@ -100,9 +113,9 @@ def from_layer(layer_class: type[Any], name: str | None = None) -> Target:
     def caches() -> dict[str, Any]:
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
 
-    lacks |= _probe_layer(call)
+    lacking, kind, dtypes = _probe_layer(call)
     notes = lengths_not_given(layer_class.forward)
-    return Target(name, "layer class", call, frozenset(lacks), caches=caches, notes=notes)
+    return Target(name, kind, call, frozenset(lacks | lacking), dtypes, caches=caches, notes=notes)
 
 
 def _constructor_arguments(
