@@ -133,6 +133,29 @@ def fault_target(*faults: Fault) -> Target:
     return target
 
 
+def leaves_forward(faults: tuple[Fault, ...]) -> bool:
+    """Return whether faults leave the forward pass as it is."""
+    return not any(fault.wrap or {patch.file for patch in fault.patches} & set(FILES[:2]) for fault in faults)
+
+
+def backward_with(faults: tuple[Fault, ...]) -> Callable[[dict[str, Any], Arrays], dict[str, Any]]:
+    """Return what gives the gradients, from a forward pass, of the reference with faults that leave that as it is.
+
+    Raises
+    ------
+    ValueError
+        When two faults change the same text.
+    """
+    kernel = _kernel(tuple((fault.id, patch) for fault in faults for patch in fault.patches))
+
+    def backward(fc: dict[str, Any], arrays: Arrays) -> dict[str, Any]:
+        bc = kernel.backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
+        values = kernel.gradients(fc, bc) | {name: bc[name] for name in ("dX", "dh0", "dC0")}
+        return {name: values[name] for name in GRADIENTS}
+
+    return backward
+
+
 def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any]:
     """Return h, Cn and the 15 gradients of the reference with one fault or several planted in it.
 
@@ -215,20 +238,39 @@ def _compiled(file: str, text: str) -> CodeType:
     return compile(text, f"lstm_ref/{file} (patched)", "exec")
 
 
-@lru_cache(maxsize=4096)
-def _kernel(patches: tuple[tuple[str, Patch], ...]) -> Kernel:
-    """Return the reference's functions from a private copy of its modules; nothing enters `sys.modules`."""
+@cache
+def _as_it_stands() -> dict[str, ModuleType]:
+    """Return a private copy of the reference's modules."""
+    return _modules(())
+
+
+def _modules(patches: tuple[tuple[str, Patch], ...]) -> dict[str, ModuleType]:
+    """Return a private copy of the reference's modules with the patches; of those without any, the one that all have.
+
+    Nothing enters `sys.modules`.
+    """
     modules: dict[str, ModuleType] = {}
 
     def import_patched(name: str, *args: Any, **kwargs: Any) -> Any:
         return modules[name] if name in modules else builtins.__import__(name, *args, **kwargs)
 
+    changed = {patch.file for _, patch in patches}
     for file, text in _patched(patches).items():
         name = f"lstm_ref.{PurePath(file).stem}"
+        if patches and not changed & {file, FILES[0]}:  # all others import the first
+            modules[name] = _as_it_stands()[name]
+            continue
         module = ModuleType(name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_patched}
         exec(_compiled(file, text), vars(module))
         modules[name] = module
+    return modules
+
+
+@lru_cache(maxsize=4096)
+def _kernel(patches: tuple[tuple[str, Patch], ...]) -> Kernel:
+    """Return the reference's functions with the patches."""
+    modules = _modules(patches)
     return Kernel(
         modules["lstm_ref.forward"].lstm_forward,
         modules["lstm_ref.backward"].lstm_backward,

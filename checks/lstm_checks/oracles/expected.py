@@ -20,6 +20,9 @@ Array = NDArray[Any]
 _KEPT, _CAME = ("X", "hp"), ("df_", "di_", "dg_", "do_")
 """What the parameters' gradients are made of: of the forward pass, and of the backward pass."""
 
+_WANTED = ("hp", "Cp_", "f", "i", "g", "o", "C_", "C", "h")
+"""What is asked of the forward pass: what its backward pass and the gradients take, and the outputs."""
+
 _COPIES_AT_ONCE, _STEPS_AT_ONCE = 2, 4
 """How much of a large case is in memory at a time."""
 
@@ -68,7 +71,7 @@ def evaluate_reference(arrays: Arrays, steps_at_once: int | None = None) -> dict
 
     With `steps_at_once`, the parameters' gradients are summed over that many steps at a time, to save memory.
     """
-    fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0)
+    fc = lstm_forward(arrays.p, arrays.X, arrays.h0, arrays.C0, _WANTED)
     bc = lstm_backward(arrays.p, fc, arrays.dh, arrays.dhn, arrays.dCn)
     s = arrays.X.shape[-2]
     gradients: dict[str, Any] = {}
