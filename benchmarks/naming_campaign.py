@@ -17,7 +17,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -176,8 +177,8 @@ def _pairs(count: int, rng: np.random.Generator) -> list[str]:
 
 
 @cache
-def _remember() -> None:
-    """Have this process work out once what all faults meet alike: the cases drawn, and what is due on them."""
+def _once() -> dict[str, Callable[..., Any]]:
+    """Return what stands in for what all faults meet alike: the cases drawn, and what is due on them."""
     draw_cases = strategies.draw_cases
     due = lru_cache(maxsize=4096)(lambda case: expect(case))
     drawn: dict[str, Any] = {}
@@ -197,18 +198,32 @@ def _remember() -> None:
             drawn[key] = draw_cases(*arguments, **options)
         return dict(drawn[key])
 
-    strategies.draw_cases = draw_once
+    return {"draw_cases": draw_once, "expect": expect_once, "complex_step_disagreement": disagreement_once}
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Have it all worked out but once in this process, and by nobody else in it."""
+    replaced: list[tuple[Any, str, Any]] = []
+    meant = {"expect": expect, "complex_step_disagreement": complex_step_disagreement}
     for module in [module for name, module in sys.modules.items() if name.startswith("lstm_checks.")]:
-        for name, once in (("expect", expect_once), ("complex_step_disagreement", disagreement_once)):
-            if getattr(module, name, None) is globals()[name]:
+        for name, once in _once().items():
+            there = getattr(module, name, None)
+            if module is strategies if name == "draw_cases" else there is meant[name]:
+                replaced.append((module, name, there))
                 setattr(module, name, once)
+    try:
+        yield
+    finally:
+        for module, name, before in reversed(replaced):
+            setattr(module, name, before)
 
 
+@remembering()
 def tell(job: Job, examples: int = 100) -> Told:
     """Return what is said of a planted fault, line by line, and what each line is worth."""
     set, id, seed = job
     warnings.simplefilter("ignore")
-    _remember()
     start = time.perf_counter()
     make, truth, title, dtypes = planting(set, id)
     # Else those that `verify` takes by itself.

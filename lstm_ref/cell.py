@@ -49,6 +49,8 @@ class Cell:
     parameter_gradients : callable
         ``parameter_gradients(fc, bc)`` returns those of the parameters, each "d" before the name: sums over samples
         and steps.
+    needed : tuple of str or None
+        The intermediates that these two take, and the outputs: all that `evaluate` has kept. All there are where None.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Cell:
     forward: Callable[..., dict[str, Any]]
     backward: Callable[..., dict[str, Any]]
     parameter_gradients: Callable[..., dict[str, Any]]
+    needed: tuple[str, ...] | None = None
 
     @cached_property
     def initial(self) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = 
     dict
         In the order of `cell.tensors`.
     """
-    fc = run_forward(cell, arrays)
+    fc = run_forward(cell, arrays, cell.needed)
     bc = run_backward(cell, arrays, fc)
     s = arrays["X"].shape[-2]
     found: dict[str, Any] = {}

@@ -8,6 +8,9 @@ from lstm_ref.gradients import GATES, lstm_parameter_gradients
 AXES = {"U": "eu", "V": "uu", "b": "1u"}
 """The axes of a gate's parameters."""
 
+NEEDED = ("hp", "Cp_", "f", "i", "g", "o", "C_", "C", "h")
+"""The intermediates that the backward pass and the gradients take, and the outputs."""
+
 STATES = (State("h", "mu", "h"), State("C", "mu", "C_"))
 
 CELL = Cell(
@@ -19,4 +22,5 @@ CELL = Cell(
     forward=lstm_forward,
     backward=lstm_backward,
     parameter_gradients=lstm_parameter_gradients,
+    needed=NEEDED,
 )

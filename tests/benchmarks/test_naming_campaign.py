@@ -51,6 +51,8 @@ from truth.suspects import named_faults
 
 from lstm_checks.cases import Case
 from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.judging import case as judging_case
+from lstm_checks.oracles import expected
 
 CASE = Case(3, 4, 3, 3, seed=3)
 NOT_SO = (Said.FALSE, Said.MISLEADING)
@@ -693,5 +695,7 @@ def test_the_campaign_runs_and_says_what_is_not_so(capsys):
         ["--sets", "catalogue", "--only", "dvo-transposed", "--processes", "0", "--examples", "42"]
     )
     said = capsys.readouterr().out
+    # What it works out but once is for itself alone.
+    assert judging_case.expect is expected.expect
     assert "1 planted, 1 caught, 1 named first, 1 among the first three" in said
     assert code == (1 if "FALSE" in said or "MISLEADING" in said else 0)

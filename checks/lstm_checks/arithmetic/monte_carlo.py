@@ -45,7 +45,7 @@ class Rounding:
         self._used = 0
         self._drawn: NDArray[Any] = np.empty(0)
         self._step = magnification * rho
-        self._floor = underflow / rho
+        self._floor = np.array(underflow / rho)  # an array, since a number would be made one in every operation
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
         """Return `result` with noise of the size `scale` times rho in every copy but the first.
@@ -59,25 +59,29 @@ class Rounding:
         if len(scale) > 1:
             scale = scale[1:]
         if result.dtype.kind == "c":
-            noise = self._steps(noisy.shape) * (scale.real + self._floor)
-            noisy += noise + 1j * (self._steps(noisy.shape) * (scale.imag + self._floor))
+            noise = self._steps(noisy) * (scale.real + self._floor)
+            noisy += noise + 1j * (self._steps(noisy) * (scale.imag + self._floor))
         else:
             scale += self._floor
-            steps = self._steps(noisy.shape)
-            noisy += np.multiply(steps, scale, out=scale) if len(scale) == len(steps) else steps * scale
+            steps = self._steps(noisy)
+            if len(scale) == len(steps):
+                scale *= steps
+                noisy += scale
+            else:
+                noisy += steps * scale
         return result
 
-    def _steps(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def _steps(self, like: NDArray[Any]) -> NDArray[Any]:
         """Return one step of noise up or down, at random; drawn many at a time, since most operations are small."""
-        size = math.prod(shape)
-        start, stop = self._used, self._used + size
+        start, size = self._used, like.size
+        stop = start + size
         if stop > self._drawn.size:
             bits = np.frombuffer(self.rng.bytes(max(size, DRAWN) // 8 + 1), np.uint8)
             # take, since indexing by an array costs four times as much.
             self._drawn = (self._step * _SIGNS).take(bits, axis=0).ravel()
             start, stop = 0, size
         self._used = stop
-        return self._drawn[start:stop].reshape(shape)
+        return self._drawn[start:stop].reshape(like.shape)
 
 
 _SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis], axis=1)
@@ -89,6 +93,7 @@ _SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis]
 # exponentials, (e^x - e^-x) / (e^x + e^-x), is off by about rho however small its result; sqrt(n) times the sum of the
 # terms' sizes for a sum of n terms in whatever order (n independent roundings, each of a partial sum no larger).
 _ROUNDED_ONCE = {np.add, np.subtract, np.true_divide, np.square, np.sqrt}
+_SIZE_OF_RESULT = _ROUNDED_ONCE | {np.multiply}  # of real numbers
 _ROUNDED_TWICE = {np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
 _EXACT = {np.negative, np.positive, np.absolute}
 _JOINS = {np.stack, np.concatenate}
@@ -134,13 +139,15 @@ def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs:
     """
     if method == "__call__":
         is_complex = result.dtype.kind == "c"
+        if ufunc in _SIZE_OF_RESULT and not is_complex:
+            return np.abs(result)
         if ufunc is np.matmul:
             x, y = inputs
             scale = _crossed(ufunc, x, y) if is_complex else _matmul(np.abs(x), np.abs(y))
             scale *= math.sqrt(x.shape[-1])
             return scale
         if ufunc is np.multiply:
-            return _crossed(ufunc, *inputs) if is_complex else np.abs(result)
+            return _crossed(ufunc, *inputs)
         if ufunc in _ROUNDED_ONCE:
             return _parts(result)
         if ufunc in _ROUNDED_TWICE:

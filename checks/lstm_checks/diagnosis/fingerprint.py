@@ -7,6 +7,7 @@ of it, two at once are tried, starting from those that explain some tensors whol
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.calling import other_values
-from lstm_checks.cases import REGIMES, Arrays, Case
+from lstm_checks.cases import REGIMES, Case
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.formats import in_words, short_formats
 from lstm_checks.diagnosis.observe import (
@@ -32,10 +33,10 @@ from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare, Work
 from lstm_checks.faults.catalogue import faults_of
 from lstm_checks.faults.mixups import mixups
-from lstm_checks.faults.model import Fault, evaluate, fault_target, planted
+from lstm_checks.faults.model import Fault, backward_with, evaluate, fault_target, leaves_forward, planted
 from lstm_checks.faults.slips import slips
 from lstm_checks.oracles.expected import Expected, expect
-from lstm_ref.cell import Cell, evaluate_forward
+from lstm_ref.cell import Cell, evaluate_forward, outputs_of, run_forward
 
 Faults = tuple[Fault, ...]
 
@@ -257,7 +258,7 @@ def reproduces(faults: Faults, observation: Observation) -> Trial:
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
         return Trial.REFUTED
     values: dict[str, Any] = {}
-    for part in _parts(faults, observation.case.arrays):
+    for part in _parts(faults, observation.case):
         if not all(_is_near(observation, name, part[name]) for name in part if name in observation.came):
             return Trial.REFUTED
         values |= part
@@ -271,16 +272,30 @@ def reproduces(faults: Faults, observation: Observation) -> Trial:
     return trial
 
 
-def _parts(faults: Faults, arrays: Arrays) -> Iterator[dict[str, Any]]:
+def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
     """Yield the outputs, and then the gradients, of the reference with faults; nothing if they cannot be combined."""
+    arrays = case.arrays.astype(np.float64)
     try:
-        target = fault_target(*faults, cell=arrays.cell)
+        left = leaves_forward(faults)
+        backward = backward_with(faults, case.cell) if left else None
+        target = None if left else fault_target(*faults, cell=case.cell)
     except ValueError:
         return
-    arrays = arrays.astype(np.float64)
-    outputs, pullback = target.call(arrays.inputs)
-    yield dict(outputs)
-    yield dict(pullback(arrays.cotangents))
+    if backward is not None:
+        # As a fault may write to what was kept, each has its own.
+        fc = {name: value.copy() for name, value in _forward_on(case).items()}
+        yield {name: value.copy() for name, value in outputs_of(case.cell, fc).items()}
+        yield backward(fc, arrays)
+    if target is not None:
+        outputs, pullback = target.call(arrays.inputs)
+        yield dict(outputs)
+        yield dict(pullback(arrays.cotangents))
+
+
+@lru_cache(maxsize=8)
+def _forward_on(case: Case) -> dict[str, Any]:
+    """Return the forward pass of a case, which hundreds of faults leave as it is."""
+    return run_forward(case.cell, case.arrays.astype(np.float64))
 
 
 def _is_near(observation: Observation, name: str, value: Array) -> bool:

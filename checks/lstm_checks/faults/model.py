@@ -135,6 +135,23 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
     return target
 
 
+def leaves_forward(faults: tuple[Fault, ...]) -> bool:
+    """Return whether faults leave the forward pass as it is."""
+    return not any(fault.wrap or {patch.part for patch in fault.patches} & set(PARTS[:2]) for fault in faults)
+
+
+def backward_with(faults: tuple[Fault, ...], cell: Cell) -> Callable[[dict[str, Any], Arrays], dict[str, Any]]:
+    """Return what gives the gradients, from a forward pass, of a cell with faults that leave that as it is.
+
+    Raises
+    ------
+    ValueError
+        When two faults change the same text.
+    """
+    wrong = planted(faults, cell)
+    return lambda fc, arrays: evaluate_gradients(wrong, fc, run_backward(wrong, arrays, fc))
+
+
 def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any]:
     """Return the outputs and gradients of the arrays' cell with one fault or several planted in it.
 
@@ -263,9 +280,6 @@ def _with_parts(text: str, parts: tuple[str, ...], texts: Mapping[str, str], cel
 
 def _patched(part: str, patches: tuple[tuple[str, Patch], ...], cell: Cell) -> str:
     """Return the text of a part with those of the patches that are its own, each given with the id of its fault."""
-    unknown = {patch.part for _, patch in patches} - set(PARTS)
-    if unknown:
-        raise ValueError(f"patch to {', '.join(sorted(unknown))}, expected one of {', '.join(PARTS)}")
     text, spans = source(part, cell), []
     file = _file_name(_home(part, cell)[0])
     for owner, patch in (found for found in patches if found[1].part == part):
@@ -296,21 +310,47 @@ def planted(faults: tuple[Fault, ...], cell: Cell = PLAIN) -> Cell:
     return _planted(tuple((fault.id, patch) for fault in faults for patch in fault.patches), cell)
 
 
-@lru_cache(maxsize=4096)
-def _planted(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> Cell:
-    """Return the cell of a private copy of its modules; nothing enters `sys.modules`."""
-    texts = {part: _patched(part, patches, cell) for part in PARTS}
+@cache
+def _as_it_stands(cell: Cell) -> dict[str, ModuleType]:
+    """Return a private copy of a cell's modules."""
+    return _copied((), cell)
+
+
+def _copied(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> dict[str, ModuleType]:
+    """Return a private copy of a cell's modules with the patches; of those without any, the one that all have.
+
+    Nothing enters `sys.modules`.
+    """
     modules: dict[str, ModuleType] = {}
 
     def import_patched(name: str, *args: Any, **kwargs: Any) -> Any:
         return modules[name] if name in modules else builtins.__import__(name, *args, **kwargs)
 
+    changed = {patch.part for _, patch in patches}
     for name, parts in _modules(cell).items():
+        if patches and not changed & {*parts, PARTS[0]}:  # all others import the activations
+            modules[name] = _as_it_stands(cell)[name]
+            continue
+        texts = {part: _patched(part, patches, cell) for part in parts}
         module = ModuleType(name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_patched}
         exec(_compiled(_file_name(name), _with_parts(_text_of(name), parts, texts, cell)), vars(module))
         modules[name] = module
+    return modules
+
+
+@lru_cache(maxsize=4096)
+def _planted(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> Cell:
+    """Return the cell of a private copy of its modules, whose backward pass may ask for whatever was kept."""
+    _refuse_unknown(patches)
+    modules = _copied(patches, cell)
     homes = {name: _home(part, cell) for part, name in _FUNCTIONS.items()}
-    return replace(
-        cell, **{name: getattr(modules[module], function.__name__) for name, (module, function) in homes.items()}
-    )
+    functions = {name: getattr(modules[module], function.__name__) for name, (module, function) in homes.items()}
+    return replace(cell, needed=None, **functions)
+
+
+def _refuse_unknown(patches: tuple[tuple[str, Patch], ...]) -> None:
+    """Raise for a patch to no part."""
+    unknown = {patch.part for _, patch in patches} - set(PARTS)
+    if unknown:
+        raise ValueError(f"patch to {', '.join(sorted(unknown))}, expected one of {', '.join(PARTS)}")

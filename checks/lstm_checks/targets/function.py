@@ -67,13 +67,19 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     seen = _look_at(function, taken, cell)
     not_taken, notes = of_arguments(taken)
     lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
-    kind = f"{FORM}, in float32 whatever comes" if seen.single else FORM
-    if seen.refuses_double:
-        kind = f"{FORM}, float32 alone: in float64 it raised {seen.refuses_double}"
-    dtypes = ("float32",) if seen.single or seen.refuses_double else ("float64", "float32")
+    kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = by_name(_called(function, taken, seen.flat, cell), cell)
     notes = (*notes, *lengths_not_given(function))
     return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes, cell=cell)
+
+
+def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tuple[str, ...]]:
+    """Return the kind of a target with what is to be said of its dtypes, and these."""
+    if single:
+        return f"{kind}, in float32 whatever comes", ("float32",)
+    if refuses_double:
+        return f"{kind}, float32 alone: in float64 it raised {refuses_double}", ("float32",)
+    return kind, ("float64", "float32")
 
 
 def expected_form(function: Callable[..., Any], name: str) -> str:
@@ -192,10 +198,15 @@ def _see(
     # Nothing at all comes of a function that goes forward only.
     lacks |= {name for name in cell.gradients if not len(gradients) or (name in gradients and gradients[name] is None)}
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in cell.gradients and n[1:2] == "b" and n[3:7] == " of "}
-    # One tensor alone in float32 is an error of a function that computes in float64.
-    came = [getattr(value, "dtype", np.float32) for value in (h, Cn, *(gradients.get(name) for name in cell.gradients))]
-    single = dtype == "float64" and hasattr(h, "dtype") and all(kind == np.float32 for kind in came)
+    single = dtype == "float64" and all_in_single((h, Cn), gradients, cell)
     return _Seen(frozenset(lacks), twins, flat, single)
+
+
+def all_in_single(outputs: tuple[Any, ...], gradients: Mapping[str, Any], cell: Cell) -> bool:
+    """Return whether all that came is in float32: one tensor alone is an error of what computes in float64."""
+    found = (*outputs, *(gradients.get(name) for name in cell.gradients))
+    came = [getattr(value, "dtype", np.float32) for value in found]
+    return hasattr(outputs[0], "dtype") and all(kind == np.float32 for kind in came)
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
     CN,
     DCN,
@@ -21,22 +22,33 @@ from lstm_checks.contract import (
     signature_in_words,
     undisturbed,
 )
-from lstm_checks.targets.function import SMALL_SIZES, lengths_not_given, small_inputs
+from lstm_checks.targets.function import SMALL_SIZES, all_in_single, lengths_not_given, small_inputs, with_dtypes
 from lstm_ref.cell import Cell
 
+FORM = "layer class"
 
-def _probe_layer(call: Callable[..., Any], cell: Cell) -> set[str]:
-    """Return which states a layer keeps nowhere, by a small call; what goes wrong in all the examples will find."""
-    for m, s, e, u in SMALL_SIZES:
-        try:
-            with undisturbed():
-                (_, Cn), pullback = call(*small_inputs((m, s, e, u), cell=cell))
-                found = pullback(np.ones((m, s, u)), np.ones((m, u)), np.ones((m, u)))
-        except BaseException as error:
-            not_interrupted(error)
-            continue
-        return ({CN} if Cn is None else set()) | {f"d{name}" for name in cell.initial if f"d{name}" not in found}
-    return set()
+
+def _probe_layer(call: Callable[..., Any], cell: Cell) -> tuple[set[str], str, tuple[str, ...]]:
+    """Return which states a layer keeps nowhere, what it is called, and its dtypes, by the first call that works.
+
+    Float32 is tried where every call in float64 raises. What goes wrong in all calls is for the examples to find.
+    """
+    refused = ""
+    for dtype in ("float64", "float32"):
+        for m, s, e, u in SMALL_SIZES:
+            try:
+                with undisturbed():
+                    (h, Cn), pullback = call(*small_inputs((m, s, e, u), dtype, cell))
+                    states = np.ones((m, u), dtype)
+                    found = pullback(np.ones((m, s, u), dtype), states, states.copy())
+            except BaseException as error:
+                not_interrupted(error)
+                refused = refused or describe_error(error)
+                continue
+            lacks = ({CN} if Cn is None else set()) | {f"d{name}" for name in cell.initial if f"d{name}" not in found}
+            in_single = dtype == "float64" and all_in_single((h, Cn), found, cell)
+            return lacks, *with_dtypes(FORM, in_single, refused if dtype == "float32" else "")
+    return set(), *with_dtypes(FORM, False, "")
 
 
 def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLAIN) -> Target:
@@ -52,7 +64,8 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         ``layer_class(unit_cells=u, sequences=True)`` returns a layer with `compute_shapes(X)`,
         `initialize_parameters()`, `forward(X[, h0, C0])`, `backward(dA[, dhn, dCn])`, `compute_gradients()`
         and the dicts `p`, `fc` and `g`. `forward` without h0 and C0, `backward` without dCn, or no
-        `bc['dh0']`, `bc['dC0']`: these are unsupported.
+        `bc['dh0']`, `bc['dC0']`: these are unsupported. One that raises in float64 and not in float32, or computes in
+        float32 whatever comes, is judged in float32 alone.
     cell : Cell
         The equations that it is to follow.
     """
@@ -106,9 +119,10 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     def caches() -> dict[str, Any]:
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
 
-    lacks |= _probe_layer(call, cell)
+    lacking, kind, dtypes = _probe_layer(call, cell)
     notes = lengths_not_given(layer_class.forward)
-    return Target(name, "layer class", by_name(call, cell), frozenset(lacks), caches=caches, notes=notes, cell=cell)
+    lacks |= lacking
+    return Target(name, kind, by_name(call, cell), frozenset(lacks), dtypes, caches=caches, notes=notes, cell=cell)
 
 
 def _constructor_arguments(

@@ -224,7 +224,9 @@ class _Given:
 
     def written(self) -> bool:
         """Return whether the array holds something else than it was given."""
-        return self.array.shape != self.shape or self.array.dtype != self.dtype or self.array.tobytes() != self.data
+        # Of bytes, since a memoryview is compared one number after the other.
+        as_given = self.array.shape == self.shape and self.array.dtype == self.dtype
+        return not as_given or self.array.tobytes() != bytes(self.data)
 
 
 def _written(given: Sequence[_Given], values: "_Parcel") -> list[Any]:
