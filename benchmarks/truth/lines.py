@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from truth import conditions, gates, places  # noqa: F401 (they enter their forms)
 from truth.conditions import judge_pattern
-from truth.evidence import Evidence, Said, Verdict
+from truth.evidence import Evidence, Only, Said, Verdict
 from truth.forms import judge_where
 from truth.readings import judge_layout
 from truth.relations import judge_relation
@@ -24,6 +24,10 @@ LABELS: dict[str, Callable[[Evidence, str], Verdict | None]] = {
 
 NOT_OF_THE_DIAGNOSIS = ("case", "explains", "examples", "extent", "also", "oracles", "rerun", "note")
 """Labels of what `verify` itself says of the failing case."""
+
+
+NORMAL = "for normal values, "
+"""How a line begins that is so of values of the regime "normal", where the failing case's are others."""
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
@@ -43,6 +47,8 @@ def judge_line(evidence: Evidence, label: str, text: str) -> Verdict | None:
     if text.startswith("not looked for, since "):
         # Of what was done, and not of the target.
         return None
+    if text.startswith(NORMAL):
+        return judge_line(Only(evidence, regime="normal"), label, text.removeprefix(NORMAL))
     judge = LABELS.get(label, judge_where)
     verdict = judge(evidence, text)
     if verdict is None or verdict.said is not Said.UNJUDGED:

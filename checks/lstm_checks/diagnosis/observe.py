@@ -67,7 +67,7 @@ class Observation:
 
     @cached_property
     def came(self) -> dict[str, Array]:
-        """The tensors of the answer that have the right shape and no shorter dtype, in float64."""
+        """The tensors of the answer that can be judged, of the right shape and no shorter dtype, in float64."""
         return self._formed(self.answer)
 
     @cached_property
@@ -89,7 +89,13 @@ class Observation:
     @property
     def formal(self) -> tuple[str, ...]:
         """The tensors that are not of the form that was asked for."""
-        return tuple(name for name in TENSORS if name not in self.lacks and name not in self.came)
+        return tuple(name for name in TENSORS if name not in self.lacks | self.drowned and name not in self.came)
+
+    @cached_property
+    def drowned(self) -> frozenset[str]:
+        """The tensors of which rounding leaves nothing to judge, as `compare` tells them: of these nothing is said."""
+        outputs = {name for name in OUTPUTS if self.expected.chaotic((name,))}
+        return frozenset(outputs.union(GRADIENTS if self.expected.chaotic(GRADIENTS) else ()))
 
     @property
     def fails(self) -> bool:
@@ -125,7 +131,7 @@ class Observation:
         found = {}
         for name in TENSORS:
             came = outcome.values.get(name)
-            if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+            if name in self.lacks | self.drowned or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
                 continue
             if came.dtype.itemsize < np.dtype(self.case.dtype).itemsize:
                 # Of what was cut short on its way out nothing is told but that.

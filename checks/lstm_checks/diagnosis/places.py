@@ -8,7 +8,7 @@ took for the cotangents of its gates, step by step, though it never shows them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,18 @@ from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
     counted_in,
+    departs,
     due_on,
     intermediates,
     observe_once,
     of_other_sizes,
+    slack,
     suited,
     wrong_entries,
 )
 from lstm_checks.diagnosis.relation import axes
 from lstm_checks.diagnosis.work import Spare
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.words import series
 
 PLACES = (
@@ -83,12 +86,21 @@ def locate(
         return lines
     forward = bool(set(wrong) & set(OUTPUTS))
     lines += _of_tensors(target, case, evidence)
+    places: list[str] = []
     for asked, search in SEARCHES.values():
         if asked in (EITHER, FORWARD if forward else BACKWARD) and spare():
-            lines += _everywhere(search, target, case)
+            places += _everywhere(search, target, case)
     if not forward and spare():
-        lines += _of_gate_cotangents(target, case)
-    return lines
+        places += _of_gate_cotangents(target, case)
+    return [*lines, *(of_normal_values(place, case, failing) for place in places)]
+
+
+def of_normal_values(line: str, case: Case, failing: Case) -> str:
+    """Return a line with the values of which it is so, where those of the failing case are others.
+
+    Where gates are saturated an error may be lost in rounding, and what departs first may be seen later.
+    """
+    return f"for normal values, {line}" if case.regime == "normal" != failing.regime else line
 
 
 def _other_values(target: Target, case: Case, count: int = 2) -> list[Case]:
@@ -388,7 +400,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         inputs = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], bias) for gate, bias in biases.items()}
         for gate in biases:
             inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
-        return wrong_entries(target, single, single.arrays.replaced(**inputs, C0=C0))
+        return _wrong_outputs(target, single, single.arrays.replaced(**inputs, C0=C0))
 
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays.C0)
@@ -417,14 +429,25 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
-    if "Cn" in saturated:
+    if "Cn" in saturated and "f" in right_gates:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
-        if "f" in right_gates:
-            by = f"{tolerance.HELD:g}"
-            yield f"gate f is right by itself at a single step; i times g is not 1 where the biases of both are {by}"
+        by = f"{tolerance.HELD:g}"
+        yield f"gate f is right by itself at a single step; i times g is not 1 where the biases of both are {by}"
         return
-    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": tolerance.HELD}, memory) or {}):
-        # What is wrong where o is held open is no doing of o's.
+    h_wrong = False
+    for held_at, words in _all_held():
+        wrong = wrong_with(held_at, memory)
+        if wrong is None:
+            return
+        if "Cn" in wrong:
+            # Then the gates are not put together as they should be, and none is told from what is made of it.
+            yield words
+            return
+        h_wrong = h_wrong or "h" in wrong
+    if "Cn" in saturated:
+        return
+    if "o" in wrong_gates and h_wrong:
+        # What is wrong where o is held open or shut is no doing of o's.
         wrong_gates.remove("o")
         if not wrong_gates:
             yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
@@ -437,8 +460,40 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             else f"gate {wrong_gates[0]} is wrong by itself"
         )
         yield f"{wrong_by} at a single step, {series(right_gates)} right"
-    elif not wrong_gates:
+    elif wrong_gates:
+        yield "each gate by itself is wrong at a single step"
+    else:
         yield "each gate by itself is right at a single step"
+
+
+def _wrong_outputs(target: Target, case: Case, arrays: Arrays) -> Wrong | None:
+    """Return which entries of h and Cn are wrong for other values; gradients vanish where all gates are held."""
+    answer = call_target(target, arrays.copy(), case.sequences, backward=False)
+    if answer.error:
+        return None
+    h, Cn = reference_forward(arrays.astype(np.float64).inputs)
+    due = {"h": h, "Cn": Cn}
+    sd, wrong = slack(due, due_on(case)), {}
+    for name in OUTPUTS:
+        came = answer.values.get(name)
+        if isinstance(came, np.ndarray):
+            last: Any = np.s_[:, -1] if name == "h" and came.ndim == 2 else np.s_[:]
+            if came.shape == due[name][last].shape:
+                wrong[name] = departs(came.astype(np.float64), due[name][last], sd[name][last], case.dtype)
+    return {name: entries for name, entries in wrong.items() if entries.any()}
+
+
+def _all_held() -> Iterator[tuple[dict[str, float], str]]:
+    """Yield biases that hold every gate open or shut, g open or 0, and that Cn is not what it should be then."""
+    for f, i, g, o in product((1, 0), (0, 1), (0, 1), (1, 0)):
+        held = {"f": 2 * f - 1, "i": 2 * i - 1, "g": g, "o": 2 * o - 1}
+        states = [f"{gate} {'open' if at > 0 else 'shut'}" for gate, at in held.items() if at]
+        due = ("0", "1", "C0", "C0 + 1")[2 * f + i * g]
+        yield (
+            {gate: tolerance.HELD * at for gate, at in held.items()},
+            f"Cn is not {due} after a single step in which biases of {tolerance.HELD:g} hold {series(states)}"
+            + ("" if g else ", g being 0"),
+        )
 
 
 def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
@@ -453,10 +508,15 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             continue
         if not any(f"dU{gate}" in wrong for gate in GATES):
             others = sorted(wrong)
-            right_everywhere = right_everywhere or (
-                f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
-                f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
-            )
+            # Of a single step, or of few units, what is passed on may be wrong and have gone nowhere yet.
+            if all(
+                sorted(wrong_entries(target, other) or ()) == others
+                for other in _solvable_at_other_sizes(target, asked, "")
+            ):
+                right_everywhere = right_everywhere or (
+                    f"df_ di_ dg_ do_, solved for from dU, are right at every step; "
+                    f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+                )
             continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in GATES}
         alone = [f"dU{gate}" for gate in GATES if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]

@@ -5,6 +5,7 @@ that is no round number needs a second entry to agree on it. What is due must fa
 and it must hold as well with other values, where the tensor is wrong.
 """
 
+import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
@@ -49,8 +50,11 @@ class _Tensor:
     dtype: str
 
     def is_(self, value: Array, sd: Array | None = None) -> bool:
-        """Return whether what came is some value, to rounding, and clearly not what is due."""
+        """Return whether what came is some value, to rounding, clearly not what is due, and not zero to rounding."""
         sd = self.sd if sd is None else sd
+        if value.shape == sd.shape and not departs(np.zeros_like(value), value, sd, self.dtype).any():
+            # What is next to nothing is what anything is that is.
+            return False
         return trial_of(self.came, value, self.due, self.sd, sd, self.dtype) is Trial.SHOWN
 
     def is_multiple(self, factor: float) -> bool:
@@ -76,8 +80,8 @@ def find_relations(
         Of cases of the same sizes with other values, on which a relation must hold, too; None for a target that is not
         the same twice, of which it is said for this one call.
     elsewhere : sequence of Observation
-        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On the last of
-        some entries a relation that names no sizes must hold, too.
+        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On each of some
+        entries a relation that names no sizes must hold, too.
     """
     found: dict[str, list[str]] = {}
     confirming = [(other, _values_before(other)) for other in again or ()]
@@ -104,10 +108,11 @@ def find_relations(
 
 def _also(name: str, elsewhere: Sequence[Observation]) -> Container[str]:
     """Return what holds of a tensor at other sizes; everything where it is right there, or no other was asked."""
-    seen = next((o for o in reversed(elsewhere) if name in o.wrong and o.came[name].size >= TELLING), None)
-    if seen is None:
+    wrong = [o for o in elsewhere if name in o.wrong and o.came[name].size >= TELLING]
+    if not wrong:
         return _Everything()
-    return set(_relations(_tensor(name, seen), seen, elsewhere, _values_before(seen)))
+    holds = [set(_relations(_tensor(name, o), o, elsewhere, _values_before(o))) for o in wrong]
+    return set.intersection(*holds)
 
 
 class _Everything:
@@ -119,7 +124,7 @@ class _Everything:
 
 def _names_sizes(said: str) -> bool:
     """Return whether a sentence is of some sizes alone."""
-    return " in the order " in said or " at m=" in said
+    return " in the order " in said or re.search(r" at [mseu]=", said) is not None
 
 
 def _tensor(name: str, observation: Observation) -> _Tensor:
@@ -200,10 +205,13 @@ def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> It
     for other, factors in others:
         names = [name for name in names if other.is_multiple(factors[name])]
     if names:
-        yield f"is {' = '.join(names)} times what is due"
+        # Numbers that are one on all these cases are told from one another by other sizes alone.
+        open_ = [(z, n) for z, n in zip("mseu", case.dims, strict=True) if any(z in name for name in names)]
+        at = f" at {' '.join(f'{z}={n}' for z, n in open_)}" if len(names) > 1 else ""
+        yield f"is {' = '.join(names)} times what is due{at}"
     elif tensor.alike >= 2 and tensor.is_multiple(estimate):
         sizes = " ".join(f"{size}={n}" for size, n in zip("mseu", case.dims, strict=True))
-        where = "" if all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
+        where = "" if others and all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
         yield f"is {number(estimate)} times what is due{where}"
 
 

@@ -318,10 +318,11 @@ def explain(
             return replace(report, chance=chance) if chance else report
         wrong = tuple(frozenset(filter(is_tensor, other.signature)) for other in evidence)
         found = None
-        if report.reference and not repeatable(observe(target, report.case)):
+        steady = not report.reference or repeatable(observe(target, report.case))
+        if not steady:
             # What a target keeps of its calls is told best before many more are made.
             found = diagnose(target, report.case, work, wrong)
-        report = replace(report, pattern=_pattern(target, report, evidence, options))
+        report = replace(report, pattern=_pattern(target, report, evidence, options, steady))
         ruled = report.pattern.startswith(WHERE)
         if not ruled and not any(always(ask, report.case, tolerance.RUNS_OF_NO_RULE) for ask in ways):
             # Verdicts that follow no rule may be chance, seldom though it be that the case passes.
@@ -337,7 +338,11 @@ def explain(
 
 
 def _pattern(
-    target: Target, report: CaseReport, evidence: tuple[CaseReport, ...], options: Mapping[str, Any] | None
+    target: Target,
+    report: CaseReport,
+    evidence: tuple[CaseReport, ...],
+    options: Mapping[str, Any] | None,
+    steady: bool = True,
 ) -> str:
     """Return by which rule cases fail, where one holds; else for how many other values this one passes."""
     thorough, properties = not is_tensor(report.failures[0].name), _failed_properties(report)
@@ -352,6 +357,9 @@ def _pattern(
     def wrong(case: Case) -> bool:
         return bool(verify_case(target, case, thorough, properties, report.reference).failures)
 
+    if rule is not None and not steady and rule.wrong < rule.inside:
+        # Of what is not the same twice, what passed may have passed by chance, and at other sizes as often as not.
+        return ""
     # That what failed does not fail is no rule, but "right" is said of what is right in all.
     return str(rule) if rule is not None else describe_values(wrong, report.case)
 
