@@ -114,9 +114,12 @@ def _gates_alone(evidence: Evidence, match: re.Match[str]) -> Verdict:
     return _judge_gates(evidence, set(listed(match[1])), set(listed(match[2])))
 
 
-@where(r"gate f is (right|wrong) by itself at a single step; i times g is not 1 where the biases of both are 40")
+@where(
+    r"gate f is (right|wrong) by itself at a single step; "
+    r"Cn is not 1 after one in which biases of 40 hold f shut, i open and g open"
+)
 def _gate_f(evidence: Evidence, match: re.Match[str]) -> Verdict:
-    """Judge that gate f is right or wrong, and that i times g does not saturate."""
+    """Judge that gate f is right or wrong, and that what is made of i and g does not saturate."""
     told = []
     for seed in range(730_100, 730_110):
         # Where a step's input is zero, it may be that alone.
@@ -124,15 +127,12 @@ def _gate_f(evidence: Evidence, match: re.Match[str]) -> Verdict:
         case = Case(3, 1, 3, 4, evidence.case.dtype, regime, seed=seed)
         p = case.arrays.p
         changed = {f"b{g}": np.full_like(p[f"b{g}"], 40) for g in "ig"} | {
-            f"{k}{g}": np.zeros_like(p[f"{k}{g}"]) for k in "UV" for g in "ig"
+            f"{k}{g}": np.zeros_like(p[f"{k}{g}"]) for k in "UV" for g in "fig"
         }
+        changed["bf"] = np.full_like(p["bf"], -40)
         seen = evidence.look(case, C0=np.zeros_like(case.arrays.C0), **changed)
         told.append(None if seen is None else "Cn" in seen.wrong)
-    refused = judge_share(told, "i times g is not 1")
-    known = gates_wrong(evidence)
-    if not (known["i"] or known["g"]):
-        return Verdict(Said.MISLEADING, "gates i and g are right")
-    return refused or _judge_gates(
+    return judge_share(told, "Cn is not 1") or _judge_gates(
         evidence, {"f"} & {match[1] == "wrong" and "f"}, {"f"} & {match[1] == "right" and "f"}
     )
 

@@ -38,6 +38,10 @@ FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6
 many units, and of a single step."""
 
 
+COUNTED = re.compile(r"((?:output |input )?)(sample|step|element|unit|row)s? (\d+(?:(?:, | and )\d+)*) of (\d+)")
+"""Which of how many a sentence names."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a target gave on a case.
@@ -284,8 +288,34 @@ def counted_in(sentence: str) -> str:
     'ms'
     """
     sizes = {"sample": "m", "step": "s", "element": "e", "unit": "u", "row": "u"}
-    found = {sizes[word] for word in re.findall(r"(sample|step|element|unit|row)s? [\d, and]+ of \d", sentence)}
+    found = {sizes[word] for _, word, _, _ in COUNTED.findall(sentence)}
     return "".join(size for size in "mseu" if size in found or (size == "s" and "a word an output step" in sentence))
+
+
+def in_general(sentence: str) -> str:
+    """Return a sentence with "step 4 of 4" as "the last step": what it may say of every number of steps.
+
+    Examples
+    --------
+    >>> in_general("df_ departs first, at step 3 of 4, samples 2 and 3 of 3")
+    'df_ departs first, at the last step but one, all samples but the first'
+    """
+    if "a word an output step" in sentence:
+        return sentence
+
+    def put(match: re.Match[str]) -> str:
+        found, count = [int(n) for n in re.findall(r"\d+", match[3])], int(match[4])
+        what = f"{match[1]}{match[2]}"
+        named = {
+            (1,): f"the first {what}",
+            (count,): f"the last {what}",
+            (count - 1,): f"the last {what} but one",
+            tuple(range(2, count + 1)): f"all {what}s but the first",
+            tuple(range(1, count)): f"all {what}s but the last",
+        }
+        return named.get(tuple(found), match[0]) if count > 2 else match[0]
+
+    return COUNTED.sub(put, sentence)
 
 
 def suited(target: Target, case: Case) -> Case | None:

@@ -23,6 +23,7 @@ from lstm_checks.diagnosis.observe import (
     counted_in,
     departs,
     due_on,
+    in_general,
     intermediates,
     observe_once,
     of_other_sizes,
@@ -115,17 +116,27 @@ def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target,
     What hangs on the values is no place, and what is so for one number of samples is none either.
     """
     found: dict[Case, set[str]] = {}
+
+    def holds(line: str, again: Sequence[Case]) -> bool:
+        for one in again:
+            if one not in found:
+                there = [also.removesuffix(_of(one)) for also in search(target, one)]
+                found[one] = {*there, *map(in_general, there)}
+        return all(line in found[one] for one in again)
+
     lines = [line.removesuffix(_of(case)) for line in search(target, case)]
     if not lines:
         return []
     values = _other_values(target, case)
     told = []
     for line in lines:
+        general = in_general(line)
+        elsewhere = of_other_sizes(target, case, counted_in(general)) if general != line else []
+        if elsewhere and holds(general, [*values, *elsewhere]):
+            told.append(general)
+            continue
         again = [*values, *of_other_sizes(target, case, counted_in(line))]
-        for one in again:
-            if one not in found:
-                found[one] = {also.removesuffix(_of(one)) for also in search(target, one)}
-        if all(line in found[one] for one in again):
+        if holds(line, again):
             told.append(line if again else line + _of(case))
     return told
 
@@ -431,8 +442,8 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         (wrong_gates if output in wrong else right_gates).append(gate)
     if "Cn" in saturated and "f" in right_gates:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
-        by = f"{tolerance.HELD:g}"
-        yield f"gate f is right by itself at a single step; i times g is not 1 where the biases of both are {by}"
+        held_open = f"biases of {tolerance.HELD:g} hold f shut, i open and g open"
+        yield f"gate f is right by itself at a single step; Cn is not 1 after one in which {held_open}"
         return
     h_wrong = False
     for held_at, words in _all_held():
@@ -545,11 +556,19 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         # Samples and units are named where they are the same for other values.
         for places in (True, False):
             lines = list(_first_departing(first, asked.s, places))
-            resized = _solvable_at_other_sizes(target, asked, "s" + "".join(map(counted_in, lines)))
-            known = [other for other in (*elsewhere, *(departing(target, c) for c in resized)) if other is not None]
-            if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
-                yield from lines
-                break
+            known = [other for other in elsewhere if other is not None]
+            if not all(lines == list(_first_departing(other, asked.s, places)) for other in known):
+                continue
+            for said, kept in ((list(map(in_general, lines)), ""), (lines, "s")):
+                resized = _solvable_at_other_sizes(target, asked, kept + "".join(map(counted_in, said)))
+                seen = [(c, there) for c in resized if (there := departing(target, c)) is not None]
+                there_said = [list(_first_departing(there, c.s, places)) for c, there in seen]
+                if kept and all(lines == other for other in there_said):
+                    yield from lines
+                    return
+                if not kept and seen and said != lines and all(said == list(map(in_general, o)) for o in there_said):
+                    yield from said
+                    return
         return
     if right_everywhere:
         yield right_everywhere
@@ -570,11 +589,24 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
     yield f"df_ di_ dg_ do_, solved for from dX, are right at every step; {series(shown)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
-        found = [departing(target, case) for case in (*cases, *_solvable_at_other_sizes(target, cases[0], size))]
-        hits = [np.any([mask.any(axis=others) for mask in one.values()], axis=0) for one in found if one is not None]
-        if hits and 0 < hits[0].sum() < hits[0].size and all(np.array_equal(hit, hits[0]) for hit in hits):
-            where = _steps([int(k) for k in np.flatnonzero(hits[0])], hits[0].size)
-            yield f"in dU it is the part of {word}{where} that is wrong (solved for from dU)"
+
+        def parts(asked: Sequence[Case], word: str = word, others: tuple[int, ...] = others) -> Iterator[str]:
+            for found in (departing(target, case) for case in asked):
+                if found is not None:
+                    hit = np.any([mask.any(axis=others) for mask in found.values()], axis=0)
+                    which = [int(k) for k in np.flatnonzero(hit)]
+                    yield f"{word}{_steps(which, hit.size)}" if 0 < len(which) < hit.size else ""
+
+        here = set(parts(cases))
+        if len(here) != 1 or "" in here:
+            continue
+        (part,) = here
+        general, resized = in_general(part), _solvable_at_other_sizes(target, cases[0], "")
+        if general != part and resized and {in_general(said) for said in parts(resized)} == {general}:
+            part = general
+        elif not {*parts(_solvable_at_other_sizes(target, cases[0], size))} <= here:
+            continue
+        yield f"in dU it is the part of {part} that is wrong (solved for from dU)"
 
 
 def departing(target: Target, case: Case) -> dict[str, Array] | None:

@@ -6,7 +6,7 @@ and it must hold as well with other values, where the tensor is wrong.
 """
 
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
@@ -92,7 +92,7 @@ def find_relations(
         resized = _also(name, elsewhere)
         for said in _relations(_tensor(name, observation), observation, elsewhere, before):
             if again is None or (
-                there and all(said in sentences for sentences in there) and (said in resized or _names_sizes(said))
+                there and all(said in sentences for sentences in there) and (resized(said) or _names_sizes(said))
             ):
                 found.setdefault(said, []).append(name)
                 break
@@ -106,20 +106,22 @@ def find_relations(
     return [sentence for sentence in sentences if sentence]
 
 
-def _also(name: str, elsewhere: Sequence[Observation]) -> Container[str]:
-    """Return what holds of a tensor at other sizes; everything where it is right there, or no other was asked."""
+def _also(name: str, elsewhere: Sequence[Observation]) -> Callable[[str], bool]:
+    """Return whether something holds of a tensor at other sizes, too, wherever it is wrong; always if nowhere is."""
     wrong = [o for o in elsewhere if name in o.wrong and o.came[name].size >= TELLING]
-    if not wrong:
-        return _Everything()
-    holds = [set(_relations(_tensor(name, o), o, elsewhere, _values_before(o))) for o in wrong]
-    return set.intersection(*holds)
+    found = [(o.case, set(_relations(_tensor(name, o), o, elsewhere, _values_before(o)))) for o in wrong]
+    # An error of rounding may by chance be less.
+    small = {o.case for o in wrong if _share_of_float32(_tensor(name, o)) <= 1}
 
+    def holds(said: str) -> bool:
+        # Where there is one step, what is said of the order of steps is something else.
+        one = {"steps": "s", "samples": "m"}
+        single = [size for word, size in one.items() if word in said]
+        if said == OF_FLOAT32_SIZE:
+            return all(case in small for case, _ in found)
+        return all(said in there for case, there in found if all(getattr(case, size) > 1 for size in single))
 
-class _Everything:
-    """What contains whatever is asked."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
+    return holds
 
 
 def _names_sizes(said: str) -> bool:
@@ -387,11 +389,14 @@ def _clipped(tensor: _Tensor) -> Iterator[str]:
 
 def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
     """Yield that its errors are those of float32, where they are."""
-    if tensor.dtype != "float64":
-        return
-    share = np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")
-    if np.all(share <= 1) and np.max(share) > tolerance.FLOAT32_LEAST and np.max(np.abs(tensor.came)) > 1e-30:
+    share = _share_of_float32(tensor)
+    if tensor.dtype == "float64" and tolerance.FLOAT32_LEAST < share <= 1 and np.max(np.abs(tensor.came)) > 1e-30:
         yield OF_FLOAT32_SIZE
+
+
+def _share_of_float32(tensor: _Tensor) -> float:
+    """Return the largest error as a share of what would be accepted in float32."""
+    return float(np.max(np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")))
 
 
 def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:

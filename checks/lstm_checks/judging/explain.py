@@ -354,8 +354,10 @@ def _pattern(
 
     rule = find_rule(fails, report.case, known, _domain(target, report, tuple(known), options))
 
-    def wrong(case: Case) -> bool:
-        return bool(verify_case(target, case, thorough, properties, report.reference).failures)
+    def wrong(case: Case) -> bool | None:
+        again = verify_case(target, case, thorough, properties, report.reference)
+        undecided = {claim.name for claim in again.claims if claim.verdict is Verdict.INCONCLUSIVE}
+        return True if again.failures else None if undecided & report.signature else False
 
     if rule is not None and not steady and rule.wrong < rule.inside:
         # Of what is not the same twice, what passed may have passed by chance, and at other sizes as often as not.
