@@ -140,8 +140,8 @@ OF_ALL_U = "dUf, dUi, dUg and dUo"
     ("edit", "said"),
     [
         (after(DW, "if t == 0: dW[:e] -= k.z[:e] @ delta.T"), f"{OF_ALL_U} lack the part of the first step"),
-        (after(DW, "dW[:e] -= (k.z[:e, :1] @ delta[:, :1].T)"), f"{OF_ALL_U} lack the part of sample 1 of 3"),
-        (after(DW, "dW[-1:] += delta[:, -1].T"), "dbf, dbi, dbg and dbo have the part of sample 3 of 3 2 times"),
+        (after(DW, "dW[:e] -= (k.z[:e, :1] @ delta[:, :1].T)"), f"{OF_ALL_U} lack the part of the first sample"),
+        (after(DW, "dW[-1:] += delta[:, -1].T"), "dbf, dbi, dbg and dbo have the part of the last sample 2 times"),
         (
             after(DW, "dW[:e] += (tape[s - 1 - t].z - k.z)[:e] @ delta.T"),
             f"{OF_ALL_U} came as if made with X with its steps in reverse order",
