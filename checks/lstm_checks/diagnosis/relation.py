@@ -6,7 +6,7 @@ and it must hold as well with other values, where the tensor is wrong.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
@@ -86,13 +86,15 @@ def find_relations(
     found: dict[str, list[str]] = {}
     confirming = [(other, _values_before(other)) for other in again or ()]
     before = _values_before(observation)
+    others = [(other, _values_before(other)) for other in elsewhere]
     for name in observation.wrong:
         wrong = [(other, early) for other, early in confirming if name in other.wrong]
         there = [set(_relations(_tensor(name, other), other, elsewhere, early)) for other, early in wrong]
-        resized = _also(name, elsewhere)
         for said in _relations(_tensor(name, observation), observation, elsewhere, before):
             if again is None or (
-                there and all(said in sentences for sentences in there) and (resized(said) or _names_sizes(said))
+                there
+                and all(said in sentences for sentences in there)
+                and (_names_sizes(said) or _holds_elsewhere(name, said, others))
             ):
                 found.setdefault(said, []).append(name)
                 break
@@ -106,22 +108,26 @@ def find_relations(
     return [sentence for sentence in sentences if sentence]
 
 
-def _also(name: str, elsewhere: Sequence[Observation]) -> Callable[[str], bool]:
-    """Return whether something holds of a tensor at other sizes, too, wherever it is wrong; always if nowhere is."""
-    wrong = [o for o in elsewhere if name in o.wrong and o.came[name].size >= TELLING]
-    found = [(o.case, set(_relations(_tensor(name, o), o, elsewhere, _values_before(o)))) for o in wrong]
-    # An error of rounding may by chance be less.
-    small = {o.case for o in wrong if _share_of_float32(_tensor(name, o)) <= 1}
+def _holds_elsewhere(name: str, said: str, others: Sequence[tuple[Observation, Values]]) -> bool:
+    """Return whether something holds of a tensor at other sizes, too, wherever it is wrong; so if it nowhere is.
 
-    def holds(said: str) -> bool:
-        # Where there is one step, what is said of the order of steps is something else.
-        one = {"steps": "s", "samples": "m"}
-        single = [size for word, size in one.items() if word in said]
+    Where there is one step, what is said of the order of steps is something else.
+    """
+    single = [size for word, size in (("steps", "s"), ("samples", "m")) if word in said]
+    elsewhere = [other for other, _ in others]
+    for other, early in others:
+        if name not in other.wrong or other.came[name].size < TELLING:
+            continue
+        tensor = _tensor(name, other)
         if said == OF_FLOAT32_SIZE:
-            return all(case in small for case, _ in found)
-        return all(said in there for case, there in found if all(getattr(case, size) > 1 for size in single))
-
-    return holds
+            # An error of rounding may by chance be less.
+            holds = _share_of_float32(tensor) <= 1
+        else:
+            one = any(getattr(other.case, size) == 1 for size in single)
+            holds = one or said in _relations(tensor, other, elsewhere, early)
+        if not holds:
+            return False
+    return True
 
 
 def _names_sizes(said: str) -> bool:
