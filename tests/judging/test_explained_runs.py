@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.diagnosis.chance import always, describe_chance
+from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import largest_first, together
 from lstm_checks.diagnosis.rule import WHERE, Domain, Rule, find_rule
 from lstm_checks.faults.catalogue import find
@@ -244,6 +245,16 @@ def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     assert len(left) == 2
     assert not told & left
     assert "not explained: " in render_report(report)
+
+
+def test_a_place_of_the_target_is_said_once():
+    """Of the first group it may be said as it is, and of the next one that its values are others."""
+    report = verify_case(RIGHT, Case(2, 3, 2, 2))
+    first = replace(report, diagnosis=Diagnosis(relations=("so",), where=("here", "for normal values, there")))
+    again = replace(report, diagnosis=Diagnosis(relations=("so",), where=("for normal values, here", "there", "new")))
+    told = [explaining._Told(first, lambda other: False)]
+    assert explaining._news(again, told).diagnosis == Diagnosis(where=("new",))
+    assert explaining._news(again, []) == again
 
 
 def test_a_rule_with_exceptions_is_not_said_of_what_is_not_the_same_twice(monkeypatch):

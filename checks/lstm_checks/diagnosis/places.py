@@ -54,6 +54,9 @@ SOLVABLE = (
 
 DELTAS = {"f": "df_", "i": "di_", "g": "dg_", "o": "do_"}
 
+NORMAL_VALUES = "for normal values, "
+"""How a line begins that is so of these, where the failing case's are others."""
+
 Wrong = Mapping[str, Array]
 
 
@@ -101,7 +104,7 @@ def of_normal_values(line: str, case: Case, failing: Case) -> str:
 
     Where gates are saturated an error may be lost in rounding, and what departs first may be seen later.
     """
-    return f"for normal values, {line}" if case.regime == "normal" != failing.regime else line
+    return f"{NORMAL_VALUES}{line}" if case.regime == "normal" != failing.regime else line
 
 
 def _other_values(target: Target, case: Case, count: int = 2) -> list[Case]:

@@ -21,7 +21,7 @@ from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.diagnosis.fingerprint import Faults
 from lstm_checks.diagnosis.groups import Signature, faults_of, largest_first, predictor, together
 from lstm_checks.diagnosis.observe import observe, observe_once, repeatable
-from lstm_checks.diagnosis.places import grown
+from lstm_checks.diagnosis.places import NORMAL_VALUES, grown
 from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
@@ -100,9 +100,15 @@ def _news(report: CaseReport, told: "list[_Told]") -> CaseReport:
     if found is None:
         return report
     known = [group.report.diagnosis for group in told if group.report.diagnosis is not None]
-    said = {line for diagnosis in known for line in (*diagnosis.relations, *diagnosis.where)}
-    relations, where = (tuple(line for line in lines if line not in said) for lines in (found.relations, found.where))
+    said = {_plain(line) for diagnosis in known for line in (*diagnosis.relations, *diagnosis.where)}
+    news = (tuple(line for line in lines if _plain(line) not in said) for lines in (found.relations, found.where))
+    relations, where = news
     return replace(report, diagnosis=replace(found, relations=relations, where=where))
+
+
+def _plain(line: str) -> str:
+    """Return a line without the values of which it is said."""
+    return line.removeprefix(NORMAL_VALUES)
 
 
 @dataclass(frozen=True)
