@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -278,13 +279,15 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
     names = set(own.wrong) if own is not None and own.wrong else None
     inside: list[bool] = []
     outside: list[bool] = []
+    asked = Counter[bool]()
     dtypes = evidence.target.dtypes if "dtype" in words else (evidence.case.dtype,)
     for k, drawn in enumerate(_anywhere(evidence.case)):
         case = replace(drawn, dtype=dtypes[k // 2 % len(dtypes)])
         holds = rule(case)
         side = inside if holds else outside
-        if len(side) >= RULED // 2:
+        if len(side) >= RULED // 2 or asked[holds] >= 2 * RULED:
             continue
+        asked[holds] += 1
         if names is None:
             failed = _fails(evidence, case)
         else:
@@ -294,6 +297,8 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
             failed = None if seen is None or idle else bool(set(seen.wrong) & names)
         if failed is not None:
             side.append(failed)
+    if len(inside) >= FEWEST and len(outside) < FEWEST <= asked[False]:
+        return Verdict(Said.NO_USE, "elsewhere nothing is at stake")
     if len(inside) < FEWEST or len(outside) < FEWEST:
         return Verdict(Said.UNJUDGED, f"holds of {len(inside)} of {len(inside) + len(outside)} fresh cases")
     if np.mean(outside) > OUTSIDE:
@@ -308,7 +313,7 @@ def _anywhere(own: Case) -> Iterator[Case]:
     """Yield fresh cases like one's own, one thing changed at a time, and from everywhere, larger ones among them."""
     rng = np.random.default_rng(17)
     regimes = list(REGIMES)
-    for k in range(4 * RULED):
+    for k in range(40 * RULED):
         change: dict[str, Any] = {}
         if k % 2:
             size = "mseu"[k // 2 % 4]

@@ -260,6 +260,11 @@ class Evidence:
                     break
         return found
 
+    @property
+    def regime(self) -> str:
+        """The regime of which a line speaks: the failing case's, if none is said."""
+        return self.case.regime
+
     def known_fault(self) -> tuple[Fault, ...]:
         """Return the faults planted, where they are of the catalogue or slips."""
         return self.truth.faults
@@ -273,6 +278,11 @@ class Only(Evidence):
         # What was asked already need not be asked again.
         self.target, self._seen = evidence.target, evidence._seen
         self.fixed = getattr(evidence, "fixed", {}) | fixed
+
+    @property
+    def regime(self) -> str:
+        """The regime of which a line speaks."""
+        return str(self.fixed.get("regime", self.case.regime))
 
     def cases(self, **fixed: Any) -> Iterator[Case]:
         """Yield fresh cases of that kind."""

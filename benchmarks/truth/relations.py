@@ -91,7 +91,7 @@ def _relation_value(said: str) -> Value | None:
             return value if value.shape == seen.due[name].shape else None
 
         return held
-    if match := re.fullmatch(r"is (.+) times what is due(?: on \S+| at m=\d+ s=\d+ e=\d+ u=\d+)?", said):
+    if match := re.fullmatch(r"is (.+) times what is due(?: on \S+| at [mseu]=\d+(?: [seu]=\d+)*)?", said):
         return _multiple(match[1])
     if match := re.fullmatch(r"is transposed(, with its sign reversed)?", said):
         sign = -1 if match[1] else 1
@@ -246,9 +246,7 @@ def _sizes_in(said: str) -> dict[str, int]:
         return {size: len(match[2].split(", "))}
     if match := re.search(r" on (m\d\S+)$", said):
         return dict(zip("mseu", Case.parse(match[1]).dims, strict=True))
-    if match := re.search(r" at m=(\d+) s=(\d+) e=(\d+) u=(\d+)$", said):
-        return dict(zip("mseu", (int(n) for n in match.groups()), strict=True))
-    return {}
+    return {size: int(n) for size, n in re.findall(r"(?:^| )([mseu])=(\d+)", said.rpartition(" at ")[2])}
 
 
 def _rounded(seen: Seen, name: str, words: str) -> Any:

@@ -188,7 +188,7 @@ def _judge_named(evidence: Evidence, suspect: tuple[Fault, ...], sure: str, here
     failing = evidence.failing(telling=True) or evidence.failing()
     told = [reproduces(suspect, seen) for seen in failing]
     if (refused := judge_share(told, "reproduces what came")) is not None:
-        if same:
+        if same or _are_one(suspect, evidence.known_fault(), failing):
             return Verdict(Said.HELPFUL, "it is planted")
         if refused.said is not Said.UNJUDGED:
             return Verdict(Said.FALSE, refused.why)
@@ -203,6 +203,20 @@ def _judge_named(evidence: Evidence, suspect: tuple[Fault, ...], sure: str, here
     if elsewhere and broken > (1 - HOLDS) * len(elsewhere):
         return Verdict(Said.FALSE, f"would be wrong on {broken} of {len(elsewhere)} fresh cases that are right")
     return Verdict(Said.HELPFUL)
+
+
+def _are_one(suspect: tuple[Fault, ...], planted: tuple[Fault, ...], failing: Sequence[Seen]) -> bool:
+    """Return whether two faults are two ways of writing the same: to float64's rounding they give the same numbers."""
+    if not planted or any(fault.wrap for fault in planted):
+        return False
+    for seen in failing:
+        one, other = values_with(suspect, seen.arrays), values_with(planted, seen.arrays)
+        if one is None or other is None:
+            return False
+        with np.errstate(all="ignore"):
+            if not all(np.allclose(one[n], other[n], 1e-9, 0, equal_nan=True) for n in one):
+                return False
+    return bool(failing)
 
 
 def _right_with(faults: tuple[Fault, ...], seen: Seen) -> bool:

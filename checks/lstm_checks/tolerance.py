@@ -471,6 +471,10 @@ on the trial, entry by entry, and not on this."""
 CUT = 1e-6
 """Relative distance from the largest entry within which entries are cut off at it: those that are, are equal."""
 
+LIMIT_EDGE = 2.0**-10
+"""Share of a value's largest size, or of the 1 at which a gate saturates, from 0 and from 1 within which entries tell
+nothing of a limit: where a value vanishes an error made of it does, too, and the limit would be the tolerance's."""
+
 FLOAT32_LEAST = 0.005
 """Share of float32's accepted deviation that the largest error must reach to be of its size: of 6 standard deviations
 a single rounding is about a sixth, where many operations add to the estimate a fraction of that."""

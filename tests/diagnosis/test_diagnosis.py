@@ -175,22 +175,23 @@ HIDDEN = {
         [
             "wrong for cotangents of output steps 4 and 5 of 5 alone, right for those of the others",
             "dX goes wrong at input steps 1, 2, 3 and 4 of 5: . .. ... xxxx xxxx." + MAP,
-            "going back in time, do_ departs first, at step 3 of 4, df_, di_ and dg_ right there (solved for from dU)",
+            "going back in time, do_ departs first, at the last step but one, df_, di_ and dg_ right there (solved for "
+            "from dU)",
         ],
     ),
     "di_ lost at the first step": (
         [after(BI, "bi = bi * (t > 0)")],
-        ["dUi, dVi and dbi lack the part of step 1 of 4", "dh0 lacks the part of gate i"],
+        ["dUi, dVi and dbi lack the part of the first step", "dh0 lacks the part of gate i"],
         [
             "dX goes wrong at input step 1 of 5: x x. x.. x... x...." + MAP,
-            "di_ departs at step 1 of 4 alone (solved for from dU)",
+            "di_ departs at the first step alone (solved for from dU)",
         ],
     ),
     "df_ of the last unit doubled": (
         [after(BF, "bf[-1] *= 2")],
         [],
         [
-            "going back in time, df_ departs first, at step 4 of 4, unit 3 of 3, di_, dg_ and do_ right there "
+            "going back in time, df_ departs first, at the last step, the last unit, di_, dg_ and do_ right there "
             "(solved for from dU)"
         ],
     ),
@@ -199,7 +200,8 @@ HIDDEN = {
         [],
         [
             "credit goes wrong 1 step back and further: . x. xx. xxx. xxxx." + MAP,
-            "going back in time, df_, di_ and dg_ depart first, at step 3 of 4, do_ right there (solved for from dU)",
+            "going back in time, df_, di_ and dg_ depart first, at the last step but one, do_ right there (solved for "
+            "from dU)",
         ],
     ),
     "dUf off by 1e-8": (
@@ -225,7 +227,7 @@ HIDDEN = {
         [],
         [
             "only h is ever wrong in 9 cases",
-            "h is wrong at step 5 of 5",
+            "h is wrong at the last step",
             "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not",
         ],
     ),
@@ -263,7 +265,7 @@ HIDDEN = {
             "right where dh is zero",
             "wrong at sample 2 of 4 alone",
             "wrong for cotangents of samples 1 and 2 of 4 alone, right for those of the others",
-            "going back in time, df_, di_, dg_ and do_ depart first, at step 4 of 4, sample 2 of 2 "
+            "going back in time, df_, di_, dg_ and do_ depart first, at the last step, sample 2 of 2 "
             "(solved for from dU)",
         ],
     ),

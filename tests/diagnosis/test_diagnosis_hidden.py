@@ -139,9 +139,9 @@ OF_ALL_U = "dUf, dUi, dUg and dUo"
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (after(DW, "if t == 0: dW[:e] -= k.z[:e] @ delta.T"), f"{OF_ALL_U} lack the part of step 1 of 4"),
-        (after(DW, "dW[:e] -= (k.z[:e, :1] @ delta[:, :1].T)"), f"{OF_ALL_U} lack the part of sample 1 of 3"),
-        (after(DW, "dW[-1:] += delta[:, -1].T"), "dbf, dbi, dbg and dbo have the part of sample 3 of 3 2 times"),
+        (after(DW, "if t == 0: dW[:e] -= k.z[:e] @ delta.T"), f"{OF_ALL_U} lack the part of the first step"),
+        (after(DW, "dW[:e] -= (k.z[:e, :1] @ delta[:, :1].T)"), f"{OF_ALL_U} lack the part of the first sample"),
+        (after(DW, "dW[-1:] += delta[:, -1].T"), "dbf, dbi, dbg and dbo have the part of the last sample 2 times"),
         (
             after(DW, "dW[:e] += (tape[s - 1 - t].z - k.z)[:e] @ delta.T"),
             f"{OF_ALL_U} came as if made with X with its steps in reverse order",
@@ -194,7 +194,8 @@ def test_no_fault_is_named_where_it_shows_and_the_target_is_right():
 
 def test_a_gate_looked_at_through_one_that_does_not_saturate_is_not_blamed():
     (line,) = [line for line in found((ACTIVATE, f"{ACTIVATE}\ngg = ag / (1 + abs(ag))")).where if "by itself" in line]
-    assert line == ("gate f is right by itself at a single step; i times g is not 1 where the biases of both are 40")
+    held = "biases of 40 hold f shut, i open and g open"
+    assert line == f"gate f is right by itself at a single step; Cn is not 1 after one in which {held}"
 
 
 def test_gates_that_are_wrong_are_named_in_the_plural():
@@ -293,6 +294,10 @@ def test_sizes_are_not_blamed_for_values():
     case = Case(1, 1, 1, 3)
     assert find_rule(fails, case, {}, Domain((9, 12, 9, 9))) is None
     assert describe_values(fails, case) == "right at these sizes for 3 of 4 other draws of values"
+    # What is not judged is not right.
+    assert describe_values(lambda case: None, case) == ""
+    unjudged = {1: None, 2: None, 3: True, 4: False}
+    assert describe_values(lambda case: unjudged[case.seed], case).startswith("right at these sizes for 1 of 2 other")
 
 
 def test_a_fault_that_spreads_is_placed_where_most_is_wrong():

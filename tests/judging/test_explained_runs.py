@@ -12,10 +12,12 @@ from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.contract import by_name
 from lstm_checks.diagnosis.chance import always, describe_chance
+from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import largest_first, together
-from lstm_checks.diagnosis.rule import WHERE, Domain, find_rule
+from lstm_checks.diagnosis.rule import WHERE, Domain, Rule, find_rule
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
+from lstm_checks.judging import explain as explaining
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.json import report_to_json
@@ -245,6 +247,26 @@ def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     assert len(left) == 2
     assert not told & left
     assert "not explained: " in render_report(report)
+
+
+def test_a_place_of_the_target_is_said_once():
+    """Of the first group it may be said as it is, and of the next one that its values are others."""
+    report = verify_case(RIGHT, Case(2, 3, 2, 2))
+    first = replace(report, diagnosis=Diagnosis(relations=("so",), where=("here", "for normal values, there")))
+    again = replace(report, diagnosis=Diagnosis(relations=("so",), where=("for normal values, here", "there", "new")))
+    told = [explaining._Told(first, lambda other: False)]
+    assert explaining._news(again, told).diagnosis == Diagnosis(where=("new",))
+    assert explaining._news(again, []) == again
+
+
+def test_a_rule_with_exceptions_is_not_said_of_what_is_not_the_same_twice(monkeypatch):
+    """There an exception may be chance, and as many of other sizes."""
+    report = verify_case(fault_target(find("carry-dropped")), Case(2, 3, 2, 2))
+    for wrong, steady, said in ((9, True, True), (8, True, True), (9, False, True), (8, False, False)):
+        rule = Rule("s >= 2", wrong, 9, 5, lambda case: case.s >= 2)
+        monkeypatch.setattr(explaining, "find_rule", lambda *ignored, rule=rule: rule)
+        pattern = explaining._pattern(fault_target(find("carry-dropped")), report, (), None, steady)
+        assert pattern == (str(rule) if said else "")
 
 
 def test_nothing_is_explained_of_a_run_without_failures():

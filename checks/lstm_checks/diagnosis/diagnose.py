@@ -159,8 +159,12 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
     *smaller, larger = seen
     found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
-    others = of_other_sizes(target, larger.case) if repeatable(larger) else []
-    return found + [observe_once(target, other) for other in others]
+    if not repeatable(larger) or target.compiles:
+        return found
+    # One sample and one step are cases of their own.
+    case = larger.case
+    single = [one for one in (replace(case, m=1), replace(case, s=1)) if one != case]
+    return found + [observe_once(target, other) for other in (*single, *of_other_sizes(target, case))]
 
 
 def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, due_on, intermediates, suited, wrong_entries
-from lstm_checks.diagnosis.places import DELTAS, departing
+from lstm_checks.diagnosis.places import DELTAS, departing, of_normal_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.words import series
 
@@ -24,6 +25,9 @@ DRAWS = 8
 
 FEWEST = 5
 """How many entries must be wrong, and how many right, for a limit between them to be no chance."""
+
+SATURATING = ("f", "i", "g", "o", "h", "hp")
+"""The values that come near to 1 where they say nothing: there an error is lost in rounding, as it is near 0."""
 
 DUE = "what is due"
 
@@ -52,7 +56,8 @@ def find_limits(target: Target, failing: Case, spare: Spare) -> list[str]:
                 # A limit that lies between the values of some draws is one where it does so of others, too.
                 fresh = _draws(target, replace(asked, seed=asked.seed + DRAWS), look, spare)
                 fresh = fresh if look is _of_tensors else _where_first(fresh)
-                return [line for names, limits, line in found if _holds(fresh, names, limits)]
+                lines = [line for names, limits, line in found if _holds(fresh, names, limits)]
+                return [of_normal_values(line, asked, failing) for line in lines]
     return []
 
 
@@ -126,8 +131,7 @@ class _Limit:
         """Return whether wrong and right entries lie on either side of it, and enough of each do."""
         x = np.abs(values[self.name]) if self.size else values[self.name]
         wrong, right = (x[mask], x[~mask]) if self.above else (x[~mask], x[mask])
-        enough = min(len(wrong), len(right)) >= FEWEST
-        return bool(enough and wrong.min() > self.low and right.max() < self.high)
+        return _enough(self.name, mask, values) and bool(wrong.min() > self.low and right.max() < self.high)
 
 
 def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:
@@ -168,9 +172,9 @@ def _values(draws: Sequence[Seen], name: str) -> dict[str, Array]:
 
 def _limits(mask: Array, values: Mapping[str, Array]) -> Iterator[_Limit]:
     """Yield the values that are all larger where the mask is set than where it is not, or all smaller."""
-    if min(mask.sum(), (~mask).sum()) < FEWEST:
-        return
     for name, value in values.items():
+        if not _enough(name, mask, values):
+            continue
         for size, x in ((False, value), (True, np.abs(value))):
             wrong, right = x[mask], x[~mask]
             if right.max() < wrong.min():
@@ -179,6 +183,15 @@ def _limits(mask: Array, values: Mapping[str, Array]) -> Iterator[_Limit]:
             if wrong.max() < right.min():
                 yield _Limit(name, size, False, float(wrong.max()), float(right.min()))
                 break
+
+
+def _enough(name: str, mask: Array, values: Mapping[str, Array]) -> bool:
+    """Return whether enough entries are wrong, and enough right, of those in which any formula's error would show."""
+    size = np.abs(values[name])
+    shows = size >= tolerance.LIMIT_EDGE * np.max(size)
+    if name in SATURATING:
+        shows &= size <= 1 - tolerance.LIMIT_EDGE
+    return bool(min(np.sum(mask & shows), np.sum(~mask & shows)) >= FEWEST)
 
 
 def _between(low: float, high: float) -> str:

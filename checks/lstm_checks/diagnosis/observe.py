@@ -34,6 +34,10 @@ FEW = ((2, 3, 2, 3), (4, 5, 3, 3), (3, 3, 3, 3), (2, 4, 14, 3), (3, 4, 5, 9), (6
 many units, and of a single step."""
 
 
+COUNTED = re.compile(r"((?:output |input )?)(sample|step|element|unit|row)s? (\d+(?:(?:, | and )\d+)*) of (\d+)")
+"""Which of how many a sentence names."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a target gave on a case.
@@ -63,7 +67,7 @@ class Observation:
 
     @cached_property
     def came(self) -> dict[str, Array]:
-        """The tensors of the answer that have the right shape and no shorter dtype, in float64."""
+        """The tensors of the answer that can be judged, of the right shape and no shorter dtype, in float64."""
         return self._formed(self.answer)
 
     @cached_property
@@ -85,7 +89,15 @@ class Observation:
     @property
     def formal(self) -> tuple[str, ...]:
         """The tensors that are not of the form that was asked for."""
-        return tuple(name for name in self.case.cell.tensors if name not in self.lacks and name not in self.came)
+        names = self.case.cell.tensors
+        return tuple(name for name in names if name not in self.lacks | self.drowned and name not in self.came)
+
+    @cached_property
+    def drowned(self) -> frozenset[str]:
+        """The tensors of which rounding leaves nothing to judge, as `compare` tells them: of these nothing is said."""
+        cell = self.case.cell
+        outputs = {name for name in cell.outputs if self.expected.chaotic((name,))}
+        return frozenset(outputs.union(cell.gradients if self.expected.chaotic(cell.gradients) else ()))
 
     @property
     def fails(self) -> bool:
@@ -121,7 +133,7 @@ class Observation:
         found = {}
         for name in self.case.cell.tensors:
             came = outcome.values.get(name)
-            if name in self.lacks or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+            if name in self.lacks | self.drowned or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
                 continue
             if came.dtype.itemsize < np.dtype(self.case.dtype).itemsize:
                 # Of what was cut short on its way out nothing is told but that.
@@ -271,8 +283,34 @@ def counted_in(sentence: str) -> str:
     'ms'
     """
     sizes = {"sample": "m", "step": "s", "element": "e", "unit": "u", "row": "u"}
-    found = {sizes[word] for word in re.findall(r"(sample|step|element|unit|row)s? [\d, and]+ of \d", sentence)}
+    found = {sizes[word] for _, word, _, _ in COUNTED.findall(sentence)}
     return "".join(size for size in "mseu" if size in found or (size == "s" and "a word an output step" in sentence))
+
+
+def in_general(sentence: str) -> str:
+    """Return a sentence with "step 4 of 4" as "the last step": what it may say of every number of steps.
+
+    Examples
+    --------
+    >>> in_general("df_ departs first, at step 3 of 4, samples 2 and 3 of 3")
+    'df_ departs first, at the last step but one, all samples but the first'
+    """
+    if "a word an output step" in sentence:
+        return sentence
+
+    def put(match: re.Match[str]) -> str:
+        found, count = [int(n) for n in re.findall(r"\d+", match[3])], int(match[4])
+        what = f"{match[1]}{match[2]}"
+        named = {
+            (1,): f"the first {what}",
+            (count,): f"the last {what}",
+            (count - 1,): f"the last {what} but one",
+            tuple(range(2, count + 1)): f"all {what}s but the first",
+            tuple(range(1, count)): f"all {what}s but the last",
+        }
+        return named.get(tuple(found), match[0]) if count > 2 else match[0]
+
+    return COUNTED.sub(put, sentence)
 
 
 def suited(target: Target, case: Case) -> Case | None:

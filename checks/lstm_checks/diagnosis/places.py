@@ -8,7 +8,7 @@ took for the cotangents of its gates, step by step, though it never shows them.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,20 @@ from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
     counted_in,
+    departs,
     due_on,
+    in_general,
     intermediates,
     observe_once,
     of_other_sizes,
+    slack,
     suited,
     wrong_entries,
 )
 from lstm_checks.diagnosis.relation import axes_in_words
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.words import series
+from lstm_ref.cell import evaluate_forward
 
 PLACES = (
     Case(4, 5, 3, 3, seed=131),
@@ -49,6 +53,9 @@ SOLVABLE = (
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
 
 DELTAS = {gate: f"d{gate}_" for gate in PLAIN.gates}
+
+NORMAL_VALUES = "for normal values, "
+"""How a line begins that is so of these, where the failing case's are others."""
 
 Wrong = Mapping[str, Array]
 
@@ -83,12 +90,21 @@ def locate(
         return lines
     forward = bool(set(wrong) & set(target.cell.outputs))
     lines += _of_tensors(target, case, evidence)
+    places: list[str] = []
     for asked, search in SEARCHES.values():
         if asked in (EITHER, FORWARD if forward else BACKWARD) and spare():
-            lines += _everywhere(search, target, case)
+            places += _everywhere(search, target, case)
     if not forward and spare():
-        lines += _of_gate_cotangents(target, case)
-    return lines
+        places += _of_gate_cotangents(target, case)
+    return [*lines, *(of_normal_values(place, case, failing) for place in places)]
+
+
+def of_normal_values(line: str, case: Case, failing: Case) -> str:
+    """Return a line with the values of which it is so, where those of the failing case are others.
+
+    Where gates are saturated an error may be lost in rounding, and what departs first may be seen later.
+    """
+    return f"{NORMAL_VALUES}{line}" if case.regime == "normal" != failing.regime else line
 
 
 def _other_values(target: Target, case: Case, count: int = 2) -> list[Case]:
@@ -103,17 +119,27 @@ def _everywhere(search: Callable[[Target, Case], Iterator[str]], target: Target,
     What hangs on the values is no place, and what is so for one number of samples is none either.
     """
     found: dict[Case, set[str]] = {}
+
+    def holds(line: str, again: Sequence[Case]) -> bool:
+        for one in again:
+            if one not in found:
+                there = [also.removesuffix(_of(one)) for also in search(target, one)]
+                found[one] = {*there, *map(in_general, there)}
+        return all(line in found[one] for one in again)
+
     lines = [line.removesuffix(_of(case)) for line in search(target, case)]
     if not lines:
         return []
     values = _other_values(target, case)
     told = []
     for line in lines:
+        general = in_general(line)
+        elsewhere = of_other_sizes(target, case, counted_in(general)) if general != line else []
+        if elsewhere and holds(general, [*values, *elsewhere]):
+            told.append(general)
+            continue
         again = [*values, *of_other_sizes(target, case, counted_in(line))]
-        for one in again:
-            if one not in found:
-                found[one] = {also.removesuffix(_of(one)) for also in search(target, one)}
-        if all(line in found[one] for one in again):
+        if holds(line, again):
             told.append(line if again else line + _of(case))
     return told
 
@@ -385,7 +411,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         inputs = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], bias) for gate, bias in biases.items()}
         for gate in biases:
             inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
-        return wrong_entries(target, single, single.arrays.replaced(**inputs, C0=C0))
+        return _wrong_outputs(target, single, single.arrays.replaced(**inputs, C0=C0))
 
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays["C0"])
@@ -414,14 +440,25 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
         if wrong is None or output in target.lacks:
             return
         (wrong_gates if output in wrong else right_gates).append(gate)
-    if "Cn" in saturated:
+    if "Cn" in saturated and "f" in right_gates:
         # Then what is held open is not, and of the gates looked at through it nothing is told.
-        if "f" in right_gates:
-            by = f"{tolerance.HELD:g}"
-            yield f"gate f is right by itself at a single step; i times g is not 1 where the biases of both are {by}"
+        held_open = f"biases of {tolerance.HELD:g} hold f shut, i open and g open"
+        yield f"gate f is right by itself at a single step; Cn is not 1 after one in which {held_open}"
         return
-    if "o" in wrong_gates and "h" in (wrong_with({**shut, "o": tolerance.HELD}, memory) or {}):
-        # What is wrong where o is held open is no doing of o's.
+    h_wrong = False
+    for held_at, words in _all_held():
+        wrong = wrong_with(held_at, memory)
+        if wrong is None:
+            return
+        if "Cn" in wrong:
+            # Then the gates are not put together as they should be, and none is told from what is made of it.
+            yield words
+            return
+        h_wrong = h_wrong or "h" in wrong
+    if "Cn" in saturated:
+        return
+    if "o" in wrong_gates and h_wrong:
+        # What is wrong where o is held open or shut is no doing of o's.
         wrong_gates.remove("o")
         if not wrong_gates:
             yield "Cn is right after a single step, and so are f, i and g; h, made of it and gate o, is not"
@@ -434,8 +471,39 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             else f"gate {wrong_gates[0]} is wrong by itself"
         )
         yield f"{wrong_by} at a single step, {series(right_gates)} right"
-    elif not wrong_gates:
+    elif wrong_gates:
+        yield "each gate by itself is wrong at a single step"
+    else:
         yield "each gate by itself is right at a single step"
+
+
+def _wrong_outputs(target: Target, case: Case, arrays: Arrays) -> Wrong | None:
+    """Return which entries of h and Cn are wrong for other values; gradients vanish where all gates are held."""
+    answer = call_target(target, arrays.copy(), case.sequences, backward=False)
+    if answer.error:
+        return None
+    due = evaluate_forward(case.cell, arrays.astype(np.float64))
+    sd, wrong = slack(due, due_on(case)), {}
+    for name in case.cell.outputs:
+        came = answer.values.get(name)
+        if isinstance(came, np.ndarray):
+            last: Any = np.s_[:, -1] if answer.last_step and name == case.cell.outputs[0] else np.s_[:]
+            if came.shape == due[name][last].shape:
+                wrong[name] = departs(came.astype(np.float64), due[name][last], sd[name][last], case.dtype)
+    return {name: entries for name, entries in wrong.items() if entries.any()}
+
+
+def _all_held() -> Iterator[tuple[dict[str, float], str]]:
+    """Yield biases that hold every gate open or shut, g open or 0, and that Cn is not what it should be then."""
+    for f, i, g, o in product((1, 0), (0, 1), (0, 1), (1, 0)):
+        held = {"f": 2 * f - 1, "i": 2 * i - 1, "g": g, "o": 2 * o - 1}
+        states = [f"{gate} {'open' if at > 0 else 'shut'}" for gate, at in held.items() if at]
+        due = ("0", "1", "C0", "C0 + 1")[2 * f + i * g]
+        yield (
+            {gate: tolerance.HELD * at for gate, at in held.items()},
+            f"Cn is not {due} after a single step in which biases of {tolerance.HELD:g} hold {series(states)}"
+            + ("" if g else ", g being 0"),
+        )
 
 
 def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
@@ -451,10 +519,15 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
             continue
         if not any(f"dU{gate}" in wrong for gate in gates):
             others = sorted(wrong)
-            right_everywhere = right_everywhere or (
-                f"{solved}, solved for from dU, are right at every step; "
-                f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
-            )
+            # Of a single step, or of few units, what is passed on may be wrong and have gone nowhere yet.
+            if all(
+                sorted(wrong_entries(target, other) or ()) == others
+                for other in _solvable_at_other_sizes(target, asked, "")
+            ):
+                right_everywhere = right_everywhere or (
+                    f"{solved}, solved for from dU, are right at every step; "
+                    f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
+                )
             continue
         made = {gate: {f"dV{gate}", f"db{gate}"} for gate in gates}
         alone = [f"dU{gate}" for gate in gates if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
@@ -483,11 +556,19 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
         # Samples and units are named where they are the same for other values.
         for places in (True, False):
             lines = list(_first_departing(first, asked.s, places))
-            resized = _solvable_at_other_sizes(target, asked, "s" + "".join(map(counted_in, lines)))
-            known = [other for other in (*elsewhere, *(departing(target, c) for c in resized)) if other is not None]
-            if all(lines == list(_first_departing(other, asked.s, places)) for other in known):
-                yield from lines
-                break
+            known = [other for other in elsewhere if other is not None]
+            if not all(lines == list(_first_departing(other, asked.s, places)) for other in known):
+                continue
+            for said, kept in ((list(map(in_general, lines)), ""), (lines, "s")):
+                resized = _solvable_at_other_sizes(target, asked, kept + "".join(map(counted_in, said)))
+                seen = [(c, there) for c in resized if (there := departing(target, c)) is not None]
+                there_said = [list(_first_departing(there, c.s, places)) for c, there in seen]
+                if kept and all(lines == other for other in there_said):
+                    yield from lines
+                    return
+                if not kept and seen and said != lines and all(said == list(map(in_general, o)) for o in there_said):
+                    yield from said
+                    return
         return
     if right_everywhere:
         yield right_everywhere
@@ -510,11 +591,24 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
     yield f"{solved}, solved for from dX, are right at every step; {series(shown)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
-        found = [departing(target, case) for case in (*cases, *_solvable_at_other_sizes(target, cases[0], size))]
-        hits = [np.any([mask.any(axis=others) for mask in one.values()], axis=0) for one in found if one is not None]
-        if hits and 0 < hits[0].sum() < hits[0].size and all(np.array_equal(hit, hits[0]) for hit in hits):
-            where = _steps([int(k) for k in np.flatnonzero(hits[0])], hits[0].size)
-            yield f"in dU it is the part of {word}{where} that is wrong (solved for from dU)"
+
+        def parts(asked: Sequence[Case], word: str = word, others: tuple[int, ...] = others) -> Iterator[str]:
+            for found in (departing(target, case) for case in asked):
+                if found is not None:
+                    hit = np.any([mask.any(axis=others) for mask in found.values()], axis=0)
+                    which = [int(k) for k in np.flatnonzero(hit)]
+                    yield f"{word}{_steps(which, hit.size)}" if 0 < len(which) < hit.size else ""
+
+        here = set(parts(cases))
+        if len(here) != 1 or "" in here:
+            continue
+        (part,) = here
+        general, resized = in_general(part), _solvable_at_other_sizes(target, cases[0], "")
+        if general != part and resized and {in_general(said) for said in parts(resized)} == {general}:
+            part = general
+        elif not {*parts(_solvable_at_other_sizes(target, cases[0], size))} <= here:
+            continue
+        yield f"in dU it is the part of {part} that is wrong (solved for from dU)"
 
 
 def departing(target: Target, case: Case) -> dict[str, Array] | None:

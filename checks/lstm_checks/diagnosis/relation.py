@@ -5,7 +5,8 @@ that is no round number needs a second entry to agree on it. What is due must fa
 and it must hold as well with other values, where the tensor is wrong.
 """
 
-from collections.abc import Container, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, permutations
 
@@ -45,8 +46,11 @@ class _Tensor:
     axes: tuple[str, ...]
 
     def is_(self, value: Array, sd: Array | None = None) -> bool:
-        """Return whether what came is some value, to rounding, and clearly not what is due."""
+        """Return whether what came is some value, to rounding, clearly not what is due, and not zero to rounding."""
         sd = self.sd if sd is None else sd
+        if value.shape == sd.shape and not departs(np.zeros_like(value), value, sd, self.dtype).any():
+            # What is next to nothing is what anything is that is.
+            return False
         return trial_of(self.came, value, self.due, self.sd, sd, self.dtype) is Trial.SHOWN
 
     def is_multiple(self, factor: float) -> bool:
@@ -72,19 +76,21 @@ def find_relations(
         Of cases of the same sizes with other values, on which a relation must hold, too; None for a target that is not
         the same twice, of which it is said for this one call.
     elsewhere : sequence of Observation
-        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On the last of
-        some entries a relation that names no sizes must hold, too.
+        Of cases of other sizes: they tell a factor that hangs on the sizes from one that does not. On each of some
+        entries a relation that names no sizes must hold, too.
     """
     found: dict[str, list[str]] = {}
     confirming = [(other, _values_before(other)) for other in again or ()]
     before = _values_before(observation)
+    others = [(other, _values_before(other)) for other in elsewhere]
     for name in observation.wrong:
         wrong = [(other, early) for other, early in confirming if name in other.wrong]
         there = [set(_relations(_tensor(name, other), other, elsewhere, early)) for other, early in wrong]
-        resized = _also(name, elsewhere)
         for said in _relations(_tensor(name, observation), observation, elsewhere, before):
             if again is None or (
-                there and all(said in sentences for sentences in there) and (said in resized or _names_sizes(said))
+                there
+                and all(said in sentences for sentences in there)
+                and (_names_sizes(said) or _holds_elsewhere(name, said, others))
             ):
                 found.setdefault(said, []).append(name)
                 break
@@ -98,24 +104,31 @@ def find_relations(
     return [sentence for sentence in sentences if sentence]
 
 
-def _also(name: str, elsewhere: Sequence[Observation]) -> Container[str]:
-    """Return what holds of a tensor at other sizes; everything where it is right there, or no other was asked."""
-    seen = next((o for o in reversed(elsewhere) if name in o.wrong and o.came[name].size >= TELLING), None)
-    if seen is None:
-        return _Everything()
-    return set(_relations(_tensor(name, seen), seen, elsewhere, _values_before(seen)))
+def _holds_elsewhere(name: str, said: str, others: Sequence[tuple[Observation, Values]]) -> bool:
+    """Return whether something holds of a tensor at other sizes, too, wherever it is wrong; so if it nowhere is.
 
-
-class _Everything:
-    """What contains whatever is asked."""
-
-    def __contains__(self, _: object) -> bool:
-        return True
+    Where there is one step, what is said of the order of steps is something else.
+    """
+    single = [size for word, size in (("steps", "s"), ("samples", "m")) if word in said]
+    elsewhere = [other for other, _ in others]
+    for other, early in others:
+        if name not in other.wrong or other.came[name].size < TELLING:
+            continue
+        tensor = _tensor(name, other)
+        if said == OF_FLOAT32_SIZE:
+            # An error of rounding may by chance be less.
+            holds = _share_of_float32(tensor) <= 1
+        else:
+            one = any(getattr(other.case, size) == 1 for size in single)
+            holds = one or said in _relations(tensor, other, elsewhere, early)
+        if not holds:
+            return False
+    return True
 
 
 def _names_sizes(said: str) -> bool:
     """Return whether a sentence is of some sizes alone."""
-    return " in the order " in said or " at m=" in said
+    return " in the order " in said or re.search(r" at [mseu]=", said) is not None
 
 
 def _tensor(name: str, observation: Observation) -> _Tensor:
@@ -190,10 +203,13 @@ def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> It
     for other, factors in others:
         names = [name for name in names if other.is_multiple(factors[name])]
     if names:
-        yield f"is {' = '.join(names)} times what is due"
+        # Numbers that are one on all these cases are told from one another by other sizes alone.
+        open_ = [(z, n) for z, n in zip("mseu", case.dims, strict=True) if any(z in name for name in names)]
+        at = f" at {' '.join(f'{z}={n}' for z, n in open_)}" if len(names) > 1 else ""
+        yield f"is {' = '.join(names)} times what is due{at}"
     elif tensor.alike >= 2 and tensor.is_multiple(estimate):
         sizes = " ".join(f"{size}={n}" for size, n in zip("mseu", case.dims, strict=True))
-        where = "" if all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
+        where = "" if others and all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
         yield f"is {number(estimate)} times what is due{where}"
 
 
@@ -369,11 +385,14 @@ def _clipped(tensor: _Tensor) -> Iterator[str]:
 
 def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
     """Yield that its errors are those of float32, where they are."""
-    if tensor.dtype != "float64":
-        return
-    share = np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")
-    if np.all(share <= 1) and np.max(share) > tolerance.FLOAT32_LEAST and np.max(np.abs(tensor.came)) > 1e-30:
+    share = _share_of_float32(tensor)
+    if tensor.dtype == "float64" and tolerance.FLOAT32_LEAST < share <= 1 and np.max(np.abs(tensor.came)) > 1e-30:
         yield OF_FLOAT32_SIZE
+
+
+def _share_of_float32(tensor: _Tensor) -> float:
+    """Return the largest error as a share of what would be accepted in float32."""
+    return float(np.max(np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")))
 
 
 def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:

@@ -119,10 +119,11 @@ def find_rule(fails: Fails, case: Case, known: Mapping[Case, bool], domain: Doma
 
 
 def describe_values(fails: Fails, case: Case) -> str:
-    """Return for how many other draws of values a failing case passes, in words; empty if for none."""
-    others = range(1, tolerance.RULE_VALUES + 1)
-    passing = sum(fails(replace(case, seed=case.seed + k)) is False for k in others)
-    return f"right at these sizes for {passing} of {len(others)} other draws of values" if passing else ""
+    """Return for how many other draws of values a failing case passes, of those that are judged; empty if for none."""
+    told = [fails(replace(case, seed=case.seed + k)) for k in range(1, tolerance.RULE_VALUES + 1)]
+    judged = [one for one in told if one is not None]
+    passing = judged.count(False)
+    return f"right at these sizes for {passing} of {len(judged)} other draws of values" if passing else ""
 
 
 class _Search:

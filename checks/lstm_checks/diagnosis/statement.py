@@ -44,7 +44,8 @@ def try_values(
     -------
     Trial
         REFUTED where something else came, or where a wrong tensor stays wrong. IDLE where nothing is wrong, or not by
-        enough to tell the explanation from the right answer. SHOWN where it accounts for an error.
+        enough to tell the explanation from the right answer, or where the explanation's own rounding, which `sd` gives,
+        is as large. SHOWN where it accounts for an error.
     """
     shown = False
     for name in observation.came if names is None else names:
@@ -52,8 +53,9 @@ def try_values(
             continue
         own = (slack({name: values[name]}, observation.expected) if sd is None else sd)[name]
         value, deviation = observation.shaped(name, values[name]), observation.shaped(name, own)
+        blur, dtype = tolerance.FINGERPRINT * deviation, observation.case.dtype
         trials = [
-            trial_of(came, value, *observation.due(name), tolerance.FINGERPRINT * deviation, observation.case.dtype)
+            trial_of(came, value, *observation.due(name), blur, dtype, own=sd is not None)
             for came in (observation.came[name], observation.came_again.get(name, observation.came[name]))
         ]
         if Trial.REFUTED in trials:
@@ -62,8 +64,11 @@ def try_values(
     return Trial.SHOWN if shown else Trial.IDLE
 
 
-def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dtype: str) -> Trial:
-    """Return what one tensor says of an explanation; `sd` is how much rounding blurs `value`."""
+def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dtype: str, own: bool = False) -> Trial:
+    """Return what one tensor says of an explanation.
+
+    `sd` is how much rounding blurs `value`; with `own`, that is known and not guessed.
+    """
     if value.shape != came.shape or departs(came, value, sd, dtype).any():
         return Trial.REFUTED
     if not departs(came, due, due_sd, dtype).any():
@@ -73,7 +78,8 @@ def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dt
     apart = [(_apart(came, value, s, dtype), _apart(came, due, s, dtype)) for s in (due_sd, floor)]
     if any(left <= whole / tolerance.CLEARLY and whole > 1 for left, whole in apart):
         return Trial.SHOWN
-    return Trial.IDLE if apart[0][0] <= 1 else Trial.REFUTED
+    # What came is the value to its own rounding. Where that is guessed, and generously, it may be as near by chance.
+    return Trial.IDLE if own or apart[0][0] <= 1 else Trial.REFUTED
 
 
 def accounted(trials: Iterable[Trial]) -> bool:

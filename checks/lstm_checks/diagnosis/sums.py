@@ -18,6 +18,7 @@ from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
     counted_in,
+    in_general,
     intermediates,
     observe_once,
     of_other_sizes,
@@ -47,34 +48,46 @@ def find_weights(target: Target, case: Case) -> list[str]:
         if asked is not None and (said := _find_weights(target, asked)):
             # What hangs on the values became of no part.
             again = _find_weights(target, replace(asked, seed=asked.seed + 10))
-            return [sentence for sentence in said if sentence in again and _also_elsewhere(target, asked, sentence)]
+            held = [(words, names) for words, names in said.items() if again.get(words) == names]
+            found = [(_elsewhere_too(target, asked, words, names), names) for words, names in held]
+            return [_sentence(words, names) for words, names in found if words]
     return []
 
 
-def _also_elsewhere(target: Target, case: Case, sentence: str) -> bool:
-    """Return whether a sentence holds at other sizes, those that it counts left as they are, where any such fails."""
-    # A smaller case has too few entries to solve for the weights.
-    others = [o for o in of_other_sizes(target, case, counted_in(sentence)) if min(o.m * o.s * o.e, o.u) >= case.u]
-    return all(sentence in _find_weights(target, other) for other in others)
+def _elsewhere_too(target: Target, case: Case, words: str, names: Sequence[str]) -> str:
+    """Return what became of parts, as it holds at other sizes: of the last step, or as they are counted; else nothing.
+
+    Of db, which has few entries, it need not be found there.
+    """
+    for said in dict.fromkeys((in_general(words), words)):
+        # A smaller case has too few entries to solve for the weights.
+        others = [o for o in of_other_sizes(target, case, counted_in(said)) if min(o.m * o.s * o.e, o.u) >= case.u]
+        told = [_find_weights(target, other) for other in others]
+        there = [set().union(*(n for w, n in found.items() if said in (w, in_general(w)))) for found in told]
+        if (others or said == words) and all(one and one <= set(names) for one in there):
+            return said
+    return ""
 
 
-def _find_weights(target: Target, case: Case) -> list[str]:
-    """Return what became of the parts on one case."""
+def _find_weights(target: Target, case: Case) -> dict[str, list[str]]:
+    """Return what became of the parts on one case, and of which tensors."""
     observation = observe_once(target, case)
     arrays = case.arrays.astype(np.float64)
     fc, bc = intermediates(arrays)
     if not observation.wrong or not set(observation.wrong) <= set(observation.came) - set(case.cell.outputs):
-        return []
+        return {}
     found: dict[str, list[str]] = {}
     for names, ways in _groups(observation, arrays, fc, bc):
         said = next((words for words in _explained(observation, names, ways) if words), "")
         if said:
             found.setdefault(said, []).extend(names)
-    return [
-        f"{all_of(names, 'tensors')} "
-        + (said if len(names) > 1 else said.replace("lack ", "lacks ").replace("have ", "has "))
-        for said, names in found.items()
-    ]
+    return found
+
+
+def _sentence(words: str, names: Sequence[str]) -> str:
+    """Return what became of the parts of which some tensors are sums."""
+    verb = words if len(names) > 1 else words.replace("lack ", "lacks ").replace("have ", "has ")
+    return f"{all_of(names, 'tensors')} {verb}"
 
 
 def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: Mapping[str, Array]) -> Iterator[Any]:

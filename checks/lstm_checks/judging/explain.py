@@ -21,7 +21,7 @@ from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.diagnosis.fingerprint import Faults
 from lstm_checks.diagnosis.groups import Signature, faults_behind, largest_first, predictor, together
 from lstm_checks.diagnosis.observe import observe, observe_once, repeatable
-from lstm_checks.diagnosis.places import grown
+from lstm_checks.diagnosis.places import NORMAL_VALUES, grown
 from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
@@ -100,9 +100,15 @@ def _news(report: CaseReport, told: "list[_Told]") -> CaseReport:
     if found is None:
         return report
     known = [group.report.diagnosis for group in told if group.report.diagnosis is not None]
-    said = {line for diagnosis in known for line in (*diagnosis.relations, *diagnosis.where)}
-    relations, where = (tuple(line for line in lines if line not in said) for lines in (found.relations, found.where))
+    said = {_plain(line) for diagnosis in known for line in (*diagnosis.relations, *diagnosis.where)}
+    news = (tuple(line for line in lines if _plain(line) not in said) for lines in (found.relations, found.where))
+    relations, where = news
     return replace(report, diagnosis=replace(found, relations=relations, where=where))
+
+
+def _plain(line: str) -> str:
+    """Return a line without the values of which it is said."""
+    return line.removeprefix(NORMAL_VALUES)
 
 
 @dataclass(frozen=True)
@@ -318,10 +324,11 @@ def explain(
             return replace(report, chance=chance) if chance else report
         wrong = tuple(frozenset(filter(is_tensor, other.signature)) for other in evidence)
         found = None
-        if report.reference and not repeatable(observe(target, report.case)):
+        steady = not report.reference or repeatable(observe(target, report.case))
+        if not steady:
             # What a target keeps of its calls is told best before many more are made.
             found = diagnose(target, report.case, work, wrong)
-        report = replace(report, pattern=_pattern(target, report, evidence, options))
+        report = replace(report, pattern=_pattern(target, report, evidence, options, steady))
         ruled = report.pattern.startswith(WHERE)
         if not ruled and not any(always(ask, report.case, tolerance.RUNS_OF_NO_RULE) for ask in ways):
             # Verdicts that follow no rule may be chance, seldom though it be that the case passes.
@@ -337,7 +344,11 @@ def explain(
 
 
 def _pattern(
-    target: Target, report: CaseReport, evidence: tuple[CaseReport, ...], options: Mapping[str, Any] | None
+    target: Target,
+    report: CaseReport,
+    evidence: tuple[CaseReport, ...],
+    options: Mapping[str, Any] | None,
+    steady: bool = True,
 ) -> str:
     """Return by which rule cases fail, where one holds; else for how many other values this one passes."""
     thorough, properties = not is_tensor(report.failures[0].name), _failed_properties(report)
@@ -349,9 +360,14 @@ def _pattern(
 
     rule = find_rule(fails, report.case, known, _domain(target, report, tuple(known), options))
 
-    def wrong(case: Case) -> bool:
-        return bool(verify_case(target, case, thorough, properties, report.reference).failures)
+    def wrong(case: Case) -> bool | None:
+        again = verify_case(target, case, thorough, properties, report.reference)
+        undecided = {claim.name for claim in again.claims if claim.verdict is Verdict.INCONCLUSIVE}
+        return True if again.failures else None if undecided & report.signature else False
 
+    if rule is not None and not steady and rule.wrong < rule.inside:
+        # Of what is not the same twice, what passed may have passed by chance, and at other sizes as often as not.
+        return ""
     # That what failed does not fail is no rule, but "right" is said of what is right in all.
     return str(rule) if rule is not None else describe_values(wrong, report.case)
 
