@@ -105,6 +105,8 @@ def find_suspects(target: Target, first: Observation, work: Work) -> list[Suspec
         How much may be tried.
     """
     found: list[Suspect] = []
+    # The first search that is certain ends it: a slip or a pair of faults, of which there are thousands, is
+    # never said where one known fault does.
     for search in (_alone, _between_calls, _in_short_formats, _by_a_slip, _in_pairs):
         # A case that the target no longer fails says that it keeps something.
         if first.fails or search is _between_calls:
@@ -119,6 +121,7 @@ def find_suspects(target: Target, first: Observation, work: Work) -> list[Suspec
 
 def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the faults in the mathematics, and the mix-ups, that reproduce the target by themselves."""
+    # What lives between calls predicts no single call, and has a search of its own.
     spare = work.allows("some catalogued faults", first.case.size)
     fitting: list[Faults] = [
         (fault,)
@@ -131,6 +134,7 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
 def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
     """Return the slips of the pen that reproduce the target wherever it was looked; any other is as good as chance."""
     spare = work.allows("some slips of the pen", first.case.size)
+    # With an output wrong the slip is in the forward pass, with all right it is past it; the other half is not tried.
     parts = ("forward",) if set(first.wrong) & set(target.cell.outputs) else ("gradients", "backward")
     tried = (slip for part in parts for slip in slips(part, target.cell))
     fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first, True) is Trial.SHOWN]
@@ -173,6 +177,10 @@ def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:
 def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Suspect]:
     """Return the suspects that hold on further cases, or if none does, those that hold on the first."""
     shown = 0
+    # Many faults give the same wrong numbers on one case: all that differ only at other sizes or in other
+    # regimes do. So a suspect counts for the further cases on which it shows. Where it makes no difference
+    # the target has only to be right, as every other fault predicts, too: such a case refutes it if the
+    # target is wrong, and never confirms it.
     cases = _further_cases(target)
     while left and (case := cases(left, shown)) is not None:
         observation = observe_once(target, case)
@@ -180,6 +188,9 @@ def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Sus
             continue
         trials = [reproduces(faults, observation) for faults in left]
         still = [faults for faults, trial in zip(left, trials, strict=True) if trial is not Trial.REFUTED]
+        # The last ones are kept though refuted, as what the target does on the failing case: that
+        # stays true, and is a hint where nothing better is found. `find_suspects` puts them last, and
+        # leaves them out where it was one number.
         if not still:
             return [Suspect(f, f"{_extent(first)}, but not {case.descriptor}", False, refuted=True) for f in left]
         left, shown = still, shown + (Trial.SHOWN in trials)
@@ -216,6 +227,8 @@ def _further_cases(target: Target) -> Callable[[list[Faults], int], Case | None]
     First come the bank's cases, then those on which the faults that are left differ, then those on which one shows: a
     fault that depends on values is idle on most cases, and there anything is reproduced.
     """
+    # Iterators, so that each call goes on where the last one was. The faults are compared on patched references, which
+    # is cheap and needs no call of the target.
     bank, differing, showing = iter(BANK), islice(_random_cases(), SOUGHT), islice(_random_cases(), SOUGHT)
 
     def next_case(left: list[Faults], shown: int) -> Case | None:
@@ -226,6 +239,7 @@ def _further_cases(target: Target) -> Callable[[list[Faults], int], Case | None]
             if (asked := suited(target, case)) is not None and _tells_apart(left, asked):
                 return asked
         for case in showing if shown < SHOWING else ():
+            # No fault at all stands for the reference: on such a case some fault that is left makes a difference.
             if (asked := suited(target, case)) is not None and _tells_apart([(), *left], asked):
                 return asked
         return None
@@ -258,6 +272,7 @@ def reproduces(faults: Faults, observation: Observation, one_of_many: bool = Fal
 
     One of many is left out where it is far from most of what came; else its own rounding is worked out before it is.
     """
+    # A patched equation returns every tensor and writes to nothing: what does otherwise has a fault of another kind.
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
         return Trial.REFUTED
     values: dict[str, Any] = {}
@@ -285,6 +300,7 @@ def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
     except ValueError:
         return
     if backward is not None:
+        # Hundreds of faults share one forward pass, and a fault whose outputs are far off is never run backward.
         # As a fault may write to what was kept, each has its own.
         fc = {name: value.copy() for name, value in _forward_on(case).items()}
         yield {name: value.copy() for name, value in outputs_of(case.cell, fc).items()}
@@ -355,6 +371,7 @@ def _between_calls(target: Target, first: Observation, work: Work) -> list[Suspe
     for case in FRESH:
         asked = suited(target, case)
         # What is wrong at a first call, too, is not for something kept from calls before.
+        # One unit more, so that the case asked about below is still of a size that the target never met.
         if asked is None or not (found or unsteady or _right_at_first(target, replace(asked, u=asked.u + 1))):
             continue
         observation = observe(target, asked)
@@ -421,6 +438,7 @@ def _in_short_formats(target: Target, first: Observation, work: Work) -> list[Su
         return []
     fitting = []
     for fault in faults_of(target.cell).values():
+        # Asked for the same tensors in the same dtypes, or the two lists might differ for that alone.
         planted = replace(fault_target(fault, cell=target.cell), lacks=target.lacks, dtypes=target.dtypes)
         if fault.family == "precision" and _alike_in_size(fault, first, np.inf) and short_formats(planted) == short:
             fitting.append(fault)
@@ -455,6 +473,8 @@ def _size(error: Array) -> float:
 def _pairs(first: Observation, spare: Spare) -> Iterator[Faults]:
     """Yield pairs of faults, one of which explains some wrong tensor whole and the other what is left."""
     arrays = first.case.arrays.astype(np.float64)
+    # There are some 50,000 pairs. Only those are worth a try of which one explains some tensor whole; the other must
+    # then leave that alone and change some of the rest.
     changes, explained = {}, {}
     known = faults_of(first.case.cell) | mixups(first.case.cell)
     for id_, fault in known.items():

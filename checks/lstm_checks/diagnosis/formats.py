@@ -58,6 +58,7 @@ def significant_bits(values: Array) -> int:
     whole = (np.abs(parts) * 2.0**53).astype(np.uint64)
     if not whole.size:
         return 0
+    # x & -x is the lowest bit that is set: below it there is nothing that a longer format would be needed for.
     lowest = np.log2((whole & (~whole + np.uint64(1))).astype(np.float64)).astype(int)
     return 53 - int(lowest.min())
 

@@ -52,6 +52,7 @@ def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
             if lost := _not_finite(seen):
                 # What outgrows its dtype does so at other steps in other arithmetic, and turns into NaN or infinity.
                 return lost == _not_finite(observe_once(fault_target(*faults, cell=case.cell), case))
+            # A case on which the target is right is none of the failures that are to be explained.
             if not seen.wrong or reproduces(faults, seen) is Trial.REFUTED:
                 return False
             values = evaluate(faults, case.arrays.astype(np.float64))

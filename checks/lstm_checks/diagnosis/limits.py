@@ -136,6 +136,7 @@ class _Limit:
 
 def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:
     """Return what decides, and that in words, for all that goes wrong together."""
+    # What goes wrong in the very same entries has one cause, and is said once.
     together: dict[bytes, list[str]] = {}
     masks = {name: _mask(draws, name) for name in (draws[0][0] if draws else ())}
     for name, mask in masks.items():
@@ -144,6 +145,7 @@ def _found(draws: Sequence[Seen]) -> list[tuple[list[str], list[_Limit], str]]:
     for names in together.values():
         mask = masks[names[0]]
         limits = list(_limits(mask, _values(draws, names[0])))
+        # Where three values or more split the same entries, none is told from the others.
         if 1 <= len(limits) <= 2:
             verb, where = "goes" if len(names) == 1 else "go", " or where ".join(map(str, limits))
             line = f"{series(names)} {verb} wrong where {where}, and nowhere else ({mask.sum()} of {mask.size})"

@@ -154,6 +154,7 @@ def grown(target: Target, failing: Case) -> Case:
     case = failing
     if target.compiles:
         return case
+    # Not all at once: a size on which the failure hangs stays as it is, the others grow.
     for size, more in (("s", 3), ("m", 2), ("u", 2), ("e", 2)):
         larger = replace(case, **{size: getattr(case, size) + more})
         if wrong_entries(target, larger):
@@ -300,6 +301,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
     s, marks, outputs = case.s, [], []
     for t in range(s):
         alone = np.zeros_like(case.arrays["dh"])
+        # The pullback is linear, so that it may be asked about one step's cotangents at a time, whatever they are.
         alone[:, t] = case.arrays["dh"][:, t] if case.arrays["dh"][:, t].any() else 1
         wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **_no_final(case)))
         if wrong is None:
@@ -314,6 +316,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
     inputs = sorted(set().union(*marks))
     if not inputs:
         return
+    # If the distance t - j alone decides, no step is special, and "k steps back" says all of it.
     lags = {t - j for t in range(s) for j in marks[t]}
     everywhere = all((t - j in lags) == (j in marks[t]) for t in range(s) for j in range(t + 1))
     if any(j > t for t in range(s) for j in marks[t]):
@@ -413,6 +416,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
         return _wrong_outputs(target, single, single.arrays.replaced(**inputs, C0=C0))
 
+    # What is held at 1 or 0 to the bit cannot err by an activation, so that of each call's error one gate is the cause.
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays["C0"])
     shut = {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}
@@ -495,6 +499,8 @@ def _wrong_outputs(target: Target, case: Case, arrays: Arrays) -> Wrong | None:
 
 def _all_held() -> Iterator[tuple[dict[str, float], str]]:
     """Yield biases that hold every gate open or shut, g open or 0, and that Cn is not what it should be then."""
+    # With f, i and g at 0 or 1, C_ is one of four numbers, whatever the activations between: where it is another,
+    # the gates are put together wrongly.
     for f, i, g, o in product((1, 0), (0, 1), (0, 1), (1, 0)):
         held = {"f": 2 * f - 1, "i": 2 * i - 1, "g": g, "o": 2 * o - 1}
         states = [f"{gate} {'open' if at > 0 else 'shut'}" for gate, at in held.items() if at]
@@ -510,6 +516,8 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
     """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
     right_everywhere, gates = "", target.cell.gates
     solved = " ".join(DELTAS[gate] for gate in gates)
+    # dU = sum of X^T dk_ has as many equations for dk_ as there are elements, and an unknown for each sample and step.
+    # Two more elements than that make it overdetermined, so that a dU that is made of no dk_ at all is seen as such.
     for case in (*SOLVABLE, replace(failing, e=failing.m * failing.s + 2)):
         asked = suited(target, case)
         if asked is None:
@@ -614,6 +622,8 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
 def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
     X = case.arrays["X"].reshape(-1, case.e).astype(np.float64)
+    # X.T (e, m s) has full column rank where e >= m s, for values drawn at random: then dk_ is the only solution, and
+    # what is left of dU beside it can come of no dk_. Rounding is bounded by the sums of sizes, with no cancellation.
     inverse = np.linalg.pinv(X.T)
     observation, expected = observe_once(target, case), due_on(case)
     found = {}
@@ -673,6 +683,8 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
     fc, bc = intermediates(arrays or case.arrays)
     share = tolerance.KEPT[case.dtype]
     orders = (
+        # In the order in which they are computed: what departs first is the cause, all
+        # later ones may be its consequence.
         (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
         (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
     )

@@ -154,6 +154,8 @@ def _relations(
     if not tensor.came.any():
         yield "is zero throughout"
         return
+    # `find_relations` says the first that holds. So what has nothing to be fitted comes before what has a number or an
+    # order of its own, and that errors are of some size, which says least, comes last.
     yield from _of_other_tensors(tensor, observation)
     yield from _of_last_step(tensor, observation)
     yield from _factor(tensor, observation.case, elsewhere)
@@ -187,6 +189,7 @@ def _of_last_step(tensor: _Tensor, observation: Observation) -> Iterator[str]:
 
 def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> Iterator[str]:
     """Yield by which number it is multiplied."""
+    # The least-squares fit of came = factor * due, each entry weighted by what rounding leaves of it.
     weight = tensor.due / tolerance.accepted(tensor.sd, tensor.dtype)
     total = float(np.sum(weight * weight))
     if not total:
@@ -244,6 +247,8 @@ def _rounded(tensor: _Tensor) -> Iterator[str]:
     ):
         with np.errstate(all="ignore"):
             representable = np.array_equal(held(tensor.came), tensor.came)
+            # Rounded or cut off, it is within one unit of the last bit, 2^(1 - bits); 2^-24 is float16's least number,
+            # and the 1e-37 below is just above where float32 and bfloat16 begin to lose bits.
             # What is due must not be so by itself, as zeros are, and all there is in float32.
             due = tensor.due.astype(tensor.dtype).astype(np.float64)
             representable = representable and not np.array_equal(held(due), due)
@@ -300,6 +305,7 @@ def _moved(tensor: _Tensor) -> Iterator[str]:
             yield f"has its {words} in reverse order"
             return
         for by, where in ((1, "one place late"), (-1, "one place early")):
+            # Of two slices a turn is a reversal, which was asked before.
             kept = np.roll(due, by, axis)
             if length > 2 and tensor.is_(kept, np.roll(sd, by, axis)):
                 yield f"has its {words} {where}, the one at the end moved to the other end"
@@ -325,6 +331,7 @@ def _permutation(tensor: _Tensor, axis: int) -> list[int] | None:
     came, due, sd = (np.moveaxis(a, axis, 0) for a in (tensor.came, tensor.due, tensor.sd))
     order = []
     for slice_ in came:
+        # Each must be one slice and no other, or the order would be a choice among several.
         fitting = [k for k in range(length) if not departs(slice_, due[k], sd[k], tensor.dtype).any()]
         if len(fitting) != 1:
             return None
@@ -357,6 +364,7 @@ def _added(tensor: _Tensor, observation: Observation, before: Values) -> Iterato
     inputs = observation.case.arrays.inputs
     if tensor.name[1:] in inputs and tensor.came.size >= 2:
         own = inputs[tensor.name[1:]].astype(np.float64)
+        # The least-squares fit of came = due + weight * own: weight decay.
         weight = float(np.sum(own * extra)) / max(float(np.sum(own * own)), 1e-300)
         blur = tensor.sd + _rho(tensor) * (np.abs(weight * own) + np.max(np.abs(tensor.due)))
         if tensor.is_(tensor.due + weight * own, blur):
@@ -378,6 +386,8 @@ def _clipped(tensor: _Tensor) -> Iterator[str]:
     limit = float(np.max(np.abs(tensor.came)))
     cut = np.abs(tensor.came) >= limit * (1 - tolerance.CUT)
     shorter = np.abs(tensor.came) < np.abs(tensor.due)
+    # Every tensor has a largest entry. It is a limit where a second one is as large, or where it is
+    # a number that somebody would write.
     enough = cut.sum() > 1 or float(f"{limit:.2g}") == limit
     if enough and np.all(shorter[cut]) and tensor.is_(np.clip(tensor.due, -limit, limit)):
         yield f"is cut off at ±{limit:.4g}"
@@ -392,6 +402,7 @@ def _of_float32_size(tensor: _Tensor) -> Iterator[str]:
 
 def _share_of_float32(tensor: _Tensor) -> float:
     """Return the largest error as a share of what would be accepted in float32."""
+    # The deviation is rho's size, and 2^29 is float32's rho, 2^-24, over float64's, 2^-53.
     return float(np.max(np.abs(tensor.came - tensor.due) / tolerance.accepted(tensor.sd * 2.0**29, "float32")))
 
 
@@ -401,6 +412,7 @@ def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
     factors = [said for said in found if "times what is due" in said]
     if len(names) < 12 or len(factors) != 1 or set(found[factors[0]]) < set(names):
         return ""
+    # One factor on all is what clipping by the norm does, and then the norm is the limit that somebody wrote.
     norm = float(np.sqrt(sum(np.sum(np.square(observation.came[name])) for name in names)))
     short = float(f"{norm:.2g}")
     if abs(norm - short) > tolerance.ROUND_NORM * norm:
@@ -414,6 +426,7 @@ def _of_swapped_gates(observation: Observation) -> str:
     kinds = [kind for kind in "UVb" if all(f"d{kind}{gate}" in observation.came for gate in gates)]
     if not kinds or not any(f"d{kind}{gate}" in observation.wrong for kind in kinds for gate in gates):
         return ""
+    # The first permutation leaves all as it is.
     for order in islice(permutations(gates), 1, None):
         pairs = [(f"d{k}{gate}", f"d{k}{other}") for k in kinds for gate, other in zip(gates, order, strict=True)]
         if accounted(_holds(observation, name, other) for name, other in pairs):

@@ -140,8 +140,12 @@ class _Search:
 
     def run(self) -> Rule | None:
         """Return the rule that holds on cases drawn for it."""
+        # There are thousands of candidates and a hundred verdicts, so that some rule fits by chance. What
+        # fits is therefore only a candidate; it is believed for cases that were drawn after it was
+        # chosen, by `_holds` and `_each_decides`.
         self._ask_around()
         for _ in range(tolerance.RULE_ROUNDS):
+            # As many cases are kept back as it takes to try a rule on both of its sides.
             if self.left <= 2 * tolerance.RULE_TRIED or len(set(self.verdicts.values())) < 2:
                 return None
             self._draw_pool()
@@ -216,6 +220,7 @@ class _Search:
         return int(self.rng.integers(1, (most if self.rng.integers(5) == 0 else min(most, 12)) + 1))
 
     def _seed(self) -> int:
+        # From `strategies.SEEDS` on: values that no example of a run that begins at seed 0 has.
         return int(self.rng.integers(2**20, 2**21))
 
     def _changed(self, case: Case, count: int) -> Case:
@@ -254,6 +259,8 @@ class _Search:
         pool, misses = list(self.pool), candidates.misses.copy()
         alive, over_pool = np.ones(len(candidates), bool), candidates.over(pool)
         while self.left > 2 * tolerance.RULE_TRIED and pool:
+            # Asked is the case of which nearest to half of the candidates hold, by weight: whichever verdict comes does
+            # away with most that way (generalized binary search).
             weights = candidates.weights * alive
             held = weights @ over_pool / weights.sum()
             split = np.minimum(held, 1 - held)
@@ -263,6 +270,8 @@ class _Search:
             found, holds = self._ask(pool.pop(most)), over_pool[:, most]
             over_pool = np.delete(over_pool, most, axis=1)
             if found:
+                # Where a rule says that the target is right nothing fails, so that one failure
+                # refutes it; inside, a case may pass.
                 alive &= holds
             elif found is not None:
                 misses += holds
@@ -276,6 +285,7 @@ class _Search:
         for k, feature in enumerate(rule.features):
             if not feature.value or self.domain.shapes:
                 continue
+            # Bisection: a candidate's limit lies anywhere between two values that were met by chance.
             for _ in range(8):
                 low, high = self._gap(rule, k)
                 between = self._around(rule, k, low, high)
@@ -395,6 +405,7 @@ class _Search:
         for drawn in (self._some(near, len(near)), far):
             holds = rule.holds(_columns(drawn))
             sides.append(list(dict.fromkeys(c for c, h in zip(drawn, holds, strict=True) if h == inside)))
+        # In turns, so that of however many are asked about half are near the boundary.
         turns = [side[k] for k in range(max(len(side) for side in sides)) for side in sides if k < len(side)]
         return [c for c in dict.fromkeys(turns) if c not in self.verdicts]
 
@@ -451,6 +462,7 @@ class _Pair:
     def without(self, k: int, columns: Mapping[str, Array]) -> Array:
         """Return for which cases the verdict hangs on feature k alone."""
         others = [feature.holds(columns) for i, feature in enumerate(self.features) if i != k]
+        # Of "or" where no other feature holds, of "and" where all others do: else the verdict is theirs.
         everywhere = np.ones(len(columns["m"]), bool)
         return (
             everywhere
@@ -481,6 +493,8 @@ class _Candidates:
         self.features = list(features)
         columns, verdict = _columns(list(verdicts)), np.array(list(verdicts.values()))
         held = np.array([feature.holds(columns) for feature in self.features])
+        # Some thousand features are a million pairs: all are counted by two matrix
+        # products and none is made before it fits.
         inside, outside = held[:, verdict], held[:, ~verdict]
         self.allowed = tolerance.RULE_EXCEPTIONS * verdict.sum()
         costs = np.array([feature.cost for feature in self.features])
@@ -492,6 +506,7 @@ class _Candidates:
         # All fails lie inside both; or in one of two, each of which holds of next to nothing that passes.
         both = self._tightest(covers & (passing < total) & ~alone, largest=True)
         few = self._tightest((passing <= self.allowed / 2) & inside.any(axis=1) & ~covers, largest=False)
+        # (i, j): the passing cases of which both hold, each by its count; and the failing ones of which neither does.
         joined = (outside[both] * counts) @ outside[both].T.astype(np.float32)
         missed = (~inside[few]).astype(np.float32) @ (~inside[few]).T.astype(np.float32)
         parts = [(singles, singles, passing[singles], costs[singles], False)]
@@ -512,10 +527,14 @@ class _Candidates:
         fits = np.flatnonzero(self.misses <= self.allowed)
         order = fits[np.argsort(costs[fits], kind="stable")][: tolerance.RULE_CANDIDATES]
         self.first, self.second, self.either = self.first[order], self.second[order], self.either[order]
+        # A cost is a number of bits: the prior by which the simpler of two rules that fit is the likelier.
         self.misses, self.weights = self.misses[order], 2.0 ** -np.minimum(costs[order], 60)
 
     def _tightest(self, wanted: Array, largest: bool) -> Array:
         """Return the features wanted, of the thresholds of each value those alone that hold of the fewest or most."""
+        # Thresholds of one value hold of sets that lie in one another, so that in any pair the same one
+        # does best: where all of them cover the failures the one that holds of fewest cases, where all let
+        # little pass the one that holds of most.
         best: dict[Any, int] = {}
         for i in np.flatnonzero(wanted):
             feature = self.features[i]
@@ -608,6 +627,7 @@ def _corner(verdicts: Mapping[Case, bool]) -> list[_Feature]:
         without = {other: n for other, n in least.items() if other != name}
         held = np.logical_and.reduce([columns[other] >= n for other, n in without.items()] or [verdict | True])
         before = np.logical_and.reduce([columns[other] >= n for other, n in least.items()])
+        # A size matters if without its bound some more case would be let in.
         if np.array_equal(held, before):
             least = without
     if len(least) < 3:

@@ -37,6 +37,8 @@ def find_scale(target: Target, case: Case, spare: Spare) -> str:
     if any(o.answer.error for o in observations):
         return ""
     forward = all(set(o.wrong) & set(target.cell.outputs) for o in observations)
+    # A factor solved for on one case may be that case's own. It is said only if the same number, or the same power of a
+    # size, accounts for a case of other sizes as well.
     for words, names in _groups(forward, target.cell):
         if not spare():
             return ""
@@ -76,6 +78,9 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
             values = evaluate_forward(cell, arrays) if forward else evaluate_reference(arrays)
         return np.concatenate([observation.shaped(name, values[name]).ravel() for name in tensors])
 
+    # Gauss-Newton in one unknown, from 1, where the reference is: each step is the least-squares fit of the residual
+    # came - row(factor) to its derivative. All tensors are one residual, since one factor is to do for all of them.
+    # Nothing is weighted by its rounding: the factor need only be found here, `_explained` tries it entry by entry.
     factor, step, tiny = 1.0, np.inf, tolerance.NEWTON_DIFFERENCE
     for _ in range(tolerance.NEWTON_STEPS):
         here = row(factor)
@@ -89,6 +94,8 @@ def _fit(observation: Observation, names: tuple[str, ...], forward: bool) -> flo
             break
     return (
         factor
+        # A factor of 1 is the right answer itself: nothing came nearer by scaling this. By rounding it is near 1 and
+        # seldom exactly so, and would be said of anything that is nearly right.
         if abs(step) < tolerance.NEWTON_DONE * max(1.0, abs(factor)) and abs(factor - 1) > tolerance.SAME_FACTOR
         else np.nan
     )
@@ -100,6 +107,7 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
         return ""
     with np.errstate(all="ignore"):
         values = evaluate_reference(_changed(observation, names, factor))
+    # A layer that scales x itself computes f(c x), and its dx is c times the gradient at c x: the chain rule.
     inside = {n: v * factor if n[1:] in names else v for n, v in values.items()}
     if try_values(observation, values) is Trial.SHOWN:
         return "all is as if {}"

@@ -56,6 +56,7 @@ def try_values(
         blur, dtype = tolerance.FINGERPRINT * deviation, observation.case.dtype
         trials = [
             trial_of(came, value, *observation.due(name), blur, dtype, own=sd is not None)
+            # The first call must show it; the second, where there is one, must only not be something else.
             for came in (observation.came[name], observation.came_again.get(name, observation.came[name]))
         ]
         if Trial.REFUTED in trials:
@@ -76,6 +77,7 @@ def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dt
     # Where an entry's own rounding is next to nothing beside its tensor's, either way of weighing it will do.
     floor = due_sd + tolerance.UNIT_ROUNDOFF[dtype] * np.max(np.abs(due), where=np.isfinite(due), initial=0)
     apart = [(_apart(came, value, s, dtype), _apart(came, due, s, dtype)) for s in (due_sd, floor)]
+    # Near to the value is not enough: it must be nearer to it than to the right answer, by far.
     if any(left <= whole / tolerance.CLEARLY and whole > 1 for left, whole in apart):
         return Trial.SHOWN
     # What came is the value to its own rounding. Where that is guessed, and generously, it may be as near by chance.

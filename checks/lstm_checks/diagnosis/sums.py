@@ -74,6 +74,7 @@ def _find_weights(target: Target, case: Case) -> dict[str, list[str]]:
     observation = observe_once(target, case)
     arrays = case.arrays.astype(np.float64)
     fc, bc = intermediates(arrays)
+    # With a wrong forward pass the reference's parts are not the target's, and weights of them would mean nothing.
     if not observation.wrong or not set(observation.wrong) <= set(observation.came) - set(case.cell.outputs):
         return {}
     found: dict[str, list[str]] = {}
@@ -173,9 +174,11 @@ def _weights(observation: Observation, names: Sequence[str], came: Array, parts:
     dtype = observation.case.dtype
     sd = np.stack([observation.due(name)[1] for name in names])
     scale = 1 / tolerance.accepted(sd + np.max(sd), dtype).reshape(-1)
+    # Each row is divided by what rounding blurs it by: entries of all sizes then count alike.
     weights, _, rank, _ = np.linalg.lstsq(
         columns * scale[:, None], came.reshape(-1) * scale, rcond=tolerance.PARTS_RANK
     )
+    # Of parts that depend on one another more than one set of weights gives the same sum.
     if rank < len(parts):
         return None
     # Weights are solved for to rounding; what is as good as equal is.
