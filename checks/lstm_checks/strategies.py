@@ -171,6 +171,7 @@ def few_shapes(max_dims: Dims | None, seed: int) -> tuple[Dims, ...]:
     for stratum in (name for name in reachable_strata(max_dims=most) if name in SIZES and name not in EDGES):
 
         def visit(drawn: Any, stratum: str = stratum) -> bool:
+            # The first that is new and in the stratum is taken, and ends the drawing.
             if not STRATA[stratum](Case(*drawn)) or drawn in found:
                 return True
             found.add(drawn)
@@ -303,6 +304,8 @@ def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
     reachable = reachable_strata(**options)
     shares = [tolerance.STRATUM_SHARES["edge" if name in EDGES else "other"] for name in reachable]
     found: dict[Case, Origin] = {}
+    # In the first round each stratum is drawn until the shares of all up to it are full, so that what one cannot give
+    # the next one does. The others fill up what duplicates and strata that are hard to hit have left.
     for round_number in range(ROUNDS):
         for index, stratum in enumerate(reachable):
             due = examples * sum(shares[: index + 1]) // sum(shares) if round_number == 0 else examples
@@ -334,6 +337,11 @@ def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options
 
     Stops looking for a simpler one after some seconds. `options` are those of `draw_cases`.
     """
+    # Hypothesis shrinks what it has drawn itself, and a case found earlier cannot be handed to it. So the draws that
+    # led to `found` are repeated from the same seed, which costs nothing as long as nothing is judged; from where it
+    # comes up again Hypothesis takes it for its first failure. Each case is judged once, so that the answer to a case
+    # cannot change while it shrinks. What is returned has failed, always; that it is the simplest is as far as
+    # Hypothesis looks, and the deadline lets it. Should `found` not come up again, it is returned as it is.
     known: dict[Case, bool] = {found: True}
     simplest, started = found, False
     deadline = time.monotonic() + SHRINK_SECONDS

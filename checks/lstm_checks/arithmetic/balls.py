@@ -75,6 +75,7 @@ class BallArray(np.ndarray):
 
 def _product(x: Array, y: Array) -> Array:
     """Return the matrix products of two stacks of object arrays of balls."""
+    # Making Arb's matrices costs more than it saves where there are few products.
     if x.ndim < 2 or y.ndim < 2 or x.shape[-2] * x.shape[-1] * y.shape[-1] < _SMALL_PRODUCT:
         return np.matmul(x, y)
     leading = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
@@ -165,6 +166,8 @@ def _float(ball: Any) -> float:
         return math.nan
     mantissa, exponent = (int(part) for part in ball.mid().man_exp())
     try:
+        # Python's division of integers is correctly rounded, to subnormal numbers as well; a conversion by way of a
+        # mantissa of 53 bits would round twice there.
         return float(mantissa << exponent) if exponent >= 0 else mantissa / (1 << -exponent)
     except OverflowError:
         return math.copysign(math.inf, mantissa)

@@ -35,6 +35,7 @@ class ComplexStepArray(NDArrayOperatorsMixin):
         return self.real.shape
 
     def __getitem__(self, index: Any) -> "ComplexStepArray":
+        # The two parts differ in their leading axis: only what counts axes from the end means the same for both.
         if not isinstance(index, tuple) or index[0] is not Ellipsis:
             raise TypeError(f"the index {index} is not known to the complex step, expected [..., and more]")
         return ComplexStepArray(self.real[index], self.imag[index])
@@ -63,6 +64,7 @@ def _parts(x: Any) -> tuple[Any, Any]:
 
 def _whole(real: Any, imag: Any) -> ComplexStepArray:
     """Return the two as one, the imaginary part spread over the shape of the real one where they differ."""
+    # Where a bias, say, is all that varies, the sum has the shape of the larger term and its derivative not yet.
     if imag.shape[1:] != real.shape:
         imag = np.broadcast_to(imag, (len(imag), *real.shape))
     return ComplexStepArray(real, imag)

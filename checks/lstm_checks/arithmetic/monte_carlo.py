@@ -45,6 +45,7 @@ class Rounding:
         self._used = 0
         self._drawn: NDArray[Any] = np.empty(0)
         self._step = magnification * rho
+        # Every scale is multiplied by rho later, so that what underflow adds is divided by it here.
         self._floor = np.array(underflow / rho)  # an array, since a number would be made one in every operation
 
     def perturb(self, result: NDArray[Any], scale: NDArray[Any]) -> NDArray[Any]:
@@ -55,10 +56,12 @@ class Rounding:
         """
         if len(result) == 1:
             result = np.repeat(result, self.copies + 1, axis=0)
+        # Copy 0 stays as it is: it is the value, and the others are measured against it.
         noisy = result[1:]
         if len(scale) > 1:
             scale = scale[1:]
         if result.dtype.kind == "c":
+            # The two parts are rounded apart, each with a sign of its own.
             noise = self._steps(noisy) * (scale.real + self._floor)
             noisy += noise + 1j * (self._steps(noisy) * (scale.imag + self._floor))
         else:
@@ -126,6 +129,7 @@ class MonteCarloArray(np.ndarray):
             if function in _JOINS:
                 plain_args = (_with_equal_copies(plain_args[0]), *plain_args[1:])
             return _wrap(function(*plain_args, **_strip(kwargs, found)), found[0])
+        # It comes back as np.add.reduce, which has a noise model.
         if function is np.sum:
             return super().__array_function__(function, types, args, kwargs)
         raise TypeError(f"np.{function.__name__} has no noise model")

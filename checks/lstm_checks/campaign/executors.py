@@ -64,6 +64,8 @@ class Processes(Executor):
 
     def __init__(self, count: int) -> None:
         self._threads = ThreadPoolExecutor(count)
+        # One process for each of the pool's threads, which writes one line and waits for one: so an answer is always to
+        # the question before it, and nothing has to be told apart.
         self._own = threading.local()
         self._lock, self._over, self._running = threading.Lock(), False, set[Any]()
 
@@ -90,6 +92,7 @@ class Processes(Executor):
             line = process.stdout.readline()
         except (OSError, ValueError):
             line = b""
+        # A line that is not whole was cut off by the end of the process; half an answer is none.
         if not line.endswith(b"\n"):
             process.wait()
             raise ExecutorError(f"its process ended: {processes.how_it_ended(process.returncode)}")

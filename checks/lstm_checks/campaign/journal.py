@@ -38,6 +38,7 @@ def open_journal(
         return
     path = Path(path)
     with _writing(path):
+        # Neither truncated nor replaced on opening: it may be another file than was meant, or be in use.
         # Not to wait for whoever would read a pipe.
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0), 0o644)
         file = os.fdopen(handle, "a", encoding="utf-8")
@@ -80,6 +81,7 @@ def _lock(file: TextIO, path: Path) -> None:
 
 def _head(plan: Plan) -> dict[str, Any]:
     """Return what the first line of a journal says."""
+    # The code as well as the plan: results of other code would be merged with these, and nobody could tell them apart.
     return {"format": FORMAT, "plan": plan.to_json(), "code": code_of(plan.target)}
 
 
@@ -90,6 +92,7 @@ def _line(value: Mapping[str, Any], plan: Plan) -> str:
 
 def _digest_of(value: Mapping[str, Any], plan: Plan) -> str:
     """Return the SHA-256 of what a line says and of the campaign that says it."""
+    # The head is in every digest, so that a line says of which campaign it is wherever it is copied to.
     text = json.dumps([_head(plan), value], sort_keys=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
@@ -98,12 +101,14 @@ def _append(file: TextIO, text: str) -> None:
     """Write a text that is on the disk when this returns."""
     file.write(text)
     file.flush()
+    # Without it a chunk that was reported as done may be gone when the machine stops.
     os.fsync(file.fileno())
 
 
 def _rewrite(file: TextIO, path: Path, lines: list[str]) -> None:
     """Write a journal of these lines alone in place of what is there; should this be cut short, chunks are lost."""
     if path.is_file():
+        # In place and not by a new file of the same name: the lock is on this one, and would not hold for another.
         os.truncate(path, 0)
     _append(file, "".join(lines))
 
@@ -125,6 +130,7 @@ def _read_journal(path: Path, plan: Plan) -> tuple[list[str] | None, dict[int, T
     head = _line(_head(plan), plan)
     if not data:
         return [head], {}, 0
+    # What follows the last line's end was cut off while it was written.
     *whole, torn = data.split(b"\n")
     right = head.encode("ascii")
     if not whole and right.startswith(torn):
@@ -137,6 +143,7 @@ def _read_journal(path: Path, plan: Plan) -> tuple[list[str] | None, dict[int, T
             damaged += line + b"\n" != right or number > 1
             continue
         index, tally = found
+        # Equal plans give equal results: two right lines that differ say that something outside the plan decides.
         if known.setdefault(index, tally) != tally:
             raise CampaignError(
                 f"{path} is no journal: line {number} says something else of chunk {index} than another"

@@ -104,6 +104,8 @@ def run(
             write(index, tally)
             progress(tally.examples)
     whole = Tally()
+    # In the order of the plan, not in that in which they were done: so reports are equal whatever the number of
+    # workers.
     for index in sorted(known):
         whole.add(known[index])
     failure = _explain(plan, target, known) if whole.failed else None
@@ -132,6 +134,7 @@ def _judge_chunks(
                     waiting.pop()
             except BrokenExecutor:  # by the end of a worker that had nothing to do
                 broken = True
+            # Only of a chunk that was under way by itself it is known that it was the one that broke the pool.
             alone = len(under_way) == 1
             for future in wait(under_way, return_when=FIRST_COMPLETED).done if under_way else ():
                 index = under_way.pop(future)

@@ -50,6 +50,7 @@ def check_grad(
     x0 = np.concatenate([arrays.inputs[name].ravel() for name in names])
     g0 = np.concatenate([np.asarray(gradient["d" + name], np.float64).ravel() for name in names])
     sd = np.concatenate([expected.sd["d" + name].ravel() for name in names])
+    # f is asked for at x0 and at the same steps several times, by SciPy and below, and each is a call of the target.
     known: dict[bytes, float] = {}
 
     def key_of(x: Array) -> bytes:
@@ -85,11 +86,13 @@ def check_grad(
     noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
     if direction == "all":
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="all")
+        # FD(2 eps) - FD(eps) is eps f''/2 to first order, the very truncation error of FD(eps).
         once, twice = (optimize.approx_fprime(x0, f, step) for step in (eps, 2 * eps))
         limit = tolerance.check_grad_all(float(np.linalg.norm(twice - once)), noise, x0.size, float(np.linalg.norm(sd)))
     else:
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="random", rng=seed)
         v = np.random.default_rng(seed).standard_normal(x0.size)
+        # SciPy draws the same v from the same seed: this quotient is the one that it judged, and costs no further call.
         once = (f(x0 + eps * v) - value) / eps
         curvature, along = 0.0, float(np.sum(np.abs(v) * sd))
         # Each multiple can but widen what is accepted, and costs a forward pass.

@@ -44,6 +44,7 @@ class OwnExpected(Expected):
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether the noise drowns these values, so that nothing can be concluded from them."""
         largest = max(float(np.max(np.abs(self.values[name]))) for name in names)
+        # Not `>`: of NaN neither holds, and what is not a number is to be chaotic.
         return not max(float(np.max(self.sd[name])) for name in names) <= tolerance.OWN_CHAOTIC * largest
 
 
@@ -137,6 +138,8 @@ def own_expected(
     """
     dtype = str(arrays["X"].dtype)
     size = tolerance.OWN_PERTURBATION[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
+    # Backward stability: rounding inside a right program gives what slightly other inputs give exactly (Higham 2002,
+    # "Accuracy and Stability of Numerical Algorithms", section 1.5). So other inputs show how large rounding may be.
     rng = np.random.default_rng((seed, 2))
     squares = {name: np.zeros_like(value) for name, value in values.items()}
     for _ in range(tolerance.OWN_COPIES):

@@ -137,6 +137,7 @@ def batch_permutation(x: Example) -> list[Compared]:
     order = _reordering(x.case.m, x.rng)
     came = x.ask(_samples(x.arrays, order))
     back = np.argsort(order)
+    # Samples do not know of each other: the sums over all of them may but be added up in another order.
     came = {name: value[back] if name in per_sample(x) else value for name, value in came.items()}
     return x.compared(f"with the samples in the order {', '.join(map(str, order))}", came, "as in the order given")
 
@@ -203,6 +204,8 @@ def linearity(x: Example) -> list[Compared]:
     times = {name: value if name in x.outputs else value / -CLIPPED_ABOVE for name, value in times.items()}
     found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
     masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
+    # A mask and its complement split each cotangent into two that share no entry, so
+    # that the split itself rounds nothing.
     # dh and dhn of one entry stay together: where a target takes their sum, it must be exact.
     every, final, *others = x.case.cell.cotangents
     masks[final] = masks[every][:, -1]
@@ -236,6 +239,7 @@ def causality(x: Example) -> list[Compared]:
     X[:, k:] = x.changed(X[:, k:])
     dh[:, :k] = x.changed(dh[:, :k])
     earlier, later = np.s_[:, :k], np.s_[:, k:]
+    # The forward pass runs on in time, the backward pass back: each is asked for what the change cannot have reached.
     h = x.ask(x.arrays.replaced(X=X))[hidden][earlier]
     dX = x.ask(x.arrays.replaced(**{every: dh}))["dX"][later]
     return [
@@ -256,6 +260,8 @@ def sequence_cut(x: Example) -> list[Compared]:
     end = a.replaced(X=a["X"][:, k:], **{n: v.astype(dtype) for n, v in between.items()}, **{every: a[every][:, k:]})
     second = x.ask(end)
     carried = {final: second[f"d{name}"].astype(dtype) for final, name in zip(finals, cell.initial, strict=True)}
+    # The first part is asked twice: for the states where it is cut, and again when what
+    # the second part passes back is known.
     first = x.ask(start.replaced(**{every: a[every][:, :k]}, **carried))
     came = {f"d{name}": first[f"d{name}"] + second[f"d{name}"] for name in a.p}
     came |= {name: second[name] for name in memories} | {f"d{name}": first[f"d{name}"] for name in cell.initial}

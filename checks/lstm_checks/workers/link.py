@@ -100,6 +100,7 @@ class Worker:
         self._holder[:] = [process]
         self._in, self._out, self._err = (pipe.fileno() for pipe in (process.stdin, process.stdout, process.stderr))
         for descriptor in (self._in, self._out, self._err):
+            # Nothing here may block: a target that fills one pipe while we wait at another would stop both for ever.
             os.set_blocking(descriptor, False)
         self._poll = select.poll()
         self._poll.register(self._out, select.POLLIN)
@@ -221,6 +222,8 @@ class Worker:
 
         Where `more` is to be asked at once, it may go together: each trip over the pipe costs.
         """
+        # Several may be on their way, so that the process is at work while the reference is; it answers in their order,
+        # and that order alone says which answer is whose.
         letter = Letter(self, max(seconds, self.limits.call))
         message: dict[str, Any] = {**head, "lost": [self.lost.popleft() for _ in range(len(self.lost))]}
         if not self._posted:
@@ -249,6 +252,8 @@ class Worker:
             return
         letter = self._posted[0]
         try:
+            # Its time runs from when the process could begin with it, not from when it was
+            # asked: those before it took theirs.
             found, letter.body = self._receive(self._since + letter.seconds, letter.seconds)
             if not isinstance(found, dict):
                 raise WireError("an answer of another form")
@@ -298,6 +303,8 @@ class Worker:
         """Return the number by which both sides know an array, and whether it is new to the other."""
         number, form = id(value), (value.shape, value.strides, value.dtype.str, value.flags.writeable)
         known = self._known.get(number)
+        # An id is given to another object when its own is gone, so that the object itself must be the same; and one
+        # whose form was changed in place must be made anew on the other side.
         if known is not None and known[0]() is value and known[1] == form:
             return number, False
         self._known[number] = weakref.ref(value), form
@@ -354,6 +361,7 @@ class Worker:
 
     def _receive(self, end: float, seconds: float) -> tuple[Any, bytearray]:
         """Return the next message, and meanwhile take what the process prints."""
+        # Reading at once spares a poll where the answer has had time to come; with nothing there it costs one call.
         late = time.monotonic() - self._since > 0.002  # then it is probably here
         while (message := self._reader.take()) is None:
             if late:

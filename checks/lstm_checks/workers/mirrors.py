@@ -27,6 +27,7 @@ class Held:
 
     def __init__(self, worker: Worker, number: int) -> None:
         self.worker, self.number, self.generation = worker, number, worker.generation
+        # Weak, while each mirror holds this: when nobody has one any more the worker is told to let go of the call.
         self.mirrors: list[weakref.ref[Mirror]] = []
         weakref.finalize(self, _lose, weakref.ref(worker), number, worker.generation)
 
@@ -82,6 +83,7 @@ def overwrite(array: Any, value: Any) -> None:
             array.dtype = value.dtype
             array.shape = value.shape
         else:
+            # What cannot be shown here as it is there is at least not taken for unchanged.
             value = np.full(array.shape, np.nan)
     if array.flags.writeable:
         array[...] = value

@@ -32,6 +32,7 @@ def pack(head: Any, parts: Sequence[Any] = ()) -> list[Any]:
     for part in parts:
         chunks.append(part)
         size += len(part)
+        # Aligned, so that whoever reads can look at the bytes as numbers where they are.
         if size % 8:
             chunks.append(bytes(-size % 8))
             size += -size % 8
