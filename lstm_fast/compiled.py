@@ -89,6 +89,7 @@ def _ufunc_loop(ufunc: np.ufunc, signature: str) -> tuple[int, int] | None:
     """Return the address of a ufunc's inner loop and of its data; None if this is not the NumPy that we know."""
     if sys.implementation.name != "cpython" or signature not in ufunc.types:
         return None
+    # Where the fields that Python shows, too, are where they are expected, so is the table of loops behind them.
     found, index = _UFunc.from_address(id(ufunc)), ufunc.types.index(signature)
     if (found.nin, found.nout, found.nargs, found.ntypes) != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes):
         return None
@@ -137,6 +138,7 @@ def plan_products(steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.
     for k, array in enumerate((B, A, C)):
         plan[_B + k] = array.ctypes.data
         plan[_NEXT_B + k] = array.strides[0] if array.ndim == 3 else 0
+    # Steps lie evenly in their buffers: the first two say where all are, and the plan does not grow with their number.
     if len(steps) > 1:
         A, B, C = steps[1]
         plan[_STEP_B : _STEP_C + 1] = [x.ctypes.data - plan[_B + k] for k, x in enumerate((B, A, C))]
@@ -277,6 +279,7 @@ def run_forward(
         if A.size and not by_sample:
             transpose_out(after, A, t, samples, s, u)
         if not keep:
+            # The memory goes to where the next step, in the same buffers, looks for the one before.
             slot[:size] = slot[5 * size :]
 
 

@@ -177,6 +177,8 @@ class FeatureMajor(Workspace):
         columns, rows = back.shape[1:]  # 4u, r
         for j in range(rows):  # row j of every block
             source = scaled[j:-1:rows, :columns]
+            # From the forward product's copy, so that a W changed in between is no matter;
+            # doubling what was halved is exact.
             np.divide(source, self.scale, out=back[: len(source), :, j])
         self.back_packed = True
 

@@ -33,9 +33,11 @@ def tile_bounds(m: int, s: int, u: int, inner: int, compiled: bool) -> tuple[lis
         width, workers = (2 * TILE if fitting else m), 1
     count = -(-m // width)
     if workers > 1:
+        # As many tiles for each thread: one with a tile more would have all the others wait for it.
         count = -(-count // workers) * workers
     width = -(-m // count)
     if count > 1:
+        # So that samples fill registers where there are enough of them; only the last tile may be narrower.
         step = 16 if width > 8 else 8
         width = -(-width // step) * step
     bounds = [(j, min(j + width, m)) for j in range(0, m, width)]

@@ -164,6 +164,7 @@ class SampleMajor(Workspace):
         for target, rows in ((self.Vt, slice(0, u)), (self.Ut, slice(u, K - 1))):
             n, _, columns = target.shape
             source = self.weights[:, rows].reshape(blocks, n, columns, r)
+            # Undoes the halving exactly: the weights are those of the forward pass to the bit.
             into = target.reshape(n, blocks, r, columns)
             np.divide(source.transpose(1, 0, 3, 2), unscale.transpose(1, 0, 2)[..., None], out=into)
         self.back_packed = True

@@ -57,10 +57,12 @@ def run_together(tasks: Sequence[Callable[[], None]]) -> None:
         except BaseException as error:
             failures.append(error)
 
+    # A copy of the context for each: one cannot be entered by two threads at once.
     threads = [threading.Thread(target=contextvars.copy_context().run, args=(guarded, task)) for task in tasks[1:]]
     for thread in threads:
         thread.start()
     try:
+        # Whatever the first does, nobody returns while another still writes to buffers that the next pass will use.
         tasks[0]()
     finally:
         for thread in threads:

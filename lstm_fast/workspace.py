@@ -62,6 +62,7 @@ CHUNK = 16384
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """Return an uninitialised C-ordered array that starts on a 64-byte boundary (a cache line)."""
     size = int(np.prod(shape)) * dtype.itemsize
+    # NumPy itself promises 16 bytes or so; a vector register of 64 bytes would then lie across two lines at every load.
     raw = np.empty(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size].view(dtype).reshape(shape)
@@ -278,6 +279,7 @@ class Tile(ABC):
         self.__dict__.update(state)
         for name, value in state.items():
             if isinstance(value, np.ndarray):
+                # What was unpickled or copied starts where it happens to.
                 copy = aligned_empty(value.shape, value.dtype)
                 copy[...] = value
                 setattr(self, name, copy)
@@ -369,6 +371,7 @@ class Workspace(ABC):
 
         def share(worker: int) -> None:
             """Run this worker's tiles."""
+            # No tile writes where another reads or writes, and which thread runs one changes no bit of it.
             for tile in self.tiles[worker :: self.workers]:
                 run(tile)
 
@@ -381,6 +384,8 @@ class Workspace(ABC):
         if self.workers == 1:
             self.sum_columns(slice(0, 4 * u), 0, dW)
             return dW
+        # Each thread takes some columns over all samples, so that nothing is added up in an order that depends on
+        # threads.
         with blas_in_one_thread() as single:  # or else the BLAS has threads of its own
             width = -(-4 * u // self.workers) if single else 4 * u
             shares = [slice(first, min(first + width, 4 * u)) for first in range(0, 4 * u, width)]

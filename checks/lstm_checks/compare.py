@@ -119,6 +119,7 @@ def _compare_one(
         use = error / accepted
     worst = np.unravel_index(int(np.argmax(use)), use.shape)
     largest = float(use[worst])
+    # Asked this way round, what cannot be compared is wrong.
     if not np.all(error <= accepted):
         return _fail_value(name, came, due, accepted, worst, largest)
     if like in expected.directions:

@@ -314,7 +314,7 @@ def _entry(name: str, index: tuple[int, ...]) -> str:
 
 
 def _jsonable(value: Any) -> Any:
-    """Return a float that is not finite as a string."""
+    """Return a float that is not finite as a string, since JSON has no word for it."""
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value
 
 
@@ -438,6 +438,8 @@ def _verdict(use: float, finite: bool, drowned: bool, resolved: bool) -> Verdict
         return Verdict.INCONCLUSIVE
     if use <= 1:
         return Verdict.PASS
+    # An error is an upper bound. So a pass stands however coarsely the truth is known; too large a one
+    # may be but the radius of the truth.
     return Verdict.FAIL if resolved else Verdict.INCONCLUSIVE
 
 

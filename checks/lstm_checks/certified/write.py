@@ -168,6 +168,7 @@ def _exposed(error: KnownError, case: Case, truth: Mapping[str, Array], expected
             return False
         for name, value in truth.items():
             deviation = np.abs(np.asarray(came[name], np.float64) - value)
+            # Asked this way round, NaN is exposed.
             if not np.all(deviation <= tolerance.EXPOSING * tolerance.accepted(expected.sd[name], case.dtype)):
                 return True
     return False
@@ -175,6 +176,7 @@ def _exposed(error: KnownError, case: Case, truth: Mapping[str, Array], expected
 
 def _up_to_bits(values: Array, bits: int) -> Array:
     """Return the values rounded up to so many bits."""
+    # Up, so that a radius stays a bound and a tolerance excuses no less.
     mantissa, exponent = np.frexp(values)
     return np.ldexp(np.ceil(np.ldexp(mantissa, bits)), exponent - bits)
 

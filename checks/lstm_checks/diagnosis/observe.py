@@ -248,6 +248,7 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
             values = evaluate_reference(arrays.astype(np.float64))
         seen = Observation(case, replace(due_on(case), values=values), answer, answer, (), (), target.lacks)
         errors.append({name: came - seen.due(name)[0] for name, came in seen.came.items()})
+        # Only what is wrong both times: of a tensor that is right once, the error is not the one in question.
         wrong = [name for name in seen.wrong if arrays is case.arrays or name in wrong]
     first, second = errors
     with np.errstate(all="ignore"):
@@ -266,6 +267,7 @@ def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
     if target.compiles:
         return []
     found: list[Case] = []
+    # All sizes at once: what is said with none of them named must not hang on any.
     for change in (lambda n: n + 2, lambda n: max(n // 2, min(n, 3)), lambda n: n + 1, lambda n: n + 3):
         sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
         other = replace(case, seed=case.seed + 60 + len(found), **sizes)

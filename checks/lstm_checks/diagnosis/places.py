@@ -416,7 +416,7 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
             inputs |= {f"{kind}{gate}": np.zeros_like(single.arrays.p[f"{kind}{gate}"]) for kind in "UV"}
         return _wrong_outputs(target, single, single.arrays.replaced(**inputs, C0=C0))
 
-    # What is held at 1 or 0 to the bit cannot err by an activation, so that of each call's error one gate is the cause.
+    # Held at 1 or 0 to the bit, the other gates drop out of what comes: each call looks at one gate.
     # Of a memory of usual size: what becomes of a large one is not the gate's doing.
     memory = np.tanh(single.arrays["C0"])
     shut = {"f": tolerance.HELD, "i": -tolerance.HELD, "g": 0.0}

@@ -1,8 +1,8 @@
 """How a target reads its parameters, where its forward pass is off: the one reading under which it is right.
 
-Gate orders, transposes, biases, states and activations are tried in all combinations; all 24 gate orders go through the
-reference's equations at once, along a leading axis. A reading is told only if it alone makes h and Cn right, on cases
-of several shapes.
+Gate orders, transposes, biases and states are tried in all combinations, and other activations with weights and states
+as given; all 24 gate orders go through the reference's equations at once, along a leading axis. A reading is told only
+if it alone makes h and Cn right, on cases of several shapes.
 """
 
 from collections.abc import Callable, Mapping
@@ -153,6 +153,8 @@ def _all_fitting(case: Case, came: Mapping[str, Any], target: Target) -> list[Re
         for bias, forget, rest in product(BIASES, FORGET, functions)
         if set(rest) != {AS_GIVEN}
     ]
+    # One step in all 24 orders at once leaves few readings; only these are run through all steps. Other activations are
+    # tried with weights and states as given, or there would be 18,000 combinations for each order.
     first_step = {name: value[:, :1] for name, value in came.items() if name == "h"}
     for fields in usual + activations:
         h, _ = _forward(case, ORDERS, *fields, steps=1)

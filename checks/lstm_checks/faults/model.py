@@ -280,6 +280,8 @@ def _with_parts(text: str, parts: tuple[str, ...], texts: Mapping[str, str], cel
 
 def _patched(part: str, patches: tuple[tuple[str, Patch], ...], cell: Cell) -> str:
     """Return the text of a part with those of the patches that are its own, each given with the id of its fault."""
+    # All patches are looked for in the text as it stands, and put in from its end on, so that no one moves another. Two
+    # of the same text are refused: what came of them would hang on their order.
     text, spans = source(part, cell), []
     file = _file_name(_home(part, cell)[0])
     for owner, patch in (found for found in patches if found[1].part == part):
@@ -323,6 +325,7 @@ def _copied(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> dict[str, Mod
     """
     modules: dict[str, ModuleType] = {}
 
+    # The copies import one another through this, and never the modules that the rest of the process has.
     def import_patched(name: str, *args: Any, **kwargs: Any) -> Any:
         return modules[name] if name in modules else builtins.__import__(name, *args, **kwargs)
 

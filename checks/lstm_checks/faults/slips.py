@@ -64,9 +64,11 @@ def _of_a_step(part: str, cell: Cell) -> Iterator[Fault]:
             continue
         names = [node.id for target in statement.targets for node in ast.walk(target) if isinstance(node, ast.Name)]
         line = text.splitlines()[statement.lineno - 1]
+        # The number of an equation stands behind it; all other lines keep books.
         if "# (" in line:
             for new in dict.fromkeys(_changed(line, statement.value, (*known, *kept), fetched, cell)):
                 yield _slip(part, line.strip(), new.strip())
+        # After its own line: what a step has not computed yet could only raise.
         known += [name for name in names if name not in (*_OF_OTHER_SHAPE, *known)]
 
 

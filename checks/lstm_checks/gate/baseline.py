@@ -99,6 +99,7 @@ def this_machine() -> str:
         cpu = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
+    # No name of a host: equal runners share their times, and a new Python or NumPy has times of its own.
     numpy = ".".join(np.__version__.split(".")[:2])
     return f"{cpu}, {platform.system()}, Python {sys.version_info[0]}.{sys.version_info[1]}, NumPy {numpy}"
 

@@ -52,6 +52,7 @@ class Rounds:
         job = {"job": "time", "target": self.speed.target, "than": self.speed.than, "seconds": self.speed.seconds}
         while len(self.found[self.speed.cases[0]]) < count:
             first = not self.found[self.speed.cases[0]]
+            # A process a round: what is fixed when it starts, as where its buffers lie, is drawn anew for each.
             answer = self.jobs.run({**job, "cases": list(self.speed.cases), "check": first})
             for case in self.speed.cases:
                 self.found[case].append(answer[case])
@@ -91,6 +92,9 @@ def decide(
     """
     shifts: dict[str, Shift] = {}
     start, taken = time.monotonic(), 0
+    # Whoever looks again and again until something is seen sees it by chance: so the chance of error is shared among
+    # all looks (`looks_alpha`). Slower is told where it is so by more than `margin`, and not slower where more than
+    # `limit` is ruled out; until one of them is certain more rounds are taken.
     for look in tolerance.SPEED_LOOKS:
         if taken and (time.monotonic() - start) * look / taken > seconds:
             break
@@ -117,6 +121,8 @@ def _compare_speed(
     margin, limit = speed.margin * slack, speed.limit * slack
     slower, shifts = decide(rounds.extend_to, before, margin, limit, tolerance.SPEED_SECONDS)
     if slower:
+        # What disturbs a measurement as a whole is in all of its rounds, and no statistics of them
+        # shows it; it is seldom there twice.
         time.sleep(RETAKE_AFTER)
         rounds = again()
         slower, shifts = decide(rounds.extend_to, before, margin, limit, tolerance.SPEED_SECONDS)

@@ -61,6 +61,7 @@ def time_round(target: Target, than: Target, case: Case, seconds: float) -> floa
         first, second = calls if len(ratios) % 2 else calls[::-1]
         times = taken(first), taken(second)
         mine, theirs = times if len(ratios) % 2 else times[::-1]
+        # In logarithms, in which twice as slow and twice as fast are equally far from equal.
         ratios.append(math.log(mine / theirs))
     return float(np.median(ratios))
 
@@ -122,6 +123,8 @@ def shift_between(now: Sequence[float], before: Sequence[float], alpha: float) -
     >>> shift_between([0.1, 0.2], [0.0, 0.1], 0.2)
     Shift(estimate=1.1051709180756477, low=1.0, high=1.2214027581601699)
     """
+    # With c = `_below`, the shift is below the (c + 1)-th least of all differences of two rounds with the chance that
+    # the Mann-Whitney statistic is at most c, whatever the distribution; and as seldom above the (c + 1)-th largest.
     differences = np.sort(np.subtract.outer(np.asarray(now), np.asarray(before)), axis=None)
     estimate = math.exp(float(np.median(differences)))
     count = _below(len(now), len(before), alpha)

@@ -65,6 +65,7 @@ def update(config: GateConfig) -> GateReport:
         return report
     new = with_other_machines(new, old)
     write_baseline(config.baseline_path, new)
+    # Read back from the file: what is said to be accepted is what the next run compares with.
     return replace(report, updated=True, accepted=differences(old, read_baseline(config.baseline_path)))
 
 
@@ -99,6 +100,7 @@ def _findings(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, 
         answers = {name: pool.submit(jobs.run, job) for name, job in jobs_of(config).items()}
         findings, new, notes = _judge_answers(config, old, answers)
         if config.speed is not None:
+            # Timed last: all other judgements have ended by now, and take no processor from it.
             timed = tuple(f"{target} " for target in (config.speed.target, config.speed.than))
             failed = [f for f in findings if f.what == "verify" and f.outcome is not GateVerdict.PASS]
             wrong = [f for f in failed if f.subject.startswith(timed)]
@@ -108,6 +110,7 @@ def _findings(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, 
             if rounds:
                 new = replace(new, machines={this_machine(): rounds}, speed_settings=speed_settings_of(config))
     except BaseException:
+        # Or the pool would wait for the processes under way, each for as long as its limit allows.
         jobs.stop()
         raise
     finally:
@@ -116,7 +119,7 @@ def _findings(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, 
 
 
 def _workers() -> int:
-    """Return how many judgements run at a time."""
+    """Return how many judgements run at a time: one a processor, since each of them computes with one thread."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

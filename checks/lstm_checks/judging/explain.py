@@ -421,6 +421,8 @@ def _ways_to_ask(target: Target, report: CaseReport) -> list[Callable[[Case], bo
     def asked(thorough: bool) -> Callable[[Case], bool]:
         def fails(case: Case) -> bool:
             if report.reference and case not in expected and not can_run(target, case.arrays):
+                # A case is asked about ten times in a row, and it takes long to say what is due
+                # of it: of the last one that is kept.
                 expected.clear()
                 expected[case] = expect(case)
             again = verify_case(target, case, thorough, properties, report.reference, expected=expected.get(case))

@@ -109,6 +109,8 @@ class _Directions:
 
     def rounding_noise(self, chosen: Array) -> Array:
         """Return the standard deviation of the complex step's own rounding error along the chosen directions."""
+        # In NumPy's own complex numbers, for which Monte Carlo arithmetic has a noise
+        # model; `ComplexStepArray` has none.
         rounding = rounding_of(self.case, "float64")
         inputs = {n: exact(v[np.newaxis], rounding) for n, v in self.arrays.inputs.items()}
         along = self._chosen(chosen)

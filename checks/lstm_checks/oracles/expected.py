@@ -119,12 +119,14 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
                 expected.values[name], expected.sd[name] = copies[0].copy(), np.zeros(copies.shape[1:])
                 due[name], departures[name] = expected.project(name, copies[0]), []
             sd = deviation(copies, rounding) / np.sqrt(LARGE_ROUNDS)
+            # The root mean square over the rounds, added up as they come, so that no round's copies need be kept.
             expected.sd[name] = np.hypot(expected.sd[name], sd)
             departure = expected.project(name, copies[1:] - copies[0], copies=True)
             departures[name].append(departure / rounding.magnification)
         progress()
     for name, parts in departures.items():
         own = np.sqrt(np.mean(np.square(np.concatenate(parts)), axis=0))
+        # Of few copies one direction's deviation may by chance come out small: it counts as the mean of all at least.
         sd = np.maximum(own, np.sqrt(np.mean(np.square(own))))
         expected.directions[name] = due[name], tolerance.accepted(sd, case.dtype, tolerance.LARGE_SIGMAS["direction"])
     return expected

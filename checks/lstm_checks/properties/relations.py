@@ -353,6 +353,7 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
         values = answer(x.target, moved_to, x.case.sequences, backward=False, last_step=x.last_step)
         return _inner(values, a, x.last_step)
 
+    # Forth and back, all terms of even order cancel: the error of the prediction begins with the third.
     errors, steps = [], []
     for k in tolerance.GRADIENT_STEPS:
         forth, back = moved(k), moved(-k)

@@ -245,6 +245,8 @@ def _extras(
 
     if at_sizes is None or set(names) & set(PLAIN.inputs):
         raise unclear(names[0])
+    # Each length is taken for a e + b u + c: one more element gives a, one more unit b,
+    # and the third making is the proof.
     more = [at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))]
     extras = []
     for name in names:
@@ -498,6 +500,7 @@ def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Map
     (again, _), _ = call(p, **inputs)
     if not np.array_equal(np.asarray(again), np.asarray(h), equal_nan=True):
         raise FormError("its outputs differ from call to call; switch off what is random in it, such as dropout")
+    # Taken for (s, m, e), X gives an h of the very same shape: only what reaches what tells the two axes apart.
     for step in (0, -1):
         X = inputs["X"].copy()
         X[:, step] += 1
@@ -528,6 +531,8 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
     p, inputs = probe_arrays()
     zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
     due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
+    # Shapes tell no gate from another. The order is the one in which the forward pass is an LSTM's; in it the gradients
+    # are judged, which had no part in finding it.
     best, smallest = weights, np.inf
     orders = [()] if by_name or known_layout else list(itertools.permutations(PLAIN.gates))
     for order, turned in itertools.product(orders, (False, True) if joined else (False,)):

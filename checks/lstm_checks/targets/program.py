@@ -259,6 +259,8 @@ class Program:
         process = self._running()
         came = b""
         with selectors.DefaultSelector() as selector:
+            # All at once: a program may answer before it has read everything, or say so much
+            # that it stops until somebody reads.
             selector.register(process.stdin, selectors.EVENT_WRITE)
             selector.register(process.stdout, selectors.EVENT_READ)
             selector.register(process.stderr, selectors.EVENT_READ)

@@ -33,6 +33,8 @@ def start(module: str, folder: Path | None = None, env: Mapping[str, str] | None
         No process could be started.
     """
     # -W ignore: this project's warnings are its tests' business, and the target's are its own.
+    # -P: a file of the folder at work that is called numpy.py is not imported for NumPy. A session of its own is a
+    # group of processes, which `kill` ends together.
     where = [str(Path(str(package.__file__)).resolve().parent.parent) for package in (lstm_checks, lstm_ref)]
     return subprocess.Popen(
         [sys.executable, "-P", "-W", "ignore", "-c", START, module, *where],
