@@ -43,7 +43,7 @@ def _probe_layer(call: Callable[..., Any]) -> tuple[set[str], str, tuple[str, ..
                 refused = refused or describe_error(error)
                 continue
             lacks = ({CN} if Cn is None else set()) | {name for name in ("dh0", "dC0") if name not in found}
-            in_single = dtype == "float64" and all_in_single(h, Cn, found)
+            in_single = all_in_single(h, Cn, found) and dtype == "float64"
             return lacks, *with_dtypes(FORM, in_single, refused if dtype == "float32" else "")
     return set(), *with_dtypes(FORM, False, "")
 
