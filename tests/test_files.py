@@ -89,7 +89,7 @@ def test_only_files_are_read_and_only_so_much_of_them(tmp_path):
         (tmp_path / "pipe", "is a pipe, expected a file"),
         ("/dev/zero", "is a device, expected a file"),
         (tmp_path / "long", "has 11 bytes, expected at most 10"),
-        ("a\0b", "is no path: embedded null byte"),
+        ("a\0b", "is no path: .*embedded null"),  # which words follow hangs on the Python
     ):
         with pytest.raises(FileError, match=words):
             read_bytes(path, 10)

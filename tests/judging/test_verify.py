@@ -148,17 +148,24 @@ def test_a_function_in_the_vjp_form_passes():
     assert report.exit_code == 0, render_report(report)
 
 
+@pytest.fixture
+def unexplained(monkeypatch):
+    """Failures are told as they were met: to explain them takes longer than to judge all examples."""
+    first = "lstm_checks.judging.verify.explain_run"
+    monkeypatch.setattr(first, lambda target, reports, *_: (tuple(r for r in reports if r.failures)[:1], ()))
+
+
 @pytest.mark.parametrize("name", PLAIN.gradients)
-def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name):
+def test_a_relative_error_of_1e_12_is_caught_and_the_tensor_named(name, unexplained):
     report = verify(spoilt(scaled(name, 1 + 1e-12)), examples=15)
     assert report.exit_code == 1
-    assert report.failure is not None
-    assert {claim.name for claim in report.failure.failures} <= {name, SECOND_CALL}
-    assert render_failure("it", report.failure).startswith(f"{name}[")
+    failed = [example for example in report.examples if example.failures]
+    assert {claim.name for example in failed for claim in example.failures} <= {name, SECOND_CALL}
+    assert all(render_failure("it", example).startswith(f"{name}[") for example in failed)
 
 
 @pytest.mark.parametrize("gate", PLAIN.gates)
-def test_a_relative_error_of_1e_9_is_caught_in_every_example_that_says_anything(gate):
+def test_a_relative_error_of_1e_9_is_caught_in_every_example_that_says_anything(gate, unexplained):
     name = f"dU{gate}"
     report = verify(spoilt(scaled(name, 1 + 1e-9)), examples=40, dtypes=("float64",))
     found = report.claim_counts[name]

@@ -453,7 +453,7 @@ class _Pair:
     def holds(self, columns: Mapping[str, Array]) -> Array:
         """Return of which cases it holds."""
         parts = [feature.holds(columns) for feature in self.features]
-        return np.logical_or.reduce(parts) if self.either else np.logical_and.reduce(parts)
+        return np.any(parts, axis=0) if self.either else np.all(parts, axis=0)
 
     def covers(self, case: Case) -> bool:
         """Return whether it holds of a case."""
@@ -466,8 +466,8 @@ class _Pair:
         everywhere = np.ones(len(columns["m"]), bool)
         return (
             everywhere
-            & (~np.logical_or.reduce(others) if self.either and others else everywhere)
-            & (np.logical_and.reduce(others) if others and not self.either else everywhere)
+            & (~np.any(others, axis=0) if self.either and others else everywhere)
+            & (np.all(others, axis=0) if others and not self.either else everywhere)
         )
 
     def hanging_on(self, k: int, cases: Sequence[Case]) -> list[Case]:
@@ -625,15 +625,15 @@ def _corner(verdicts: Mapping[Case, bool]) -> list[_Feature]:
     least = {name: int(columns[name][verdict].min()) for name in SIZES}
     for name in SIZES:
         without = {other: n for other, n in least.items() if other != name}
-        held = np.logical_and.reduce([columns[other] >= n for other, n in without.items()] or [verdict | True])
-        before = np.logical_and.reduce([columns[other] >= n for other, n in least.items()])
+        held = np.all([columns[other] >= n for other, n in without.items()] or [verdict | True], axis=0)
+        before = np.all([columns[other] >= n for other, n in least.items()], axis=0)
         # A size matters if without its bound some more case would be let in.
         if np.array_equal(held, before):
             least = without
     if len(least) < 3:
         return []
     words = " and ".join(f"{name} >= {n}" for name, n in least.items())
-    holds = lambda c: np.logical_and.reduce([c[name] >= n for name, n in least.items()])  # noqa: E731
+    holds = lambda c: np.all([c[name] >= n for name, n in least.items()], axis=0)  # noqa: E731
     return [_Feature(words, holds, len(least) + 2.0)]
 
 

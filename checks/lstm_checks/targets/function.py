@@ -198,7 +198,8 @@ def _see(
     # Nothing at all comes of a function that goes forward only.
     lacks |= {name for name in cell.gradients if not len(gradients) or (name in gradients and gradients[name] is None)}
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in cell.gradients and n[1:2] == "b" and n[3:7] == " of "}
-    single = dtype == "float64" and all_in_single((h, Cn), gradients, cell)
+    # Asked in either dtype: what is no dict of gradients is wrong in both.
+    single = all_in_single((h, Cn), gradients, cell) and dtype == "float64"
     return _Seen(frozenset(lacks), twins, flat, single)
 
 

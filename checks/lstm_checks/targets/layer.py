@@ -46,7 +46,7 @@ def _probe_layer(call: Callable[..., Any], cell: Cell) -> tuple[set[str], str, t
                 refused = refused or describe_error(error)
                 continue
             lacks = ({CN} if Cn is None else set()) | {f"d{name}" for name in cell.initial if f"d{name}" not in found}
-            in_single = dtype == "float64" and all_in_single((h, Cn), found, cell)
+            in_single = all_in_single((h, Cn), found, cell) and dtype == "float64"
             return lacks, *with_dtypes(FORM, in_single, refused if dtype == "float32" else "")
     return set(), *with_dtypes(FORM, False, "")
 
