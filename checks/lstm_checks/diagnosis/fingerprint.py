@@ -122,7 +122,7 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
     fitting: list[Faults] = [
         (fault,)
         for fault in (FAULTS | mixups()).values()
-        if not fault.wrap and spare() and reproduces((fault,), first, True) is Trial.SHOWN
+        if not fault.wrap and spare() and reproduces((fault,), first) is Trial.SHOWN
     ]
     return _confirm(target, first, fitting)
 
@@ -132,7 +132,7 @@ def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
     spare = work.allows("some slips of the pen", first.case.size)
     files = ("forward.py",) if set(first.wrong) & set(OUTPUTS) else ("gradients.py", "backward.py")
     tried = (slip for file in files for slip in slips(file))
-    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first, True) is Trial.SHOWN]
+    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first) is Trial.SHOWN]
     return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
 
 
@@ -167,7 +167,7 @@ def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:
     if not first.wrong:
         return []
     pairs = _pairs(first, work.allows(PAIRS, first.case.size))
-    return _confirm(target, first, [pair for pair in pairs if reproduces(pair, first, True) is Trial.SHOWN])
+    return _confirm(target, first, [pair for pair in pairs if reproduces(pair, first) is Trial.SHOWN])
 
 
 def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Suspect]:
@@ -253,16 +253,16 @@ def _tells_apart(left: list[Faults], case: Case) -> bool:
     )
 
 
-def reproduces(faults: Faults, observation: Observation, one_of_many: bool = False) -> Trial:
+def reproduces(faults: Faults, observation: Observation, known: bool = False) -> Trial:
     """Return what a case says of the target's having the faults: whether the reference gives with them what came.
 
-    One of many is left out where it is far from most of what came; else its own rounding is worked out before it is.
+    Where faults are `known` to be the target's by other cases, a tensor refutes them only beyond their own rounding.
     """
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
         return Trial.REFUTED
     values: dict[str, Any] = {}
     for part in _parts(faults, observation.case.arrays):
-        if one_of_many and not all(_is_near(observation, n, part[n]) for n in part if n in observation.came):
+        if not known and not all(_is_near(observation, n, part[n]) for n in part if n in observation.came):
             return Trial.REFUTED
         values |= part
     if not values:
@@ -271,7 +271,7 @@ def reproduces(faults: Faults, observation: Observation, one_of_many: bool = Fal
     if trial is Trial.REFUTED:
         # Where faults cancel or grow, rounding blurs them more than what is due.
         theirs = expect_with(faults, observation)
-        trial = try_values(observation, theirs.values, sd=theirs.sd)
+        trial = try_values(observation, theirs.values, sd=theirs.sd, known=known)
     return trial
 
 
