@@ -17,12 +17,14 @@ from truth.evidence import (
     TENSORS,
     Evidence,
     Said,
+    Seen,
     Verdict,
     due_on,
     judge_share,
     last_step,
     listed,
     look,
+    roundoff,
 )
 from truth.forms import where
 
@@ -292,9 +294,7 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
             failed = _fails(evidence, case)
         else:
             seen = evidence.look(case)
-            # Where nothing of it is due but zeros, nothing is at stake.
-            idle = seen is None or not any(np.any(seen.due[name]) for name in names if name in seen.due)
-            failed = None if seen is None or idle else bool(set(seen.wrong) & names)
+            failed = None if seen is None or _idle(seen, names) else bool(set(seen.wrong) & names)
         if failed is not None:
             side.append(failed)
     if len(inside) >= FEWEST and len(outside) < FEWEST <= asked[False]:
@@ -307,6 +307,13 @@ def _judge_rule(evidence: Evidence, words: str, stated: float) -> Verdict:
     if share < stated - 0.1:
         return Verdict(Said.MISLEADING if share > 0.5 else Said.FALSE, f"where it holds {share:.0%} are wrong")
     return Verdict(Said.HELPFUL)
+
+
+def _idle(seen: Seen, names: set[str]) -> bool:
+    """Return whether nothing is at stake in some tensors: zeros are due, or rounding's size beside all that is due."""
+    largest = max(np.max(np.abs(value), initial=0) for value in seen.due.values())
+    sizes = [np.max(np.abs(seen.due[name]), initial=0) for name in names if name in seen.due]
+    return not any(size > 64 * roundoff(seen.case.dtype) * largest for size in sizes)
 
 
 def _anywhere(own: Case) -> Iterator[Case]:

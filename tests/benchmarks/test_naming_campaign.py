@@ -615,6 +615,16 @@ def test_a_rule_is_of_no_use_where_nothing_else_is_at_stake():
     assert judged([(MEMORY, "new = 2 * (gf * cell + gi * gg)")], "pattern", text) == Said.NO_USE
 
 
+def test_nothing_is_at_stake_in_what_is_next_to_nothing():
+    """A fault of dh0 that vanishes in saturated gates follows its rule nonetheless."""
+    make, truth, *_ = naming_campaign.planting("own", "decay-and-carry")
+    evidence = Evidence(make, CASE, truth)
+    vanishing = evidence.look(Case.parse("m3s8e9u9-float32-x100-last-seed770009"))
+    assert "dh0" not in vanishing.wrong
+    assert conditions._idle(vanishing, {"dh0"})
+    assert not conditions._idle(evidence.look(CASE), {"dh0"})
+
+
 def test_a_gate_that_is_nearly_shut_has_a_right_cotangent():
     """It is small, and rounding is that of the numbers it is made of."""
     make, truth, *_ = naming_campaign.planting("own", "dh-summed-over-samples")

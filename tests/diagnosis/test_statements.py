@@ -31,6 +31,7 @@ from planted_faults import (
     STEP,
     H,
     after,
+    before,
     finally_,
 )
 
@@ -261,6 +262,23 @@ def test_next_to_nothing_is_no_other_tensors_value():
     seen = Observation(CASE, due, answer, answer, (), (), frozenset())
     assert seen.wrong.keys() == {"dbo"}
     assert not any("dbf" in line for line in find_relations(seen, None))
+
+
+def test_errors_of_float32_are_so_of_one_sample_too():
+    few = "(1.1 * g['dVg']).astype('f4').astype(X.dtype) / 1.1"
+    same = planted("same", [finally_(f"g['dVg'] = {few}")])
+    other = planted("other", [finally_(f"g['dVg'] = {few} if m > 1 else 0.5 * g['dVg']")])
+    said = "dVg is off by as much as float32 would be"
+    assert said in diagnose(same, Case(3, 4, 3, 3, seed=3)).relations
+    assert said not in diagnose(other, Case(3, 4, 3, 3, seed=3)).relations
+
+
+def test_two_calls_that_agree_on_few_numbers_may_differ_on_more():
+    dice = before("def squash(x):", "dice = np.random.default_rng(0)\n\n")
+    target = planted("lots", [dice, finally_("dX = dX * (2 if m == 1 else dice.random())")])
+    where = diagnose(target, Case(1, 1, 1, 1)).where
+    assert where[0] == "two calls with the same inputs differ in dX"
+    assert not any("cotangents" in line for line in where)
 
 
 def test_numbers_that_no_other_size_tells_apart_name_the_size():

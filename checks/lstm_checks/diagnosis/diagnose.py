@@ -102,7 +102,8 @@ def diagnose(
         suspects = find_suspects(target, observation, work)
         certain = any(suspect.certain for suspect in suspects)
         forward = bool(set(observation.wrong) & set(case.cell.outputs))
-        steady = repeatable(observation)
+        # On few numbers two calls may agree by chance.
+        steady = repeatable(observation) and repeatable(larger)
         again = _alike(target, larger.case) if steady else None
         relations = tuple(find_relations(larger, again, _elsewhere(target, observation, larger)))
         if not steady and any(said.endswith(OF_THE_CALL_BEFORE) for said in relations):
@@ -119,7 +120,8 @@ def diagnose(
         reading = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not steady:
-            where = (f"two calls with the same inputs differ in {_few(unsteady(observation))}", *_at_first(target))
+            differing = unsteady(observation) or unsteady(larger)
+            where = (f"two calls with the same inputs differ in {_few(differing)}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
                 *locate(target, case, work.allows("some places"), evidence, ruled),

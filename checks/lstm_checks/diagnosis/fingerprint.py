@@ -126,7 +126,7 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
     fitting: list[Faults] = [
         (fault,)
         for fault in (faults_of(target.cell) | mixups(target.cell)).values()
-        if not fault.wrap and spare() and reproduces((fault,), first, True) is Trial.SHOWN
+        if not fault.wrap and spare() and reproduces((fault,), first) is Trial.SHOWN
     ]
     return _confirm(target, first, fitting)
 
@@ -137,7 +137,7 @@ def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
     # With an output wrong the slip is in the forward pass, with all right it is past it; the other half is not tried.
     parts = ("forward",) if set(first.wrong) & set(target.cell.outputs) else ("gradients", "backward")
     tried = (slip for part in parts for slip in slips(part, target.cell))
-    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first, True) is Trial.SHOWN]
+    fitting: list[Faults] = [(slip,) for slip in tried if spare() and reproduces((slip,), first) is Trial.SHOWN]
     return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
 
 
@@ -171,7 +171,7 @@ def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:
     if not first.wrong:
         return []
     pairs = _pairs(first, work.allows(PAIRS, first.case.size))
-    return _confirm(target, first, [pair for pair in pairs if reproduces(pair, first, True) is Trial.SHOWN])
+    return _confirm(target, first, [pair for pair in pairs if reproduces(pair, first) is Trial.SHOWN])
 
 
 def _confirm(target: Target, first: Observation, left: list[Faults]) -> list[Suspect]:
@@ -267,17 +267,17 @@ def _tells_apart(left: list[Faults], case: Case) -> bool:
     )
 
 
-def reproduces(faults: Faults, observation: Observation, one_of_many: bool = False) -> Trial:
+def reproduces(faults: Faults, observation: Observation, known: bool = False) -> Trial:
     """Return what a case says of the target's having the faults: whether the reference gives with them what came.
 
-    One of many is left out where it is far from most of what came; else its own rounding is worked out before it is.
+    Where faults are `known` to be the target's by other cases, a tensor refutes them only beyond their own rounding.
     """
     # A patched equation returns every tensor and writes to nothing: what does otherwise has a fault of another kind.
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
         return Trial.REFUTED
     values: dict[str, Any] = {}
     for part in _parts(faults, observation.case):
-        if one_of_many and not all(_is_near(observation, n, part[n]) for n in part if n in observation.came):
+        if not known and not all(_is_near(observation, n, part[n]) for n in part if n in observation.came):
             return Trial.REFUTED
         values |= part
     if not values:
@@ -286,7 +286,7 @@ def reproduces(faults: Faults, observation: Observation, one_of_many: bool = Fal
     if trial is Trial.REFUTED:
         # Where faults cancel or grow, rounding blurs them more than what is due.
         theirs = expect_with(faults, observation)
-        trial = try_values(observation, theirs.values, sd=theirs.sd)
+        trial = try_values(observation, theirs.values, sd=theirs.sd, known=known)
     return trial
 
 

@@ -53,7 +53,9 @@ def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
                 # What outgrows its dtype does so at other steps in other arithmetic, and turns into NaN or infinity.
                 return lost == _not_finite(observe_once(fault_target(*faults, cell=case.cell), case))
             # A case on which the target is right is none of the failures that are to be explained.
-            if not seen.wrong or reproduces(faults, seen) is Trial.REFUTED:
+            if not seen.wrong:
+                return False
+            if reproduces(faults, seen) is Trial.REFUTED and reproduces(faults, seen, known=True) is not Trial.SHOWN:
                 return False
             values = evaluate(faults, case.arrays.astype(np.float64))
         expected = due_on(case)

@@ -25,7 +25,11 @@ class Trial(Enum):
 
 
 def try_values(
-    observation: Observation, values: Values, names: Collection[str] | None = None, sd: Values | None = None
+    observation: Observation,
+    values: Values,
+    names: Collection[str] | None = None,
+    sd: Values | None = None,
+    known: bool = False,
 ) -> Trial:
     """Return what a case says of an explanation that predicts values.
 
@@ -39,13 +43,14 @@ def try_values(
         The tensors it speaks of; by default all that came.
     sd : mapping, optional
         How much rounding blurs the values, in standard deviations; by default what is due's, with some slack.
+    known : bool
+        Whether a tensor that is what came to this rounding, but no nearer to it than what is due, refutes nothing.
 
     Returns
     -------
     Trial
         REFUTED where something else came, or where a wrong tensor stays wrong. IDLE where nothing is wrong, or not by
-        enough to tell the explanation from the right answer, or where the explanation's own rounding, which `sd` gives,
-        is as large. SHOWN where it accounts for an error.
+        enough to tell the explanation from the right answer, or by `known`. SHOWN where it accounts for an error.
     """
     shown = False
     for name in observation.came if names is None else names:
@@ -55,7 +60,7 @@ def try_values(
         value, deviation = observation.shaped(name, values[name]), observation.shaped(name, own)
         blur, dtype = tolerance.FINGERPRINT * deviation, observation.case.dtype
         trials = [
-            trial_of(came, value, *observation.due(name), blur, dtype, own=sd is not None)
+            trial_of(came, value, *observation.due(name), blur, dtype, known)
             # The first call must show it; the second, where there is one, must only not be something else.
             for came in (observation.came[name], observation.came_again.get(name, observation.came[name]))
         ]
@@ -65,10 +70,10 @@ def try_values(
     return Trial.SHOWN if shown else Trial.IDLE
 
 
-def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dtype: str, own: bool = False) -> Trial:
+def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dtype: str, known: bool = False) -> Trial:
     """Return what one tensor says of an explanation.
 
-    `sd` is how much rounding blurs `value`; with `own`, that is known and not guessed.
+    `sd` is how much rounding blurs `value`; with `known`, what is within that refutes nothing.
     """
     if value.shape != came.shape or departs(came, value, sd, dtype).any():
         return Trial.REFUTED
@@ -80,8 +85,8 @@ def trial_of(came: Array, value: Array, due: Array, due_sd: Array, sd: Array, dt
     # Near to the value is not enough: it must be nearer to it than to the right answer, by far.
     if any(left <= whole / tolerance.CLEARLY and whole > 1 for left, whole in apart):
         return Trial.SHOWN
-    # What came is the value to its own rounding. Where that is guessed, and generously, it may be as near by chance.
-    return Trial.IDLE if own or apart[0][0] <= 1 else Trial.REFUTED
+    # What came is the value to its own rounding. Where that is guessed, or large, it may be as near by chance.
+    return Trial.IDLE if known or apart[0][0] <= 1 else Trial.REFUTED
 
 
 def accounted(trials: Iterable[Trial]) -> bool:

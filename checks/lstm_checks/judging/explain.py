@@ -20,8 +20,8 @@ from lstm_checks.diagnosis.chance import always, describe_chance
 from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.diagnosis.fingerprint import Faults
 from lstm_checks.diagnosis.groups import Signature, faults_behind, largest_first, predictor, together
-from lstm_checks.diagnosis.observe import observe, observe_once, repeatable
-from lstm_checks.diagnosis.places import NORMAL_VALUES, grown
+from lstm_checks.diagnosis.observe import observe, observe_once, repeatable, suited
+from lstm_checks.diagnosis.places import NORMAL_VALUES, PLACES, grown
 from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
@@ -365,11 +365,17 @@ def _pattern(
         undecided = {claim.name for claim in again.claims if claim.verdict is Verdict.INCONCLUSIVE}
         return True if again.failures else None if undecided & report.signature else False
 
-    if rule is not None and not steady and rule.wrong < rule.inside:
+    if rule is not None and rule.wrong < rule.inside and not (steady and _repeats(target, report)):
         # Of what is not the same twice, what passed may have passed by chance, and at other sizes as often as not.
         return ""
     # That what failed does not fail is no rule, but "right" is said of what is right in all.
     return str(rule) if rule is not None else describe_values(wrong, report.case)
+
+
+def _repeats(target: Target, report: CaseReport) -> bool:
+    """Return whether two calls agree on a case of some size, too: on few numbers they may by chance."""
+    asked = suited(target, PLACES[0]) if report.reference else None
+    return asked is None or repeatable(observe(target, asked))
 
 
 def _fails_so(report: CaseReport, signature: Signature) -> bool | None:
