@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from lstm_checks.cases import NUMBERS, Case
 from lstm_checks.certified.certify import certify
+from lstm_checks.certified.run import run_vectors
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import PLAIN, by_name
 from lstm_checks.diagnosis.diagnose import diagnose
@@ -211,6 +212,29 @@ def test_frameworks_own_things_are_plain():
         to_target(target, "it", PEEPHOLE)
 
 
+FUNCTIONS = {
+    "torch": ("function of torch tensors", "import torch as np\nfrom torch import sigmoid, tanh\n"),
+    "jax": ("JAX function", "import jax.numpy as np\nfrom jax.nn import sigmoid, tanh\n"),
+}
+PEEPHOLE_FORWARD = """
+def lstm(p, X, h, C):
+    f, i = (sigmoid(X[:, 0] @ p["U" + k] + h @ p["V" + k] + p["b" + k] + C * p["p" + k]) for k in "fi")
+    C = f * C + i * tanh(X[:, 0] @ p["Ug"] + h @ p["Vg"] + p["bg"])
+    h = sigmoid(X[:, 0] @ p["Uo"] + h @ p["Vo"] + p["bo"] + C * p["po"]) * tanh(C)
+    return np.stack([h] * X.shape[1], 1), C
+"""
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("framework", FUNCTIONS)
+def test_functions_of_a_frameworks_arrays_are_known_by_the_cells_own_parameters_and_refused(framework, tmp_path):
+    pytest.importorskip(framework)
+    kind, imports = FUNCTIONS[framework]
+    (tmp_path / "mine.py").write_text(imports + PEEPHOLE_FORWARD)
+    with pytest.raises(TargetError, match=rf"mine.py:lstm is a {kind} and judged as a plain LSTM; .* cell peephole"):
+        load_target(f"{tmp_path / 'mine.py'}:lstm", cell=PEEPHOLE)
+
+
 PROGRAM = """
 import json, sys
 import numpy as np
@@ -248,6 +272,21 @@ def test_a_program_of_another_cell_is_sent_its_parameters_by_name(tmp_path):
     assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
     assert not target.unsupported
     assert report.claim_counts["dpo"][Verdict.PASS]
+
+
+def test_a_program_of_another_cell_than_the_one_asked_for_is_in_no_form(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(examples=str(EXAMPLE.parent)))
+    words = shlex.join([sys.executable, str(script)])
+    done = command("verify", f"exec:{words}", "--cell", "coupled", "--examples", 2, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is not in the form of an external program: " in done.stderr
+
+
+def test_the_vectors_are_no_judge_of_another_cell():
+    report = run_vectors(fault_target(cell=PEEPHOLE))
+    assert {result.verdict for result in report.results} == {"unsupported"}
+    assert report.results[0].reason == "the vectors are the plain LSTM's, the target an LSTM with peepholes"
 
 
 # Faults
