@@ -23,12 +23,13 @@ from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.faults.slips import PARTS, slips
 from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.text import render_failure, render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.strategies import cases
 from lstm_checks.suite import LayerSuite, claims_tested
+from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 from lstm_checks.targets.load import TargetError, load_target, to_target
@@ -281,6 +282,64 @@ def test_a_program_of_another_cell_than_the_one_asked_for_is_in_no_form(tmp_path
     done = command("verify", f"exec:{words}", "--cell", "coupled", "--examples", 2, cwd=tmp_path)
     assert done.returncode == 2
     assert "is not in the form of an external program: " in done.stderr
+
+
+ERRORS = [
+    (KeyError("pf"), "plain", "; pf is of the cell peephole: see --cell"),
+    (KeyError("Ui"), "coupled", "; Ui is of the cell plain or peephole: see --cell"),
+    (KeyError("kernel"), "plain", "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays"),
+]
+
+
+@pytest.mark.parametrize(("error", "cell", "words"), ERRORS)
+def test_a_parameter_that_another_cell_has_is_said_to_be_that_ones(error, cell, words):
+    def lstm(p, X, h0, C0):
+        raise error
+
+    reason = not_in_form(from_function(lstm, cell=CELLS[cell]))
+    assert words in reason
+    assert ("see --cell" in reason) == ("see --cell" in words)
+
+
+def test_what_came_under_another_name_is_said_beside_what_is_missing():
+    def lstm(p, X, h0, C0):
+        outputs, pullback = peephole_lstm(p, X, h0, C0)
+        return outputs, lambda *given: {name.replace("dpf", "dpeep_f"): v for name, v in pullback(*given).items()}
+
+    found = verify_case(from_function(lstm, cell=PEEPHOLE), Case(2, 3, 4, 5, cell=PEEPHOLE))
+    assert (
+        found.claim("dpf").discrepancy.message
+        == "dpf is missing, expected an array of shape (1, u) = (1, 5); dpeep_f came besides"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "properties", "line"),
+    [
+        (PEEPHOLE, None, "not asked sign symmetry, zero weights: of the plain LSTM cell alone"),
+        (
+            PLAIN,
+            ("causality",),
+            "not asked sign symmetry, zero weights: of the plain LSTM cell alone; --properties all asks them",
+        ),
+        (
+            PLAIN,
+            ("causality", "zero weights"),
+            "not asked sign symmetry: of the plain LSTM cell alone; --properties all asks them",
+        ),
+    ],
+)
+def test_only_properties_of_the_plain_cell_are_said_to_be_its_alone(cell, properties, line):
+    report = verify(fault_target(cell=cell), examples=2, reference=False, properties=properties, max_dims=(2, 3, 2, 2))
+    assert [text.strip() for text in render_report(report).splitlines() if "plain LSTM cell alone" in text] == [line]
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_a_fault_of_another_cell_is_said_to_be_that_ones(cell):
+    for other in CELLS.values():
+        for id in sorted(set(faults_of(other)) - set(faults_of(cell)))[:3]:
+            with pytest.raises(ValueError, match=rf"no fault '{id}' of the cell {cell.name}, but of .*{other.name}.*"):
+                find(id, cell)
 
 
 def test_the_vectors_are_no_judge_of_another_cell():
