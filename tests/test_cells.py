@@ -14,6 +14,7 @@ from hypothesis import given, settings
 
 from lstm_checks.cases import NUMBERS, Case
 from lstm_checks.certified.certify import certify
+from lstm_checks.certified.run import run_vectors
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import PLAIN, by_name
 from lstm_checks.diagnosis.diagnose import diagnose
@@ -22,12 +23,13 @@ from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.faults.slips import PARTS, slips
 from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.text import render_failure, render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.strategies import cases
 from lstm_checks.suite import LayerSuite, claims_tested
+from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 from lstm_checks.targets.load import TargetError, load_target, to_target
@@ -211,6 +213,29 @@ def test_frameworks_own_things_are_plain():
         to_target(target, "it", PEEPHOLE)
 
 
+FUNCTIONS = {
+    "torch": ("function of torch tensors", "import torch as np\nfrom torch import sigmoid, tanh\n"),
+    "jax": ("JAX function", "import jax.numpy as np\nfrom jax.nn import sigmoid, tanh\n"),
+}
+PEEPHOLE_FORWARD = """
+def lstm(p, X, h, C):
+    f, i = (sigmoid(X[:, 0] @ p["U" + k] + h @ p["V" + k] + p["b" + k] + C * p["p" + k]) for k in "fi")
+    C = f * C + i * tanh(X[:, 0] @ p["Ug"] + h @ p["Vg"] + p["bg"])
+    h = sigmoid(X[:, 0] @ p["Uo"] + h @ p["Vo"] + p["bo"] + C * p["po"]) * tanh(C)
+    return np.stack([h] * X.shape[1], 1), C
+"""
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("framework", FUNCTIONS)
+def test_functions_of_a_frameworks_arrays_are_known_by_the_cells_own_parameters_and_refused(framework, tmp_path):
+    pytest.importorskip(framework)
+    kind, imports = FUNCTIONS[framework]
+    (tmp_path / "mine.py").write_text(imports + PEEPHOLE_FORWARD)
+    with pytest.raises(TargetError, match=rf"mine.py:lstm is a {kind} and judged as a plain LSTM; .* cell peephole"):
+        load_target(f"{tmp_path / 'mine.py'}:lstm", cell=PEEPHOLE)
+
+
 PROGRAM = """
 import json, sys
 import numpy as np
@@ -248,6 +273,79 @@ def test_a_program_of_another_cell_is_sent_its_parameters_by_name(tmp_path):
     assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
     assert not target.unsupported
     assert report.claim_counts["dpo"][Verdict.PASS]
+
+
+def test_a_program_of_another_cell_than_the_one_asked_for_is_in_no_form(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(examples=str(EXAMPLE.parent)))
+    words = shlex.join([sys.executable, str(script)])
+    done = command("verify", f"exec:{words}", "--cell", "coupled", "--examples", 2, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is not in the form of an external program: " in done.stderr
+
+
+ERRORS = [
+    (KeyError("pf"), "plain", "; pf is of the cell peephole: see --cell"),
+    (KeyError("Ui"), "coupled", "; Ui is of the cell plain or peephole: see --cell"),
+    (KeyError("kernel"), "plain", "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays"),
+]
+
+
+@pytest.mark.parametrize(("error", "cell", "words"), ERRORS)
+def test_a_parameter_that_another_cell_has_is_said_to_be_that_ones(error, cell, words):
+    def lstm(p, X, h0, C0):
+        raise error
+
+    reason = not_in_form(from_function(lstm, cell=CELLS[cell]))
+    assert words in reason
+    assert ("see --cell" in reason) == ("see --cell" in words)
+
+
+def test_what_came_under_another_name_is_said_beside_what_is_missing():
+    def lstm(p, X, h0, C0):
+        outputs, pullback = peephole_lstm(p, X, h0, C0)
+        return outputs, lambda *given: {name.replace("dpf", "dpeep_f"): v for name, v in pullback(*given).items()}
+
+    found = verify_case(from_function(lstm, cell=PEEPHOLE), Case(2, 3, 4, 5, cell=PEEPHOLE))
+    assert (
+        found.claim("dpf").discrepancy.message
+        == "dpf is missing, expected an array of shape (1, u) = (1, 5); dpeep_f came besides"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "properties", "line"),
+    [
+        (PEEPHOLE, None, "not asked sign symmetry, zero weights: of the plain LSTM cell alone"),
+        (
+            PLAIN,
+            ("causality",),
+            "not asked sign symmetry, zero weights: of the plain LSTM cell alone; --properties all asks them",
+        ),
+        (
+            PLAIN,
+            ("causality", "zero weights"),
+            "not asked sign symmetry: of the plain LSTM cell alone; --properties all asks them",
+        ),
+    ],
+)
+def test_only_properties_of_the_plain_cell_are_said_to_be_its_alone(cell, properties, line):
+    report = verify(fault_target(cell=cell), examples=2, reference=False, properties=properties, max_dims=(2, 3, 2, 2))
+    assert [text.strip() for text in render_report(report).splitlines() if "plain LSTM cell alone" in text] == [line]
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_a_fault_of_another_cell_is_said_to_be_that_ones(cell):
+    for other in CELLS.values():
+        for id in sorted(set(faults_of(other)) - set(faults_of(cell)))[:3]:
+            with pytest.raises(ValueError, match=rf"no fault '{id}' of the cell {cell.name}, but of .*{other.name}.*"):
+                find(id, cell)
+
+
+def test_the_vectors_are_no_judge_of_another_cell():
+    report = run_vectors(fault_target(cell=PEEPHOLE))
+    assert {result.verdict for result in report.results} == {"unsupported"}
+    assert report.results[0].reason == "the vectors are the plain LSTM's, the target an LSTM with peepholes"
 
 
 # Faults

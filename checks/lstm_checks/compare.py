@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lstm_checks import tolerance
 from lstm_checks.contract import EndedError, Target, TimeLimitError, with_article
 from lstm_checks.oracles.expected import Expected
+from lstm_checks.words import first_of
 from lstm_ref.cell import Cell
 
 Array = NDArray[Any]
@@ -160,7 +161,10 @@ def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dty
     in_words = f"{axes} = {shape}" if axes else f"{shape}"
     if came is None:
         what = "None" if name in values else "missing"
-        return _fail(name, "missing", f"{name} is {what}, expected an array of shape {in_words}")
+        message = f"{name} is {what}, expected an array of shape {in_words}"
+        # Most likely under a name of their own; a second bias's gradient has one that it may have.
+        others = [key for key in values if key not in cell.tensors and " of " not in key]
+        return _fail(name, "missing", message + (f"; {first_of(others, 4)} came besides" if others else ""))
     if not isinstance(came, np.ndarray):
         kind = type(came)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."

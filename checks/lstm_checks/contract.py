@@ -242,7 +242,7 @@ def describe_value(value: Any) -> str:
 
 def with_article(name: str) -> str:
     """Return a name after "a" or "an"."""
-    return f"{'an' if name[:1] in 'aeiouAEIO' else 'a'} {name}"
+    return f"{'an' if name[:1] in 'aeiouAEIO' or name.startswith('LSTM') else 'a'} {name}"
 
 
 def signature_in_words(function: Callable[..., Any]) -> str:

@@ -10,7 +10,7 @@ from lstm_checks.calling import Outcome, call_target
 from lstm_checks.certified.read import VectorFile, read_vectors_file
 from lstm_checks.certified.vectors import FLAGS, Vector
 from lstm_checks.compare import form_fault
-from lstm_checks.contract import DCN, PLAIN, STATES, Target
+from lstm_checks.contract import DCN, PLAIN, STATES, Target, with_article
 from lstm_checks.files import shown
 
 PASS, FAIL, UNSUPPORTED = "pass", "fail", "unsupported"
@@ -122,7 +122,8 @@ def run_vectors(target: Target, vectors: VectorFile | Iterable[Vector] | None = 
 def _run(target: Target, vector: Vector) -> VectorResult:
     """Return the verdict on one vector."""
     if target.cell is not PLAIN:
-        return VectorResult(vector, UNSUPPORTED, f"the vectors are the plain LSTM's, the target a {target.cell.title}")
+        whose = f"the vectors are the plain LSTM's, the target {with_article(target.cell.title)}"
+        return VectorResult(vector, UNSUPPORTED, whose)
     if vector.dtype not in target.dtypes:
         return VectorResult(vector, UNSUPPORTED, f"the target does not compute in {vector.dtype}")
     if STATES in target.lacks and (vector.arrays["h0"].any() or vector.arrays["C0"].any()):

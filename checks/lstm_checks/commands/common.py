@@ -193,11 +193,12 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
 
 def in_form(target: Any) -> Any:
     """Return a target, or raise in what it is of another form than a target's, whatever the sizes."""
+    from lstm_checks.contract import with_article
     from lstm_checks.targets.form import not_in_form
 
     reason = not_in_form(target)
     if reason:
-        raise UsageError(f"{target.name} is not in the form of a {target.kind}: {reason}")
+        raise UsageError(f"{target.name} is not in the form of {with_article(target.kind)}: {reason}")
     return target
 
 

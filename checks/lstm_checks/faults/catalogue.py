@@ -24,7 +24,9 @@ from lstm_checks.faults import (
 from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import Fault, fits
 from lstm_checks.faults.slips import ID as SLIP
+from lstm_checks.words import series
 from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 FAMILIES = (
     carry,
@@ -73,6 +75,9 @@ def find(id: str, cell: Cell = PLAIN) -> Fault:
     if id in known:
         return known[id]
     near = difflib.get_close_matches(id, known)
+    others = [other.name for other in CELLS.values() if other is not cell and id in faults_of(other) | mixups(other)]
+    if others:
+        raise ValueError(f"no fault {id!r} of the cell {cell.name}, but of {series(others)}: see --cell")
     hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(catalogued)} ids in the catalogue"
     if id == SLIP:
         hint = "which is a wrong word in an equation and in no catalogue; verify --case shows it as a diff"

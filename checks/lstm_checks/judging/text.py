@@ -259,9 +259,10 @@ def _properties(report: Report) -> list[str]:
         if claim.name in PROPERTIES and claim.verdict is Verdict.UNSUPPORTED
     }
     lines += [f"  not asked {name}: {reason}" for name, reason in sorted(reasons)]
-    not_asked = [name for name in PROPERTIES if name not in asked]
-    if set(not_asked) & set(OF_THE_PLAIN_CELL):
-        lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone; --properties all asks them")
+    not_asked = [name for name in PROPERTIES if name in OF_THE_PLAIN_CELL and name not in asked]
+    if not_asked:
+        how = "; --properties all asks them" if report.target.cell is PLAIN else ""
+        lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone{how}")
     return [*lines, "  note      no reference used: an LSTM of other equations whose gradients fit them passes"]
 
 

@@ -40,7 +40,7 @@ class Adapter:
         Whether classes, objects, and functions that make them are recognised: by ``recognize(found, name)``, which
         returns a Target, or None where they are somebody else's.
     functions : bool
-        Whether functions of the framework's arrays are: by ``function_target(function, name, taken)``, likewise.
+        Whether functions of the framework's arrays are: by ``function_target(function, name, taken, cell)``, likewise.
     suffix : str
         How the name of a model's file ends; empty where there is none. The file then has ``file_target(path)``.
     runs_on : str

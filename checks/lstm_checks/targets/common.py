@@ -34,6 +34,7 @@ from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
 from lstm_ref import lstm_forward
+from lstm_ref.cell import Cell
 
 PROBE = (2, 3, 5, 7)
 """The sizes m, s, e, u with which things are tried out: they, 4 e and 4 u differ, so that shapes tell axes apart."""
@@ -109,11 +110,26 @@ def outputs(raw: Any) -> tuple[Any, Any]:
     return h, Cn[0] if Cn is not None and len(Cn.shape) == 3 and Cn.shape[0] == 1 else Cn
 
 
-def probe_arrays(dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]]:
+def probe_arrays(dtype: str = "float32", cell: Cell = PLAIN) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
     rng = np.random.default_rng(0)
-    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in PLAIN.input_shapes(*PROBE).items()}
-    return {name: values[name] for name in PLAIN.parameters}, {name: values[name] for name in STATE_INPUTS}
+    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in cell.input_shapes(*PROBE).items()}
+    return {name: values[name] for name in cell.parameters}, {name: values[name] for name in STATE_INPUTS}
+
+
+def must_be_plain(name: str, what: str, cell: Cell) -> None:
+    """Raise where another cell is asked of what is judged as a plain LSTM; `what` that is, in words.
+
+    Raises
+    ------
+    AdapterError
+        "torch is a framework's and judged as a plain LSTM; the cell peephole is for ..."
+    """
+    if cell is not PLAIN:
+        raise AdapterError(
+            f"{name} is {what} and judged as a plain LSTM; the cell {cell.name} is for a function in the vjp form, "
+            "(h, Cn), pullback = target(p, X, h0, C0), a layer class or a program"
+        )
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ crashes or has wrong shapes at some sizes only is in the form, and wrong. So is 
 anything but what a call with other names or arguments than its own raises.
 """
 
+import re
 from typing import Any
 
 from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
-from lstm_checks.words import first_of
+from lstm_checks.words import first_of, series
 from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 _COUNTS = {9: "nine", 12: "twelve", 15: "fifteen"}
 
@@ -57,7 +59,7 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
         kind = outcome.error.partition(":")[0].partition(" (")[0]
         if kind not in OF_THE_CALL:
             return ""
-        hint = _hint_for_call(kind, outcome.stage, cell)
+        hint = _hint_for_call(outcome.error, outcome.stage, cell)
         return f"in every call the {outcome.stage} raised {outcome.error}; {hint}"
     wanted = [name for name in cell.gradients if name not in target.lacks]
     came = [name for name, value in outcome.values.items() if name not in cell.outputs and value is not None]
@@ -69,17 +71,19 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
     return ""
 
 
-def _hint_for_call(kind: str, stage: str, cell: Cell) -> str:
+def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     """Return what the call is given, in which a name or an argument was not found."""
     if stage == "pullback":
         return "it is called pullback(dh, dCn) with NumPy arrays of (m, s, u) and (m, u)"
     names = [*cell.parameters]
     listed = f"{' '.join(names[:3])} ... {names[-1]}"
-    keys = (
-        "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
-        if kind == "KeyError" and cell is PLAIN
-        else ""
-    )
+    sought = re.match(r"KeyError: .*?'(\w+)'", error)
+    cells = [other.name for other in CELLS.values() if sought and sought[1] in other.parameters.keys() - set(names)]
+    keys = ""
+    if sought and cells:
+        keys = f"; {sought[1]} is of the cell {series(cells, 'or')}: see --cell"
+    elif error.startswith("KeyError") and cell is PLAIN:
+        keys = "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
     count = _COUNTS.get(len(names), len(names))
     return f"p holds the {count} arrays {listed} by name, and X, h0 and C0 are NumPy arrays{keys}"
 

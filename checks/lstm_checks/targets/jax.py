@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
+from lstm_ref.cell import Cell
 
 # Compiling a small LSTM and its gradient took 2.4 s without these, 0.7 s with them.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -82,13 +83,14 @@ def _dtypes_in(program: Any) -> set[str]:
     return found
 
 
-def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+def function_target(function: Callable[..., Any], name: str, taken: int, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a JAX function, of so many arguments, to h and Cn; None if it is none."""
-    p, inputs = common.probe_arrays()
+    p, inputs = common.probe_arrays(cell=cell)
     values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
     found = common.attempt(function, *values[:taken])
     if not isinstance(common.outputs(found)[0], jax.Array):
         return None
+    common.must_be_plain(name, "a JAX function", cell)
     form = common.function_form(function, taken)
     return common.target_of(name, "JAX function", common.NAMED, [form], VJP(), named=True)
 

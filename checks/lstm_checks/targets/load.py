@@ -25,7 +25,7 @@ from typing import Any
 from lstm_checks.calling import describe_error, with_time_limit
 from lstm_checks.contract import PLAIN, Target, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
-from lstm_checks.targets.common import AdapterError
+from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
 from lstm_checks.targets.layer import from_layer, not_constructible
 from lstm_ref.cell import Cell
@@ -197,15 +197,6 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
         raise TargetError(f"{spec} cannot be made out: {describe_error(error)}") from error
 
 
-def _must_be_plain(spec: str, cell: Cell) -> None:
-    """Raise where another cell is asked of what is judged as a plain LSTM."""
-    if cell is not PLAIN:
-        raise TargetError(
-            f"{spec} is a framework's and judged as a plain LSTM; the cell {cell.name} is for a function in the vjp "
-            "form, a layer class or a program"
-        )
-
-
 def _what_is_amiss(spec: str) -> str:
     """Return why a spec without a place or without a name cannot be followed, and what was perhaps meant."""
     path, near = Path(spec.rstrip(":")), difflib.get_close_matches(spec, FRAMEWORKS, n=1)
@@ -247,6 +238,14 @@ def _offers(path: Path, prefix: str) -> str:
     kinds: tuple[Any, ...] = (ast.ClassDef, ast.FunctionDef)
     names = [node.name for kind in kinds for node in body if isinstance(node, kind) and node.name[0] != "_"]
     return f"it has {', '.join(prefix + name for name in names[:6])}" if names else "it defines no class or function"
+
+
+def _must_be_plain(spec: str, cell: Cell) -> None:
+    """Raise where another cell is asked of a framework's own thing."""
+    try:
+        must_be_plain(spec, "a framework's", cell)
+    except AdapterError as error:
+        raise TargetError(str(error)) from error
 
 
 def _ask(adapter: Adapter, function: str, *arguments: Any) -> Any:
@@ -417,9 +416,9 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
         return made
     if returns_pullback(found, cell):
         return target
-    made = _of_a_framework("functions", "function_target", found, spec, cell, arguments_of(found)) or _of_a_framework(
-        "objects", "recognize", found, spec, cell
-    )
+    made = _of_a_framework(
+        "functions", "function_target", found, spec, cell, arguments_of(found), cell
+    ) or _of_a_framework("objects", "recognize", found, spec, cell)
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found) == 3:
         raise TargetError(

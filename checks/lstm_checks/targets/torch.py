@@ -15,6 +15,7 @@ from lstm_checks.cases import Arrays
 from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
+from lstm_ref.cell import Cell
 
 
 class Autograd:
@@ -112,15 +113,16 @@ def recognize(found: Any, name: str) -> Target | None:
     return _from_module(make, name, f"torch.nn.Module {type(module).__name__}")
 
 
-def function_target(function: Callable[..., Any], name: str, taken: int) -> Target | None:
+def function_target(function: Callable[..., Any], name: str, taken: int, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a function of tensors, of so many arguments, to h and Cn; None if it is none."""
-    p, inputs = common.probe_arrays()
+    p, inputs = common.probe_arrays(cell=cell)
     tensors = {key: torch.from_numpy(value) for key, value in (p | inputs).items()}
     weights = {key: tensors[key] for key in p}
     arguments = [tensors[key] for key in inputs][: taken - 1]
     h, _ = common.outputs(common.attempt(function, weights, *arguments))
     if not isinstance(h, torch.Tensor):
         return None
+    common.must_be_plain(name, "a function of torch tensors", cell)
     form = common.function_form(function, taken)
     return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
 
