@@ -6,6 +6,7 @@ there are more elements than gates times units. Where the two differ, the sums a
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -242,7 +243,7 @@ def _wrong_deltas(evidence: Evidence, seen: Seen) -> dict[str, Any] | None:
 def _recorded(target: Target, seen: Seen) -> dict[str, Any]:
     """Return where each gate's cotangent departs, of a target that keeps them."""
     call_target(target, seen.arrays.copy(), seen.case.sequences)
-    kept, (_, due) = target.call.__globals__["kept"], passes(seen.arrays)
+    kept, (_, due) = inspect.unwrap(target.call).__globals__["kept"], passes(seen.arrays)
     found = {}
     # Some tens of roundings of the largest of a step in any gate: what is wrong is wrong by more, and a gate that is
     # nearly shut has a cotangent that is small, and no more precise for that.

@@ -55,6 +55,7 @@ def by_name(call: Callable[..., Any], cell: Cell = PLAIN) -> Call:
 
         return dict(zip(cell.outputs, outputs, strict=True)), pull
 
+    named.__wrapped__ = call  # type: ignore[attr-defined]  # as `inspect.unwrap` looks for it
     return named
 
 

@@ -30,7 +30,7 @@ from lstm_checks.certified.certify import (  # noqa: E402
     summarize,
     ulp,
 )
-from lstm_checks.contract import OUTPUTS, PLAIN  # noqa: E402
+from lstm_checks.contract import PLAIN  # noqa: E402
 from lstm_checks.oracles.expected import evaluate_reference, expect  # noqa: E402
 from lstm_checks.targets.function import from_function  # noqa: E402
 from lstm_checks.targets.layer import from_layer  # noqa: E402
@@ -225,7 +225,7 @@ def test_enclosures_nest_and_each_entry_rounds_to_one_float(case):
     assert certified.resolved
     finer = certified_gradient(case, first_bits=4 * certified.bits, last_bits=4 * certified.bits)
     exact = evaluate_in_fractions(case) if case.regime == "zero" and case.s == 1 else {}
-    for name in (*OUTPUTS, *PLAIN.gradients):
+    for name in (*PLAIN.outputs, *PLAIN.gradients):
         assert balls.overlap(certified.enclosures[name], finer.enclosures[name]), name
         with balls.precision(4 * certified.bits):
             for ball, inner in zip(certified.enclosures[name].flat, finer.enclosures[name].flat, strict=True):
@@ -246,7 +246,7 @@ def evaluate_in_fractions(case):
 @some
 def test_the_references_float_errors_are_within_the_tolerance(case):
     certified, expected = certified_gradient(case), expect(case)
-    names = (*OUTPUTS, *PLAIN.gradients)
+    names = (*PLAIN.outputs, *PLAIN.gradients)
     if expected.chaotic(names):
         return
     values = evaluate_reference(case.arrays)
@@ -296,7 +296,7 @@ def test_an_error_of_one_part_in_a_million_million_shows_in_ulps():
     assert tensor(bad, "dUg").use > 1 > tensor(good, "dUg").use
     assert bad.worst.name == "dUg"
     assert tensor(good, "dUg").relative < 1e-14
-    for name in (*OUTPUTS, *PLAIN.gradients):
+    for name in (*PLAIN.outputs, *PLAIN.gradients):
         if name != "dUg":
             assert tensor(bad, name) == tensor(good, name)
 
@@ -401,7 +401,7 @@ def test_a_dtype_the_target_has_not_is_refused():
 def test_a_certificate_goes_to_json_and_to_rows():
     certificate = certify(a_function(), Case(1, 2, 1, 2, seed=1))
     rows = certificate.rows()
-    assert [row["tensor"] for row in rows] == [*OUTPUTS, *PLAIN.gradients]
+    assert [row["tensor"] for row in rows] == [*PLAIN.outputs, *PLAIN.gradients]
     assert rows[2]["ulps_at"].startswith("dUf[")
     said = json.loads(json.dumps(certificate.to_json(), allow_nan=False))
     assert said["case"] == "m1s2e1u2-float64-seed1"

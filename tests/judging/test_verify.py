@@ -476,13 +476,13 @@ def forgetful():
 
 
 def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, forgetful):
-    correct = expecting.lstm_parameter_gradients
+    correct = expecting.evaluate
 
-    def wrong(fc, bc):
-        g = correct(fc, bc)
-        return g | {"dVi": g["dVi"] * (1 + 1e-9)}
+    def wrong(*arguments):
+        values = correct(*arguments)
+        return values | {"dVi": values["dVi"] * (1 + 1e-9)}
 
-    monkeypatch.setattr(expecting, "lstm_parameter_gradients", wrong)
+    monkeypatch.setattr(expecting, "evaluate", wrong)
     report = verify(from_function(right), examples=5)
     assert report.exit_code == 2
     assert "MISTRUSTED" in render_report(report)
@@ -490,10 +490,13 @@ def test_a_wrong_reference_blames_the_harness_and_not_the_target(monkeypatch, fo
 
 
 def test_which_oracle_the_reference_fails_by_is_told(monkeypatch, forgetful):
-    correct = expecting.lstm_parameter_gradients
-    monkeypatch.setattr(
-        expecting, "lstm_parameter_gradients", lambda fc, bc: {n: 2 * g for n, g in correct(fc, bc).items()}
-    )
+    correct = expecting.evaluate
+
+    def doubled(cell, *arguments):
+        values = correct(cell, *arguments)
+        return values | {f"d{name}": 2 * values[f"d{name}"] for name in cell.parameters}
+
+    monkeypatch.setattr(expecting, "evaluate", doubled)
     report = verify_case(from_function(right), Case(1, 2, 1, 1, seed=1))
     by_complex_step, by_check_grad = report.mistrusted
     for claim, sentence, where in (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lstm_checks.compare import Claim
+from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.files import replace_file
 from lstm_checks.judging.reports import CaseReport, Report
 
@@ -49,7 +50,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "chance": report.chance,
         "pattern": report.pattern,
         "explains": None if report.stands_for is None else list(report.stands_for),
-        "diagnosis": None if report.diagnosis is None else asdict(report.diagnosis),
+        "diagnosis": None if report.diagnosis is None else _diagnosis(report.diagnosis),
         "claims": [_claim_to_json(claim) for claim in claims],
     }
 
@@ -74,3 +75,8 @@ def _finite(value: float) -> float | None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write a value as JSON, replacing the file in one step."""
     replace_file(path, json.dumps(value, indent=1) + "\n")
+
+
+def _diagnosis(found: Diagnosis) -> dict[str, Any]:
+    """Return a diagnosis by the names that reports have always had: a reading is said under "layout"."""
+    return {"layout" if name == "reading" else name: value for name, value in asdict(found).items()}
