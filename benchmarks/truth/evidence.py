@@ -99,7 +99,8 @@ class Truth:
     words : tuple of str
         Regular expressions; a line of no known form in which one is found says what is planted.
     recording : callable or None
-        Gives the target as one that keeps its gates' cotangents of a call, step by step, in the globals of what its call wraps, as `kept`.
+        Gives the target as one that keeps its gates' cotangents of a call, step by step, as `kept` in the globals of
+        what it wraps.
     """
 
     faults: tuple[Fault, ...] = ()

@@ -135,7 +135,7 @@ class Layer(lstm_ref.LSTM):
 
     def backward(self, dA, dhn=None, dCn=None):
         super().backward(dA, dhn, dCn)
-        call, p = planted("carry-decays", [after(KAPPA, "kappa = 0.9 * kappa")]).call, self.p
+        call, p = positional(planted("carry-decays", [after(KAPPA, "kappa = 0.9 * kappa")])), self.p
         zeros = np.zeros_like(self.fc["h"][:, 0])
         _, pullback = call(p, self.fc["X"], self.fc["hp"][:, 0], self.fc["Cp_"][:, 0])
         self.bc["dC"][:, 1:] *= 0.9

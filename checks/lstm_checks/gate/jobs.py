@@ -32,6 +32,8 @@ GRACE = 2.0
 """Seconds for a process that has answered to end."""
 DRAIN = 10.0
 """Seconds for what a process said last to arrive; it takes as long only where something holds its pipes open."""
+KEPT_OF_STDERR = 1 << 16
+"""Bytes of what a process said last that are kept."""
 
 
 class JobError(Exception):
@@ -94,7 +96,7 @@ def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    answer, said = deque[bytes](maxlen=1), deque[bytes](maxlen=2)
+    answer, said = deque[bytes](maxlen=1), bytearray()
     done = threading.Event()
 
     def listen(stream: IO[bytes]) -> None:
@@ -125,7 +127,7 @@ def _ask(process: "subprocess.Popen[bytes]", job: Mapping[str, Any], time_limit:
     if not answered:
         processes.kill(process)
         reader.join(DRAIN)
-        raise JobError(_crash(process.returncode, b"".join(said)))
+        raise JobError(_crash(process.returncode, bytes(said)))
     try:
         found = parse_json(line)
         if found["kind"] == "answer":
@@ -143,11 +145,13 @@ def _in_background(function: Any, *arguments: Any) -> threading.Thread:
     return thread
 
 
-def _read_all(stream: IO[bytes], kept: "deque[bytes]") -> None:
+def _read_all(stream: IO[bytes], kept: bytearray) -> None:
     """Read a stream to its end and keep the last of it: a target may print more than fits in memory."""
     with stream:
-        while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
-            kept.append(chunk)
+        while chunk := stream.read1(KEPT_OF_STDERR):  # type: ignore[attr-defined]
+            # By bytes and not by chunks, which may be as short as a word.
+            kept.extend(chunk)
+            del kept[:-KEPT_OF_STDERR]
 
 
 def _crash(code: int, said: bytes) -> str:
