@@ -29,6 +29,19 @@ Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
 
 
+def expect_cell(cell: Any) -> None:
+    """Raise where what is given for a cell is none, such as its name alone.
+
+    Raises
+    ------
+    TypeError
+        "the cell is 'peephole', expected a Cell, such as lstm_ref.cells.CELLS['peephole']".
+    """
+    if not isinstance(cell, Cell):
+        known = cell if isinstance(cell, str) and cell in CELLS else PLAIN.name
+        raise TypeError(f"the cell is {cell!r}, expected a Cell, such as lstm_ref.cells.CELLS[{known!r}]")
+
+
 def by_name(call: Callable[..., Any], cell: Cell = PLAIN) -> Call:
     """Return the `call` of a `Target` from a function of positional arguments, as people write them.
 

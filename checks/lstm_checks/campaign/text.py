@@ -1,7 +1,8 @@
 """The report on a campaign as text."""
 
 from lstm_checks.campaign.tally import CampaignReport
-from lstm_checks.judging.text import none_in, render_failure
+from lstm_checks.judging.text import none_in, reference_of, render_failure
+from lstm_ref.cells import CELLS
 
 
 def render_campaign(report: CampaignReport, seconds: float) -> str:
@@ -10,8 +11,8 @@ def render_campaign(report: CampaignReport, seconds: float) -> str:
     name = plan.target
     dtypes = " and ".join(plan.dtypes)
     lines = [
-        f"{name} ({report.kind}) against lstm_ref: {tally.examples:,} examples in {dtypes}, seed {plan.seed}, "
-        f"{plan.chunks} chunks, {seconds:.1f} s"
+        f"{name} ({report.kind}) against {reference_of(CELLS[plan.cell])}: {tally.examples:,} examples in {dtypes}, "
+        f"seed {plan.seed}, {plan.chunks} chunks, {seconds:.1f} s"
     ]
     if report.resumed:
         lines.append(f"  resumed   {report.resumed} chunks were in the journal")

@@ -8,7 +8,7 @@ from typing import Any
 from lstm_checks.certified.certify import CERTIFIED, Certificate, overall, rows_to_json, summarize
 from lstm_checks.certified.run import FAIL, UNSUPPORTED, VectorReport
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.judging.text import render_failure
 
@@ -30,7 +30,9 @@ def _of_one_dtype(name: str, certificates: Sequence[Certificate]) -> str:
         what = f"{len(certificates)} examples in {certificates[0].case.dtype}"
     few, most = min(c.bits for c in certificates), max(c.bits for c in certificates)
     bits = f"{most} bits" if few == most else f"{few} to {most} bits"
-    head = f"{name} against certified truth: {what}; {bits}, {sum(c.seconds for c in certificates):.1f} s"
+    cell = certificates[0].case.cell
+    truth = "certified truth" if cell is PLAIN else f"the certified truth of an {cell.title}"
+    head = f"{name} against {truth}: {what}; {bits}, {sum(c.seconds for c in certificates):.1f} s"
     return "\n".join([head, "", *_table(rows), "", *_conclusion(name, certificates, rows)])
 
 

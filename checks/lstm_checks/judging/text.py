@@ -20,6 +20,7 @@ from lstm_checks.judging.reports import (
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL
 from lstm_checks.targets.load import is_spec
 from lstm_checks.words import first_few
+from lstm_ref.cell import Cell
 
 REFERENCE = "lstm_ref"
 
@@ -116,7 +117,12 @@ def _judged_by(report: Report | CaseReport) -> str:
     if not report.reference:
         return ", no reference used"
     cell = report.target.cell if isinstance(report, Report) else report.case.cell
-    return f" against {REFERENCE}" + ("" if cell is PLAIN else f"'s {cell.title}")
+    return f" against {reference_of(cell)}"
+
+
+def reference_of(cell: Cell) -> str:
+    """Return the reference for a cell, in words: "lstm_ref's LSTM with peepholes"."""
+    return REFERENCE if cell is PLAIN else f"{REFERENCE}'s {cell.title}"
 
 
 def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:

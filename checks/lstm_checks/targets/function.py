@@ -18,6 +18,7 @@ from lstm_checks.contract import (
     STATES,
     Target,
     by_name,
+    expect_cell,
     not_interrupted,
     signature_in_words,
     undisturbed,
@@ -58,8 +59,9 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     Raises
     ------
     TypeError
-        When `function` cannot be called with two, three or four arguments.
+        When `function` cannot be called with two, three or four arguments, or `cell` is no Cell.
     """
+    expect_cell(cell)
     name = name or str(getattr(function, "__name__", repr(function)))
     taken = arguments_of(function)
     if not taken:

@@ -18,6 +18,7 @@ from lstm_checks.contract import (
     Target,
     by_name,
     describe_value,
+    expect_cell,
     not_interrupted,
     signature_in_words,
     undisturbed,
@@ -69,6 +70,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     cell : Cell
         The equations that it is to follow.
     """
+    expect_cell(cell)
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
     constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
     lacks = set()

@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
-from lstm_checks.contract import PLAIN, Target, not_interrupted, undisturbed, with_article
+from lstm_checks.contract import PLAIN, Target, expect_cell, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
@@ -69,6 +69,7 @@ def load_target(
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", and the like.
     """
+    expect_cell(cell)
     seconds = time_limit(timeout)
     if spec.startswith(EXEC):
         return _load_program(spec, seconds, cell)
