@@ -4,6 +4,7 @@ What is planted is a change of `plain_lstm.py`; of a line that is true of it, an
 the judge is asked on cases of its own.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -773,10 +774,11 @@ def test_the_exit_code_is_by_the_goals(results, good):
     assert naming_campaign.good_enough(results) == good
 
 
-def test_the_campaign_runs_and_says_what_is_not_so(capsys):
-    code = naming_campaign.main(
-        ["--sets", "catalogue", "--only", "dvo-transposed", "--processes", "0", "--examples", "42"]
-    )
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_the_campaign_runs_and_says_what_is_not_so(processes, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))  # which other processes are given more in
+    only = ["--sets", "catalogue", "--only", "dvo-transposed"]
+    code = naming_campaign.main([*only, "--processes", processes, "--examples", "42"])
     said = capsys.readouterr().out
     # What it works out but once is for itself alone.
     assert judging_case.expect is expected.expect
