@@ -83,6 +83,8 @@ def explain_run(
             target, telling, origins[telling.case], options, reports, tuple(group.explains for group in told)
         )
         group = _counted(target, _news(report, told), telling, failed, told)
+        if told and told[0].faults is not None and _says_nothing(group.report) and _few(left, failed):
+            break
         if group.alone == len(failed):
             return (group.report,), ()
         told.append(group)
@@ -92,6 +94,17 @@ def explain_run(
             shown = frozenset().union(*(known.report.signature for known in told))
             left = [other for other in left if not other.signature <= shown]
     return tuple(group.report for group in told), tuple(largest_first([_bucket(report) for report in left]))
+
+
+def _few(left: list[CaseReport], failed: list[CaseReport]) -> bool:
+    """Return whether what the first group leaves over is no more than rounding may leave of the same fault."""
+    return len(left) <= max(1, len(failed) // tolerance.LEFT_OVER)
+
+
+def _says_nothing(report: CaseReport) -> bool:
+    """Return whether of what is wrong nothing is known but the places: no fault, no relation, no other reading."""
+    found = report.diagnosis
+    return found is None or not (found.suspects or found.relations or found.reading)
 
 
 def _news(report: CaseReport, told: "list[_Told]") -> CaseReport:
