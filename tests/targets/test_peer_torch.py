@@ -4,6 +4,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from agreement import positional
+
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case
@@ -177,7 +179,7 @@ def test_what_cannot_be_judged_is_refused(folder, name, words):
 def test_outputs_that_are_tensors_are_read():
     import torch
 
-    right = load_target("torch").call
+    right = positional(load_target("torch"))
 
     def function(p, X, h0, C0):
         (h, Cn), pullback = right(p, X, h0, C0)
