@@ -85,6 +85,12 @@ class Cell:
         return (f"d{self.states[0].name}", *(f"d{state.name}n" for state in self.states))
 
     @cached_property
+    def finals(self) -> Mapping[str, str]:
+        """The cotangent of each final value that comes out, by that one's name; the last hidden state is in `h`."""
+        _, *others = self.outputs
+        return {name: f"d{name}" for name in others}
+
+    @cached_property
     def gradients(self) -> tuple[str, ...]:
         """The names of the gradients, in the order of the inputs."""
         return tuple(f"d{name}" for name in self.inputs)

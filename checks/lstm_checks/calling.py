@@ -30,6 +30,7 @@ from lstm_checks.contract import (
     undisturbed,
     with_article,
 )
+from lstm_ref.cell import Cell
 
 OURS = Path(__file__).parent
 LIBRARIES = {"site-packages", "dist-packages", f"python{sys.version_info[0]}.{sys.version_info[1]}"}
@@ -69,6 +70,10 @@ class Outcome:
     kind: str = "error"
     refresh: Callable[[], Callable[[], None]] = field(default=lambda: lambda: None, compare=False)
 
+    def shaped(self, name: str, value: Any, cell: Cell) -> Any:
+        """Return what is due of a tensor for all steps in the shape in which the target returns that tensor."""
+        return value[:, -1] if self.last_step and name == cell.outputs[0] else value
+
     @property
     def timed_out(self) -> bool:
         """Whether it gave no answer in time."""
@@ -103,7 +108,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
             if not backward:
                 return Outcome(came, written=_reformed(given, forms), last_step=last_step)
             stage = "pullback"
-            cotangents = _cotangents(target, arrays, last_step)
+            cotangents = cotangents_for(target, arrays, last_step)
             handed = {name: value.copy() for name, value in cotangents.items()}
             gradients = pullback(dict(handed))
             if not isinstance(gradients, Mapping):
@@ -125,11 +130,15 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
     return replace(outcome, written=_reformed(given, forms))
 
 
-def _cotangents(target: Target, arrays: Arrays, last_step: bool) -> dict[str, Any]:
+def cotangents_for(target: Target, arrays: Arrays, last_step: bool) -> dict[str, Any]:
     """Return the cotangents as the target takes them: that of h for the last step alone if it is to be."""
-    every, final, *others = arrays.cell.cotangents
+    every, final, *_ = arrays.cell.cotangents
     dh, apart = (arrays.dh_total, {}) if DHN in target.lacks else (arrays[every], {final: arrays[final]})
-    return {every: dh[:, -1] if last_step else dh, **{name: arrays[name] for name in others}, **apart}
+    return {
+        every: dh[:, -1] if last_step else dh,
+        **{name: arrays[name] for name in arrays.cell.finals.values()},
+        **apart,
+    }
 
 
 def begin(
@@ -274,7 +283,7 @@ def can_run(target: Target, arrays: Arrays) -> str:
     """Return what the case asks of the target that it lacks; empty if nothing."""
     if STATES in target.lacks and any(arrays[name].any() for name in arrays.cell.initial):
         return STATES
-    if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.cotangents[2:]):
+    if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.finals.values()):
         return DCN
     return ""
 

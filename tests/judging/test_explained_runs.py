@@ -1,6 +1,7 @@
 """What a whole run says: the rule by which cases fail, the groups of failures, and what is there by chance."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -227,28 +228,46 @@ def test_of_two_catalogued_faults_each_says_what_it_explains():
     assert " more together with " in named[1].sure
 
 
-def test_the_little_that_a_named_fault_leaves_over_is_counted_and_no_group_of_its_own():
-    """The one example that is wrong in another way may be the same fault, drowned: nothing is said of it apart."""
-    origins = strategies.draw_cases(30, 0, max_dims=(4, 4, 3, 3))
-    # The fault is of two steps and more; of one number anything is a multiple.
+def garbled(pullback, cotangents):
+    gradients = dict(pullback(cotangents))
+    gradients["dVo"] = np.cos(1e3 * gradients["dVo"] + gradients["dbo"][0])
+    return gradients
+
+
+def raising(pullback, cotangents):
+    raise RuntimeError("no room for this one")
+
+
+def explained_but_for_one(odd_pullback):
+    """What is said of a catalogued fault that is of two steps and more, and of one example of a single step apart."""
+    options = {"max_dims": (4, 4, 3, 3)}
+    origins = strategies.draw_cases(30, 0, **options)
+    # Of one number anything is a multiple.
     odd = next(case for case in origins if case.s == 1 and case.u > 1 and case.regime in ("normal", "mixed", "x10"))
     faulty = fault_target(find("carry-dropped"))
 
     def call(inputs, sequences=True):
         outputs, pullback = faulty.call(inputs, sequences)
-
-        def garbled(cotangents):
-            gradients = dict(pullback(cotangents))
-            gradients["dVo"] = np.cos(1e3 * gradients["dVo"] + gradients["dbo"][0])
-            return gradients
-
-        return outputs, garbled if np.array_equal(inputs["X"], odd.arrays["X"]) else pullback
+        is_odd = np.array_equal(inputs["X"], odd.arrays["X"])
+        return outputs, partial(odd_pullback, pullback) if is_odd else pullback
 
     target = replace(faulty, name="it", call=call)
     reports = tuple(verify_case(target, case) for case in origins)
-    groups, unexplained = explain_run(target, reports, origins, strategies.draw_options(target, max_dims=(4, 4, 3, 3)))
+    return explain_run(target, reports, origins, strategies.draw_options(target, **options))
+
+
+def test_the_little_that_a_named_fault_leaves_over_is_counted_and_no_group_of_its_own():
+    """The one example that is wrong in another way may be the same fault, drowned: nothing is said of it apart."""
+    groups, unexplained = explained_but_for_one(garbled)
     assert [group.diagnosis.suspects[0].fault for group in groups] == ["carry-dropped"]
     assert unexplained == ((frozenset({"dVo"}), 1),)
+
+
+def test_what_raises_in_a_single_example_is_told_beside_a_named_fault():
+    (first, second), unexplained = explained_but_for_one(raising)
+    assert first.diagnosis.suspects[0].fault == "carry-dropped"
+    assert "no room for this one" in second.failures[0].discrepancy.message
+    assert unexplained == ()
 
 
 def test_a_suspect_that_explains_all_failures_leaves_no_group():

@@ -414,10 +414,10 @@ def _certify_tensor(
     came = outcome.values
     if came.get(name) is None:
         return TensorCertificate(name, FAILED, outcome.error or "the target did not return it")
-    value, truth = np.asarray(came[name]), certified.values[name]
-    exact: Any = certified.enclosures[name]
-    if outcome.last_step and name == certified.case.cell.outputs[0]:
-        exact, truth = exact[:, -1], truth[:, -1]
+    value = np.asarray(came[name])
+    exact, truth = (
+        outcome.shaped(name, of[name], certified.case.cell) for of in (certified.enclosures, certified.values)
+    )
     if value.shape != truth.shape:
         return TensorCertificate(name, FAILED, f"shape {value.shape}, expected {truth.shape}")
     if value.dtype != certified.case.dtype:

@@ -11,7 +11,7 @@ import numpy as np
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, evaluate
-from lstm_ref import lstm_backward, lstm_forward, lstm_parameter_gradients
+from lstm_ref.cell import evaluate_gradients, outputs_of, run_backward, run_forward
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,6 @@ def _evaluate(
     backward_p: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return h, Cn and the gradients, with other parameters in some pass."""
-    fc = lstm_forward(forward_p or arrays.p, arrays["X"], arrays["h0"], arrays["C0"])
-    bc = lstm_backward(backward_p or arrays.p, fc, arrays["dh"], arrays["dhn"], arrays["dCn"])
-    values = {"h": fc["h"], "Cn": fc["C_"][..., -1, :], **lstm_parameter_gradients(fc, bc)}
-    return values | {name: bc[name] for name in ("dX", "dh0", "dC0")}
+    fc = run_forward(PLAIN, {**arrays, **(forward_p or {})})
+    bc = run_backward(PLAIN, {**arrays, **(backward_p or {})}, fc)
+    return outputs_of(PLAIN, fc) | evaluate_gradients(PLAIN, fc, bc)

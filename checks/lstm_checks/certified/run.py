@@ -147,9 +147,8 @@ def _run(target: Target, vector: Vector) -> VectorResult:
 
 def _largest_deviation(name: str, outcome: Outcome, vector: Vector) -> tuple[float, str]:
     """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
-    values, due, accepted = outcome.values, vector.values[name], vector.tolerances[name]
-    if outcome.last_step and name == PLAIN.outputs[0]:
-        due, accepted = due[:, -1], accepted[:, -1]
+    values = outcome.values
+    due, accepted = (outcome.shaped(name, of[name], PLAIN) for of in (vector.values, vector.tolerances))
     badly_formed = form_fault(name, values, due.shape, vector.dtype, PLAIN)
     if badly_formed is not None and badly_formed.discrepancy is not None:
         return np.inf, badly_formed.discrepancy.message

@@ -149,8 +149,8 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
         "sequences": case.sequences,
         "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
         "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
-        "inputs": {name: hex_list(case.arrays.inputs[name]) for name in PLAIN.inputs},
-        "cotangents": {name: hex_list(case.arrays.cotangents[name]) for name in COTANGENT_NAMES},
+        "inputs": {name: hex_list(case.arrays[name]) for name in PLAIN.inputs},
+        "cotangents": {name: hex_list(case.arrays[name]) for name in COTANGENT_NAMES},
         "outputs": {name: answers[name] for name in PLAIN.outputs},
         "gradients": {name: answers[name] for name in PLAIN.gradients},
     }

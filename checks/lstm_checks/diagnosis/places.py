@@ -491,9 +491,9 @@ def _wrong_outputs(target: Target, case: Case, arrays: Arrays) -> Wrong | None:
     for name in case.cell.outputs:
         came = answer.values.get(name)
         if isinstance(came, np.ndarray):
-            last: Any = np.s_[:, -1] if answer.last_step and name == case.cell.outputs[0] else np.s_[:]
-            if came.shape == due[name][last].shape:
-                wrong[name] = departs(came.astype(np.float64), due[name][last], sd[name][last], case.dtype)
+            due_here, sd_here = (answer.shaped(name, of[name], case.cell) for of in (due, sd))
+            if came.shape == due_here.shape:
+                wrong[name] = departs(came.astype(np.float64), due_here, sd_here, case.dtype)
     return {name: entries for name, entries in wrong.items() if entries.any()}
 
 

@@ -22,9 +22,9 @@ from functools import cache
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.calling import can_run
+from lstm_checks.calling import can_run, cotangents_for
 from lstm_checks.cases import Case
-from lstm_checks.contract import DHN, LAST, Target
+from lstm_checks.contract import LAST, Target
 
 try:
     import resource
@@ -86,13 +86,8 @@ def _call(target: Target, case: Case) -> Callable[[], None]:
     if lacking:
         raise NotPassedError(f"{target.name} cannot be timed on {case.descriptor}, which needs {lacking}")
     sequences = case.sequences or LAST in target.lacks
-    every, final, *_ = target.cell.cotangents
-    inputs, cotangents = arrays.inputs, arrays.cotangents
-    if DHN in target.lacks:
-        cotangents = {name: value for name, value in cotangents.items() if name != final}
-        cotangents[every] = arrays.dh_total
-    if not sequences:
-        cotangents[every] = np.ascontiguousarray(cotangents[every][:, -1])
+    inputs, taken = arrays.inputs, cotangents_for(target, arrays, last_step=not sequences)
+    cotangents = {name: np.ascontiguousarray(value) for name, value in taken.items()}
 
     def call() -> None:
         try:

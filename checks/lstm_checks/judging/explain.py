@@ -102,9 +102,13 @@ def _few(left: list[CaseReport], failed: list[CaseReport]) -> bool:
 
 
 def _says_nothing(report: CaseReport) -> bool:
-    """Return whether of what is wrong nothing is known but the places: no fault, no relation, no other reading."""
-    found = report.diagnosis
-    return found is None or not (found.suspects or found.relations or found.reading)
+    """Return whether values are wrong of which nothing is known but the places: no fault, relation or other reading.
+
+    What raises, comes in another form, or fails by chance says enough by itself.
+    """
+    found, first = report.diagnosis, report.failures[0].discrepancy
+    of_values = first is not None and first.kind in ("value", "finite", "direction")
+    return of_values and found is not None and not (found.suspects or found.relations or found.reading)
 
 
 def _news(report: CaseReport, told: "list[_Told]") -> CaseReport:

@@ -182,9 +182,8 @@ def _oracles(report: CaseReport) -> str:
         alone = report.failures[0].name in (CHECK_GRAD, CHECK_GRAD_ALL)
         said += [] if alone else ["check_grad rejects the target too"]
     elif Verdict.PASS in by_check_grad:
-        own = {claim.name for claim in report.failures} & set(
-            report.case.cell.outputs
-        ) and report.case.dtype == "float64"
+        wrong_outputs = {claim.name for claim in report.failures} & {*report.case.cell.outputs}
+        own = wrong_outputs and report.case.dtype == "float64"
         said.append(
             "check_grad sees nothing wrong with the target"
             + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")

@@ -47,7 +47,7 @@ def check_grad(
     """
     arrays = case.arrays.astype(np.float64)
     names = [name for name in arrays.inputs if name not in fixed]
-    x0 = np.concatenate([arrays.inputs[name].ravel() for name in names])
+    x0 = np.concatenate([arrays[name].ravel() for name in names])
     g0 = np.concatenate([np.asarray(gradient["d" + name], np.float64).ravel() for name in names])
     sd = np.concatenate([expected.sd["d" + name].ravel() for name in names])
     # f is asked for at x0 and at the same steps several times, by SciPy and below, and each is a call of the target.
@@ -117,11 +117,11 @@ def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:
 def objective_terms(outputs: Mapping[str, Array], arrays: Arrays, expected: Expected) -> float:
     """Return S, the sum of the sizes of what the objective adds up; of its noise over rho where that is larger."""
     rho = tolerance.UNIT_ROUNDOFF[expected.dtype]
-    hidden, *others = arrays.cell.outputs
+    hidden = arrays.cell.outputs[0]
     h, dh, sd = outputs[hidden], arrays.dh_total, expected.sd[hidden] / rho
     if expected.last_step:
         dh = dh[:, -1]
     found = np.sum(np.abs(dh) * np.maximum(np.abs(h), sd))
-    for name, cotangent in zip(others, arrays.cell.cotangents[2:], strict=True):
+    for name, cotangent in arrays.cell.finals.items():
         found += np.sum(np.abs(arrays[cotangent]) * np.maximum(np.abs(outputs[name]), expected.sd[name] / rho))
     return float(found)

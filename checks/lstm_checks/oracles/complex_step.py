@@ -136,7 +136,7 @@ class _Directions:
     def _objective(self, inputs: Mapping[str, Any]) -> Any:
         """Return the objective along whatever leading axes the inputs have."""
         leading: tuple[int, ...] = np.broadcast_shapes(
-            *(value.shape[: value.ndim - self.arrays.inputs[name].ndim] for name, value in inputs.items())
+            *(value.shape[: value.ndim - self.arrays[name].ndim] for name, value in inputs.items())
         )
         # The first step's states carry all the leading axes, so that every step's have the same.
         initial = self.case.cell.initial

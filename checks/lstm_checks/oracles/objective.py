@@ -20,14 +20,13 @@ def objective(outputs: Mapping[str, Any], arrays: Arrays, last_step: bool = Fals
     With `last_step` the outputs have h of the last step alone.
     """
     axes = (-3, -2, -1)
-    hidden, *others = arrays.cell.outputs
-    every, final, *apart = arrays.cell.cotangents
-    h = outputs[hidden]
+    every, final, *_ = arrays.cell.cotangents
+    h, finals = outputs[arrays.cell.outputs[0]], arrays.cell.finals
     if last_step:
-        memory = sum(np.sum(arrays[d] * outputs[name]) for name, d in zip(others, apart, strict=True))
+        memory = sum(np.sum(arrays[cotangent] * outputs[name]) for name, cotangent in finals.items())
         return np.sum(arrays.dh_total[:, -1] * h) + memory
     last = arrays[final] * h[..., -1, :]
-    for name, cotangent in zip(others, apart, strict=True):
+    for name, cotangent in finals.items():
         last = last + arrays[cotangent] * outputs[name]
     return np.sum(arrays[every] * h, axis=axes) + np.sum(last, axis=axes[1:])
 

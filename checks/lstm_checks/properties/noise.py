@@ -110,12 +110,12 @@ def misformed(target: Target, outcome: Outcome, arrays: Arrays) -> Discrepancy |
 
 def _shapes(arrays: Arrays, last_step: bool) -> dict[str, tuple[int, ...]]:
     """Return the shape due for every output and gradient, of h of the last step or of every one."""
-    hidden, *others = arrays.cell.outputs
+    hidden = arrays.cell.outputs[0]
     of_h: tuple[int, ...] = arrays[arrays.cell.cotangents[0]].shape
     if last_step:
         of_h = (of_h[0], *of_h[2:])
-    finals = zip(others, arrays.cell.cotangents[2:], strict=True)
-    shapes = {hidden: of_h, **{name: arrays[cotangent].shape for name, cotangent in finals}}
+    finals = {name: arrays[cotangent].shape for name, cotangent in arrays.cell.finals.items()}
+    shapes = {hidden: of_h, **finals}
     further = {f"d{name}": value.shape for name, value in arrays.p.items() if name not in arrays.cell.parameters}
     return shapes | further | {f"d{name}": arrays[name].shape for name in arrays.cell.inputs}
 

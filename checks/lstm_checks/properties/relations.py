@@ -60,6 +60,8 @@ class Example:
         self.expected, self.last_step = expected, expected.last_step
         self.every = every(case.arrays)
         self.outputs = case.cell.outputs
+        # What each sample has its own of; the others are sums over all.
+        self.per_sample = case.cell.along("m") & set(case.cell.tensors)
         self.gradients = tuple(name for name in self.every if name not in self.outputs)
         asked = (self.gradients, self.outputs)
         gradients, outputs = (tuple(n for n in names if n not in target.lacks) for names in asked)
@@ -116,12 +118,8 @@ def _samples(arrays: Arrays, chosen: Any) -> Arrays:
 
 def _of_samples(arrays: Arrays) -> dict[str, Array]:
     """Return what each sample has its own of: X, the states and the cotangents."""
-    return {name: value for name, value in arrays.items() if name not in arrays.p}
-
-
-def per_sample(x: Example) -> frozenset[str]:
-    """Return the outputs and gradients that each sample has its own of; the others are sums over all."""
-    return x.case.cell.along("m") & set(x.case.cell.tensors)
+    parameters = arrays.p
+    return {name: value for name, value in arrays.items() if name not in parameters}
 
 
 def _reordering(n: int, rng: np.random.Generator) -> Array:
@@ -138,7 +136,7 @@ def batch_permutation(x: Example) -> list[Compared]:
     came = x.ask(_samples(x.arrays, order))
     back = np.argsort(order)
     # Samples do not know of each other: the sums over all of them may but be added up in another order.
-    came = {name: value[back] if name in per_sample(x) else value for name, value in came.items()}
+    came = {name: value[back] if name in x.per_sample else value for name, value in came.items()}
     return x.compared(f"with the samples in the order {', '.join(map(str, order))}", came, "as in the order given")
 
 
@@ -146,7 +144,7 @@ def batch_split(x: Example) -> list[Compared]:
     """Compare the batch in two parts: outputs side by side, the parameters' gradients added."""
     k = int(x.rng.integers(1, x.case.m))
     first, second = x.ask(_samples(x.arrays, slice(k))), x.ask(_samples(x.arrays, slice(k, None)))
-    came = {n: np.concatenate([first[n], second[n]]) if n in per_sample(x) else first[n] + second[n] for n in first}
+    came = {n: np.concatenate([first[n], second[n]]) if n in x.per_sample else first[n] + second[n] for n in first}
     return x.compared(f"with samples 0 to {k - 1} and the others apart, gradients added", came, "as for all at once")
 
 
@@ -228,7 +226,7 @@ def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array
     m, named = x.case.m, [_of_samples(problem) for problem in (first, second)]
     batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
     sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed, x.last_step).sd
-    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in per_sample(x) else sd[n] for n in x.gradients}
+    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in x.per_sample else sd[n] for n in x.gradients}
 
 
 def causality(x: Example) -> list[Compared]:
@@ -373,10 +371,8 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
 
 def _inner(values: Mapping[str, Array], arrays: Arrays, last_step: bool, absolute: bool = False) -> float:
     """Return the inner product of the cotangents with the outputs, the loss whose gradient the pullback gives."""
-    hidden, *others = arrays.cell.outputs
+    cell = arrays.cell
     dh = arrays.dh_total.astype(np.float64)
-    pairs = [(dh[:, -1] if last_step else dh, values[hidden])]
-    pairs += [
-        (arrays[d].astype(np.float64), values[n]) for n, d in zip(others, arrays.cell.cotangents[2:], strict=True)
-    ]
+    pairs = [(dh[:, -1] if last_step else dh, values[cell.outputs[0]])]
+    pairs += [(arrays[cotangent].astype(np.float64), values[name]) for name, cotangent in cell.finals.items()]
     return float(sum(np.sum((np.abs(d) if absolute else d) * value) for d, value in pairs))
