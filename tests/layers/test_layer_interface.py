@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from agreement import assert_as_expected
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import lstm_fast
@@ -143,28 +143,27 @@ def equations(p, v, case):
     yield "dh_", v["dA"] + v["dhn"], abs(v["dA"]) + abs(v["dhn"])
     yield "dC_", v["dh_"] * v["o"] * (1 - v["C"] ** 2) + v["dCn"], abs(v["dh_"] * v["o"]) + abs(v["dCn"])
     yield "dC", v["dC_"] * v["f"], abs(v["dC_"] * v["f"])
-    do_ = v["dh_"] * v["C"] * v["o"]
-    yield "do_", do_ * (1 - v["o"]), abs(do_)
-    dg_ = v["dC_"] * v["i"]
-    yield "dg_", dg_ * (1 - v["g"] ** 2), abs(dg_)
-    di_ = v["dC_"] * v["g"] * v["i"]
-    yield "di_", di_ * (1 - v["i"]), abs(di_)
-    df_ = v["dC_"] * v["Cp_"] * v["f"]
-    yield "df_", df_ * (1 - v["f"]), abs(df_)
-    for name, kind in (("dX", "U"), ("dh", "V")):
-        terms = [(v[f"d{k}_"], p[kind + k].T) for k in "figo"]
-        sizes = sum(abs(x) @ abs(y) for x, y in terms)
-        yield name, sum(x @ y for x, y in terms), sizes
+    terms = {name: [(v[f"d{k}_"], p[kind + k].T) for k in "figo"] for name, kind in (("dX", "U"), ("dh", "V"))}
+    sizes = {name: sum(abs(x) @ abs(y) for x, y in pairs) for name, pairs in terms.items()}
+    # What the cotangents on their way back were added up from: dh_ and dC_ may cancel to far less than their terms,
+    # and a layer may keep them of another rounding (BLAS sums in another order) than it used. The factors on the way,
+    # o, 1 - C^2 and f, enlarge no error.
+    drift = (sizes["dh"] + abs(v["dA"]) + abs(v["dhn"]) + abs(v["dCn"])).sum(axis=1, keepdims=True)
+    for k, factor in (("o", v["C"]), ("i", v["g"]), ("f", v["Cp_"])):
+        by = v["dh_" if k == "o" else "dC_"]
+        yield f"d{k}_", by * factor * v[k] * (1 - v[k]), abs(factor) * v[k] * (abs(by) + (1 - v[k]) * drift)
+    yield "dg_", v["dC_"] * v["i"] * (1 - v["g"] ** 2), v["i"] * (abs(v["dC_"]) + (1 - v["g"] ** 2) * drift)
+    for name, pairs in terms.items():
+        yield name, sum(x @ y for x, y in pairs), sizes[name]
     yield "dhn", shift_to_previous_step(v["dh"], case.arrays["dhn"]), 0
     yield "dCn", shift_to_previous_step(v["dC"], case.arrays["dCn"]), 0
-    # The same product, but BLAS may have summed it in another order; and dC may come from another dh of every step,
-    # whose error the factors on the way, o, 1 - C^2 and f, do not enlarge.
-    yield "dh0", v["dh"][:, 0], sizes[:, 0]
-    yield "dC0", v["dC"][:, 0], (sizes + abs(v["dh_"]) + abs(v["dC_"])).sum(axis=1)
+    yield "dh0", v["dh"][:, 0], sizes["dh"][:, 0]
+    yield "dC0", v["dC"][:, 0], drift[:, 0]
 
 
 @both_packages
 @given(case=cases())
+@example(case=Case(1, 4, 1, 3, cotangents="every+h", states=True))  # dC_ cancels to 0.5 % of its terms
 def test_every_entry_of_fc_and_bc_satisfies_its_equation(package, case):
     """Each entry is its equation's value up to the roundings of that one equation.
 
