@@ -34,7 +34,7 @@ from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
 from lstm_checks.trials.search import shows
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import CELLS, cell_named
 
 RIGHT = ("lstm_ref:LSTM", "lstm_fast:LSTM")
 
@@ -87,7 +87,7 @@ def run_seed(
 
 def run_in_words(seed: int, examples: int, right: Sequence[str], cell: str) -> dict[str, Any]:
     """Return what `run_seed` returns, as plain values: such are all that comes from another process."""
-    return asdict(run_seed(seed, examples, right, cell=CELLS[cell]))
+    return asdict(run_seed(seed, examples, right, cell=cell_named(cell)))
 
 
 def main() -> int:
@@ -102,7 +102,7 @@ def main() -> int:
     right = () if options.faults_only else RIGHT if options.cell == PLAIN.name else RIGHT[:1]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     bad = False
-    print(f"{len(faults_of(CELLS[options.cell]))} faults, {options.examples} examples a seed")
+    print(f"{len(faults_of(cell_named(options.cell)))} faults, {options.examples} examples a seed")
     print("seed  killed  survivors  most examples needed                         right layers: pass  blamed  CPU s")
     # The processes start from the package's folder, which need not be this one's.
     paths = (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lstm_checks.contract import PLAIN, Extra
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import CELLS, cell_named
 
 Array = NDArray[Any]
 
@@ -29,7 +29,7 @@ _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
 
-_WORDS = {"cell": (*CELLS,), "dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": COTANGENTS}
+_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": COTANGENTS}
 """What the words of a descriptor may be."""
 
 _DESCRIPTOR_FORM = "m1s2e1u3[-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
@@ -202,6 +202,9 @@ class Case:
                     found[name] = word
                     break
             else:
+                if "cell" not in found and _names_a_cell(word):
+                    found["cell"] = word
+                    continue
                 if word != "nostates" or "states" in found:
                     raise ValueError(
                         f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
@@ -209,7 +212,7 @@ class Case:
                         f"one of {', '.join(COTANGENTS)}"
                     )
                 found["states"] = False
-        return cls(m, s, e, u, seed=seed, **{**found, "cell": CELLS[found.get("cell", PLAIN.name)]})
+        return cls(m, s, e, u, seed=seed, **{**found, "cell": cell_named(found.get("cell", PLAIN.name))})
 
     @property
     def sequences(self) -> bool:
@@ -277,6 +280,15 @@ class Case:
         grid = self._scale(every) * 2.0**-10
         for last in (values[every][:, -1], values[final]):
             last[...] = np.round(last / grid) * grid
+
+
+def _names_a_cell(word: str) -> bool:
+    """Return whether a word of a descriptor is a cell's name."""
+    try:
+        cell_named(word)
+    except ValueError:
+        return False
+    return True
 
 
 STRATA: dict[str, Any] = {

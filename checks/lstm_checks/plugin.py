@@ -100,11 +100,12 @@ def _number(name: str, text: str, kind: Any) -> Any:
 def _check_known(options: dict[str, Any]) -> None:
     """Raise a UsageError for a dtype or a regime that there is not."""
     from lstm_checks.cases import DTYPES, REGIMES
-    from lstm_ref.cells import CELLS
+    from lstm_ref.cells import cell_named
 
-    if options["cell"] is not None and options["cell"] not in CELLS:
-        raise pytest.UsageError(f"lstm_cell is {options['cell']!r}, expected one of {', '.join(CELLS)}")
-
+    try:
+        cell_named(options["cell"] or "plain")
+    except ValueError as error:
+        raise pytest.UsageError(f"lstm_cell is {error}") from None
     for name, known in (("dtypes", DTYPES), ("regimes", REGIMES)):
         unknown = [word for word in options[name] if word not in known]
         if unknown:

@@ -44,7 +44,7 @@ from lstm_checks.judging.text import render_failure
 from lstm_checks.strategies import draw_options
 from lstm_checks.targets.load import TargetError, load_target, to_target
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import cell_named
 
 REMEMBERED = 4096  # cases whose reports are kept
 
@@ -79,7 +79,7 @@ class LayerSuite:
     timeout : float, optional
         Seconds that a call may take; see `load_target`.
     cell : str
-        The equations that the target is to follow: a key of `lstm_ref.cells.CELLS`.
+        The equations that the target is to follow: a name that `lstm_ref.cells.cell_named` knows.
     """
 
     target: ClassVar[Any] = None
@@ -111,13 +111,15 @@ class LayerSuite:
 
 def _cell_of(cls: type[LayerSuite]) -> Cell:
     """Return the cell that the tests of a class are about: that of a `Target`, which knows its own, or the class's."""
-    return cls.target.cell if isinstance(cls.target, Target) else CELLS[cls.cell]
+    return cls.target.cell if isinstance(cls.target, Target) else cell_named(cls.cell)
 
 
 def _check_options(cls: type[LayerSuite]) -> None:
     """Raise if an attribute of a class is not what it should be: where it is defined, and not in each of its tests."""
-    if cls.cell not in CELLS:
-        raise TypeError(f"{cls.__name__}.cell is {cls.cell!r}, expected one of {', '.join(CELLS)}")
+    try:
+        cell_named(cls.cell)
+    except ValueError as error:
+        raise TypeError(f"{cls.__name__}.cell is {error}") from None
     for option, known in (("dtypes", DTYPES), ("regimes", (*REGIMES, "init"))):
         given = getattr(cls, option)
         if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
@@ -332,7 +334,7 @@ def make_suite(spec: str, options: Mapping[str, Any]) -> type[LayerSuite]:
     TargetError
         The target cannot be had.
     """
-    target = load_target(spec, options.get("timeout"), cell=CELLS[options.get("cell", PLAIN.name)])
+    target = load_target(spec, options.get("timeout"), cell=cell_named(options.get("cell", PLAIN.name)))
     # JUnit's class names end at a bracket, and pytest's parts at two colons.
     name = f"TestTarget({spec.replace('::', ':').replace('[', '(').replace(']', ')')})"
     return type(name, (LayerSuite,), {**options, "target": target, "timeout": None, "__module__": __name__})

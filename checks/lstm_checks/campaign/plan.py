@@ -47,7 +47,7 @@ class Plan:
     chunk : int
         Number of examples judged at a time.
     cell : str
-        The equations that the target is to follow: a key of `lstm_ref.cells.CELLS`.
+        The equations that the target is to follow: a name that `lstm_ref.cells.cell_named` knows.
     """
 
     target: str

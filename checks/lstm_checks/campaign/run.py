@@ -22,7 +22,7 @@ from lstm_checks.judging.explain import explain_simplest, most_telling
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
 from lstm_checks.workers.remote import load_remote
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import cell_named
 
 ATTEMPTS = 3
 
@@ -52,9 +52,9 @@ def _target_here(spec: str, cell: str) -> Target:
     if (spec, cell) not in loaded:
         # Each call has its limit, a campaign as long as it takes.
         found = (
-            load_remote(spec, whole=math.inf, cell=CELLS[cell])
+            load_remote(spec, whole=math.inf, cell=cell_named(cell))
             if runs_elsewhere(spec)
-            else load_target(spec, cell=CELLS[cell])
+            else load_target(spec, cell=cell_named(cell))
         )
         loaded[spec, cell] = found
     return loaded[spec, cell]

@@ -2,7 +2,7 @@
 
 from lstm_checks.campaign.tally import CampaignReport
 from lstm_checks.judging.text import none_in, reference_of, render_failure
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import cell_named
 
 
 def render_campaign(report: CampaignReport, seconds: float) -> str:
@@ -10,8 +10,9 @@ def render_campaign(report: CampaignReport, seconds: float) -> str:
     plan, tally = report.plan, report.tally
     name = plan.target
     dtypes = " and ".join(plan.dtypes)
+    reference = reference_of(cell_named(plan.cell))
     lines = [
-        f"{name} ({report.kind}) against {reference_of(CELLS[plan.cell])}: {tally.examples:,} examples in {dtypes}, "
+        f"{name} ({report.kind}) against {reference}: {tally.examples:,} examples in {dtypes}, "
         f"seed {plan.seed}, {plan.chunks} chunks, {seconds:.1f} s"
     ]
     if report.resumed:

@@ -125,16 +125,18 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
 
 def cell_of(options: argparse.Namespace) -> Any:
     """Return the cell that is asked for, by its name or by a case's."""
-    from lstm_ref.cells import CELLS
+    from lstm_ref.cells import cell_named
 
     said, case = getattr(options, "cell", None), getattr(options, "case", None)
-    if said is not None and said not in CELLS:
-        raise UsageError(f"--cell is {said!r}, expected one of {', '.join(CELLS)}")
+    try:
+        found = cell_named(said or "plain")
+    except ValueError as error:
+        raise UsageError(f"--cell is {error}") from None
     by_case = parse_case(case).cell.name if case is not None else None
     # A plain LSTM's descriptor has no word for it, and is as good a seed for another cell.
     if said is not None and by_case not in (None, "plain", said):
         raise UsageError(f"--cell {said} does not go with --case {case}, which is of the cell {by_case}")
-    return CELLS[said or by_case or "plain"]
+    return cell_named(by_case) if said is None and by_case is not None else found
 
 
 def load(spec: str, cell: Any = None) -> Any:

@@ -31,7 +31,7 @@ from lstm_checks.workers.link import GivenUpError, Limits, Worker, plain_text
 from lstm_checks.workers.mirrors import Held, overwrite
 from lstm_checks.workers.wire import Described, WireError
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import cell_named
 
 
 def load_remote(
@@ -135,7 +135,7 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             raise WireError("dtypes that there are not")
         if found["caches"]:
             values["caches"] = lambda: _caches(worker)
-        values["cell"] = CELLS[told["cell"]]
+        values["cell"] = cell_named(told["cell"])
         numbers = iter(range(1, sys.maxsize))
         return Target(call=_caller(worker, numbers, values["cell"]), answers=_answerer(worker, numbers), **values)
 

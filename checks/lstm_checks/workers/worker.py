@@ -28,7 +28,7 @@ from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.workers import processes
 from lstm_checks.workers.wire import Described, Reader, describe, pack, read_with
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import cell_named
 
 SPARE = 2**24
 """Bytes that one returned array may take, and 4 times those of the inputs, to go over whole."""
@@ -83,7 +83,7 @@ class Desk:
         """Import the target, say so, and return what it is found to be."""
         try:
             imported = pack({"imported": True})
-            target = load_target(head["spec"], on_import=lambda: self.send(imported), cell=CELLS[head["cell"]])
+            target = load_target(head["spec"], on_import=lambda: self.send(imported), cell=cell_named(head["cell"]))
         except TargetError as error:
             return pack({"refused": str(error)})
         except BaseException as error:
