@@ -99,7 +99,7 @@ def _calls(target: Target, cases: Sequence[Case]) -> list[Any]:
         calls = FourCalls(target, case)
         earlier, answer, written = calls.earlier, calls.answer, list(calls.written)
         kept = sorted({*overwritten(earlier), *overwritten(answer)})
-        between, again = calls.again()
+        between, again = calls.again
         kept += [name + " later" for name in overwritten(answer)]
         found.append((written, kept, [o.values for o in (earlier, answer, between, again)]))
     return found

@@ -162,11 +162,13 @@ def begin(
     return lambda: finish()[0]
 
 
-def call_forward(target: Target, many: Sequence[Arrays], sequences: bool) -> list[Outcome]:
-    """Return what forward passes over many arrays gave, one after the other; a target elsewhere is asked but once."""
+def call_many(target: Target, many: Sequence[Arrays], sequences: bool, backward: bool = True) -> Iterator[Outcome]:
+    """Yield what calls over many arrays give, one after the other; a target elsewhere is asked for all at once."""
     if target.answers is not None:
-        return list(target.answers([(arrays, sequences, False) for arrays in many])())
-    return [call_target(target, arrays, sequences, backward=False) for arrays in many]
+        yield from target.answers([(arrays, sequences, backward) for arrays in many])()
+    else:
+        # Each when it is asked for: where one hangs, who asks stops there.
+        yield from (call_target(target, arrays, sequences, backward) for arrays in many)
 
 
 Form = tuple[tuple[int, ...], np.dtype[Any], bool]
@@ -350,8 +352,8 @@ class FourCalls:
     """The calls that a target is asked for its answer on a case, in an order in which what it keeps shows.
 
     The first is over other values in the very arrays, so that nothing that it remembers of them can help; then its
-    answer. Both are begun when this is made: a target in another process works while the reference does. Then comes
-    another shape, and the answer again.
+    answer. Then comes another shape, and the answer again. What a target in another process is asked is begun when this
+    is made, so that it works while the reference does; another is asked each time that somebody wants to know.
 
     Parameters
     ----------
@@ -368,6 +370,7 @@ class FourCalls:
         self.arrays = case.arrays.copy()
         self._earlier = self._begin_over_other_values() if thorough else Outcome
         self._answer = begin(target, self.arrays, case.sequences)
+        self._early = self._begin_again() if thorough and target.answers is not None else None
 
     def _begin_over_other_values(self) -> Callable[[], Outcome]:
         """Begin a call for other values in the arrays, which then get the case's back."""
@@ -377,6 +380,11 @@ class FourCalls:
             value[...] = self.case.arrays[name]
         return outcome
 
+    def _begin_again(self) -> list[Callable[[], Outcome]]:
+        """Begin the calls for another shape, and for the case once more."""
+        asked = (self.between, self.case)
+        return [begin(self.target, one.arrays.copy(), self.case.sequences, more=one is self.between) for one in asked]
+
     @cached_property
     def earlier(self) -> Outcome:
         """What came for the other values."""
@@ -385,13 +393,15 @@ class FourCalls:
     @cached_property
     def answer(self) -> Outcome:
         """What came for the case."""
-        return self._answer()
+        outcome = self._answer()
+        if self._early is not None:
+            _ = self.again  # or a hang in one of them would be the next case's
+        return outcome
 
+    @cached_property
     def again(self) -> tuple[Outcome, Outcome]:
-        """Return what comes for another shape, and then for the case once more."""
-        asked = (self.between, self.case)
-        calls = [begin(self.target, one.arrays.copy(), self.case.sequences, more=one is self.between) for one in asked]
-        between, again = (call() for call in calls)
+        """What comes for another shape, and then for the case once more."""
+        between, again = (call() for call in self._early or self._begin_again())
         return between, again
 
     @property

@@ -179,7 +179,7 @@ def observe(target: Target, case: Case, expected: Expected | None = None) -> Obs
     earlier, answer = calls.earlier, calls.answer
     written = calls.written
     kept = tuple(name + " at once" for name in overwritten(answer)) or tuple(overwritten(earlier))
-    _, again = calls.again()
+    _, again = calls.again
     kept = kept or tuple(overwritten(answer))
     return Observation(case, expected or due_on(case), answer, again, written, kept, target.lacks)
 

@@ -15,7 +15,7 @@ from lstm_checks import tolerance
 from lstm_checks.calling import (
     FourCalls,
     Outcome,
-    call_forward,
+    call_many,
     can_run,
     overwritten,
     same_bits,
@@ -192,7 +192,7 @@ def _after_another_call(
 
     if failed := given(calls.earlier, case, "over other values"):
         return failed, ()
-    between, second = calls.again()
+    between, second = calls.again
     if failed := given(between, calls.between, f"with {_sizes(calls.between)}"):
         return failed, ()
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
@@ -239,7 +239,7 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
 
     def together(many: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         asked = [case.arrays.replaced(**inputs) for inputs in many]
-        outcomes = call_forward(target, asked, case.sequences)
+        outcomes = call_many(target, asked, case.sequences, backward=False)
         last_step, names = expected.last_step, target.cell.outputs
         return [answered(target, outcome, case.arrays, last_step, names) for outcome in outcomes]
 

@@ -5,14 +5,14 @@ what no perturbation of an input shows, bound the noise. It is thousands of time
 still far below what a property that does not hold amounts to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
-from lstm_checks.calling import Outcome, call_target
+from lstm_checks.calling import Outcome, call_many
 from lstm_checks.cases import Arrays
 from lstm_checks.compare import Claim, Discrepancy, form_fault
 from lstm_checks.contract import Target
@@ -60,13 +60,20 @@ def answer(
     BrokenAnswerError
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
-    outcome = call_target(target, arrays, sequences, backward)
-    names = every(arrays) if backward else arrays.cell.outputs
-    values = answered(target, outcome, arrays, outcome.last_step, names)
-    if last_step is not None and outcome.last_step != last_step:
-        h, due = arrays.cell.outputs[0], _shapes(arrays, last_step)
-        raise BrokenAnswerError(h, f"{h} has shape {values[h].shape}, and that of the case has {due[h]}")
-    return values
+    return next(answers(target, [arrays], sequences, backward, last_step))
+
+
+def answers(
+    target: Target, many: Sequence[Arrays], sequences: bool, backward: bool = True, last_step: bool | None = None
+) -> Iterator[dict[str, Array]]:
+    """Yield what a target gives for each of many arrays; see `answer`."""
+    for arrays, outcome in zip(many, call_many(target, many, sequences, backward), strict=True):
+        names = every(arrays) if backward else arrays.cell.outputs
+        values = answered(target, outcome, arrays, outcome.last_step, names)
+        if last_step is not None and outcome.last_step != last_step:
+            h, due = arrays.cell.outputs[0], _shapes(arrays, last_step)
+            raise BrokenAnswerError(h, f"{h} has shape {values[h].shape}, and that of the case has {due[h]}")
+        yield values
 
 
 def answered(
@@ -142,12 +149,15 @@ def own_expected(
     # "Accuracy and Stability of Numerical Algorithms", section 1.5). So other inputs show how large rounding may be.
     rng = np.random.default_rng((seed, 2))
     squares = {name: np.zeros_like(value) for name, value in values.items()}
-    for _ in range(tolerance.OWN_COPIES):
-        perturbed = {
-            name: np.asarray(value * (1 + size * rng.standard_normal(value.shape)), dtype)
-            for name, value in arrays.items()
-        }
-        for name, value in answer(target, Arrays(perturbed, arrays.cell), sequences, last_step=last_step).items():
+
+    def perturbed() -> Arrays:
+        named = arrays.items()
+        others = {n: np.asarray(v * (1 + size * rng.standard_normal(v.shape)), dtype) for n, v in named}
+        return Arrays(others, arrays.cell)
+
+    copies = [perturbed() for _ in range(tolerance.OWN_COPIES)]
+    for found in answers(target, copies, sequences, last_step=last_step):
+        for name, value in found.items():
             squares[name] += np.square(value - values[name])
     unit = tolerance.OWN_FLOOR[dtype] * tolerance.UNIT_ROUNDOFF[dtype]
     floors = _term_sizes(arrays, values)

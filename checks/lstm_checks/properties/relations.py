@@ -17,7 +17,7 @@ from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import PLAIN, STATES, Target
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties.closed_form import zero_weights_answer
-from lstm_checks.properties.noise import OwnExpected, answer, every, own_expected
+from lstm_checks.properties.noise import OwnExpected, answer, answers, every, own_expected
 
 Array = NDArray[Any]
 
@@ -77,6 +77,11 @@ class Example:
         sequences = self.case.sequences if sequences is None else sequences
         last_step = self.last_step if sequences == self.case.sequences else None
         return answer(self.target, arrays.copy(), sequences, last_step=last_step)
+
+    def ask_all(self, *many: Arrays) -> list[dict[str, Array]]:
+        """Return the target's answers to several problems; one in another process is asked for all at once."""
+        copies = [arrays.copy() for arrays in many]
+        return list(answers(self.target, copies, self.case.sequences, last_step=self.last_step))
 
     def sd(self, name: str) -> Array:
         """Return the noise of each entry of the case's own answer."""
@@ -143,7 +148,7 @@ def batch_permutation(x: Example) -> list[Compared]:
 def batch_split(x: Example) -> list[Compared]:
     """Compare the batch in two parts: outputs side by side, the parameters' gradients added."""
     k = int(x.rng.integers(1, x.case.m))
-    first, second = x.ask(_samples(x.arrays, slice(k))), x.ask(_samples(x.arrays, slice(k, None)))
+    first, second = x.ask_all(_samples(x.arrays, slice(k)), _samples(x.arrays, slice(k, None)))
     came = {n: np.concatenate([first[n], second[n]]) if n in x.per_sample else first[n] + second[n] for n in first}
     return x.compared(f"with samples 0 to {k - 1} and the others apart, gradients added", came, "as for all at once")
 
@@ -198,9 +203,7 @@ def unit_permutation(x: Example) -> list[Compared]:
 def linearity(x: Example) -> list[Compared]:
     """Compare the pullback of the cotangents times a number, and of two parts of them added: it is linear."""
     scaled = {name: np.asarray(-CLIPPED_ABOVE * value) for name, value in x.arrays.cotangents.items()}
-    times = x.ask(x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()}))
-    times = {name: value if name in x.outputs else value / -CLIPPED_ABOVE for name, value in times.items()}
-    found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
+    larger = x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()})
     masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
     # A mask and its complement split each cotangent into two that share no entry, so
     # that the split itself rounds nothing.
@@ -214,18 +217,26 @@ def linearity(x: Example) -> list[Compared]:
         x.arrays.replaced(**{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
         for flip in (False, True)
     ]
-    first, second = (x.ask(part) for part in parts)
+    both = _as_one_batch(*parts)
+    times, first, second, together = x.ask_all(larger, *parts, both)
+    times = {name: value if name in x.outputs else value / -CLIPPED_ABOVE for name, value in times.items()}
+    found = x.compared(f"with the cotangents times {-CLIPPED_ABOVE:.0f}, divided by it", times, "as without")
     came = {name: first[name] + second[name] for name in x.gradients}
-    noise = _noise_of_both(x, *parts)
+    noise = _noise_of_both(x, both, together)
     done = "with the cotangents in two parts, their gradients added"
     return [*found, *x.compared(done, came, "as for all at once", x.gradients, noise=noise)]
 
 
-def _noise_of_both(x: Example, first: Arrays, second: Arrays) -> dict[str, Array]:
-    """Return the noise of the added gradients of two problems of the same parameters: of both as one batch."""
-    m, named = x.case.m, [_of_samples(problem) for problem in (first, second)]
-    batch = first.replaced(**{name: np.concatenate([value, named[1][name]]) for name, value in named[0].items()})
-    sd = own_expected(x.target, batch, x.ask(batch), x.case.sequences, x.case.seed, x.last_step).sd
+def _as_one_batch(first: Arrays, second: Arrays) -> Arrays:
+    """Return two problems of the same parameters as one of all their samples."""
+    others = _of_samples(second)
+    return first.replaced(**{n: np.concatenate([value, others[n]]) for n, value in _of_samples(first).items()})
+
+
+def _noise_of_both(x: Example, batch: Arrays, answered: dict[str, Array]) -> dict[str, Array]:
+    """Return the noise of the added gradients of two problems: of both as one batch, whose answer is given."""
+    m, asked = x.case.m, (x.case.sequences, x.case.seed, x.last_step)
+    sd = own_expected(x.target, batch, answered, *asked).sd
     return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in x.per_sample else sd[n] for n in x.gradients}
 
 
@@ -238,8 +249,8 @@ def causality(x: Example) -> list[Compared]:
     dh[:, :k] = x.changed(dh[:, :k])
     earlier, later = np.s_[:, :k], np.s_[:, k:]
     # The forward pass runs on in time, the backward pass back: each is asked for what the change cannot have reached.
-    h = x.ask(x.arrays.replaced(X=X))[hidden][earlier]
-    dX = x.ask(x.arrays.replaced(**{every: dh}))["dX"][later]
+    forward, backward = x.ask_all(x.arrays.replaced(X=X), x.arrays.replaced(**{every: dh}))
+    h, dX = forward[hidden][earlier], backward["dX"][later]
     return [
         *x.compared(f"with other inputs from step {k} on", {hidden: h}, "as before", (hidden,), earlier),
         *x.compared(f"with other cotangents before step {k}", {"dX": dX}, "as before", ("dX",), later),
@@ -346,18 +357,16 @@ def _fall_along(x: Example, g: Mapping[str, Array], lrate: float, noise: float) 
     def moved(step: float) -> dict[str, Array]:
         return {name: np.asarray(a.p[name] - step * lrate * value, dtype) for name, value in g.items()}
 
-    def loss(p: dict[str, Array]) -> float:
-        moved_to = a.replaced(**p).copy()
-        values = answer(x.target, moved_to, x.case.sequences, backward=False, last_step=x.last_step)
-        return _inner(values, a, x.last_step)
-
     # Forth and back, all terms of even order cancel: the error of the prediction begins with the third.
+    pairs = [(moved(k), moved(-k)) for k in tolerance.GRADIENT_STEPS]
+    places = [a.replaced(**p).copy() for pair in pairs for p in pair]
+    found = answers(x.target, places, x.case.sequences, backward=False, last_step=x.last_step)
+    losses = [_inner(values, a, x.last_step) for values in found]
     errors, steps = [], []
-    for k in tolerance.GRADIENT_STEPS:
-        forth, back = moved(k), moved(-k)
+    for (forth, back), before, after in zip(pairs, losses[::2], losses[1::2], strict=True):
         steps.append({n: back[n].astype(np.float64) - forth[n] for n in g})
         predicted = sum(float(np.sum(value * steps[-1][n])) for n, value in g.items())
-        errors.append(loss(back) - loss(forth) - predicted)
+        errors.append(after - before - predicted)
     gradient_noise = sum(float(np.sum(np.abs(value) * x.sd("d" + n))) for n, value in steps[0].items())
     accepted = tolerance.accepted_gradient_step(errors, noise, gradient_noise) / 2
     # Of the step as it is in this arithmetic: parameters are rounded.
