@@ -38,7 +38,8 @@ class Cell:
     gates : tuple of str
         The gates that have a linear activation, `k_`, of their own.
     parameters : mapping
-        The axes of each parameter in letters: m samples, s steps, e elements, u units, and "1".
+        The axes of each parameter in letters: m samples, s steps, e elements, u units, "1", and any further letter,
+        which is a size of its own.
     states : tuple of State
         The hidden state first: its value at every step is the output, and `dh` is that one's cotangent.
     forward : callable
@@ -101,6 +102,21 @@ class Cell:
         return (*self.outputs, *self.gradients)
 
     @cached_property
+    def letters(self) -> str:
+        """The sizes by letter, in the order in which they are given: "mseu", and then those that only this cell has."""
+        return "".join(dict.fromkeys("mseu" + "".join(self.axes.values()).replace("1", "")))
+
+    @cached_property
+    def further(self) -> str:
+        """The letters of the sizes that only this cell has, such as the p of a projection; mostly none."""
+        return self.letters.removeprefix("mseu")
+
+    @cached_property
+    def recurrent(self) -> str:
+        """The axes of what a gate multiplies the hidden state with: "uu", or "pu" where that is projected."""
+        return f"{self.states[0].axes[-1]}u"
+
+    @cached_property
     def axes(self) -> Mapping[str, str]:
         """The axes of every input, output, cotangent and gradient, in letters."""
         hidden, *others = self.states
@@ -111,18 +127,25 @@ class Cell:
         found |= {f"d{hidden.name}": found[hidden.name]}
         return found | {f"d{name}": found[name] for name in self.inputs}
 
-    def shape(self, name: str, m: int, s: int, e: int, u: int) -> tuple[int, ...]:
-        """Return the shape of an input, output, cotangent or gradient."""
-        sizes = {"m": m, "s": s, "e": e, "u": u, "1": 1}
-        return tuple(sizes[letter] for letter in self.axes[name])
+    def shape(self, name: str, *sizes: int) -> tuple[int, ...]:
+        """Return the shape of an input, output, cotangent or gradient, from the sizes in the order of `letters`."""
+        known = dict(zip(self.letters, sizes, strict=True)) | {"1": 1}
+        return tuple(known[letter] for letter in self.axes[name])
 
-    def input_shapes(self, m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of every input."""
-        return {name: self.shape(name, m, s, e, u) for name in self.inputs}
+    def input_shapes(self, *sizes: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every input, from the sizes in the order of `letters`."""
+        return {name: self.shape(name, *sizes) for name in self.inputs}
 
-    def size(self, m: int, s: int, e: int, u: int) -> int:
-        """Return the number of entries of all gradients together."""
-        return sum(math.prod(shape) for shape in self.input_shapes(m, s, e, u).values())
+    def size(self, *sizes: int) -> int:
+        """Return the number of entries of all gradients together, from the sizes in the order of `letters`."""
+        return sum(math.prod(shape) for shape in self.input_shapes(*sizes).values())
+
+    def sizes_of(self, arrays: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the sizes in the order of `letters`, read from the shapes of the inputs."""
+        known: dict[str, int] = {}
+        for name in self.inputs:
+            known |= dict(zip(self.axes[name], np.shape(arrays[name])[-len(self.axes[name]) :], strict=True))
+        return tuple(known[letter] for letter in self.letters)
 
     def along(self, letter: str) -> frozenset[str]:
         """Return the names of the inputs, outputs, cotangents and gradients that have this axis."""

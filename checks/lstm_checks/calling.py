@@ -287,7 +287,7 @@ def can_run(target: Target, arrays: Arrays) -> str:
         return STATES
     if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.finals.values()):
         return DCN
-    return ""
+    return target.limits.refused(dict(zip(target.cell.letters, target.cell.sizes_of(arrays), strict=True)))
 
 
 def with_time_limit(target: Target, seconds: float) -> Target:

@@ -5,8 +5,8 @@ example is quick to draw, shrinks to what matters, and is rerun from one word on
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +32,7 @@ LONG = 13
 _WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": COTANGENTS}
 """What the words of a descriptor may be."""
 
-_DESCRIPTOR_FORM = "m1s2e1u3[-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
+_DESCRIPTOR_FORM = "m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
 
 
 class Arrays(Mapping[str, Array]):
@@ -132,6 +132,9 @@ class Case:
         cases apart.
     cell : Cell
         Whose tensors it has values for.
+    further : tuple of int
+        The sizes that only this cell has, in the order of `cell.further`: p of a projection. What is not said follows
+        from the seed, from 1 to u; what the cell has not is left out.
 
     Examples
     --------
@@ -153,26 +156,59 @@ class Case:
     seed: int = 0
     extras: tuple[Extra, ...] = field(default=(), compare=False, repr=False)
     cell: Cell = PLAIN
+    further: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("m", "s", "e", "u"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least 1")
+        count = len(self.cell.further)
+        if len(self.further) != count and self.u > 0:
+            # So that a case of the plain cell, of which the harness has many at hand, is one of any cell.
+            said = self.further[:count]
+            object.__setattr__(self, "further", said + (1 + self.seed % self.u,) * (count - len(said)))
+        for name, size in self.sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} is {size}, expected at least 1")
         for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected at least 0")
 
+    @classmethod
+    def of(cls, dims: Sequence[int], *values: Any, **named: Any) -> "Case":
+        """Return the case of sizes in the order of its cell's letters; what else is given is as in `Case`."""
+        m, s, e, u, *further = dims
+        return replace(cls(m, s, e, u, *values, **named), further=tuple(further))
+
     @property
-    def dims(self) -> tuple[int, int, int, int]:
-        """The sizes (m, s, e, u)."""
-        return self.m, self.s, self.e, self.u
+    def dims(self) -> tuple[int, ...]:
+        """The sizes (m, s, e, u), and then those that only its cell has."""
+        return self.m, self.s, self.e, self.u, *self.further
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The sizes by letter."""
+        return dict(zip(self.cell.letters, self.dims, strict=False))
+
+    @property
+    def sizes_in_words(self) -> str:
+        """The sizes as they are said: "m=1 s=2 e=1 u=3"."""
+        return " ".join(f"{letter}={size}" for letter, size in self.sizes.items())
+
+    def resized(self, sizes: Mapping[str, int]) -> "Case":
+        """Return the case with some sizes, by letter, changed.
+
+        Examples
+        --------
+        >>> Case(1, 2, 3, 4).resized({"u": 5}).dims
+        (1, 2, 3, 5)
+        """
+        m, s, e, u, *further = (self.sizes | dict(sizes)).values()
+        return replace(self, m=m, s=s, e=e, u=u, further=tuple(further))
 
     @property
     def descriptor(self) -> str:
         """The case as one word; what stands at its default is left out."""
-        words = [f"m{self.m}s{self.s}e{self.e}u{self.u}"]
+        words = ["".join(f"{letter}{size}" for letter, size in self.sizes.items())]
         words += [self.cell.name] if self.cell is not PLAIN else []
         words += [self.dtype]
         words += [self.regime] if self.regime != "normal" else []
@@ -187,14 +223,14 @@ class Case:
         Raises
         ------
         ValueError
-            "case 'm1s2' is not of the form m1s2e1u3[-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
+            "case 'm1s2' is not of the form m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
         """
-        match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:-.+)?)-seed(\d+)", descriptor.strip())
+        match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:[a-z]\d+)*)((?:-.+)?)-seed(\d+)", descriptor.strip())
         if not match:
             raise ValueError(f"case {descriptor!r} is not of the form {_DESCRIPTOR_FORM}")
-        m, s, e, u, seed = (int(match[k]) for k in (1, 2, 3, 4, 6))
+        m, s, e, u, seed = (int(match[k]) for k in (1, 2, 3, 4, 7))
         # "x1e-3" holds the separator itself.
-        words = match[5].replace("x1e-3", "x1e_3").split("-")[1:]
+        words = match[6].replace("x1e-3", "x1e_3").split("-")[1:]
         found: dict[str, Any] = {}
         for word in (w.replace("x1e_3", "x1e-3") for w in words):
             for name, known in _WORDS.items():
@@ -212,7 +248,13 @@ class Case:
                         f"one of {', '.join(COTANGENTS)}"
                     )
                 found["states"] = False
-        return cls(m, s, e, u, seed=seed, **{**found, "cell": cell_named(found.get("cell", PLAIN.name))})
+        cell = cell_named(found.get("cell", PLAIN.name))
+        further = re.findall(r"([a-z])(\d+)", match[5])
+        if "".join(letter for letter, _ in further) != cell.further:
+            form = "".join(f"{letter}1" for letter in cell.letters)
+            raise ValueError(f"case {descriptor!r} of the {cell.title} has other sizes than {form}")
+        sizes = tuple(int(size) for _, size in further)
+        return cls(m, s, e, u, seed=seed, **{**found, "cell": cell, "further": sizes})
 
     @property
     def sequences(self) -> bool:
@@ -338,20 +380,48 @@ EDGES: dict[str, dict[str, int]] = {
 """The strata of one size just past a whole block of 16, 32, 64 or 128, where a tile, a vector or a thread block leaves
 a tail, and the sizes that an example drawn for it has: another, where it is cheap, is a whole block or one short."""
 
+OF_CELLS = "".join(dict.fromkeys("".join(cell.further for cell in CELLS.values())))
+"""The letters of the sizes that only some cell has."""
+
+EDGES |= {f"{z} = {block + 1}": {z: block + 1, "u": block + 2} for z in OF_CELLS for block in (16, 32, 64, 128)}
+
 BLOCK_EDGES = tuple(block + beside for block in (16, 32, 64, 128) for beside in (-1, 0, 1))
 """The sizes at the edges of blocks."""
 
 LARGE_ROWS = 2**16
 """Rows, m times s, above which an index or a count of 16 bits and a grid of so many blocks end."""
 
-STRATA |= {name: lambda c, name=name: getattr(c, name[0]) == EDGES[name][name[0]] for name in EDGES}
+STRATA |= {name: lambda c, name=name: c.sizes.get(name[0]) == EDGES[name][name[0]] for name in EDGES}
 STRATA[LARGE_REGIME] = lambda c: c.m * c.s > LARGE_ROWS
+
+COMPARED: dict[str, tuple[str, str]] = {
+    f"{z} {how}": (z, how) for z in OF_CELLS for how in ("= 1", "= u", "= e", "< u", "> u")
+}
+"""The strata that compare a size that only some cell has with another, each with its letter and how it is compared."""
+
+_HOW: dict[str, Any] = {
+    "= 1": lambda c, n: n == 1,
+    "= u": lambda c, n: n == c.u > 1,
+    "= e": lambda c, n: n == c.e > 1,
+    "< u": lambda c, n: n < c.u,
+    "> u": lambda c, n: n > c.u,
+}
+
+STRATA |= {
+    name: lambda c, z=z, how=how: z in c.sizes and _HOW[how](c, c.sizes[z]) for name, (z, how) in COMPARED.items()
+}
 
 SIZES = (
     *("s = 1", "s > 4", "s >= 13", "m = 1", "m = u", "e = u", "e > u", "odd u", "u >= 8", "m >= 5"),
     *EDGES,
+    *COMPARED,
 )
 """The strata that sizes alone decide."""
+
+
+def strata_of(cell: Cell) -> tuple[str, ...]:
+    """Return the names of the strata that a cell's cases can fall in: not those of sizes that it has not."""
+    return tuple(name for name in STRATA if name not in (*EDGES, *COMPARED) or name[0] in cell.letters)
 
 
 def strata(case: Case) -> tuple[str, ...]:

@@ -115,6 +115,51 @@ def list_extras(extras: Iterable[Extra]) -> str:
 
 
 @dataclass(frozen=True)
+class SizeLimits:
+    """Which sizes a target takes, of those that only some cell has.
+
+    Parameters
+    ----------
+    below : tuple of (str, str)
+        Pairs of letters: the first size is less than the second, as torch's p is less than u.
+    given : tuple of (str, int, int, int)
+        A letter and (a, b, c): that size is a e + b u + c, as it is where a projection has been chosen.
+    """
+
+    below: tuple[tuple[str, str], ...] = ()
+    given: tuple[tuple[str, int, int, int], ...] = ()
+
+    def fit(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Return sizes that the target takes, changed as little as that takes.
+
+        Examples
+        --------
+        >>> SizeLimits(below=(("p", "u"),)).fit({"e": 1, "u": 3, "p": 5})
+        {'e': 1, 'u': 3, 'p': 2}
+        >>> SizeLimits((("p", "u"),), (("p", 0, 0, 3),)).fit({"e": 1, "u": 2, "p": 1})
+        {'e': 1, 'u': 4, 'p': 3}
+        """
+        found = dict(sizes)
+        for small, large in self.below:
+            given = next((size for letter, *size in self.given if letter == small), None)
+            found[large] = max(found[large], 2 if given is None else given[2] + 1)
+            found[small] = min(found[small], found[large] - 1)
+        for letter, a, b, c in self.given:
+            found[letter] = max(1, a * found["e"] + b * found["u"] + c)
+        return found
+
+    def refused(self, sizes: Mapping[str, int]) -> str:
+        """Return which of some sizes the target does not take, in words; empty where it takes all."""
+        due = self.fit(sizes)
+        other = [letter for letter, size in sizes.items() if due[letter] != size]
+        return f"a size {other[0]} of {sizes[other[0]]}" if other else ""
+
+
+ANY_SIZES = SizeLimits()
+"""Of a target that takes all sizes."""
+
+
+@dataclass(frozen=True)
 class Target:
     """An LSTM to be judged.
 
@@ -154,6 +199,8 @@ class Target:
         Why lstm_ref is no reference for it, so that it is not judged by that; empty where it is one.
     cell : Cell
         The equations that it is to follow.
+    limits : SizeLimits
+        Which sizes it takes.
     """
 
     name: str
@@ -170,6 +217,7 @@ class Target:
     beside: str = ""
     foreign: str = ""
     cell: Cell = PLAIN
+    limits: SizeLimits = ANY_SIZES
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""

@@ -83,7 +83,7 @@ def _options(config: pytest.Config) -> dict[str, Any]:
             raise pytest.UsageError(f"lstm_{name} is {options[name]}, expected a number above 0")
     options["cell"] = config.getoption("lstm_cell") or config.getini("lstm_cell") or None
     options["max_dims"] = tuple(_number("lstm_max_dims", n, int) for n in config.getini("lstm_max_dims"))
-    if len(options["max_dims"]) not in (0, 4) or not all(n > 0 for n in options["max_dims"]):
+    if 0 < len(options["max_dims"]) < 4 or not all(n > 0 for n in options["max_dims"]):
         raise pytest.UsageError(f"lstm_max_dims is {options['max_dims']}, expected four sizes above 0, m s e u")
     _check_known(options)
     return {name: value for name, value in options.items() if value not in (None, ())}

@@ -6,6 +6,7 @@ even when it was found under a constraint.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,26 @@ from hypothesis import strategies as st
 from hypothesis.internal.conjecture.providers import HypothesisProvider
 
 from lstm_checks import tolerance
-from lstm_checks.cases import BLOCK_EDGES, COTANGENTS, EDGES, LARGE_REGIME, LONG, REGIMES, SIZES, STRATA, Case
-from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_checks.cases import (
+    BLOCK_EDGES,
+    COMPARED,
+    COTANGENTS,
+    EDGES,
+    LARGE_REGIME,
+    LONG,
+    REGIMES,
+    SIZES,
+    STRATA,
+    Case,
+    strata_of,
+)
+from lstm_checks.contract import ANY_SIZES, CN, DCN, PLAIN, STATES, SizeLimits, Target
 from lstm_ref.cell import Cell
 
 MAX_DIMS = (9, 60, 9, 9)
 """Largest sizes where none are said, but for those past the edges of blocks, which are in `EDGES`."""
+MAX_FURTHER = 9
+"""Largest of a size that only some cell has."""
 USUAL_STEPS = 12
 SMALL = 3
 """Largest of the other sizes where one is past a block's edge: the time goes with their product."""
@@ -40,24 +55,58 @@ SEEDS = 2**20
 COMPILED_STEPS = 16
 
 
-Dims = tuple[int, int, int, int]
-"""Sizes (m, s, e, u)."""
+Dims = tuple[int, ...]
+"""Sizes (m, s, e, u), and those that only the cell has."""
+
+
+def largest_dims(max_dims: Dims | None, cell: Cell) -> Dims:
+    """Return the largest sizes of a cell, those that are not said as they are by default."""
+    said = max_dims or MAX_DIMS
+    return (*said, *(MAX_FURTHER,) * len(cell.letters))[: len(cell.letters)]
 
 
 @st.composite
-def dims(draw: st.DrawFn, max_dims: Dims | None = None, stratum: str = "") -> Any:
+def dims(
+    draw: st.DrawFn,
+    max_dims: Dims | None = None,
+    stratum: str = "",
+    cell: Cell = PLAIN,
+    limits: SizeLimits = ANY_SIZES,
+) -> Any:
     """Draw (m, s, e, u), each from 1 to its maximum; s mostly to 12, and at times to its maximum.
 
-    In a stratum past a block's edge one or two are as it says, and the others small.
+    In a stratum past a block's edge one or two are as it says, and the others small. Then come those sizes that only
+    the cell has, and all become such as the `limits` let through.
     """
-    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
+    most = dict(zip(cell.letters, largest_dims(max_dims, cell), strict=True))
     if stratum in EDGES:
-        wanted = edge_sizes(stratum, max_dims)
-        small = (min(SMALL, size) for size in (max_m, max_s, max_e, max_u))
-        return tuple(
-            draw(_at_edge(wanted[name]) if name in wanted else st.integers(1, most))
-            for name, most in zip("mseu", small, strict=True)
-        )
+        wanted = edge_sizes(stratum, max_dims, cell)
+        drawn = {
+            name: draw(_at_edge(wanted[name]) if name in wanted else st.integers(1, min(SMALL, size)))
+            for name, size in most.items()
+        }
+        return tuple(limits.fit(drawn).values())
+    m, s, e, u = draw(_usual_dims(tuple(most.values())[:4], stratum))
+    sizes = {"m": m, "s": s, "e": e, "u": u}
+    for letter in cell.further:
+        how = COMPARED[stratum][1] if COMPARED.get(stratum, ("",))[0] == letter else ""
+        if how == "< u":
+            sizes["u"] = max(sizes["u"], min(2, most["u"]))
+        low, high = {
+            "= 1": (1, 1),
+            "= u": (sizes["u"],) * 2,
+            "= e": (sizes["e"],) * 2,
+            "< u": (1, sizes["u"] - 1),
+            "> u": (sizes["u"] + 1, most[letter]),
+        }.get(how, (1, most[letter]))
+        sizes[letter] = draw(st.integers(min(low, most[letter]), max(min(low, most[letter]), min(high, most[letter]))))
+    return tuple(limits.fit(sizes).values())
+
+
+@st.composite
+def _usual_dims(draw: st.DrawFn, max_dims: Dims, stratum: str = "") -> Any:
+    """Draw (m, s, e, u) past no block's edge."""
+    max_m, max_s, max_e, max_u = max_dims
     low_s, high_s = 1, min(USUAL_STEPS, max_s)
     # Drawn in every stratum, so that a long example keeps its steps when it shrinks out of the stratum.
     if draw(st.integers(9 if stratum == "s >= 13" else 0, 9)) == 9 and stratum != "s = 1":
@@ -82,9 +131,9 @@ def dims(draw: st.DrawFn, max_dims: Dims | None = None, stratum: str = "") -> An
     return draw(st.integers(low_m, high_m)), s, e, u
 
 
-def edge_sizes(stratum: str, max_dims: Dims | None = None) -> dict[str, int]:
+def edge_sizes(stratum: str, max_dims: Dims | None = None, cell: Cell = PLAIN) -> dict[str, int]:
     """Return the sizes that an example for a block's edge has, by letter, as far as they are within the maxima."""
-    most = dict(zip("mseu", max_dims, strict=True)) if max_dims else {}
+    most = dict(zip(cell.letters, max_dims, strict=False)) if max_dims else {}
     return {name: size for name, size in EDGES[stratum].items() if size <= most.get(name, size)}
 
 
@@ -111,8 +160,9 @@ def cases(
     regimes: Sequence[str] = REGIMES,
     stratum: str = "",
     first_seed: int = 0,
-    shapes: Sequence[tuple[int, int, int, int]] = (),
+    shapes: Sequence[Dims] = (),
     cell: Cell = PLAIN,
+    limits: SizeLimits = ANY_SIZES,
 ) -> Case:
     """Draw a case.
 
@@ -132,19 +182,22 @@ def cases(
         If given, the sizes are drawn from these; see `few_shapes`.
     cell : Cell
         Whose tensors the case has.
+    limits : SizeLimits
+        Which sizes may be.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
-    fitting = [d for d in shapes if stratum not in SIZES or STRATA[stratum](Case(*d))]
+    fitting = [d for d in shapes if stratum not in SIZES or STRATA[stratum](Case.of(d, cell=cell))]
     # Drawn in every stratum, as the states are, so that an example shrinks into no stratum draw by draw.
     regime = draw(st.sampled_from(list(regimes)))
     telling = [own for known, own in EDGE_REGIMES.items() if known in regimes] if stratum in EDGES else []
     regime = stratum if stratum in regimes else draw(st.sampled_from(telling)) if telling else regime
     if regime == LARGE_REGIME:
-        m, s, e, u = draw(large_dims())
+        large = dict(zip(cell.letters, (*draw(large_dims()), *(1,) * len(cell.further)), strict=True))
+        sizes: Any = tuple(limits.fit(large).values())
         regime = "init"
     else:
-        m, s, e, u = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum))
+        sizes = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum, cell, limits))
     wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
     kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
     # Where there is but one example, nothing that may be wrong is absent: neither a cotangent nor the states.
@@ -152,44 +205,55 @@ def cases(
     with_states = draw(st.integers(0, 3)) < 3 and states
     with_states = {"states": True, "no states": False}.get(stratum, with_states or (stratum in EDGES and states))
     # What compiles for each shape compiles for each dtype as well: a shape is asked in one.
-    own = dtypes[shapes.index((m, s, e, u)) % len(dtypes) :][:1] if fitting else dtypes
+    own = dtypes[shapes.index(sizes) % len(dtypes) :][:1] if fitting else dtypes
     dtype = draw(st.sampled_from(list(own)))
     seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
-    return Case(m, s, e, u, dtype, regime, kind, bool(with_states), seed, cell=cell)
+    return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell)
 
 
-def few_shapes(max_dims: Dims | None, seed: int) -> tuple[Dims, ...]:
-    """Return a dozen sizes (m, s, e, u), the smallest first, some in every stratum of sizes within the maxima.
+def few_shapes(
+    max_dims: Dims | None, seed: int, cell: Cell = PLAIN, limits: SizeLimits = ANY_SIZES
+) -> tuple[Dims, ...]:
+    """Return a dozen sizes, the smallest first, some in every stratum of sizes within the maxima.
 
     For targets that compile for each shape. Two are the simplest there are, the others hang on the seed, but for those
     past the edges of blocks; none has more than `COMPILED_STEPS` steps, for a loop may be unrolled.
     """
-    edges = [dims for dims in COMPILED_EDGES if max_dims is None or _within(dims, max_dims)]
-    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
-    most = (max_m, min(max_s, COMPILED_STEPS), max_e, max_u)
-    found = {(1, 1, 1, 1), *(d for d in [(2, 2, 1, 3)] if _within(d, most))}
-    for stratum in (name for name in reachable_strata(max_dims=most) if name in SIZES and name not in EDGES):
+    edges: list[Dims] = [dims for dims in COMPILED_EDGES if max_dims is None or _within(dims, max_dims)]
+    max_m, max_s, *others = largest_dims(max_dims, cell)
+    most = (max_m, min(max_s, COMPILED_STEPS), *others)
+
+    def whole(known: Dims) -> Dims:
+        sizes = dict(zip(cell.letters, (*known, *(2,) * len(cell.further)), strict=True))
+        return tuple(limits.fit(sizes).values())
+
+    edges = [whole(known) for known in edges]
+    found: set[Dims] = {whole((1, 1, 1, 1)), *(d for d in [whole((2, 2, 1, 3))] if _within(d, most))}
+    reachable = reachable_strata(max_dims=most, cell=cell, limits=limits)
+    for stratum in (name for name in reachable if name in SIZES and name not in EDGES):
 
         def visit(drawn: Any, stratum: str = stratum) -> bool:
             # The first that is new and in the stratum is taken, and ends the drawing.
-            if not STRATA[stratum](Case(*drawn)) or drawn in found:
+            if not STRATA[stratum](Case.of(drawn, cell=cell)) or drawn in found:
                 return True
             found.add(drawn)
             return False
 
-        explore(visit, dims(most, stratum), 20, hash((seed, SIZES.index(stratum))))
-    return tuple(sorted(found | set(edges), key=lambda d: (d[0] * d[1] * d[2] * d[3], d)))
+        explore(visit, dims(most, stratum, cell, limits), 20, hash((seed, SIZES.index(stratum))))
+    return tuple(sorted(found | set(edges), key=lambda d: (math.prod(d), d)))
 
 
 def _within(dims: Dims, max_dims: Dims) -> bool:
     """Return whether no size is above its maximum."""
-    return all(size <= most for size, most in zip(dims, max_dims, strict=True))
+    return all(size <= most for size, most in zip(dims, max_dims, strict=False))
 
 
 def reachable_strata(**options: Any) -> tuple[str, ...]:
     """Return the strata that a case under these options of `cases` can fall in."""
-    max_dims = options.get("max_dims")
-    max_m, max_s, max_e, max_u = max_dims or MAX_DIMS
+    max_dims, cell = options.get("max_dims"), options.get("cell", PLAIN)
+    limits: SizeLimits = options.get("limits", ANY_SIZES)
+    given = {letter for letter, *_ in limits.given}
+    max_m, max_s, max_e, max_u, *_ = max_dims or MAX_DIMS
     states = options.get("states", True)
     cotangents = options.get("cotangents", COTANGENTS)
     regimes = options.get("regimes", REGIMES)
@@ -204,13 +268,19 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         **{regime: regime in regimes for regime in (*REGIMES, LARGE_REGIME)},
         "last": any("last" in c for c in cotangents),
         "final C": any("C" in c.split("+") for c in cotangents),
-        **{name: name[0] in edge_sizes(name, max_dims) for name in EDGES},
+        **{name: name[0] in edge_sizes(name, max_dims, cell) and name[0] not in given for name in EDGES},
+        **{
+            name: (letter not in given or how == "< u")
+            and (max_u > 1 or how in ("= 1", "> u"))
+            and not (how in ("= u", "> u") and (letter, "u") in limits.below)
+            for name, (letter, how) in COMPARED.items()
+        },
     }
     shapes = options.get("shapes", ())
-    possible |= {name: any(STRATA[name](Case(*d)) for d in shapes) for name in SIZES if shapes}
+    possible |= {name: any(STRATA[name](Case.of(d, cell=cell)) for d in shapes) for name in SIZES if shapes}
     if set(regimes) == {LARGE_REGIME}:
         possible |= dict.fromkeys((*SIZES, *REGIMES, "m = s", "every", "last"), False)
-    return tuple(name for name in STRATA if possible.get(name, True))
+    return tuple(name for name in strata_of(cell) if possible.get(name, True))
 
 
 def stratified(**options: Any) -> st.SearchStrategy[Case]:
@@ -328,8 +398,8 @@ def _as_wanted(case: Case, stratum: str, options: Mapping[str, Any]) -> bool:
     """Return whether a case drawn for a stratum is in it, and past an edge has all the sizes and the states wanted."""
     if stratum not in EDGES or options.get("shapes"):
         return bool(STRATA[stratum](case))
-    sizes = edge_sizes(stratum, options.get("max_dims"))
-    return case.states == options.get("states", True) and all(getattr(case, k) == v for k, v in sizes.items())
+    sizes = edge_sizes(stratum, options.get("max_dims"), case.cell)
+    return case.states == options.get("states", True) and all(case.sizes[k] == v for k, v in sizes.items())
 
 
 def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options: Any) -> Case:
@@ -369,6 +439,12 @@ def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options
 def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, Any]:
     """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
     if target.compiles:
-        options["shapes"] = few_shapes(options.get("max_dims"), seed)
+        options["shapes"] = few_shapes(options.get("max_dims"), seed, target.cell, target.limits)
     cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
-    return {**options, "states": STATES not in target.lacks, "cotangents": cotangents, "cell": target.cell}
+    return {
+        **options,
+        "states": STATES not in target.lacks,
+        "cotangents": cotangents,
+        "cell": target.cell,
+        "limits": target.limits,
+    }

@@ -125,8 +125,12 @@ def _check_options(cls: type[LayerSuite]) -> None:
         if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
             raise TypeError(f"{cls.__name__}.{option} is {given!r}, expected a tuple of some of {', '.join(known)}")
     dims, examples = cls.max_dims, cls.examples
-    if dims is not None and (len(dims) != 4 or any(not isinstance(size, int) or size < 1 for size in dims)):
-        raise TypeError(f"{cls.__name__}.max_dims is {dims!r}, expected four sizes m, s, e, u, each at least 1")
+    letters = _cell_of(cls).letters
+    further = "".join(f" and {letter}" for letter in letters[4:])
+    right = dims is None or 4 <= len(dims) <= len(letters)
+    if not right or any(not isinstance(size, int) or size < 1 for size in dims or ()):
+        form = f"four sizes m, s, e, u{further}, each at least 1"
+        raise TypeError(f"{cls.__name__}.max_dims is {dims!r}, expected {form}")
     if examples is not None and (not isinstance(examples, int) or examples < 1):
         raise TypeError(f"{cls.__name__}.examples is {examples!r}, expected a number of at least 1")
 

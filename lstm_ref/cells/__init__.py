@@ -3,9 +3,9 @@
 from functools import cache
 
 from lstm_ref.cell import Cell
-from lstm_ref.cells import coupled, peephole, plain
+from lstm_ref.cells import coupled, peephole, plain, projected
 
-CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole)}
+CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole, projected)}
 """By name, the plain LSTM first."""
 
 
@@ -16,7 +16,7 @@ def cell_named(name: str) -> Cell:
     Raises
     ------
     ValueError
-        "'peep', expected one of plain, coupled, peephole"; whoever asks knows what to put before it.
+        "'peep', expected one of plain, coupled, peephole, projected"; whoever asks knows what to put before it.
     """
     if name not in CELLS:
         raise ValueError(f"{name!r}, expected one of {', '.join(CELLS)}")

@@ -16,7 +16,7 @@ import lstm_fast
 import lstm_ref
 from lstm_checks import strategies, tolerance
 from lstm_checks.calling import other_values
-from lstm_checks.cases import COTANGENTS, REGIMES, STRATA, Case, strata
+from lstm_checks.cases import COTANGENTS, REGIMES, Case, strata, strata_of
 from lstm_checks.compare import TIMEOUT, Claim, Discrepancy, Verdict
 from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, Target, TimeLimitError, by_name
 from lstm_checks.diagnosis.diagnose import Diagnosis
@@ -698,7 +698,7 @@ def test_a_report_adds_its_examples_up(examples):
         for name in {c.name for c in every}
     }
     assert [k for k in report.claim_counts if k in ALL_CLAIMS] == [k for k in ALL_CLAIMS if k in report.claim_counts]
-    assert report.stratum_counts == {k: sum(k in strata(e.case) for e in examples) for k in STRATA}
+    assert report.stratum_counts == {k: sum(k in strata(e.case) for e in examples) for k in strata_of(PLAIN)}
     passed = [(e.worst.use, id(e)) for e in examples if e.worst and e.worst.verdict is Verdict.PASS]
     assert (report.worst[1].use if report.worst else None) == max((use for use, _ in passed), default=None)
     assert report.worst is None or report.worst[0].worst is report.worst[1]
@@ -863,7 +863,7 @@ def test_what_verify_draws_is_what_was_asked_for(monkeypatch, reference):
     assert narrow["shapes"] == strategies.few_shapes((1, 2, 2, 3), 5)
     assert narrow["regimes"] == (("x100", "zero") if reference else ("zero",))
     reachable = strategies.reachable_strata(**narrow)
-    assert report.unreachable == tuple(name for name in STRATA if name not in reachable) != ()
+    assert report.unreachable == tuple(name for name in strata_of(PLAIN) if name not in reachable) != ()
 
 
 def test_every_example_is_asked_the_properties_that_were_chosen():

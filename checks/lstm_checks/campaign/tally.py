@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lstm_checks.campaign.plan import Plan
-from lstm_checks.cases import STRATA, strata
+from lstm_checks.cases import strata, strata_of
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.reports import CaseReport
+from lstm_ref.cells import cell_named
 
 
 @dataclass
@@ -129,7 +130,7 @@ class CampaignReport:
     @property
     def empty_strata(self) -> tuple[str, ...]:
         """The strata in which there is no example."""
-        return tuple(name for name in STRATA if not self.tally.strata[name])
+        return tuple(name for name in strata_of(cell_named(self.plan.cell)) if not self.tally.strata[name])
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values; no time and no count of what went on, so that equal plans agree."""

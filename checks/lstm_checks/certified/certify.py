@@ -115,7 +115,7 @@ def estimate_seconds(case: Case) -> float:
     at prices measured on one x86-64 machine (20 shapes at 128 to 2048 bits fitted within a factor 1.5). `expected_bits`
     is the larger uncertainty: off by one doubling is a factor of about 2.
     """
-    m, s, e, u = case.dims
+    m, s, e, u, *_ = case.dims
     work = 8e-8 * 12 * m * s * u * (e + u) + 3.2e-5 * m * s * u + 5.3e-6 * (case.size + (s + 1) * m * u)
     bits, seconds = balls.FIRST_BITS, 0.0
     while bits <= expected_bits(case):
@@ -362,6 +362,7 @@ def example_cases(
 def case_for(target: Target, case: Case) -> Case:
     """Return the case, of the target's cell, without what it cannot take: states, the final memory's cotangent."""
     case = case if case.cell is target.cell else replace(case, cell=target.cell)
+    case = case.resized(target.limits.fit(case.sizes))
     if STATES in target.lacks:
         case = replace(case, states=False)
     if DCN in target.lacks and "C" in case.cotangents.split("+"):

@@ -118,9 +118,16 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cell",
         metavar="NAME",
-        help="the equations that it is to follow: plain (the default), coupled (i = 1 - f) or peephole (gates see the "
-        "memory: parameters pf, pi, po besides)",
+        help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
+        "memory: parameters pf, pi, po besides) or projected (h = (o * C) P, of size p)",
     )
+
+
+def expect_dims(options: argparse.Namespace, cell: Any) -> None:
+    """Raise where more largest sizes are given than the cell has."""
+    if options.max_dims is not None and len(options.max_dims) > len(cell.letters):
+        form = ",".join(cell.letters.upper())
+        raise UsageError(f"--max-dims has {len(options.max_dims)} sizes, expected {form} of the {cell.title}")
 
 
 def cell_of(options: argparse.Namespace) -> Any:
@@ -328,8 +335,8 @@ def seconds(text: str) -> float:
 
 
 def dims(text: str) -> tuple[int, ...]:
-    """Return four sizes, each at least 1."""
+    """Return four sizes or more, each at least 1."""
     words = text.split(",")
-    if len(words) != 4:
+    if len(words) < 4:
         raise argparse.ArgumentTypeError(f"{text!r} is not four sizes M,S,E,U")
     return tuple(positive(word.strip()) for word in words)

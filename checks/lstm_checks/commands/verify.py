@@ -9,7 +9,8 @@ from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
 
 EXAMPLES = 100
 MAX_DIMS_HELP = (
-    "largest sizes drawn; default 9,60,9,9, and in one example each 17, 33, 65 and 129, past the edges of blocks"
+    "largest sizes drawn; default 9,60,9,9, and in one example each 17, 33, 65 and 129, past the edges of blocks; a "
+    "fifth is that of p, of a cell that has it"
 )
 
 
@@ -78,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
     with common.loaded(options) as loaded:
+        common.expect_dims(options, loaded.cell)
         target = common.in_form(loaded)
         return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
 
@@ -182,6 +184,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         if given:
             raise UsageError(f"--executor does not go with {option}")
     with common.loaded(options) as loaded:
+        common.expect_dims(options, loaded.cell)
         dtypes = _dtypes(options) or default_dtypes(common.in_form(loaded))[0]
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:

@@ -71,7 +71,9 @@ def _draws(target: Target, case: Case, look: Callable[[Target, Case], Seen | Non
 def _intermediates(case: Case) -> dict[str, Array]:
     """Return the values (m, s, u) of the reference that may decide, by name."""
     fc, bc = intermediates(case.arrays)
-    return {name: (fc | bc)[name] for name in INTERMEDIATES if name in (fc | bc)}
+    found = {name: (fc | bc)[name] for name in INTERMEDIATES if name in (fc | bc)}
+    # A state of another length than the units has no entry for each of theirs.
+    return {name: value for name, value in found.items() if value.shape[-1] == case.u}
 
 
 def _of_outputs(target: Target, case: Case) -> Seen | None:
@@ -81,7 +83,8 @@ def _of_outputs(target: Target, case: Case) -> Seen | None:
         return None
     shape = (case.m, 1, case.u)
     values = {name: value for name, value in _intermediates(case).items() if not name.startswith("d")}
-    return {name: wrong.get(name, np.zeros(shape, bool)).reshape(shape) for name in case.cell.outputs}, values
+    outputs = [name for name in case.cell.outputs if "u" in case.cell.axes[name]]
+    return {name: wrong.get(name, np.zeros(shape, bool)).reshape(shape) for name in outputs}, values
 
 
 def _of_gates(target: Target, case: Case) -> Seen | None:

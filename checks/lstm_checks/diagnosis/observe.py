@@ -174,7 +174,7 @@ def observe_once(target: Target, case: Case) -> Observation:
 
 def observe(target: Target, case: Case, expected: Expected | None = None) -> Observation:
     """Return what the target gives on a case, called as `verify` calls it."""
-    between = _at(case, *[dims for dims in FEW if dims != case.dims]) if target.compiles else None
+    between = _at(case, *[dims for dims in FEW if dims != case.dims[:4]]) if target.compiles else None
     calls = FourCalls(target, case, between=between)
     earlier, answer = calls.earlier, calls.answer
     written = calls.written
@@ -259,8 +259,8 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
 
 def _at(case: Case, *known: tuple[int, int, int, int]) -> Case:
     """Return a case at the sizes among some that are nearest to its own."""
-    m, s, e, u = min(known, key=lambda dims: float(np.sum(np.abs(np.log(np.divide(dims, case.dims))))))
-    return replace(case, m=m, s=s, e=e, u=u)
+    nearest = min(known, key=lambda dims: float(np.sum(np.abs(np.log(np.divide(dims, case.dims[:4]))))))
+    return case.resized(dict(zip("mseu", nearest, strict=True)))
 
 
 def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
@@ -270,8 +270,9 @@ def of_other_sizes(target: Target, case: Case, kept: str = "") -> list[Case]:
     found: list[Case] = []
     # All sizes at once: what is said with none of them named must not hang on any.
     for change in (lambda n: n + 2, lambda n: max(n // 2, min(n, 3)), lambda n: n + 1, lambda n: n + 3):
-        sizes = {size: change(getattr(case, size)) for size in "mseu" if size not in kept}
-        other = replace(case, seed=case.seed + 60 + len(found), **sizes)
+        sizes = {size: change(n) for size, n in case.sizes.items() if size not in kept}
+        other = replace(case, seed=case.seed + 60 + len(found)).resized(case.sizes | sizes)
+        other = other.resized(target.limits.fit(other.sizes))
         if other.dims != case.dims and len(found) < 2 and wrong_entries(target, other):
             found.append(other)
     return found
@@ -324,6 +325,7 @@ def suited(target: Target, case: Case) -> Case | None:
     case = case if case.cell is target.cell else replace(case, cell=target.cell)
     if target.compiles:
         case = _at(case, *FEW)
+    case = case.resized(target.limits.fit(case.sizes))
     if case.dtype not in target.dtypes:
         case = replace(case, dtype=target.dtypes[0])
     if STATES in target.lacks and case.states:

@@ -395,7 +395,7 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
         yield "of h, only the first sample is right"
         return
     said = []
-    for axis, words, count in ((1, "step", case.s), (0, "sample", case.m), (2, "unit", case.u)):
+    for axis, words, count in ((1, "step", case.s), (0, "sample", case.m), (2, "unit", wrong["h"].shape[2])):
         hit = np.flatnonzero(wrong["h"].any(axis=tuple(k for k in range(3) if k != axis)))
         if len(hit) < count:
             onwards = axis == 1 and len(hit) > 1 and list(hit) == list(range(hit[0], count))
@@ -685,8 +685,8 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
     orders = (
         # In the order in which they are computed: what departs first is the cause, all
         # later ones may be its consequence.
-        (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "h")),
-        (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
+        (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "q", "h")),
+        (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dq", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
     )
     for due, steps, names in orders:
         for t in steps:

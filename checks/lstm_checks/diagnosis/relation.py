@@ -21,8 +21,8 @@ from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.words import each_of
 from lstm_ref.cell import Cell
 
-AXES = {"m": "samples", "s": "steps", "e": "elements", "u": "units", "1": ""}
-"""What an axis runs over, by its letter."""
+AXES = {"m": "samples", "s": "steps", "e": "elements", "u": "units", "p": "projected units", "1": ""}
+"""What an axis runs over, by its letter; of a size that is not here, entries."""
 
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"
 OF_THE_CALL_BEFORE = "what was due in the call before"
@@ -128,7 +128,7 @@ def _holds_elsewhere(name: str, said: str, others: Sequence[tuple[Observation, V
 
 def _names_sizes(said: str) -> bool:
     """Return whether a sentence is of some sizes alone."""
-    return " in the order " in said or re.search(r" at [mseu]=", said) is not None
+    return " in the order " in said or re.search(r" at [a-z]=", said) is not None
 
 
 def _tensor(name: str, observation: Observation) -> _Tensor:
@@ -207,11 +207,11 @@ def _factor(tensor: _Tensor, case: Case, elsewhere: Sequence[Observation]) -> It
         names = [name for name in names if other.is_multiple(factors[name])]
     if names:
         # Numbers that are one on all these cases are told from one another by other sizes alone.
-        open_ = [(z, n) for z, n in zip("mseu", case.dims, strict=True) if any(z in name for name in names)]
+        open_ = [(z, n) for z, n in case.sizes.items() if any(z in name for name in names)]
         at = f" at {' '.join(f'{z}={n}' for z, n in open_)}" if len(names) > 1 else ""
         yield f"is {' = '.join(names)} times what is due{at}"
     elif tensor.alike >= 2 and tensor.is_multiple(estimate):
-        sizes = " ".join(f"{size}={n}" for size, n in zip("mseu", case.dims, strict=True))
+        sizes = case.sizes_in_words
         where = "" if others and all(other.is_multiple(estimate) for other, _ in others) else f" at {sizes}"
         yield f"is {number(estimate)} times what is due{where}"
 
@@ -228,8 +228,9 @@ def number(value: float) -> str:
 
 def _round_numbers(case: Case) -> dict[str, float]:
     """Return the factors that slips of the pen make on a case, by their words."""
-    m, s, e, u = case.dims
+    m, s, e, u, *_ = case.dims
     sizes = {"m": m, "s": s, "m s": m * s, "u": u, "e": e, "m s u": m * s * u, "m^2": m * m, "s^2": s * s}
+    sizes |= {z: case.sizes[z] for z in case.cell.further}
     found = {"-1": -1.0, "2": 2.0, "1/2": 0.5, "-2": -2.0, "3": 3.0, "4": 4.0, "1/4": 0.25}
     for name, size in sizes.items():
         found |= {name: float(size), f"1/({name})" if " " in name else f"1/{name}": 1 / size}
@@ -270,7 +271,7 @@ def axes_in_words(name: str, cell: Cell, count: int) -> tuple[str, ...]:
     """Return what the axes of a tensor run over; of h of the last step alone, two."""
     letters = cell.axes[name]
     letters = letters if len(letters) == count else letters.replace("s", "")
-    words = tuple(AXES[letter] for letter in letters)
+    words = tuple(AXES.get(letter, f"entries of {letter}") for letter in letters)
     return ("rows", *words[1:]) if letters == "uu" else words
 
 
@@ -408,7 +409,7 @@ def _share_of_float32(tensor: _Tensor) -> float:
 
 def _same_factor(observation: Observation, found: dict[str, list[str]]) -> str:
     """Return that all parameters' gradients are one multiple, where their norm is a round number then."""
-    names = [name for name in observation.came if name[1:2] in ("U", "V", "b")]
+    names = [name for name in observation.came if name[1:] in observation.case.cell.parameters]
     factors = [said for said in found if "times what is due" in said]
     if len(names) < 12 or len(factors) != 1 or set(found[factors[0]]) < set(names):
         return ""

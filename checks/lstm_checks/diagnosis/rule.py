@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.cases import COTANGENTS, REGIMES, Case
+from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits
 
 Array = NDArray[Any]
 Fails = Callable[[Case], bool | None]
@@ -24,7 +25,6 @@ Fails = Callable[[Case], bool | None]
 WHERE = "wrong where"
 """How a rule starts in words."""
 
-SIZES = ("m", "s", "e", "u")
 LARGE_REGIMES = ("x10", "x100")
 """The regimes in which gates saturate, whatever it is that saturation does."""
 
@@ -36,20 +36,23 @@ class Domain:
     Parameters
     ----------
     max_dims : tuple of int
-        Largest (m, s, e, u).
+        Largest (m, s, e, u), and of the sizes that only the cell has.
     dtypes, regimes, cotangents : tuple of str
     states : bool
         Whether initial states may be given.
     shapes : tuple of (m, s, e, u)
         If given, the only sizes there are: those for which a target has compiled.
+    limits : SizeLimits
+        Which sizes may be.
     """
 
-    max_dims: tuple[int, int, int, int]
+    max_dims: tuple[int, ...]
     dtypes: tuple[str, ...] = ("float64",)
     regimes: tuple[str, ...] = REGIMES
     cotangents: tuple[str, ...] = COTANGENTS
     states: bool = True
-    shapes: tuple[tuple[int, int, int, int], ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    limits: SizeLimits = ANY_SIZES
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class _Search:
 
     def __init__(self, fails: Fails, case: Case, known: Mapping[Case, bool], domain: Domain) -> None:
         self.fails, self.case, self.domain = fails, case, domain
+        self.letters = case.cell.letters
         self.rng = np.random.default_rng(0)
         self.verdicts: dict[Case, bool] = {**known, case: True}
         self.firm: set[Case] = set()  # that pass whatever their values
@@ -206,12 +210,20 @@ class _Search:
         if self.domain.shapes:
             dims = self.domain.shapes[self.rng.integers(len(self.domain.shapes))]
         else:
-            dims = tuple(self._size(axis) for axis in range(4))  # type: ignore[assignment]
+            dims = tuple(self._size(axis) for axis in range(len(self.letters)))
         pick = lambda values: str(values[self.rng.integers(len(values))])  # noqa: E731
         regime = "normal" if self.rng.integers(2) and "normal" in self.domain.regimes else pick(self.domain.regimes)
         states = bool(self.rng.integers(4)) and self.domain.states
         return self._affordable(
-            Case(*dims, pick(self.domain.dtypes), regime, pick(self.domain.cotangents), states, self._seed())
+            Case.of(
+                dims,
+                pick(self.domain.dtypes),
+                regime,
+                pick(self.domain.cotangents),
+                states,
+                self._seed(),
+                cell=self.case.cell,
+            )
         )
 
     def _size(self, axis: int) -> int:
@@ -227,14 +239,17 @@ class _Search:
         """Return a case like another, with other values and a feature or two of it changed."""
         for _ in range(count):
             change: dict[str, Any] = {}
+            resized: dict[str, int] = {}
             what = self.rng.integers(8)
             if what < 5 and not self.domain.shapes:
-                axis = int(self.rng.integers(4))
-                now = case.dims[axis]
-                sizes = (now - 1, now + 1, case.dims[self.rng.integers(4)], self._size(axis), 2 * now, now // 2)
-                change[SIZES[axis]] = min(max(sizes[self.rng.integers(6)], 1), self.domain.max_dims[axis])
+                count_of_sizes = len(self.letters)
+                axis = int(self.rng.integers(count_of_sizes))
+                now, other = case.dims[axis], case.dims[self.rng.integers(count_of_sizes)]
+                sizes = (now - 1, now + 1, other, self._size(axis), 2 * now, now // 2)
+                resized[self.letters[axis]] = min(max(sizes[self.rng.integers(6)], 1), self.domain.max_dims[axis])
             elif what < 5:
-                change = dict(zip(SIZES, self.domain.shapes[self.rng.integers(len(self.domain.shapes))], strict=True))
+                shape = self.domain.shapes[self.rng.integers(len(self.domain.shapes))]
+                resized = dict(zip(self.letters, shape, strict=True))
             elif what == 5:
                 change["regime"] = self.domain.regimes[self.rng.integers(len(self.domain.regimes))]
             elif what == 6:
@@ -243,16 +258,17 @@ class _Search:
                 change["dtype"] = self.domain.dtypes[self.rng.integers(len(self.domain.dtypes))]
             else:
                 change["states"] = self.domain.states and not case.states
-            case = replace(case, **change)
+            case = replace(case.resized(resized), **change)
         return self._affordable(replace(case, seed=self._seed()))
 
     def _affordable(self, case: Case) -> Case:
         """Return the case with fewer elements and units, then with the larger of the rest halved, till it is cheap."""
         while not self.domain.shapes and case.size * case.s > tolerance.RULE_LARGEST:
-            names = ("e", "u") if max(case.e, case.u) > 4 else SIZES
-            largest = max(names, key=lambda name: getattr(case, name))
-            case = replace(case, **{largest: max(getattr(case, largest) // 2, 1)})
-        return case
+            sizes = case.sizes
+            names = ("e", "u") if max(case.e, case.u) > 4 else self.letters
+            largest = max(names, key=lambda name: sizes[name])
+            case = case.resized({largest: max(sizes[largest] // 2, 1)})
+        return case.resized(self.domain.limits.fit(case.sizes))
 
     def _tell_apart(self, candidates: "_Candidates") -> "_Pair | None":
         """Return the simplest candidate that is left when no case of the pool tells more; None if none is."""
@@ -320,16 +336,16 @@ class _Search:
         for _ in range(200):
             case = origins[self.rng.integers(len(origins))]
             names = feature.value.split(" * ")
-            sizes = {name: getattr(case, name) for name in names}
+            sizes = {name: case.sizes[name] for name in names}
             if len(names) == 1:
                 sizes[names[0]] = round(middle + (high - low) * 0.2 * (self.rng.random() - 0.5))
             else:
                 first = names[self.rng.integers(len(names))]
                 rest = int(np.prod([sizes[n] for n in names if n != first]))
                 sizes[first] = max(round(middle / rest), 1)
-            inside = all(1 <= n <= self.domain.max_dims[SIZES.index(name)] for name, n in sizes.items())
+            inside = all(1 <= n <= self.domain.max_dims[self.letters.index(name)] for name, n in sizes.items())
             if inside and low < int(np.prod(list(sizes.values()))) < high:
-                drawn.append(self._affordable(replace(case, seed=self._seed(), **sizes)))
+                drawn.append(self._affordable(replace(case.resized(sizes), seed=self._seed())))
         columns = _columns(drawn) if drawn else {}
         if not drawn:
             return []
@@ -415,20 +431,21 @@ class _Search:
 
     def _extremes(self, case: Case) -> list[Case]:
         """Return cases that differ from one in a single feature, each at what it can be: what else might matter."""
-        found: list[dict[str, Any]] = []
-        for name, most in zip(SIZES, self.domain.max_dims, strict=True):
-            now = getattr(case, name)
+        found: list[Case] = []
+        for name, most in zip(self.letters, self.domain.max_dims, strict=True):
+            now = case.sizes[name]
             sizes = {1, 2, 3, now - 1, now + 1, min(2 * now, most), most} if not self.domain.shapes else {now}
-            found += [{name: n} for n in sizes if 1 <= n <= most and n != now]
-        found += [dict(zip(SIZES, shape, strict=True)) for shape in self.domain.shapes]
+            found += [case.resized({name: n}) for n in sizes if 1 <= n <= most and n != now]
+        found += [case.resized(dict(zip(self.letters, shape, strict=True))) for shape in self.domain.shapes]
         for name, values in (
             ("regime", self.domain.regimes),
             ("cotangents", self.domain.cotangents),
             ("dtype", self.domain.dtypes),
             ("states", (True, False) if self.domain.states else (False,)),
         ):
-            found += [{name: value} for value in values if value != getattr(case, name)]
-        return [self._affordable(replace(case, seed=self._seed(), **change)) for change in found]
+            changes: list[dict[str, Any]] = [{name: value} for value in values if value != getattr(case, name)]
+            found += [replace(case, **change) for change in changes]
+        return [self._affordable(replace(changed, seed=self._seed())) for changed in found]
 
     def _counted(self, rule: "_Pair") -> Rule | None:
         """Return the rule with its figures over all that is known; None where it does not hold of all of it."""
@@ -560,11 +577,17 @@ class _Candidates:
         return _Pair(tuple(self.features[k] for k in dict.fromkeys((i, j))), bool(self.either[index]))
 
 
+def _letters(cases: Sequence[Case]) -> str:
+    """Return the sizes of cases, all of one cell, by letter."""
+    return cases[0].cell.letters if cases else PLAIN.letters
+
+
 def _columns(cases: Sequence[Case]) -> dict[str, Array]:
     """Return what features look at, an array over the cases each."""
-    found: dict[str, Array] = {name: np.array([getattr(c, name) for c in cases], int) for name in SIZES}
+    letters = _letters(cases)
+    found: dict[str, Array] = {name: np.array([c.sizes[name] for c in cases], int) for name in letters}
     for length in (2, 3):
-        for names in combinations(SIZES, length):
+        for names in combinations(letters, length):
             found[" * ".join(names)] = np.prod([found[name] for name in names], axis=0)
     for name in ("regime", "dtype", "cotangents"):
         found[name] = np.array([getattr(c, name) for c in cases])
@@ -576,11 +599,11 @@ def _columns(cases: Sequence[Case]) -> dict[str, Array]:
 
 def _features(cases: Sequence[Case]) -> list[_Feature]:
     """Return the features by which cases may be told apart, none that hold of all of them or of none."""
-    columns = _columns(cases)
+    columns, letters = _columns(cases), _letters(cases)
     made = [
-        *_thresholds(columns),
-        *(f for name in SIZES for f in _multiples(name, columns[name])),
-        *(f for pair in combinations(SIZES, 2) for f in _comparisons(*pair)),
+        *_thresholds(columns, letters),
+        *(f for name in letters for f in _multiples(name, columns[name])),
+        *(f for pair in combinations(letters, 2) for f in _comparisons(*pair)),
         *_circumstances(columns),
     ]
     told = []
@@ -591,10 +614,10 @@ def _features(cases: Sequence[Case]) -> list[_Feature]:
     return told
 
 
-def _thresholds(columns: Mapping[str, Array]) -> list[_Feature]:
+def _thresholds(columns: Mapping[str, Array], letters: str) -> list[_Feature]:
     """Return that a size, or a product of sizes, is at least or at most each of the values that occur."""
     found = []
-    for name in [*SIZES, *(" * ".join(names) for length in (2, 3) for names in combinations(SIZES, length))]:
+    for name in [*letters, *(" * ".join(names) for length in (2, 3) for names in combinations(letters, length))]:
         values = np.unique(columns[name])
         for low, high in pairwise(values):
             found += [_above(name, int(low), int(high), upper) for upper in (True, False)]
@@ -622,8 +645,9 @@ def _corner(verdicts: Mapping[Case, bool]) -> list[_Feature]:
     One or two such sizes are a pair of features.
     """
     columns, verdict = _columns(list(verdicts)), np.array(list(verdicts.values()))
-    least = {name: int(columns[name][verdict].min()) for name in SIZES}
-    for name in SIZES:
+    letters = _letters(list(verdicts))
+    least = {name: int(columns[name][verdict].min()) for name in letters}
+    for name in letters:
         without = {other: n for other, n in least.items() if other != name}
         held = np.all([columns[other] >= n for other, n in without.items()] or [verdict | True], axis=0)
         before = np.all([columns[other] >= n for other, n in least.items()], axis=0)

@@ -34,7 +34,8 @@ class Work:
         answers = target.answers
 
         def count(inputs: Mapping[str, Any]) -> None:
-            recurrent = sum(inputs[name].size for name, axes in target.cell.parameters.items() if axes == "uu")
+            cell = target.cell
+            recurrent = sum(inputs[name].size for name, axes in cell.parameters.items() if axes == cell.recurrent)
             self.calls -= weight(inputs["X"].size + recurrent)
 
         def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:

@@ -17,6 +17,7 @@ from lstm_checks.faults import (
     numerics,
     peephole,
     precision,
+    projected,
     states,
     steps,
     transposition,
@@ -49,7 +50,11 @@ FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in 
 """Every known fault by its id, in the order of the families."""
 
 
-OWN: dict[str, tuple[Fault, ...]] = {"coupled": coupled.FAULTS, "peephole": peephole.FAULTS}
+OWN: dict[str, tuple[Fault, ...]] = {
+    "coupled": coupled.FAULTS,
+    "peephole": peephole.FAULTS,
+    "projected": projected.FAULTS,
+}
 """What only one cell can have wrong, by its name."""
 
 

@@ -100,7 +100,7 @@ class Fault:
     example: str = "m1s1e1u1-float64-seed0"
 
     @property
-    def dims(self) -> tuple[int, int, int, int]:
+    def dims(self) -> tuple[int, ...]:
         """The sizes (m, s, e, u) of `example`, the smallest that it takes to show the fault."""
         return Case.parse(self.example).dims
 
@@ -211,9 +211,31 @@ def fits(fault: Fault, cell: Cell) -> bool:
     example = replace(Case.parse(fault.example), cell=cell)
     try:
         # Of what hangs on values a few are asked.
-        return any(_differs(fault, replace(example, seed=example.seed + k).arrays) for k in range(TRIED))
+        differs = any(_differs(fault, replace(example, seed=example.seed + k).arrays) for k in range(TRIED))
     except (KeyError, NameError, ValueError):
         return False  # it puts in what this cell has not
+    return differs and runs_at_all_sizes(fault, cell)
+
+
+def runs_at_all_sizes(fault: Fault, cell: Cell) -> bool:
+    """Return whether what a fault puts in has the shapes that are due where no two sizes are equal, as most are.
+
+    It is so in a cell of the plain one's sizes: there the catalogue's faults have been run.
+    """
+    if not cell.further:
+        return True
+    arrays = _all_different(cell).arrays
+    try:
+        values = evaluate(fault, arrays)
+    except (KeyError, NameError, ValueError, IndexError, TypeError):
+        return False
+    return all(np.shape(values[name]) == cell.shape(name, *cell.sizes_of(arrays)) for name in cell.tensors)
+
+
+@cache
+def _all_different(cell: Cell) -> Case:
+    """Return a case in which no two sizes are equal."""
+    return Case.of(range(2, 2 + len(cell.letters)), cell=cell)
 
 
 def _differs(fault: Fault, arrays: Arrays) -> bool:

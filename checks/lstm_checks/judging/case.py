@@ -193,16 +193,11 @@ def _after_another_call(
     if failed := given(calls.earlier, case, "over other values"):
         return failed, ()
     between, second = calls.again
-    if failed := given(between, calls.between, f"with {_sizes(calls.between)}"):
+    if failed := given(between, calls.between, f"with {calls.between.sizes_in_words}"):
         return failed, ()
     claims = [_repeats(_tensor_claims(target, case, second, expected), claims_before)]
     same = all(same_bits(second.values.get(k), v) for k, v in first.values.items() if isinstance(v, np.ndarray))
     return claims, () if same else ("not repeatable: two calls with the same inputs differ in their last bits",)
-
-
-def _sizes(case: Case) -> str:
-    """Return the sizes of a case in words."""
-    return " ".join(f"{name}={size}" for name, size in zip("mseu", case.dims, strict=True))
 
 
 def _outputs_kept(written_to: list[str]) -> Claim:

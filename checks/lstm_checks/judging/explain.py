@@ -410,12 +410,12 @@ def _domain(target: Target, report: CaseReport, known: tuple[Case, ...], options
     case = report.case
     drawn = draw_options(target) if options is None else options
     regimes = REGIMES if report.reference else properties_of.OWN_REGIMES
-    dims = drawn.get("max_dims") or strategies.MAX_DIMS
+    dims = strategies.largest_dims(drawn.get("max_dims"), case.cell)
     largest = tuple(max(sizes) for sizes in zip(dims, *(c.dims for c in (case, *known)), strict=True))
-    shapes: tuple[tuple[int, int, int, int], ...] = ()
+    shapes: tuple[strategies.Dims, ...] = ()
     if target.compiles:
-        smaller = {tuple(max(n - (k == axis), 1) for k, n in enumerate(case.dims)) for axis in range(4)}
-        shapes = tuple({c.dims for c in known} or smaller | {case.dims})  # type: ignore[arg-type]
+        smaller = {tuple(max(n - (k == axis), 1) for k, n in enumerate(case.dims)) for axis in range(len(case.dims))}
+        shapes = tuple({c.dims for c in known} or smaller | {case.dims})
     return Domain(
         largest,
         tuple(sorted({c.dtype for c in (case, *known)})),
@@ -423,6 +423,7 @@ def _domain(target: Target, report: CaseReport, known: tuple[Case, ...], options
         tuple(drawn["cotangents"]),
         bool(drawn["states"]),
         shapes,
+        target.limits,
     )
 
 

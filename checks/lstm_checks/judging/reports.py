@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from lstm_checks.cases import STRATA, Case, strata
+from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
@@ -175,7 +175,7 @@ class Report:
     def stratum_counts(self) -> dict[str, int]:
         """Number of examples by stratum."""
         found = Counter(name for example in self.examples for name in strata(example.case))
-        return {name: found[name] for name in STRATA}
+        return {name: found[name] for name in strata_of(self.target.cell)}
 
     @property
     def mistrusted(self) -> tuple[CaseReport, ...]:

@@ -199,7 +199,7 @@ def _summary(report: Report) -> list[str]:
     half = (len(strata) + 1) // 2
     lines.append("  examples  " + ", ".join(strata[:half]) + ",")
     lines.append("            " + ", ".join(strata[half:]))
-    if any(counts[name] for name in EDGES):
+    if any(counts.get(name) for name in EDGES):
         lines.append(f"  edges     {_at_edges(report)}")
     empty = [name for name, count in counts.items() if not count]
     if empty:
@@ -240,7 +240,8 @@ def none_in(empty: Sequence[str]) -> str:
 
 def _at_edges(report: Report) -> str:
     """Return the sizes that were reached at the edges of blocks, by letter."""
-    found = {name: sorted({getattr(example.case, name) for example in report.examples}) for name in "mseu"}
+    drawn = [example.case.sizes for example in report.examples]
+    found = {name: sorted({sizes[name] for sizes in drawn}) for name in report.target.cell.letters}
     reached = {name: [str(size) for size in sizes if size in BLOCK_EDGES] for name, sizes in found.items()}
     return "; ".join(f"{name} {' '.join(sizes)}" for name, sizes in reached.items() if sizes)
 

@@ -13,7 +13,7 @@ from lstm_checks import strategies
 from lstm_checks.calling import (
     call_target,
 )
-from lstm_checks.cases import REGIMES, STRATA, Case
+from lstm_checks.cases import REGIMES, Case, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT
 from lstm_checks.contract import CN, DCN, STATES, Target
 from lstm_checks.judging.case import no_answer, verify_case
@@ -37,6 +37,7 @@ def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, .
     for sizes in SMALL_SIZES:
         states = STATES not in target.lacks
         case = Case(*sizes, dtype="float32", cotangents=cotangents, states=states, cell=target.cell)
+        case = case.resized(target.limits.fit(case.sizes))
         outcome = call_target(target, case.arrays.copy(), case.sequences)
         if outcome.kind in (TIMEOUT, ENDED):
             return target.dtypes, CaseReport(case, (no_answer(outcome),))
@@ -100,7 +101,7 @@ def verify(
             break
     groups, unexplained = explain_run(target, tuple(found.values()), origins, options)
     reachable = strategies.reachable_strata(**options)
-    unreachable = tuple(name for name in STRATA if name not in reachable)
+    unreachable = tuple(name for name in strata_of(target.cell) if name not in reachable)
     seconds = time.perf_counter() - start
     failure = groups[0] if groups else None
     return Report(

@@ -149,12 +149,13 @@ def estimate_large(case: Case) -> tuple[float, float]:
     noisy = exact(np.ones((1024, 1024)), rounding_of(case, case.dtype, _COPIES_AT_ONCE)) * 1.0
     per_number = _seconds(lambda: noisy * noisy) / noisy.size
     gates = len(case.cell.gates)
-    row = case.m * case.s * gates * (case.e + case.u) * case.u
+    fan = case.e + case.cell.shape(case.cell.initial[0], *case.dims)[-1]
+    row = case.m * case.s * gates * fan * case.u
     # An entry of a step's products takes about four such operations: m terms, their sizes, noise, the sum over steps.
-    perturbed = 4 * 3 * case.s * gates * (case.e + case.u) * case.u * LARGE_ROUNDS
+    perturbed = 4 * 3 * case.s * gates * fan * case.u * LARGE_ROUNDS
     seconds = 6 * row * (3 * 2 * LARGE_ROUNDS + 10) * per_product + perturbed * per_number
     trace = 60 * case.m * case.s * (case.u + case.e) * 8
-    return seconds, 8 * (14 * case.size + 2 * gates * _STEPS_AT_ONCE * (case.e + case.u) * case.u) + trace
+    return seconds, 8 * (14 * case.size + 2 * gates * _STEPS_AT_ONCE * fan * case.u) + trace
 
 
 def _seconds(call: Callable[[], Any]) -> float:

@@ -25,10 +25,15 @@ def objective(outputs: Mapping[str, Any], arrays: Arrays, last_step: bool = Fals
     if last_step:
         memory = sum(np.sum(arrays[cotangent] * outputs[name]) for name, cotangent in finals.items())
         return np.sum(arrays.dh_total[:, -1] * h) + memory
-    last = arrays[final] * h[..., -1, :]
+    # States of one shape are added entry by entry first, as a state's entries lie side by side.
+    last = {arrays.cell.axes[final]: arrays[final] * h[..., -1, :]}
     for name, cotangent in finals.items():
-        last = last + arrays[cotangent] * outputs[name]
-    return np.sum(arrays[every] * h, axis=axes) + np.sum(last, axis=axes[1:])
+        letters, part = arrays.cell.axes[cotangent], arrays[cotangent] * outputs[name]
+        last[letters] = last[letters] + part if letters in last else part
+    found = np.sum(arrays[every] * h, axis=axes)
+    for part in last.values():
+        found = found + np.sum(part, axis=axes[1:])
+    return found
 
 
 @dataclass(frozen=True)

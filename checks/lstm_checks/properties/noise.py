@@ -172,26 +172,35 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
         return max(float(np.max(np.abs(value))) for value in found)
 
     cell = arrays.cell
-    m, s, _ = arrays["X"].shape
+    m, s, _, u, *_ = cell.sizes_of(arrays)
     hidden, *memories = cell.states
     h0 = arrays[f"{hidden.name}0"]
     kept = [value for k in memories for value in (arrays[f"{k.name}0"], values[f"{k.name}n"])]
     memory = max(1.0, largest(*kept)) if kept else 1.0
     arriving = memory * largest(*arrays.cotangents.values(), *(values[f"d{name}"] for name in cell.initial))
     # As many terms of random sign as there are samples and steps, or units in all gates.
-    units = len(cell.gates) * h0.shape[-1]
+    units = len(cell.gates) * u
     over_samples, over_units = np.sqrt(m * s) * arriving, np.sqrt(units) * arriving
     beside = [name for name, axes in cell.parameters.items() if axes == "1u" and name[0] != "b"]
     # Weights one a unit that are no biases are multiplied with the memory, and it is with them going back.
     through = max(1.0, largest(*(arrays[name] for name in beside))) if beside else 1.0
-    factors = {"eu": largest(arrays["X"]), "uu": max(1.0, largest(h0)), "1u": 1.0}
-    sizes = {cell.outputs[0]: memory}
+    # What neither X nor the hidden state is multiplied with stands between the gates and the output, as a projection
+    # does: going through it, and back, each entry is a sum of as many terms as it has rows, or columns.
+    known = {"eu": largest(arrays["X"]), cell.recurrent: max(1.0, largest(h0)), "1u": 1.0}
+    between = [arrays[name] for name, axes in cell.parameters.items() if axes not in known]
+    forth, back = (
+        float(np.prod([max(1.0, np.sqrt(w.shape[axis]) * largest(w)) for w in between])) for axis in (-2, -1)
+    )
+    known[cell.recurrent] *= forth
+    sizes = {cell.outputs[0]: memory * forth}
     for k in memories:
-        sizes |= {f"{k.name}n": memory, f"d{k.name}0": arriving * through}
+        sizes |= {f"{k.name}n": memory, f"d{k.name}0": arriving * through * back}
     for name, axes in cell.parameters.items():
-        sizes[f"d{name}"] = over_samples * (memory if name in beside else factors[axes])
-    for name, kind in (("dX", "eu"), (f"d{hidden.name}0", "uu")):
-        sizes[name] = over_units * largest(*(arrays[n] for n, axes in cell.parameters.items() if axes == kind))
+        factor = memory if name in beside else known[axes] * back if axes in known else 1.0
+        sizes[f"d{name}"] = over_samples * factor
+    for name, kind in (("dX", "eu"), (f"d{hidden.name}0", cell.recurrent)):
+        weights = largest(*(arrays[n] for n, axes in cell.parameters.items() if axes == kind))
+        sizes[name] = over_units * back * weights
     # Of a further parameter nobody knows what it is multiplied with: by the largest there is, and over all units.
     further = np.sqrt(units) * over_samples * max(memory, largest(arrays["X"], h0))
     return dict.fromkeys((n for n in values if n not in cell.tensors), further) | sizes

@@ -331,8 +331,8 @@ def gradient_step(x: Example) -> list[Compared]:
         nothing = np.zeros(1)
         return [Compared("", "the fall of the loss", nothing, nothing, nothing, "")]
     # No linear activation moves by more than `longest`: |X dU + h dV + db| <= |(X, h, 1)| |(dU, dV, db)|.
-    # What a parameter that the plain cell has not is multiplied with may be the memory.
-    (h0, *memories), others = (a[name] for name in x.case.cell.initial), x.outputs[1:]
+    # What a parameter that the plain cell has not is multiplied with may be the memory, and a projected h has no bound.
+    (h0, *memories), others = (a[name] for name in x.case.cell.initial), x.outputs
     more = x.case.extras or x.case.cell is not PLAIN
     beside = (*(x.values[name] for name in others), *memories) if more else ()
     reach = max(1.0, *(float(np.max(np.abs(v))) for v in (a["X"], h0, *beside))) * np.sqrt(x.case.e + x.case.u + 1)

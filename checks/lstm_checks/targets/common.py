@@ -29,7 +29,7 @@ from lstm_checks.contract import (
     signature_in_words,
     with_article,
 )
-from lstm_checks.targets.function import lengths_not_given, of_arguments
+from lstm_checks.targets.function import lengths_not_given, of_arguments, whole_sizes
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
@@ -113,7 +113,8 @@ def outputs(raw: Any) -> tuple[Any, Any]:
 def probe_arrays(dtype: str = "float32", cell: Cell = PLAIN) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
     rng = np.random.default_rng(0)
-    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in cell.input_shapes(*PROBE).items()}
+    shapes = cell.input_shapes(*whole_sizes(PROBE, cell))
+    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     return {name: values[name] for name in cell.parameters}, {name: values[name] for name in STATE_INPUTS}
 
 

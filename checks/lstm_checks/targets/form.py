@@ -15,7 +15,7 @@ from lstm_checks.words import first_of, series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
 
-_COUNTS = {9: "nine", 12: "twelve", 15: "fifteen"}
+_COUNTS = {9: "nine", 12: "twelve", 13: "thirteen", 15: "fifteen"}
 
 SIZES = ((2, 3, 4, 5), (1, 2, 3, 4), (3, 1, 2, 4))
 """The sizes (m, s, e, u) tried; within each no two are the same, so that a shape tells its axes."""
@@ -37,6 +37,7 @@ def not_in_form(target: Target) -> str:
         cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
         states = STATES not in target.lacks
         case = Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=states, cell=target.cell)
+        case = case.resized(target.limits.fit(case.sizes))
         found = _formal_error(target, case, call_target(target, case.arrays.copy(), case.sequences))
         if not found or (said and found != said):
             return ""
@@ -74,7 +75,9 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
 def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     """Return what the call is given, in which a name or an argument was not found."""
     if stage == "pullback":
-        return "it is called pullback(dh, dCn) with NumPy arrays of (m, s, u) and (m, u)"
+        every, _, *finals = cell.cotangents
+        shapes = " and ".join(f"({', '.join(cell.axes[name])})" for name in (every, *finals))
+        return f"it is called pullback({', '.join((every, *finals))}) with NumPy arrays of {shapes}"
     names = [*cell.parameters]
     listed = f"{' '.join(names[:3])} ... {names[-1]}"
     sought = re.match(r"KeyError: .*?'(\w+)'", error)
@@ -90,14 +93,15 @@ def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
 
 def _wrong_shape_of_h(case: Case, h: Any) -> str:
     """Return what axes the output h has, where they are not (m, s, u)."""
-    due = (case.m, case.s, case.u)
+    hidden = case.cell.outputs[0]
+    due, letters_due = case.cell.shape(hidden, *case.dims), f"({', '.join(case.cell.axes[hidden])})"
     shape = getattr(h, "shape", None)
     if shape is None:
         kind = "None" if h is None else f"of type {type(h).__name__}"
-        return f"the output h is {kind}, expected an array (m, s, u)"
+        return f"the output h is {kind}, expected an array {letters_due}"
     if tuple(shape) == due:
         return ""
-    letters = {size: name for name, size in zip("mseu", case.dims, strict=True)}
+    letters = {size: name for name, size in case.sizes.items()}
     axes = f"({', '.join(letters.get(size, str(size)) for size in shape)}{',' * (len(shape) == 1)})"
     hints = {
         "(s, m, u)": "the steps come first: give np.swapaxes(h, 0, 1), and take X and dh so",
@@ -105,7 +109,7 @@ def _wrong_shape_of_h(case: Case, h: Any) -> str:
         "(m, u)": "this is the last step's, or Cn before h: give every step's, as ((h, Cn), pullback)",
     }
     hint = hints.get(axes, "")
-    return f"the output h has the shape {axes}, expected (m, s, u)" + (f"; {hint}" if hint else "")
+    return f"the output h has the shape {axes}, expected {letters_due}" + (f"; {hint}" if hint else "")
 
 
 def _hint_for_names(came: list[str], cell: Cell) -> str:

@@ -114,7 +114,7 @@ def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = P
         (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *(X, h0, C0)[: taken - 1]))
 
         def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
-            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), h0.shape[-1], cell)
+            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), C0.shape[-1], cell)
 
         return (h, Cn), pull
 
@@ -189,12 +189,13 @@ def _see(
     cell: Cell,
 ) -> _Seen:
     """Return what one small call shows."""
-    (m, s, _, u), (p, *others) = sizes, small_inputs(sizes, dtype, cell)
-    apart = {"dh": np.ones((m, s, u), dtype), "dCn": np.ones((m, u), dtype)}
+    p, *others = small_inputs(sizes, dtype, cell)
+    every, _, *finals = cell.cotangents
+    apart = {name: np.ones(cell.shape(name, *whole_sizes(sizes, cell)), dtype) for name in (every, *finals)}
     with undisturbed():
         (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *others[: taken - 1]))
         both = _accepts(pullback, 2)
-        gradients = pullback(*apart.values()) if both else pullback(apart["dh"])
+        gradients = pullback(*apart.values()) if both else pullback(apart[every])
     lacks = {CN, DCN} if Cn is None else set()
     lacks |= set() if both else {DCN}
     # Nothing at all comes of a function that goes forward only.
@@ -239,9 +240,26 @@ def returns_pullback(function: Callable[..., Any], cell: Cell = PLAIN) -> bool:
     return False
 
 
+def whole_sizes(sizes: tuple[int, ...], cell: Cell) -> tuple[int, ...]:
+    """Return (m, s, e, u) with the sizes that only the cell has: other ones than these, less than u where that can be.
+
+    Examples
+    --------
+    >>> from lstm_ref.cells import CELLS
+    >>> whole_sizes((2, 3, 5, 7), CELLS["projected"])
+    (2, 3, 5, 7, 4)
+    """
+    found = list(sizes)
+    for _ in cell.further:
+        free = [n for n in range(2, max(found) + 2) if n not in found] if max(found) > 2 else [1]
+        found.append(min(free))
+    return tuple(found)
+
+
 def small_inputs(
     sizes: tuple[int, int, int, int] = SMALL_SIZES[0], dtype: str = "float64", cell: Cell = PLAIN
 ) -> tuple[Any, ...]:
     """Return p, X and the initial states of a small problem, to see what a target can do."""
-    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in cell.input_shapes(*sizes).items()}
+    shapes = cell.input_shapes(*whole_sizes(sizes, cell))
+    arrays = {name: np.full(shape, 0.25, dtype) for name, shape in shapes.items()}
     return {name: arrays[name] for name in cell.parameters}, arrays["X"], *(arrays[name] for name in cell.initial)

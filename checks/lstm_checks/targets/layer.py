@@ -23,7 +23,14 @@ from lstm_checks.contract import (
     signature_in_words,
     undisturbed,
 )
-from lstm_checks.targets.function import SMALL_SIZES, all_in_single, lengths_not_given, small_inputs, with_dtypes
+from lstm_checks.targets.function import (
+    SMALL_SIZES,
+    all_in_single,
+    lengths_not_given,
+    small_inputs,
+    whole_sizes,
+    with_dtypes,
+)
 from lstm_ref.cell import Cell
 
 FORM = "layer class"
@@ -36,12 +43,13 @@ def _probe_layer(call: Callable[..., Any], cell: Cell) -> tuple[set[str], str, t
     """
     refused = ""
     for dtype in ("float64", "float32"):
-        for m, s, e, u in SMALL_SIZES:
+        for sizes in SMALL_SIZES:
             try:
                 with undisturbed():
-                    (h, Cn), pullback = call(*small_inputs((m, s, e, u), dtype, cell))
-                    states = np.ones((m, u), dtype)
-                    found = pullback(np.ones((m, s, u), dtype), states, states.copy())
+                    (h, Cn), pullback = call(*small_inputs(sizes, dtype, cell))
+                    every, final, *finals = cell.cotangents
+                    shapes = [cell.shape(name, *whole_sizes(sizes, cell)) for name in (every, *finals, final)]
+                    found = pullback(*(np.ones(shape, dtype) for shape in shapes))
             except BaseException as error:
                 not_interrupted(error)
                 refused = refused or describe_error(error)
@@ -85,7 +93,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     last: list[Any] = []
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        u, dtype = h0.shape[-1], X.dtype
+        u, dtype = C0.shape[-1], X.dtype
         key = (u, str(dtype), sequences)
         if key not in layers:
             positional, options = _constructor_arguments(constructor, u, sequences, dtype)

@@ -198,12 +198,11 @@ class Program:
         """
         self._count += 1
         dtype = inputs["X"].dtype
-        m, s, e = inputs["X"].shape
-        dims = m, s, e, inputs[self.cell.initial[0]].shape[-1]
+        dims = self.cell.sizes_of(inputs)
         request: dict[str, Any] = {
             "id": self._count,
             "dtype": str(dtype),
-            "sizes": dict(zip("mseu", dims, strict=True)),
+            "sizes": dict(zip(self.cell.letters, dims, strict=True)),
         }
         request["inputs"] = {key: hex_list(inputs[key]) for key in self.cell.inputs}
         if cotangents:

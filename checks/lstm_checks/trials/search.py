@@ -1,7 +1,6 @@
 """The smallest case that shows a fault, found by growing all sizes until it shows and then taking away from each."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -18,10 +17,10 @@ SEEDS = 3
 LARGEST = 16
 
 
-def candidates(m: int, s: int, e: int, u: int) -> Iterator[Case]:
+def candidates(*dims: int, cell: Cell = PLAIN) -> Iterator[Case]:
     """Yield the cases of one size that are tried, the plainest first."""
     for regime, states, seed in product(REGIMES, (True, False), range(SEEDS)):
-        yield Case(m, s, e, u, regime=regime, states=states, seed=seed)
+        yield Case.of(dims, regime=regime, states=states, seed=seed, cell=cell)
 
 
 def shows(fault: Fault, case: Case, expected: Expected | None = None) -> bool:
@@ -50,7 +49,13 @@ def find_example(fault: Fault, cell: Cell = PLAIN) -> Case:
     >>> find_example(find("carry-dropped")).descriptor
     'm1s2e1u1-float64-seed0'
     """
-    grown = (dims for n in range(1, LARGEST) for dims in ((n, n, n, n), (n, n, n + 1, n)))
+    more = cell.further
+    grown = (
+        (*dims, *(size,) * len(more))
+        for n in range(1, LARGEST)
+        for dims in ((n, n, n, n), (n, n, n + 1, n))
+        for size in ((n, n + 1) if more else (n,))
+    )
     case = next((found for dims in grown if (found := _first(fault, dims, cell))), None)
     if case is None:
         raise LookupError(f"no case of sizes up to {LARGEST} shows {fault.id}")
@@ -59,20 +64,15 @@ def find_example(fault: Fault, cell: Cell = PLAIN) -> Case:
     return case
 
 
-def smaller_sizes(case: Case) -> list[tuple[int, int, int, int]]:
+def smaller_sizes(case: Case) -> list[tuple[int, ...]]:
     """Return the sizes that differ from a case's by less of one of them, the least first."""
-    m, s, e, u = case.dims
-    return [
-        *((m, s, n, u) for n in range(1, e)),
-        *((n, s, e, u) for n in range(1, m)),
-        *((m, s, e, n) for n in range(1, u)),
-        *((m, n, e, u) for n in range(1, s)),
-    ]
+    orders = f"em{case.cell.further}us"
+    return [case.resized({z: n}).dims for z in orders for n in range(1, case.sizes[z])]
 
 
-def _first(fault: Fault, dims: tuple[int, int, int, int], cell: Cell) -> Case | None:
+def _first(fault: Fault, dims: tuple[int, ...], cell: Cell) -> Case | None:
     """Return the first candidate of some sizes that shows a fault."""
-    return next((case for one in candidates(*dims) if shows(fault, case := replace(one, cell=cell))), None)
+    return next((case for case in candidates(*dims, cell=cell) if shows(fault, case)), None)
 
 
 @lru_cache(maxsize=4096)

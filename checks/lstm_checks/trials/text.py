@@ -38,7 +38,7 @@ def render_fault(fault: Fault, seen: CaseReport) -> str:
 def _sizes(fault: Fault, seen: CaseReport) -> str:
     """Return the sizes of a case that shows a fault; the smallest are known of the cell that it was written for."""
     smallest = seen.case.cell is Case.parse(fault.example).cell
-    sizes = " ".join(f"{name}={size}" for name, size in zip("mseu", seen.case.dims, strict=True))
+    sizes = seen.case.sizes_in_words
     return f"The smallest sizes that show it are {sizes}:" if smallest else f"It shows at the sizes {sizes}:"
 
 

@@ -23,6 +23,7 @@ from lstm_checks.contract import (
     EndedError,
     Extra,
     RaisedElsewhereError,
+    SizeLimits,
     Target,
     TimeLimitError,
 )
@@ -130,6 +131,8 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             if field.name in told:
                 kind = typing.get_origin(field.type) or field.type
                 values[field.name] = kind(told[field.name]) if kind in (tuple, frozenset) else told[field.name]
+        limits = (tuple(map(tuple, values["limits"][part])) for part in ("below", "given"))
+        values["limits"] = SizeLimits(*limits)
         values["extras"] = tuple(Extra(name, tuple(map(tuple, axes))) for name, axes in values["extras"])
         if not values["dtypes"] or not set(values["dtypes"]) <= set(DTYPES):
             raise WireError("dtypes that there are not")

@@ -19,6 +19,7 @@ from lstm_checks.cases import Arrays
 from lstm_checks.contract import (
     ContractError,
     Extra,
+    SizeLimits,
     Target,
     TimeLimitError,
     undisturbed,
@@ -266,6 +267,8 @@ def _plain(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, Cell):
         return value.name
+    if isinstance(value, SizeLimits):
+        return dataclasses.asdict(value)
     if isinstance(value, tuple):
         return [dataclasses.astuple(part) if isinstance(part, Extra) else part for part in value]
     return dict(value) if isinstance(value, Mapping) else value
