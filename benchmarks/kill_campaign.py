@@ -34,7 +34,7 @@ from lstm_checks.strategies import draw_cases
 from lstm_checks.targets.load import load_target
 from lstm_checks.trials.search import shows
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS, cell_named
+from lstm_ref.cells import cell_named
 
 RIGHT = ("lstm_ref:LSTM", "lstm_fast:LSTM")
 
@@ -97,8 +97,12 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--faults-only", action="store_true", help="do not judge the right layers")
-    parser.add_argument("--cell", choices=[*CELLS], default=PLAIN.name, help="whose faults (default: %(default)s)")
+    parser.add_argument("--cell", default=PLAIN.name, metavar="NAME", help="whose faults (default: %(default)s)")
     options = parser.parse_args()
+    try:
+        cell_named(options.cell)
+    except ValueError as error:
+        parser.error(f"--cell is {error}")
     right = () if options.faults_only else RIGHT if options.cell == PLAIN.name else RIGHT[:1]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     bad = False

@@ -7,11 +7,14 @@ cell.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from lstm_ref.slots import Activation
 
 
 class State(NamedTuple):
@@ -23,6 +26,13 @@ class State(NamedTuple):
     name: str
     axes: str
     kept_as: str
+
+
+class Kink(NamedTuple):
+    """Where an activation function bends, so that its derivative is a convention there, or jumps."""
+
+    at: float
+    jumps: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +62,15 @@ class Cell:
         and steps.
     needed : tuple of str or None
         The intermediates that these two take, and the outputs: all that `evaluate` has kept. All there are where None.
+    slots : mapping
+        Where other activation functions can be put, each with the linear activations that it is for; none where the
+        cell takes no others.
+    written_as : Cell or None
+        Whose source this one has, where it is one with other activations (`slots.py`).
+    activations : mapping
+        These, by slot.
+    kinks : mapping
+        By linear activation, where the function that it is put through bends or jumps.
     """
 
     name: str
@@ -63,6 +82,10 @@ class Cell:
     backward: Callable[..., dict[str, Any]]
     parameter_gradients: Callable[..., dict[str, Any]]
     needed: tuple[str, ...] | None = None
+    slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    written_as: "Cell | None" = None
+    activations: Mapping[str, "Activation"] = field(default_factory=dict)
+    kinks: Mapping[str, tuple[Kink, ...]] = field(default_factory=dict)
 
     @cached_property
     def initial(self) -> tuple[str, ...]:

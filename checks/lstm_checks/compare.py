@@ -79,18 +79,18 @@ def compare(values: Mapping[str, Any], expected: Expected, target: Target, dtype
     cell = target.cell
     claims = []
     # Each output by itself: a memory of large values says nothing of a chaotic h.
-    chaotic = {name: expected.chaotic((name,)) for name in cell.outputs} | dict.fromkeys(
-        cell.gradients, expected.chaotic(cell.gradients)
+    unjudged = {name: expected.unjudged((name,)) for name in cell.outputs} | dict.fromkeys(
+        cell.gradients, expected.unjudged(cell.gradients)
     )
-    further = tuple(name for name in expected.values if name not in chaotic)
-    chaotic |= dict.fromkeys(further, expected.chaotic(further) if further else False)
+    further = tuple(name for name in expected.values if name not in unjudged)
+    unjudged |= dict.fromkeys(further, expected.unjudged(further) if further else "")
     for name in (*cell.tensors, *further):
         if name in target.lacks:
             claims.append(Claim(name, Verdict.UNSUPPORTED))
         else:
-            claims.append(_compare_one(name, name, values, expected, cell, dtype, chaotic[name]))
+            claims.append(_compare_one(name, name, values, expected, cell, dtype, unjudged[name]))
     for twin, name in target.twins.items():
-        claims.append(_compare_one(twin, name, values, expected, cell, dtype, chaotic[name]))
+        claims.append(_compare_one(twin, name, values, expected, cell, dtype, unjudged[name]))
     known = {*cell.tensors, *further, *target.twins}
     for name in map(_of_no_claim, sorted(set(values) - known)):
         message = f"{name} is not a gradient of the contract, expected only {', '.join(cell.gradients)}"
@@ -104,7 +104,7 @@ def _of_no_claim(name: str) -> str:
 
 
 def _compare_one(
-    name: str, like: str, values: Mapping[str, Any], expected: Expected, cell: Cell, dtype: str, chaotic: bool
+    name: str, like: str, values: Mapping[str, Any], expected: Expected, cell: Cell, dtype: str, unjudged: str
 ) -> Claim:
     """Return the claim about one tensor, which should be what is due for the tensor `like`."""
     due, sd = expected.values[like], expected.sd[like]
@@ -112,8 +112,8 @@ def _compare_one(
     if badly_formed is not None:
         return badly_formed
     came = values[name]
-    if chaotic:
-        return Claim(name, Verdict.INCONCLUSIVE, reason="chaotic: rounding drowns the answer")
+    if unjudged:
+        return Claim(name, Verdict.INCONCLUSIVE, reason=unjudged)
     accepted = tolerance.accepted(sd, dtype, expected.sigmas)
     error = np.abs(came.astype(np.float64) - due)
     with np.errstate(over="ignore"):

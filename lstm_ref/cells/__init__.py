@@ -4,6 +4,7 @@ from functools import cache
 
 from lstm_ref.cell import Cell
 from lstm_ref.cells import coupled, peephole, plain, projected
+from lstm_ref.slots import USUAL, Activation, with_activations
 
 CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole, projected)}
 """By name, the plain LSTM first."""
@@ -13,11 +14,41 @@ CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupl
 def cell_named(name: str) -> Cell:
     """Return the cell of a name, always the same one.
 
+    After the name of a cell in `CELLS` other activations may stand, by slot: f of the gates, g of the candidate, h of
+    the memory; see `lstm_ref.slots`.
+
     Raises
     ------
     ValueError
         "'peep', expected one of plain, coupled, peephole, projected"; whoever asks knows what to put before it.
+
+    Examples
+    --------
+    >>> cell_named("plain,f=hardsigmoid6,h=leakyrelu:0.3")
+    <Cell plain,f=hardsigmoid6,h=leakyrelu:0.3>
     """
-    if name not in CELLS:
-        raise ValueError(f"{name!r}, expected one of {', '.join(CELLS)}")
-    return CELLS[name]
+    first, *options = name.split(",")
+    if first not in CELLS:
+        raise ValueError(f"{first!r}, expected one of {', '.join(CELLS)}")
+    if not options:
+        return CELLS[first]
+    cell, chosen = CELLS[first], {}
+    if not cell.slots:
+        raise ValueError(f"{name!r}, but the cell {first} takes no other activations, expected {first} alone")
+    for option in options:
+        slot, _, word = option.partition("=")
+        if slot not in cell.slots or slot in chosen:
+            forms = ", ".join(f"{known}=FUNCTION" for known in cell.slots)
+            raise ValueError(f"{name!r} with {option!r}, expected {first} and, each once after a comma, any of {forms}")
+        try:
+            chosen[slot] = Activation.parse(word)
+        except ValueError as error:
+            raise ValueError(f"{name!r} with the activation {error}") from None
+    others = {slot: found for slot, found in chosen.items() if found != Activation(USUAL[slot])}
+    return _with_activations(first, tuple(sorted(others.items())))
+
+
+@cache
+def _with_activations(name: str, chosen: tuple[tuple[str, Activation], ...]) -> Cell:
+    """Return a cell with other activations, the same one however it was named."""
+    return with_activations(CELLS[name], **dict(chosen))

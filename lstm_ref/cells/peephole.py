@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_ref.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from lstm_ref.cell import Cell
-from lstm_ref.cells.plain import AXES, NEEDED, STATES
+from lstm_ref.cells.plain import AXES, NEEDED, SLOTS, STATES
 from lstm_ref.gradients import _steps_first
 
 GATES = ("f", "i", "g", "o")
@@ -123,4 +123,5 @@ CELL = Cell(
     backward=peephole_backward,
     parameter_gradients=peephole_gradients,
     needed=NEEDED,
+    slots=SLOTS,
 )

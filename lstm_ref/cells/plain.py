@@ -13,6 +13,9 @@ NEEDED = ("hp", "Cp_", "f", "i", "g", "o", "C_", "C", "h")
 
 STATES = (State("h", "mu", "h"), State("C", "mu", "C_"))
 
+SLOTS = {"f": ("f_", "i_", "o_"), "g": ("g_",), "h": ("C_",)}
+"""Which linear activations are put through the logistic function, the candidate's tanh, the memory's."""
+
 CELL = Cell(
     name="plain",
     title="plain LSTM",
@@ -23,4 +26,5 @@ CELL = Cell(
     backward=lstm_backward,
     parameter_gradients=lstm_parameter_gradients,
     needed=NEEDED,
+    slots=SLOTS,
 )

@@ -7,6 +7,7 @@ the only door to python-flint, which is imported on first use: the extra `certif
 """
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,15 +63,42 @@ def precision(bits: int, terms: int | None = None) -> Iterator[None]:
 
 
 class BallArray(np.ndarray):
-    """An object array of balls, whose matrix products go through Arb's own, three to ten times as fast."""
+    """An object array of balls, whose matrix products go through Arb's own, three to ten times as fast.
+
+    The larger of two balls encloses the larger of any two numbers in them. A comparison is the ball 0 or 1, and where
+    the balls overlap, so that it cannot be told, one that holds both: what is made of it is not resolved.
+    """
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         plain = [x.view(np.ndarray) if isinstance(x, BallArray) else x for x in inputs]
         if ufunc is np.matmul and method == "__call__" and not kwargs:
             result = _product(*plain)
+        elif ufunc in _CHOOSING and method == "__call__" and not kwargs:
+            result = _CHOOSING[ufunc](*plain)
         else:
             result = getattr(ufunc, method)(*plain, **kwargs)
         return result.view(BallArray) if isinstance(result, np.ndarray) else result
+
+
+def _compared(compare: Callable[[Any, Any], bool], opposite: Callable[[Any, Any], bool]) -> Callable[..., Any]:
+    """Return what compares balls, one by one; the two are true only where they are certain."""
+
+    def one(x: Any, y: Any) -> Any:
+        arb = flint().arb
+        return arb(1) if compare(x, y) else arb(0) if opposite(x, y) else arb(0.5, 0.5)
+
+    return np.frompyfunc(one, 2, 1)
+
+
+_CHOOSING: dict[np.ufunc, Callable[..., Any]] = {
+    np.maximum: np.frompyfunc(lambda x, y: flint().arb(x).max(flint().arb(y)), 2, 1),
+    np.minimum: np.frompyfunc(lambda x, y: flint().arb(x).min(flint().arb(y)), 2, 1),
+    np.greater: _compared(operator.gt, operator.le),
+    np.greater_equal: _compared(operator.ge, operator.lt),
+    np.less: _compared(operator.lt, operator.ge),
+    np.less_equal: _compared(operator.le, operator.gt),
+}
+"""What needs to know which of two numbers is larger."""
 
 
 def _product(x: Array, y: Array) -> Array:
@@ -233,8 +261,15 @@ def resolve(
         bits *= 2
 
 
+class UndecidedError(ArithmeticError):
+    """A ball lies on both sides of a number that it is compared with, at the precision in use."""
+
+
 class Series:
-    """A power series in balls, cut to the terms of `precision`; it lends python-flint's series the tanh they lack."""
+    """A power series in balls, cut to the terms of `precision`; it lends python-flint's series the tanh they lack.
+
+    Two are compared by their first coefficients, as the numbers next to which they are series.
+    """
 
     __slots__ = ("value",)
 
@@ -259,6 +294,40 @@ class Series:
     def __rmul__(self, other: Any) -> "Series":
         return Series(_bare(other) * self.value)
 
+    def __truediv__(self, other: Any) -> "Series":
+        return Series(self.value / _bare(other))
+
+    def __neg__(self) -> "Series":
+        return Series(-self.value)
+
+    def __gt__(self, other: Any) -> bool:
+        return _decided(self, other, operator.gt, operator.le)
+
+    def __ge__(self, other: Any) -> bool:
+        return _decided(self, other, operator.ge, operator.lt)
+
+    def __lt__(self, other: Any) -> bool:
+        return _decided(self, other, operator.lt, operator.ge)
+
+    def __le__(self, other: Any) -> bool:
+        return _decided(self, other, operator.le, operator.gt)
+
+    def exp(self) -> "Series":
+        """Return the exponential."""
+        return Series(self.value.exp())
+
+    def expm1(self) -> "Series":
+        """Return the exponential less 1."""
+        return Series(self.value.exp() - 1)
+
+    def log1p(self) -> "Series":
+        """Return the logarithm of 1 more."""
+        return Series((1 + self.value).log())
+
+    def sqrt(self) -> "Series":
+        """Return the square root."""
+        return Series(self.value.sqrt())
+
     def tanh(self) -> "Series":
         """Return the hyperbolic tangent, as ``1 - 2 / (exp(2 x) + 1)``: no derivative of tanh is written here."""
         return Series(1 - 2 / ((2 * self.value).exp() + 1))
@@ -271,6 +340,15 @@ class Series:
 def _bare(value: Any) -> Any:
     """Return python-flint's own series of a `Series`, anything else as it is."""
     return value.value if isinstance(value, Series) else value
+
+
+def _decided(x: Series, y: Any, compare: Callable[..., bool], opposite: Callable[..., bool]) -> bool:
+    """Return whether a comparison holds of two first coefficients, raising where the balls cannot tell."""
+    first, second = (value.coefficient(0) if isinstance(value, Series) else value for value in (x, y))
+    holds = compare(first, second)
+    if not holds and not opposite(first, second):
+        raise UndecidedError(f"{first} may be above {second} or below it: a kink lies within what the balls enclose")
+    return holds
 
 
 def to_series(array: Array, direction: Array) -> Array:

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 class ComplexStepArray(NDArrayOperatorsMixin):
     """Complex numbers x + ih d for n directions d, as x (...) and d (n, ...); to a program they have the shape of x.
 
-    Products leave out h^2. An operation that is not known here is refused.
+    Products leave out h^2; numbers are compared by their real parts. An operation that is not known here is refused.
     """
 
     def __init__(self, real: Array, imag: Array) -> None:
@@ -40,7 +40,7 @@ class ComplexStepArray(NDArrayOperatorsMixin):
             raise TypeError(f"the index {index} is not known to the complex step, expected [..., and more]")
         return ComplexStepArray(self.real[index], self.imag[index])
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> "ComplexStepArray":
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs and ufunc in _RULES:
             return _RULES[ufunc](*inputs)
         raise TypeError(f"{ufunc.__name__} ({method}) is not known to the complex step")
@@ -99,12 +99,62 @@ def _tanh(x: Any) -> ComplexStepArray:
     return ComplexStepArray(t, x.imag * (1 - t * t))
 
 
-_RULES: dict[np.ufunc, Callable[..., ComplexStepArray]] = {
+def _divide(x: Any, y: Any) -> ComplexStepArray:
+    (x, dx), (y, dy) = _parts(x), _parts(y)
+    ratio = x / y
+    return _whole(ratio, dx / y if dy is None else -ratio * dy / y if dx is None else (dx - ratio * dy) / y)
+
+
+def _larger(x: Any, y: Any) -> ComplexStepArray:
+    return _choose(_real(x) >= _real(y), x, y)
+
+
+def _smaller(x: Any, y: Any) -> ComplexStepArray:
+    # Of two equal ones the other than the larger: max(x, 0) + f(min(x, 0)) is smooth where it can be.
+    return _choose(_real(x) < _real(y), x, y)
+
+
+def _choose(first: Any, x: Any, y: Any) -> ComplexStepArray:
+    """Return x, the imaginary part as well, where `first` is true, and y elsewhere."""
+    (x, dx), (y, dy) = _parts(x), _parts(y)
+    # An operand without directions does not move.
+    return _whole(np.where(first, x, y), (0 if dx is None else dx) * first + (0 if dy is None else dy) * ~first)
+
+
+def _real(x: Any) -> Any:
+    """Return what numbers are compared by."""
+    return _parts(x)[0]
+
+
+def _of_one(value: Callable[[Any], Any], slope: Callable[[Any, Any], Any]) -> Callable[..., ComplexStepArray]:
+    """Return the rule of a function of one number, whose derivative is `slope` of that number and of the value."""
+
+    def rule(x: Any) -> ComplexStepArray:
+        found = value(x.real)
+        return ComplexStepArray(found, x.imag * slope(x.real, found))
+
+    return rule
+
+
+_RULES: dict[np.ufunc, Callable[..., Any]] = {
     np.add: _add,
     np.subtract: _subtract,
     np.multiply: _multiply,
     np.matmul: _matmul,
     np.tanh: _tanh,
+    np.true_divide: _divide,
+    np.negative: lambda x: ComplexStepArray(-x.real, -x.imag),
+    np.exp: _of_one(np.exp, lambda x, y: y),
+    np.expm1: _of_one(np.expm1, lambda x, y: y + 1),
+    np.log1p: _of_one(np.log1p, lambda x, y: 1 / (1 + x)),
+    np.sqrt: _of_one(np.sqrt, lambda x, y: 0.5 / y),
+    np.maximum: _larger,
+    np.minimum: _smaller,
+    # The truth of a comparison does not move.
+    np.greater: lambda x, y: _real(x) > _real(y),
+    np.greater_equal: lambda x, y: _real(x) >= _real(y),
+    np.less: lambda x, y: _real(x) < _real(y),
+    np.less_equal: lambda x, y: _real(x) <= _real(y),
 }
 
 

@@ -98,7 +98,9 @@ _SIGNS = 1.0 - 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, np.newaxis]
 _ROUNDED_ONCE = {np.add, np.subtract, np.true_divide, np.square, np.sqrt}
 _SIZE_OF_RESULT = _ROUNDED_ONCE | {np.multiply}  # of real numbers
 _ROUNDED_TWICE = {np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
-_EXACT = {np.negative, np.positive, np.absolute}
+# A comparison, too, and what hands on one of its arguments: each copy chooses by its own noise.
+_EXACT = {np.negative, np.positive, np.absolute, np.maximum, np.minimum}
+_EXACT |= {np.greater, np.greater_equal, np.less, np.less_equal}
 _JOINS = {np.stack, np.concatenate}
 _MOVES_DATA = {np.stack, np.concatenate, np.swapaxes, np.moveaxis, np.zeros_like, np.copy, np.reshape, np.broadcast_to}
 
@@ -118,7 +120,8 @@ class MonteCarloArray(np.ndarray):
         rounding = self.rounding
         plain = [x.view(np.ndarray) if isinstance(x, MonteCarloArray) else x for x in inputs]
         result = ufunc(*plain, **kwargs) if method == "__call__" else getattr(ufunc, method)(*plain, **kwargs)
-        if ufunc not in _EXACT:
+        # What is true or false, as a product of comparisons is, was not rounded.
+        if ufunc not in _EXACT and result.dtype.kind != "b":
             result = rounding.perturb(result, _scale(ufunc, method, plain, result, kwargs))
         return _wrap(result, rounding)
 

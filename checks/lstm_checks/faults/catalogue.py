@@ -6,6 +6,7 @@ from functools import cache
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults import (
     accumulation,
+    activation_functions,
     blocks,
     calls,
     carry,
@@ -64,7 +65,16 @@ def faults_of(cell: Cell = PLAIN) -> dict[str, Fault]:
     if cell is PLAIN:
         return FAULTS
     known = {id: fault for id, fault in FAULTS.items() if fits(fault, cell)}
-    return known | {fault.id: fault for fault in OWN.get(cell.name, ())}
+    return known | {fault.id: fault for fault in own_faults(cell)}
+
+
+@cache
+def own_faults(cell: Cell) -> tuple[Fault, ...]:
+    """Return what is known of a cell and not of the plain one; with other activations some of it may not fit."""
+    if cell.written_as is None:
+        return OWN.get(cell.name, ())
+    of_the_functions = tuple(fault for fault in activation_functions.FAULTS if fits(fault, cell))
+    return (*(fault for fault in OWN.get(cell.written_as.name, ()) if fits(fault, cell)), *of_the_functions)
 
 
 def find(id: str, cell: Cell = PLAIN) -> Fault:

@@ -24,8 +24,12 @@ from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import LAST, PLAIN, Target
 from lstm_ref.cell import Cell, evaluate_gradients, outputs_of, run_backward, run_forward
 from lstm_ref.cell import evaluate as evaluate_cell
+from lstm_ref.slots import names_bound, text_with_slots
 
-PARTS = ("activations", "forward", "backward", "gradients")
+_ACTIVATIONS = {"activations": "lstm_ref.activations", "other_activations": "lstm_ref.other_activations"}
+"""The parts that many cells share, and their modules; the second is a part of cells with other activations alone."""
+
+PARTS = (*_ACTIVATIONS, "forward", "backward", "gradients")
 """The parts of a cell's source that compute, each after those it needs."""
 
 _FUNCTIONS = {"forward": "forward", "backward": "backward", "gradients": "parameter_gradients"}
@@ -49,6 +53,11 @@ class Patch:
 def in_activations(old: str, new: str) -> Patch:
     """Return a patch to the activation functions, which all cells share."""
     return Patch("activations", old, new)
+
+
+def in_other_activations(old: str, new: str) -> Patch:
+    """Return a patch to the activation functions besides the logistic function and tanh."""
+    return Patch("other_activations", old, new)
 
 
 def in_forward(old: str, new: str) -> Patch:
@@ -137,7 +146,9 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
 
 def leaves_forward(faults: tuple[Fault, ...]) -> bool:
     """Return whether faults leave the forward pass as it is."""
-    return not any(fault.wrap or {patch.part for patch in fault.patches} & set(PARTS[:2]) for fault in faults)
+    return not any(
+        fault.wrap or {patch.part for patch in fault.patches} & {*_ACTIVATIONS, "forward"} for fault in faults
+    )
 
 
 def backward_with(faults: tuple[Fault, ...], cell: Cell) -> Callable[[dict[str, Any], Arrays], dict[str, Any]]:
@@ -258,8 +269,8 @@ def source(part: str, cell: Cell = PLAIN) -> str:
 
 def _home(part: str, cell: Cell) -> tuple[str, Any]:
     """Return the module that a part is in, and its function, None where it is no cell's own."""
-    if part == "activations":
-        return "lstm_ref.activations", None
+    if part in _ACTIVATIONS:
+        return _ACTIVATIONS[part], None
     function = function_of(part, cell)
     return function.__module__, function
 
@@ -275,6 +286,8 @@ def _modules(cell: Cell) -> dict[str, tuple[str, ...]]:
     """Return the parts that are in each of a cell's modules."""
     found: dict[str, tuple[str, ...]] = {}
     for part in PARTS:
+        if part == "other_activations" and not cell.activations:
+            continue
         module, _ = _home(part, cell)
         found[module] = (*found.get(module, ()), part)
     return found
@@ -353,13 +366,18 @@ def _copied(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> dict[str, Mod
 
     changed = {patch.part for _, patch in patches}
     for name, parts in _modules(cell).items():
-        if patches and not changed & {*parts, PARTS[0]}:  # all others import the activations
+        if patches and not changed & {*parts, *_ACTIVATIONS}:  # all others import the activations
             modules[name] = _as_it_stands(cell)[name]
             continue
         texts = {part: _patched(part, patches, cell) for part in parts}
         module = ModuleType(name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_patched}
-        exec(_compiled(_file_name(name), _with_parts(_text_of(name), parts, texts, cell)), vars(module))
+        text = _with_parts(_text_of(name), parts, texts, cell)
+        text = text_with_slots(text) if cell.activations else text
+        exec(_compiled(_file_name(name), text), vars(module))
+        # A cell with other activations is the source of the cell that it is written as, with names bound to others.
+        if cell.activations and not {*parts} & {*_ACTIVATIONS}:
+            vars(module).update(names_bound(cell.activations, modules))
         modules[name] = module
     return modules
 

@@ -288,6 +288,8 @@ def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
 
 def _oracle_claim(name: str, judged: Disagreement, sentence: str) -> Claim:
     """Return the claim that an oracle agrees."""
+    if judged.undecided:
+        return Claim(name, Verdict.INCONCLUSIVE, reason=judged.undecided)
     if judged.agrees:
         return Claim(name, Verdict.PASS, judged.use)
     message = f"{sentence}: {judged.use:.3g} times what rounding and truncation explain ({judged.where})"

@@ -17,6 +17,7 @@ from lstm_checks.judging.reports import (
     Report,
     is_tensor,
 )
+from lstm_checks.oracles.kinks import AT_A_KINK
 from lstm_checks.properties.claims import OF_THE_PLAIN_CELL
 from lstm_checks.targets.load import is_spec
 from lstm_checks.words import first_few
@@ -220,7 +221,7 @@ def _summary(report: Report) -> list[str]:
         lines.append(
             f"  tolerance {_percent(claim.use)} used by the worst entry, in {claim.name} of {example.case.descriptor}"
         )
-    lines += _properties(report)
+    lines += [*_at_kinks(report), *_properties(report)]
     oracles = [
         report.claim_counts[name][Verdict.PASS] if name in report.claim_counts else 0
         for name in (COMPLEX_STEP, CHECK_GRAD)
@@ -229,6 +230,20 @@ def _summary(report: Report) -> list[str]:
     if not set(report.target.cell.gradients) <= report.target.lacks:
         said.append(f"scipy.optimize.check_grad accepts the target in {oracles[1]}")
     return [*lines, f"  oracles   {'; '.join(said)}"] if said else lines
+
+
+def _at_kinks(report: Report) -> list[str]:
+    """Return how many examples were not judged, or by their outputs alone, since they lie at a kink, with the first."""
+    found = [(e, c) for e in report.examples for c in e.claims if c.reason.startswith(AT_A_KINK)]
+    if not found:
+        return []
+    count = len({example.case for example, _ in found})
+    example, claim = found[0]
+    which = f"{count} examples" if count != 1 else "1 example"
+    return [
+        f"  kinks     {which} not judged by the gradients, which are a convention there, as in",
+        f"            {example.case.descriptor}: {claim.reason.removeprefix(AT_A_KINK)}",
+    ]
 
 
 def none_in(empty: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from scipy import optimize
 from lstm_checks import tolerance
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.oracles.expected import Array, Expected
+from lstm_checks.oracles.kinks import CROSSED, crosses_a_kink
 from lstm_checks.oracles.objective import Disagreement, Forward, objective
 
 
@@ -43,7 +44,8 @@ def check_grad(
     Notes
     -----
     SciPy's difference is a forward one with the absolute step 2^-26; `tolerance.check_grad_all` and
-    `tolerance.check_grad_random` say what is accepted and why.
+    `tolerance.check_grad_random` say what is accepted and why. Where a step leads across a kink of an activation
+    function the difference is no derivative, and nothing is decided.
     """
     arrays = case.arrays.astype(np.float64)
     names = [name for name in arrays.inputs if name not in fixed]
@@ -75,6 +77,9 @@ def check_grad(
 
     eps = tolerance.CHECK_GRAD_STEP
     seed = case.seed
+    ends = _ends(direction, x0.size, eps, seed) if case.cell.kinks else []
+    if crosses_a_kink(case.cell, arrays.inputs, [inputs_at(x0 + end) for end in ends]):
+        return Disagreement(np.nan, direction, undecided=CROSSED)
     if together is None:
         outputs = forward(arrays.inputs)
     else:
@@ -103,6 +108,14 @@ def check_grad(
             if error <= limit:
                 break
     return Disagreement(float(error / limit) if limit > 0 else (0.0 if error == 0 else np.inf), direction)
+
+
+def _ends(direction: str, size: int, eps: float, seed: int) -> list[Array]:
+    """Return the longest steps that `check_grad` may take, between which all others lie."""
+    if direction == "all":
+        return [2 * eps * unit for unit in np.eye(size)]
+    v = np.random.default_rng(seed).standard_normal(size)
+    return [k * eps * v for k in (min(tolerance.CHECK_GRAD_MULTIPLES), 1, max(tolerance.CHECK_GRAD_MULTIPLES))]
 
 
 def _steps(direction: str, size: int, eps: float, seed: int) -> list[Array]:

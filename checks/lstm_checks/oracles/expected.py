@@ -1,7 +1,7 @@
 """What is due for a case, and how much rounding blurs it: the reference under Monte Carlo arithmetic."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Arrays, Case
+from lstm_checks.oracles.kinks import unjudged_at_kinks
 from lstm_ref.cell import Cell, evaluate
 
 Array = NDArray[Any]
@@ -40,6 +41,8 @@ class Expected:
         For a large case, the value due along each random direction of a tensor, and its accepted deviation.
     seed : int
         Seed of the directions.
+    at_kinks : mapping
+        The tensors of which nothing can be said since a linear activation lies at a kink, each with the reason.
     """
 
     values: dict[str, Array]
@@ -49,6 +52,7 @@ class Expected:
     sigmas: float = tolerance.SIGMAS
     directions: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
+    at_kinks: Mapping[str, str] = field(default_factory=dict)
 
     def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
         """Return what is due of a target that returned h of the last step alone, or of every step."""
@@ -61,8 +65,17 @@ class Expected:
         return replace(self, values=values, sd=sd, directions=directions, last_step=True)
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
-        """Return whether rounding drowns these values, so that nothing can be concluded from them."""
-        return tolerance.is_chaotic({n: self.values[n] for n in names}, {n: self.sd[n] for n in names}, self.dtype)
+        """Return whether rounding drowns these values, or decides a convention, so that nothing can be concluded."""
+        return bool(self.unjudged(names))
+
+    def unjudged(self, names: tuple[str, ...]) -> str:
+        """Return why nothing can be concluded from these values; nothing where something can."""
+        at_kinks = [self.at_kinks[name] for name in names if name in self.at_kinks]
+        if at_kinks:
+            return at_kinks[0]
+        values, sds = {n: self.values[n] for n in names}, {n: self.sd[n] for n in names}
+        drowned = tolerance.is_chaotic(values, sds, self.dtype)
+        return "chaotic: rounding drowns the answer" if drowned else ""
 
     def project(self, name: str, value: Array, copies: bool = False) -> Array:
         """Return the products of a tensor of that name with its random directions."""
@@ -99,7 +112,8 @@ def expect(
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}
-    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype)
+    at_kinks = unjudged_at_kinks(case, rounding_of(case, dtype))
+    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, at_kinks=at_kinks)
 
 
 def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
@@ -107,7 +121,9 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     rounding = rounding_of(case, case.dtype, _COPIES_AT_ONCE)
     arrays = case.arrays.astype(np.float64)
     inputs = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
-    expected = Expected({}, {}, case.dtype, sigmas=tolerance.LARGE_SIGMAS["entry"], seed=case.seed)
+    sigmas = tolerance.LARGE_SIGMAS["entry"]
+    at_kinks = unjudged_at_kinks(case, rounding_of(case, case.dtype, tolerance.LARGE_COPIES))
+    expected = Expected({}, {}, case.dtype, sigmas=sigmas, seed=case.seed, at_kinks=at_kinks)
     due: dict[str, Array] = {}
     departures: dict[str, list[Array]] = {}
     for _ in range(LARGE_ROUNDS):

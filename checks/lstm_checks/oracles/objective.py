@@ -38,10 +38,14 @@ def objective(outputs: Mapping[str, Any], arrays: Arrays, last_step: bool = Fals
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How far two oracles are apart: the largest difference over what is accepted, and where that is."""
+    """How far two oracles are apart: the largest difference over what is accepted, and where that is.
+
+    Where one of them can say nothing of the case, `undecided` says why, and `use` is no number.
+    """
 
     use: float
     where: str
+    undecided: str = ""
 
     @property
     def agrees(self) -> bool:

@@ -41,11 +41,12 @@ class BrokenAnswerError(Exception):
 class OwnExpected(Expected):
     """A target's own answer, with noise that is estimated generously and so may be a larger share of it."""
 
-    def chaotic(self, names: tuple[str, ...]) -> bool:
-        """Return whether the noise drowns these values, so that nothing can be concluded from them."""
+    def unjudged(self, names: tuple[str, ...]) -> str:
+        """Return why nothing can be concluded from these values: the noise drowns them."""
         largest = max(float(np.max(np.abs(self.values[name]))) for name in names)
         # Not `>`: of NaN neither holds, and what is not a number is to be chaotic.
-        return not max(float(np.max(self.sd[name])) for name in names) <= tolerance.OWN_CHAOTIC * largest
+        drowned = not max(float(np.max(self.sd[name])) for name in names) <= tolerance.OWN_CHAOTIC * largest
+        return "chaotic: rounding drowns the answer" if drowned else ""
 
 
 def answer(

@@ -320,6 +320,8 @@ def zero_cotangent(x: Example) -> list[Compared]:
 
 def gradient_step(x: Example) -> list[Compared]:
     """Compare the fall of the loss with lrate |g|^2; it is half of what a small step forth and back makes."""
+    if x.case.cell.kinks:
+        raise NotAskedError("a step may lead across a kink of the cell's activations")
     a, dtype = x.arrays, x.case.dtype
     hidden = x.outputs[0]
     g = {name: x.values["d" + name] for name in a.p if "d" + name in x.judged}

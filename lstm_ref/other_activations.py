@@ -1,0 +1,114 @@
+"""The activation functions besides the logistic function and tanh, each with its derivative.
+
+As in `activations.py`, a derivative takes the *activated* value y, so that a cell's lines need not change: all of these
+functions say by their value on which side of a kink they are. (Swish does not, and is not among them.) At a kink the
+derivative is a convention, and here it is 0, or that of the left.
+
+A piece is chosen by `np.maximum` and `np.minimum`, which hand on one of their arguments as it is, and by the truth of a
+comparison, 0 or 1, as a factor: both are known to every arithmetic. Complex numbers choose by their real part. `0 * x`
+is a zero of the numbers that x is of, where one is needed: of a dtype, or a ball.
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def affine(x: Any, alpha: float, beta: float) -> Any:
+    """Return ``alpha x + beta``; "linear" is that of 1 and 0."""
+    return alpha * x + beta
+
+
+def affine_derivative(y: Any, alpha: float, beta: float) -> Any:
+    """Return the derivative of `affine`, in the numbers of `y`."""
+    return 0 * y + alpha
+
+
+def relu(x: Any) -> Any:
+    """Return `x` where it is positive, else 0."""
+    return np.maximum(x, 0)
+
+
+def relu_derivative(y: Any) -> Any:
+    """Return the derivative of `relu` where it takes the value `y`: 1 or 0."""
+    return (y > 0) * (0 * y + 1)
+
+
+def leakyrelu(x: Any, alpha: float) -> Any:
+    """Return `x` where it is positive, else ``alpha x``."""
+    return np.maximum(x, 0) + alpha * np.minimum(x, 0)
+
+
+def leakyrelu_derivative(y: Any, alpha: float) -> Any:
+    """Return the derivative of `leakyrelu` where it takes the value `y`: 1 or `alpha`."""
+    return (y > 0) + (y <= 0) * (0 * y + alpha)
+
+
+def thresholdedrelu(x: Any, alpha: float) -> Any:
+    """Return `x` where it is above `alpha`, else 0: it jumps there."""
+    return (x > alpha) * x
+
+
+def thresholdedrelu_derivative(y: Any, alpha: float) -> Any:
+    """Return the derivative of `thresholdedrelu` where it takes the value `y`: 1 or 0."""
+    return (y > alpha) * (0 * y + 1)
+
+
+def scaledtanh(x: Any, alpha: float, beta: float) -> Any:
+    """Return ``alpha tanh(beta x)``."""
+    return alpha * np.tanh(beta * x)
+
+
+def scaledtanh_derivative(y: Any, alpha: float, beta: float) -> Any:
+    """Return the derivative of `scaledtanh` where it takes the value `y`."""
+    return beta * (alpha - y * y / alpha)
+
+
+def hardsigmoid(x: Any, alpha: float, beta: float) -> Any:
+    """Return ``alpha x + beta``, cut off below 0 and above 1: as ONNX has it, and Keras 2 with 0.2 and 0.5."""
+    return np.minimum(np.maximum(alpha * x + beta, 0), 1)
+
+
+def hardsigmoid_derivative(y: Any, alpha: float, beta: float) -> Any:
+    """Return the derivative of `hardsigmoid` where it takes the value `y`: `alpha`, or 0 where it is cut off."""
+    return (y > 0) * (y < 1) * (0 * y + alpha)
+
+
+def hardsigmoid6(x: Any) -> Any:
+    """Return ``x / 6 + 1/2``, cut off below 0 and above 1: as Keras 3, PyTorch and JAX have it."""
+    return np.minimum(np.maximum(x / 6 + 0.5, 0), 1)
+
+
+def hardsigmoid6_derivative(y: Any) -> Any:
+    """Return the derivative of `hardsigmoid6` where it takes the value `y`: a sixth, or 0 where it is cut off."""
+    return (y > 0) * (y < 1) * (0 * y + 1) / 6
+
+
+def elu(x: Any, alpha: float) -> Any:
+    """Return `x` where it is positive, else ``alpha (e^x - 1)``."""
+    return np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0 * x))
+
+
+def elu_derivative(y: Any, alpha: float) -> Any:
+    """Return the derivative of `elu` where it takes the value `y`: 1, or ``alpha e^x``, which is ``y + alpha``."""
+    return (y > 0) + (y <= 0) * (y + alpha)
+
+
+def softsign(x: Any) -> Any:
+    """Return ``x / (1 + |x|)``."""
+    return x / (1 + np.maximum(x, -x))
+
+
+def softsign_derivative(y: Any) -> Any:
+    """Return the derivative of `softsign` where it takes the value `y`: ``1 / (1 + |x|)^2``."""
+    return (1 - np.maximum(y, -y)) * (1 - np.maximum(y, -y))
+
+
+def softplus(x: Any) -> Any:
+    """Return ``log(1 + e^x)``, in a form that does not overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.maximum(x, -x)))
+
+
+def softplus_derivative(y: Any) -> Any:
+    """Return the derivative of `softplus` where it takes the value `y`: the logistic function of x, ``1 - e^-y``."""
+    return -np.expm1(-y)

@@ -1,0 +1,210 @@
+"""A cell with other activation functions: its own source once more, with others in the three slots.
+
+The slots are ONNX's: f the gates' logistic function, g the candidate's tanh, h the tanh of the memory. A cell's lines
+say `sigmoid` for f and `tanh` for g and h; the calls for h are told apart by what they are of, the memory. So the
+functions of such a cell are those of the cell that it is written as, compiled once more with these three names bound to
+others, and nothing is written anew: a fault of the one is a fault of the other.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lstm_ref import activations as usual_activations
+from lstm_ref import other_activations
+from lstm_ref.cell import Cell, Kink
+
+USUAL = {"f": "sigmoid", "g": "tanh", "h": "tanh"}
+"""What is in each slot where nobody says another."""
+
+_CALLED = {"f": "sigmoid", "g": "tanh", "h": "squash"}
+"""By what name a cell's lines, as compiled here, call the function in a slot; its derivative's has an ending more."""
+
+_OF_THE_MEMORY = {"tanh(C_)": "squash(C_)", "tanh_derivative(C)": "squash_derivative(C)"}
+"""The calls for slot h as they stand, and as they are compiled."""
+
+MODULES = {module.__name__: module for module in (usual_activations, other_activations)}
+"""Where the functions are: the usual ones, the others."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """An activation function: its numbers by name, usual ones, what they must be, and where it has kinks."""
+
+    parameters: tuple[str, ...] = ()
+    usual: tuple[float, ...] | None = ()
+    expected: str = ""
+    right: Callable[..., bool] = lambda *numbers: True
+    kinks: Callable[..., tuple[Kink, ...]] = lambda *numbers: ()
+
+
+def _at(*places: float) -> tuple[Kink, ...]:
+    """Return kinks at some places."""
+    return tuple(Kink(place) for place in places)
+
+
+KINDS = {
+    "sigmoid": _Kind(),
+    "tanh": _Kind(),
+    "affine": _Kind(("alpha", "beta"), (1.0, 0.0), "alpha other than 0", lambda alpha, beta: alpha != 0),
+    "relu": _Kind(kinks=lambda: _at(0)),
+    # With a slope below 0 or above 1 the value does not say the side, or the pieces change places.
+    "leakyrelu": _Kind(
+        ("alpha",), (0.01,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _at(0) if alpha != 1 else ()
+    ),
+    "thresholdedrelu": _Kind(
+        ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: (Kink(alpha, jumps=True),)
+    ),
+    "scaledtanh": _Kind(("alpha", "beta"), None, "alpha and beta other than 0", lambda alpha, beta: alpha * beta != 0),
+    "hardsigmoid": _Kind(
+        ("alpha", "beta"),
+        (0.2, 0.5),
+        "alpha above 0",
+        lambda alpha, beta: alpha > 0,
+        lambda alpha, beta: _at(-beta / alpha, (1 - beta) / alpha),
+    ),
+    "hardsigmoid6": _Kind(kinks=lambda: _at(-3, 3)),
+    "elu": _Kind(
+        ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _at(0) if alpha != 1 else ()
+    ),
+    "softsign": _Kind(),
+    "softplus": _Kind(),
+}
+"""The activation functions by name, with the usual numbers of ONNX where it has any."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function with its numbers.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    numbers : tuple of float
+        Its parameters.
+    """
+
+    kind: str
+    numbers: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, word: str) -> "Activation":
+        """Return the activation of a word such as "relu" or "hardsigmoid:0.2:0.5".
+
+        Raises
+        ------
+        ValueError
+            "'rely', expected one of sigmoid, tanh, affine, ..."
+        """
+        kind, *numbers = word.split(":")
+        if kind not in KINDS:
+            raise ValueError(f"{kind!r}, expected one of {', '.join(KINDS)}")
+        known = KINDS[kind]
+        if not numbers and known.usual is not None:
+            return cls(kind, known.usual)
+        form = ":".join([kind, *(name.upper() for name in known.parameters)])
+        try:
+            found = tuple(_number(text) for text in numbers)
+        except ValueError:
+            found = ()
+        if len(found) != len(known.parameters) or not np.isfinite(found).all() or len(numbers) != len(found):
+            raise ValueError(f"{word!r}, expected {form}")
+        if not known.right(*found):
+            raise ValueError(f"{word!r}, expected {form} with {known.expected}")
+        return cls(kind, found)
+
+    @property
+    def word(self) -> str:
+        """The activation as one word, its numbers left out where they are the usual ones; n stands for minus."""
+        if self.numbers == KINDS[self.kind].usual:
+            return self.kind
+        return ":".join([self.kind, *map(_in_words, self.numbers)])
+
+    @property
+    def kinks(self) -> tuple[Kink, ...]:
+        """Where its derivative, or its value, is not continuous."""
+        return KINDS[self.kind].kinks(*self.numbers)
+
+    def functions(self, modules: Mapping[str, Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        """Return the function and its derivative, from the modules by name that `MODULES` names."""
+        usual, other = MODULES
+        home = modules[usual if self.kind in USUAL.values() else other]
+        numbers = dict(zip(KINDS[self.kind].parameters, self.numbers, strict=True))
+        value, derivative = (getattr(home, f"{self.kind}{ending}") for ending in ("", "_derivative"))
+        return partial(value, **numbers), partial(derivative, **numbers)
+
+
+def _number(text: str) -> float:
+    """Return the number of a word: -1 is n1 in a descriptor, whose words "-" separates."""
+    return float(re.sub("^n", "-", text))
+
+
+def _in_words(number: float) -> str:
+    """Return a number without exponent or minus."""
+    return np.format_float_positional(number, trim="-").replace("-", "n")
+
+
+def text_with_slots(text: str) -> str:
+    """Return a cell's source with the calls for slot h told apart from those for g."""
+    for old, new in _OF_THE_MEMORY.items():
+        text = re.sub(rf"(?<![\w.]){re.escape(old)}", new, text)
+    return text
+
+
+def names_bound(activations: Mapping[str, Activation], modules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the names in a cell's lines stand for, by slot, with functions from these modules."""
+    bound = {}
+    for slot, name in _CALLED.items():
+        bound[name], bound[f"{name}_derivative"] = activations[slot].functions(modules)
+    return bound
+
+
+def with_activations(cell: Cell, **chosen: Activation) -> Cell:
+    """Return a cell with other activations.
+
+    Parameters
+    ----------
+    cell : Cell
+        One with slots.
+    **chosen : Activation
+        By slot: f, g, h.
+
+    Examples
+    --------
+    >>> from lstm_ref.cells import CELLS
+    >>> with_activations(CELLS["plain"], g=Activation.parse("relu")).name
+    'plain,g=relu'
+    """
+    activations = {slot: chosen.get(slot, Activation(kind)) for slot, kind in USUAL.items()}
+    others = {slot: found for slot, found in activations.items() if found != Activation(USUAL[slot])}
+    if not others:
+        return cell
+    places = {"f": "the gates", "g": "the candidate", "h": "the memory's output"}
+    told = ", ".join(f"{found.word} for {places[slot]}" for slot, found in others.items())
+    return replace(
+        cell,
+        name=",".join([cell.name, *(f"{slot}={found.word}" for slot, found in others.items())]),
+        title=f"{cell.title} with {told}",
+        forward=_compiled(cell.forward, names_bound(activations, MODULES)),
+        backward=_compiled(cell.backward, names_bound(activations, MODULES)),
+        written_as=cell,
+        activations=activations,
+        kinks={linear: found.kinks for slot, found in others.items() if found.kinks for linear in cell.slots[slot]},
+    )
+
+
+def _compiled(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a function of a cell compiled once more, with some of its module's names bound to others."""
+    namespace = {**function.__globals__, **names}
+    # As many empty lines before it as there are lines: a traceback and `inspect` find it where it is written.
+    padding = "\n" * (function.__code__.co_firstlineno - 1)
+    text = padding + text_with_slots(inspect.getsource(function))
+    exec(compile(text, function.__code__.co_filename, "exec"), namespace)
+    found: Callable[..., Any] = namespace[function.__name__]
+    return found
