@@ -14,4 +14,4 @@ class LSTM(Fast):
 
 def run(*arguments, cwd=None):
     command = [sys.executable, "-W", "error", "-m", "lstm_checks", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600, check=False)

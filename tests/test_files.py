@@ -203,7 +203,7 @@ def test_a_pipe_in_place_of_any_file_is_not_waited_for(folder):
     ):
         found = subprocess.run(
             [sys.executable, "-m", "lstm_checks", *command.split()],
-            cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+            cwd=folder, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert found.returncode == 2, command
         assert "Traceback" not in found.stderr

@@ -23,13 +23,13 @@ CHECKOUT = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checko
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
     return folder
 
 
 def tracked(*folders):
     command = ["git", "ls-files", "-z", *folders]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=60).stdout
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=600).stdout
     return {name for name in listed.split("\0") if name and (ROOT / name).exists()}
 
 
@@ -66,7 +66,7 @@ def test_each_adapter_has_a_file_and_an_extra():
 
 def test_help_names_pages_that_are_there():
     command = [sys.executable, "-m", "lstm_checks", "--help"]
-    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
     (page,) = (word for word in said.split() if word.endswith("exec.md"))
     assert Path(page).is_file()
 
@@ -100,7 +100,7 @@ def test_a_project_keeps_its_own_packages_beside_what_is_installed(installed, tm
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert found.returncode == 0, found.stdout + found.stderr

@@ -285,7 +285,7 @@ def run(installed, tmp_path):
         environment = os.environ | {"PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "dev"}
         environment.pop("PYTEST_XDIST_TESTRUNUID", None)
         return subprocess.run(
-            command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False, env=environment
+            command, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False, env=environment
         )
 
     return run

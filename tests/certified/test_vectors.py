@@ -567,7 +567,7 @@ def compiled(tmp_path_factory):
             sources = [EXAMPLES / "vectors_reader.c", EXAMPLES / "lstm.c"]
             options = ["-std=c99", "-pedantic", "-O2", "-Wall", "-Wextra", "-Werror"]
             subprocess.run([*compiler.split(), *options, *defines, "-o", program, *sources, "-lm"], check=True)
-        return subprocess.run([program, path], capture_output=True, text=True, timeout=60)
+        return subprocess.run([program, path], capture_output=True, text=True, timeout=600)
 
     return run
 

@@ -218,7 +218,7 @@ def test_a_full_disk_is_said_in_one_line(command):
 )
 def test_closed_streams_never_blame_the_target(folder, closed, target, code):
     command = f'"{sys.executable}" -m lstm_checks verify {target} --examples 1 {closed}'
-    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder, timeout=60, check=False)
+    found = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder, timeout=600, check=False)
     assert found.returncode == code
     assert "Traceback" not in found.stderr
 

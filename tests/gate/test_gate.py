@@ -66,7 +66,7 @@ def run(folder, *arguments, expect=None, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | environment
     env["LSTM_FAST_COMPILED"] = "0"  # what is changed below is the code without Numba
     command = [sys.executable, "-W", "error", "-m", "lstm_checks", "gate", *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=200, check=False, env=env)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=600, check=False, env=env)
     assert expect is None or found.returncode == expect, found.stdout + found.stderr
     assert "Traceback" not in found.stderr, found.stderr
     return found
@@ -665,7 +665,7 @@ def test_where_one_report_cannot_be_written_no_other_says_that_all_is_well(folde
 
 def test_a_full_disk_under_the_text_or_the_summary_is_exit_2(folder):
     command = f"{sys.executable} -m lstm_checks gate > /dev/full"
-    found = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    found = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     assert (found.returncode, "standard output cannot be written" in found.stderr) == (2, True)
     assert "/dev/full cannot be written" in run(folder, expect=2, GITHUB_STEP_SUMMARY="/dev/full").stderr
 
@@ -698,7 +698,7 @@ def test_an_interrupted_run_never_passes_and_leaves_nothing_running(folder, numb
     )
     wait_for(lambda: (folder / "pid").exists() and (folder / "pid").read_text())
     process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=600)
     child = int((folder / "pid").read_text())
     if number == signal.SIGKILL:  # nothing can be said any more, but the report was there before
         assert process.returncode != 0
@@ -1010,7 +1010,7 @@ def path_with_lstm_checks(folder):
 def shell(script, folder, path, **environment):
     env = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")} | {"PATH": path} | environment
     return subprocess.run(
-        ["bash", "-euc", script], cwd=folder, env=env, capture_output=True, text=True, timeout=200, check=False
+        ["bash", "-euc", script], cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -596,14 +596,14 @@ def test_one_layer_in_two_threads_is_refused_and_usable_afterwards():
 
     def initialization(shape, rng):
         inside.set()
-        assert leave.wait(timeout=30)
+        assert leave.wait(timeout=600)
         return np.zeros(shape)
 
     layer = LSTM(2, initialization=initialization)
     layer.compute_shapes(np.zeros((1, 1, 2)))
     thread = threading.Thread(target=layer.initialize_parameters)
     thread.start()
-    assert inside.wait(timeout=30)
+    assert inside.wait(timeout=600)
     try:
         with pytest.raises(RuntimeError, match="one layer per thread"):
             layer.forward(np.zeros((1, 1, 2)))

@@ -445,7 +445,7 @@ def test_the_command_line(tmp_path):
 
     def run(*more):
         command = [sys.executable, "-m", "lstm_checks", "verify", "variant.py:LSTM", *more]
-        found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+        found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=600, check=False)
         assert "Traceback" not in found.stderr
         return found
 

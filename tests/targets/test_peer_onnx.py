@@ -48,15 +48,15 @@ def test_the_forward_pass_passes_and_the_gradients_are_unsupported():
 
 
 def test_a_model_file_is_judged_by_its_node(tmp_path):
-    subprocess.run([sys.executable, EXAMPLE, str(tmp_path)], check=True, timeout=120)
+    subprocess.run([sys.executable, EXAMPLE, str(tmp_path)], check=True, timeout=600)
     command = [sys.executable, "-m", "lstm_checks", "verify", "--examples", "20", "--json", "-"]
-    found = subprocess.run([*command, tmp_path / "lstm.onnx"], capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run([*command, tmp_path / "lstm.onnx"], capture_output=True, text=True, timeout=600, check=False)
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)
     assert report["kind"].startswith("LSTM node 'lstm', by onnxruntime ")
     assert {"initial states", "Cn", "dCn"} <= set(report["unsupported"])
     found = subprocess.run(
-        [*command, tmp_path / "clipped.onnx"], capture_output=True, text=True, timeout=120, check=False
+        [*command, tmp_path / "clipped.onnx"], capture_output=True, text=True, timeout=600, check=False
     )
     assert found.returncode == 2
     assert "is more than a plain LSTM node, and would be judged without what is more: clip=1.0." in found.stderr

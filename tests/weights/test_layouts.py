@@ -222,7 +222,7 @@ def test_missing_biases_are_zero_only_where_that_is_said():
 
 def run(*arguments, cwd):
     command = [sys.executable, "-W", "error", "-m", "lstm_checks", "convert", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=600, check=False)
 
 
 @pytest.mark.parametrize(

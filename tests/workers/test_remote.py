@@ -246,7 +246,7 @@ def command(*arguments, cwd):
         text=True,
         cwd=cwd,
         env=environment,
-        timeout=300,
+        timeout=600,
         check=False,
     )
 
