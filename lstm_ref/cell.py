@@ -29,10 +29,14 @@ class State(NamedTuple):
 
 
 class Kink(NamedTuple):
-    """Where an activation function bends, so that its derivative is a convention there, or jumps."""
+    """Where an activation function bends, so that its derivative is a convention there, or jumps.
+
+    `rounded` is by how many unit roundoffs the function itself may miss it: 0 where it compares what it is given.
+    """
 
     at: float
     jumps: bool = False
+    rounded: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,22 +43,31 @@ class _Kind:
     kinks: Callable[..., tuple[Kink, ...]] = lambda *numbers: ()
 
 
-def _at(*places: float) -> tuple[Kink, ...]:
-    """Return kinks at some places."""
-    return tuple(Kink(place) for place in places)
+def _ends(alpha: float, beta: float) -> tuple[Kink, ...]:
+    """Return the kinks of a line that is cut off at 0 and 1."""
+    # A product of at most 1 + |beta|, a sum of at most 1 and two constants are rounded, and divided by the slope.
+    rounded = 4 * (1 + abs(beta)) / alpha
+    return tuple(Kink((end - beta) / alpha, rounded=rounded) for end in (0, 1))
+
+
+_AT_0 = (Kink(0),)
 
 
 KINDS = {
     "sigmoid": _Kind(),
     "tanh": _Kind(),
     "affine": _Kind(("alpha", "beta"), (1.0, 0.0), "alpha other than 0", lambda alpha, beta: alpha != 0),
-    "relu": _Kind(kinks=lambda: _at(0)),
+    "relu": _Kind(kinks=lambda: _AT_0),
     # With a slope below 0 or above 1 the value does not say the side, or the pieces change places.
     "leakyrelu": _Kind(
-        ("alpha",), (0.01,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _at(0) if alpha != 1 else ()
+        ("alpha",), (0.01,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _AT_0 if alpha != 1 else ()
     ),
     "thresholdedrelu": _Kind(
-        ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: (Kink(alpha, jumps=True),)
+        ("alpha",),
+        (1.0,),
+        "alpha above 0",
+        lambda alpha: alpha > 0,
+        lambda alpha: (Kink(alpha, jumps=True, rounded=alpha),),
     ),
     "scaledtanh": _Kind(("alpha", "beta"), None, "alpha and beta other than 0", lambda alpha, beta: alpha * beta != 0),
     "hardsigmoid": _Kind(
@@ -66,11 +75,11 @@ KINDS = {
         (0.2, 0.5),
         "alpha above 0",
         lambda alpha, beta: alpha > 0,
-        lambda alpha, beta: _at(-beta / alpha, (1 - beta) / alpha),
+        _ends,
     ),
-    "hardsigmoid6": _Kind(kinks=lambda: _at(-3, 3)),
+    "hardsigmoid6": _Kind(kinks=lambda: (Kink(-3, rounded=36), Kink(3, rounded=36))),
     "elu": _Kind(
-        ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _at(0) if alpha != 1 else ()
+        ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _AT_0 if alpha != 1 else ()
     ),
     "softsign": _Kind(),
     "softplus": _Kind(),

@@ -188,14 +188,13 @@ def accepted(sd: Array, dtype: str, sigmas: float = SIGMAS) -> Array:
     return sigmas * sd + 4 * SMALLEST_NORMAL[dtype]
 
 
-def kink_room(sd: Array, at: float, dtype: str) -> Array:
-    """Return how near to a kink at `at` a linear activation may be on either side of it, for all that rounding does.
+def kink_room(sd: Array, rounded: float, dtype: str) -> Array:
+    """Return how near to a kink a linear activation may be on either side of it, for all that rounding does.
 
-    6 standard deviations of its own noise; and what the function rounds before it bends. That is a product and a sum,
-    each off by rho of a value of at most 1, over a slope of which 2 |at| + 1 is no less than the inverse: a hard
-    sigmoid of slope alpha and offset 1/2 has its kinks at 1 / (2 alpha). Doubled, as the constants are rounded, too.
+    6 standard deviations of its own noise, and what the function rounds before it bends, in unit roundoffs: a hard
+    sigmoid a product and a sum, a relu nothing.
     """
-    return accepted(sd, dtype) + 4 * UNIT_ROUNDOFF[dtype] * (2 * abs(at) + 1)
+    return accepted(sd, dtype) + rounded * UNIT_ROUNDOFF[dtype]
 
 
 def is_chaotic(values: Mapping[str, Array], sds: Mapping[str, Array], dtype: str) -> bool:

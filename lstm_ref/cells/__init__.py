@@ -3,10 +3,10 @@
 from functools import cache
 
 from lstm_ref.cell import Cell
-from lstm_ref.cells import coupled, peephole, plain, projected
+from lstm_ref.cells import coupled, layernorm, peephole, plain, projected
 from lstm_ref.slots import USUAL, Activation, with_activations
 
-CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole, projected)}
+CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole, layernorm, projected)}
 """By name, the plain LSTM first."""
 
 
@@ -20,7 +20,8 @@ def cell_named(name: str) -> Cell:
     Raises
     ------
     ValueError
-        "'peep', expected one of plain, coupled, peephole, projected"; whoever asks knows what to put before it.
+        "'peep', expected one of plain, coupled, peephole, layernorm, projected"; whoever asks knows what to put before
+        it.
 
     Examples
     --------

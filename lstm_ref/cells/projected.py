@@ -12,6 +12,7 @@ import numpy as np
 
 from lstm_ref.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from lstm_ref.cell import Cell, State
+from lstm_ref.cells.plain import SLOTS
 from lstm_ref.gradients import _steps_first
 
 GATES = ("f", "i", "g", "o")
@@ -133,4 +134,5 @@ CELL = Cell(
     backward=projected_backward,
     parameter_gradients=projected_gradients,
     needed=NEEDED,
+    slots=SLOTS,
 )

@@ -297,6 +297,9 @@ class Series:
     def __truediv__(self, other: Any) -> "Series":
         return Series(self.value / _bare(other))
 
+    def __rtruediv__(self, other: Any) -> "Series":
+        return Series(_bare(other) / self.value)
+
     def __neg__(self) -> "Series":
         return Series(-self.value)
 

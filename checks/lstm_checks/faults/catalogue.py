@@ -15,6 +15,7 @@ from lstm_checks.faults import (
     coupled,
     derivatives,
     gates,
+    layernorm,
     numerics,
     peephole,
     precision,
@@ -53,6 +54,7 @@ FAULTS: dict[str, Fault] = {fault.id: fault for family in FAMILIES for fault in 
 
 OWN: dict[str, tuple[Fault, ...]] = {
     "coupled": coupled.FAULTS,
+    "layernorm": layernorm.FAULTS,
     "peephole": peephole.FAULTS,
     "projected": projected.FAULTS,
 }

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, runs_at_all_sizes, source
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, run_forward
 
 FAMILY = "slips"
 ID = "slip"
@@ -69,9 +70,10 @@ def _of_a_step(part: str, cell: Cell) -> Iterator[Fault]:
         # The number of an equation stands behind it; all other lines keep books.
         if "# (" in line:
             for new in dict.fromkeys(_changed(line, statement.value, (*known, *kept), fetched, cell)):
-                yield _slip(part, line.strip(), new.strip())
+                if _has_its_shape(new.strip(), names, cell):
+                    yield _slip(part, line.strip(), new.strip())
         # After its own line: what a step has not computed yet could only raise.
-        known += [name for name in names if name not in (*_OF_OTHER_SHAPE, *known)]
+        known += [name for name in names if name not in (*_of_other_shape(cell), *known)]
 
 
 def _fetched(loop: ast.For) -> tuple[str, ...]:
@@ -87,6 +89,24 @@ def _kept(cell: Cell) -> tuple[str, ...]:
     return ("h", "hp", "C_", *(f"{gate}_" for gate in cell.gates))
 
 
+def _has_its_shape(line: str, assigned: list[str], cell: Cell) -> bool:
+    """Return whether what a line assigns can still be of the shape (m, u), where nothing else would do."""
+    value = ast.parse(line).body[0].value  # type: ignore[attr-defined]
+    if isinstance(value, ast.Name):
+        return value.id not in _of_other_shape(cell)[len(_OF_OTHER_SHAPE) :]
+    # A state of parameters alone would have one sample, and the next step's could not be put beside it.
+    states = {state.kept_as for state in cell.states} & {*assigned}
+    return not states or any(isinstance(node, ast.Name) and node.id != "p" for node in ast.walk(value))
+
+
+@cache
+def _of_other_shape(cell: Cell) -> tuple[str, ...]:
+    """Return the names in a cell's lines of what is not of the shape (m, u), and so could only raise elsewhere."""
+    case = Case(2, 1, 3, 4, cell=cell)
+    fc = run_forward(cell, case.arrays)
+    return (*_OF_OTHER_SHAPE, *(name for name, value in fc.items() if value.shape[-1] != case.u))
+
+
 def _of_gradients(cell: Cell) -> Iterator[Fault]:
     """Yield the slips in what the parameters' gradients are made of: of each gate's, and of those that stand alone."""
     made_of = {"dU": "X", "dV": "hp", "db": ""}
@@ -100,7 +120,8 @@ def _of_gradients(cell: Cell) -> Iterator[Fault]:
             states = ("h", "Cp_", "C_", "C") if kind == "dV" else ()
             changes |= {(what, other): (what, f'_steps_first(fc["{other}"])') for other in states}
             for (due, other), (word, new) in changes.items():
-                if due != other:
+                # A bias may be one of something else than the linear activation.
+                if due != other and word in right:
                     more = f'if gate == "{gate}":\n            g["{kind}{gate}"] = {right.replace(word, new)}'
                     patch = Patch("gradients", old, f"{old}\n        {more}")
                     yield Fault(ID, FAMILY, f"{kind}{gate} is made of {other}, not {due}", _EXPLANATION, (patch,))
@@ -152,8 +173,10 @@ def _changed(
     for node in ast.walk(expression):
         match node:
             case ast.Name() if id(node) in called:
-                yield put(node, _TWINS[node.id])
-            case ast.Name() if node.id not in ("p", *_OF_OTHER_SHAPE):
+                # A function of the cell's own has none.
+                if node.id in _TWINS:
+                    yield put(node, _TWINS[node.id])
+            case ast.Name() if node.id not in ("p", *_of_other_shape(cell)):
                 yield from (put(node, other) for other in others if other != node.id)
                 if node.id in fetched:
                     for step in ("s - 1", "max(s - 1, 0)", "min(s + 1, dA.shape[-2] - 1)"):

@@ -46,8 +46,8 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
         fc = run_forward(cell, {name: exact(value, rounding) for name, value in arrays.items()}, {*cell.kinks})
         for linear, kinks in cell.kinks.items():
             values, sd = spread(fc[linear])
-            for at, jumps in kinks:
-                near = np.abs(values - at) <= tolerance.kink_room(sd, at, case.dtype)
+            for at, jumps, rounded in kinks:
+                near = np.abs(values - at) <= tolerance.kink_room(sd, rounded, case.dtype)
                 if not near.any():
                     continue
                 index = tuple(int(k) for k in np.argwhere(near)[0])
