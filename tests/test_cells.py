@@ -295,7 +295,7 @@ def test_a_program_of_another_cell_than_the_one_asked_for_is_in_no_form(tmp_path
 
 ERRORS = [
     (KeyError("pf"), "plain", "; pf is of the cell peephole: see --cell"),
-    (KeyError("Ui"), "coupled", "; Ui is of the cell plain, peephole or projected: see --cell"),
+    (KeyError("Ui"), "coupled", "; Ui is of the cell plain, peephole, layernorm or projected: see --cell"),
     (KeyError("kernel"), "plain", "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays"),
 ]
 
@@ -419,9 +419,7 @@ def test_the_suite_of_a_cell_has_a_test_for_each_of_its_tensors():
     assert set(claims_tested(PLAIN)) - set(claims_tested(COUPLED)) == {"dUi", "dVi", "dbi"}
     made = type("TestMine", (LayerSuite,), {"target": staticmethod(peephole_lstm), "cell": "peephole", "examples": 5})
     made().test_dpf()
-    with pytest.raises(
-        TypeError, match=r"TestMine\.cell is 'peep', expected one of plain, coupled, peephole, projected"
-    ):
+    with pytest.raises(TypeError, match=rf"TestMine\.cell is 'peep', expected one of {', '.join(CELLS)}"):
         type("TestMine", (LayerSuite,), {"target": staticmethod(peephole_lstm), "cell": "peep"})
 
 
@@ -452,7 +450,7 @@ def test_the_command_takes_the_cell_by_its_name_or_from_the_case(tmp_path):
     assert "peephole-cotangent-missing-o" in again.stdout
     unknown = command("verify", "mine.py:lstm", "--cell", "pep", cwd=tmp_path)
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert "--cell is 'pep', expected one of plain, coupled, peephole, projected" in unknown.stderr
+    assert f"--cell is 'pep', expected one of {', '.join(CELLS)}" in unknown.stderr
     both = command(
         "verify", "mine.py:lstm", "--cell", "coupled", "--case", "m1s1e1u1-peephole-float64-seed0", cwd=tmp_path
     )
