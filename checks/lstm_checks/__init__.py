@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lstm_checks.judging.verify import verify
     from lstm_checks.suite import LayerSuite
     from lstm_checks.targets.function import from_function
+    from lstm_checks.targets.lacking import lacks
     from lstm_checks.targets.layer import from_layer
     from lstm_checks.targets.load import TargetError, load_target
     from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
@@ -38,6 +39,7 @@ __all__ = [
     "from_function",
     "from_layer",
     "gradients_from_framework",
+    "lacks",
     "load_target",
     "read_gate_config",
     "read_vectors_file",
@@ -62,6 +64,7 @@ _HOMES = {
     "from_function": "targets.function",
     "from_layer": "targets.layer",
     "gradients_from_framework": "weights.packing",
+    "lacks": "targets.lacking",
     "load_target": "targets.load",
     "read_gate_config": "gate.config:read_config",
     "read_vectors_file": "certified.read",

@@ -281,12 +281,21 @@ def _place(error: BaseException) -> str:
     return ""
 
 
+def asked_of(target: Target, case: Case) -> Case:
+    """Return the case, of the target's cell, at sizes that it takes, and zero where it does not take an input."""
+    if (case.cell, case.absent) != (target.cell, target.absent):
+        case = replace(case, cell=target.cell, absent=target.absent)
+    return case.resized(target.limits.fit(case.sizes))
+
+
 def can_run(target: Target, arrays: Arrays) -> str:
     """Return what the case asks of the target that it lacks; empty if nothing."""
     if STATES in target.lacks and any(arrays[name].any() for name in arrays.cell.initial):
         return STATES
     if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.finals.values()):
         return DCN
+    if given := [name for name in target.absent if arrays[name].any()]:
+        return given[0]
     return target.limits.refused(dict(zip(target.cell.letters, target.cell.sizes_of(arrays), strict=True)))
 
 

@@ -132,6 +132,9 @@ class Case:
         cases apart.
     cell : Cell
         Whose tensors it has values for.
+    absent : tuple of str
+        What is zero, since the target that is judged does not take it: its biases, say, C0 or dCn. That is the target's
+        affair, and no part of the descriptor.
     further : tuple of int
         The sizes that only this cell has, in the order of `cell.further`: p of a projection. What is not said follows
         from the seed, from 1 to u; what the cell has not is left out.
@@ -157,6 +160,7 @@ class Case:
     extras: tuple[Extra, ...] = field(default=(), compare=False, repr=False)
     cell: Cell = PLAIN
     further: tuple[int, ...] = ()
+    absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.cell.further)
@@ -277,7 +281,7 @@ class Case:
             stream = (NUMBERS[name],) if name in NUMBERS else name.encode()
             drawn = np.random.default_rng((self.seed, *stream)).standard_normal(shape)
             values[name] = np.asarray(drawn * self._scale(name))
-        for name in () if self.states else cell.initial:
+        for name in (*self.absent, *(() if self.states else cell.initial)):
             values[name][...] = 0
         if self.regime == "padded":
             values["X"][self._padding()] = 0

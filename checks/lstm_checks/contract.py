@@ -138,14 +138,23 @@ class SizeLimits:
         {'e': 1, 'u': 3, 'p': 2}
         >>> SizeLimits((("p", "u"),), (("p", 0, 0, 3),)).fit({"e": 1, "u": 2, "p": 1})
         {'e': 1, 'u': 4, 'p': 3}
+        >>> SizeLimits((("p", "u"),), (("p", 0, 1, -1),)).fit({"e": 1, "u": 1, "p": 1})
+        {'e': 1, 'u': 2, 'p': 1}
         """
         found = dict(sizes)
-        for small, large in self.below:
-            given = next((size for letter, *size in self.given if letter == small), None)
-            found[large] = max(found[large], 2 if given is None else given[2] + 1)
-            found[small] = min(found[small], found[large] - 1)
+        given = {letter for letter, *_ in self.given}
         for letter, a, b, c in self.given:
-            found[letter] = max(1, a * found["e"] + b * found["u"] + c)
+            above = [large for small, large in self.below if small == letter]
+            for more in range(found["e"] + abs(c) + 2):
+                # Mostly the first will do; else there have to be more units.
+                size = a * found["e"] + b * (found["u"] + more) + c
+                others = found | {"u": found["u"] + more, letter: size}
+                if size >= 1 and all(size < others[large] for large in above):
+                    found = others
+                    break
+        for small, large in (pair for pair in self.below if pair[0] not in given):
+            found[large] = max(found[large], 2)
+            found[small] = min(found[small], found[large] - 1)
         return found
 
     def refused(self, sizes: Mapping[str, int]) -> str:
@@ -174,7 +183,8 @@ class Target:
         mapping of arrays by the names that the cell gives them. With `sequences` the output h is (m, s, u), otherwise
         it may be the last step's (m, u). The cotangents have no `dhn` where the target lacks it.
     lacks : frozenset of str
-        What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", and names of gradients.
+        What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", names of gradients, and of
+        inputs that it does not take, which are zero in its examples.
     dtypes : tuple of str
         The dtypes it computes in.
     twins : mapping
@@ -201,6 +211,8 @@ class Target:
         The equations that it is to follow.
     limits : SizeLimits
         Which sizes it takes.
+    declared : tuple of str
+        What of its lacks was said with it, in words, and has to be said again with a case of it.
     """
 
     name: str
@@ -218,6 +230,7 @@ class Target:
     foreign: str = ""
     cell: Cell = PLAIN
     limits: SizeLimits = ANY_SIZES
+    declared: tuple[str, ...] = ()
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""
@@ -226,9 +239,23 @@ class Target:
         return (*self.notes, *(text for text in told if text))
 
     @property
+    def absent(self) -> tuple[str, ...]:
+        """What it does not take, and is zero in its cases: inputs in the cell's order, and a final memory's cotangent.
+
+        Of a target without any initial states there are cases without, and these are not among them.
+        """
+        finals = self.cell.finals.values() if {CN, DCN} & self.lacks else ()
+        return (*(name for name in self.cell.inputs if name in self.lacks), *finals)
+
+    @property
+    def takes_states(self) -> bool:
+        """Whether it takes all initial states."""
+        return not self.lacks & {STATES, *self.cell.initial}
+
+    @property
     def unsupported(self) -> tuple[str, ...]:
         """What the target cannot do that a user would want judged, in the order of the contract."""
-        names = (STATES, *self.cell.outputs, DCN, *self.cell.gradients)
+        names = (STATES, *self.cell.inputs, *self.cell.outputs, DCN, *self.cell.gradients)
         return tuple(name for name in names if name in self.lacks)
 
 

@@ -163,6 +163,7 @@ def cases(
     shapes: Sequence[Dims] = (),
     cell: Cell = PLAIN,
     limits: SizeLimits = ANY_SIZES,
+    absent: tuple[str, ...] = (),
 ) -> Case:
     """Draw a case.
 
@@ -184,6 +185,8 @@ def cases(
         Whose tensors the case has.
     limits : SizeLimits
         Which sizes may be.
+    absent : tuple of str
+        The inputs that are zero; see `Case`.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
@@ -208,7 +211,7 @@ def cases(
     own = dtypes[shapes.index(sizes) % len(dtypes) :][:1] if fitting else dtypes
     dtype = draw(st.sampled_from(list(own)))
     seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
-    return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell)
+    return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell, absent=absent)
 
 
 def few_shapes(
@@ -447,4 +450,5 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
         "cotangents": cotangents,
         "cell": target.cell,
         "limits": target.limits,
+        "absent": target.absent,
     }

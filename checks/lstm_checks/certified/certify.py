@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lstm_checks.arithmetic import balls
 from lstm_checks.arithmetic.balls import BallArray
-from lstm_checks.calling import Outcome, call_target
+from lstm_checks.calling import Outcome, asked_of, call_target
 from lstm_checks.cases import COTANGENTS, Arrays, Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import DCN, STATES, Target
@@ -361,8 +361,7 @@ def example_cases(
 
 def case_for(target: Target, case: Case) -> Case:
     """Return the case, of the target's cell, without what it cannot take: states, the final memory's cotangent."""
-    case = case if case.cell is target.cell else replace(case, cell=target.cell)
-    case = case.resized(target.limits.fit(case.sizes))
+    case = asked_of(target, case)
     if STATES in target.lacks:
         case = replace(case, states=False)
     if DCN in target.lacks and "C" in case.cotangents.split("+"):

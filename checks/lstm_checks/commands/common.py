@@ -126,6 +126,62 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_projection(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the size of a projection."""
+    parser.add_argument(
+        "--proj",
+        type=positive,
+        metavar="P",
+        help="the size p of the projected hidden state in all examples, as torch's proj_size is; --cell projected then",
+    )
+
+
+def with_projection(target: Any, options: argparse.Namespace) -> Any:
+    """Return the target, of which p is asked for as the options say it."""
+    import dataclasses
+
+    said = getattr(options, "proj", None)
+    if said is None:
+        return target
+    if "p" not in target.cell.further:
+        raise UsageError(f"--proj {said}: {target.name} is judged as a {target.cell.title}, which has no projection")
+    if target.limits.given and target.limits.given != (("p", 0, 0, said),):
+        raise UsageError(f"--proj {said}: {target.name} has chosen the size of its projection itself")
+    return dataclasses.replace(target, limits=dataclasses.replace(target.limits, given=(("p", 0, 0, said),)))
+
+
+def as_declared(target: Any, options: argparse.Namespace) -> Any:
+    """Return the target with what the options say of it."""
+    return with_declared(with_projection(target, options), options)
+
+
+def add_lacks(parser: argparse.ArgumentParser) -> None:
+    """Add the option for what a target does not take or return."""
+    parser.add_argument(
+        "--lacks",
+        metavar="W,W",
+        help="what it does not take or return, where that is not found out: some of h0, C0, states, biases, Cn, dCn, "
+        "gradients, or names of gradients; what it does not take is zero, what is lacking is reported as unsupported",
+    )
+
+
+def with_declared(target: Any, options: argparse.Namespace) -> Any:
+    """Return the target, lacking what the options say."""
+    import dataclasses
+
+    from lstm_checks.targets.lacking import with_lacks
+
+    said = getattr(options, "lacks", None)
+    if said is None:
+        return target
+    try:
+        words = tuple(word.strip() for word in said.split(",") if word.strip())
+        # Said again in what reruns a case: the target's own words and what is found out are there anyway.
+        return dataclasses.replace(with_lacks(target, words), declared=words)
+    except ValueError as error:
+        raise UsageError(f"--lacks has {error}") from None
+
+
 def expect_dims(options: argparse.Namespace, cell: Any) -> None:
     """Raise where more largest sizes are given than the cell has."""
     if options.max_dims is not None and len(options.max_dims) > len(cell.letters):
@@ -138,6 +194,7 @@ def cell_of(options: argparse.Namespace) -> Any:
     from lstm_ref.cells import cell_named
 
     said, case = getattr(options, "cell", None), getattr(options, "case", None)
+    said = "projected" if said is None and case is None and getattr(options, "proj", None) is not None else said
     try:
         found = cell_named(said or "plain")
     except ValueError as error:
@@ -190,7 +247,7 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
     timeout, cell = getattr(options, "timeout", None), cell_of(options)
     try:
         if options.in_process or not runs_elsewhere(options.target):
-            yield load_target(options.target, timeout, cell=cell)
+            yield as_declared(load_target(options.target, timeout, cell=cell), options)
             return
         from lstm_checks.workers.remote import Loading
 
@@ -198,7 +255,7 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
         with Loading(options.target, timeout, whole, cell=cell) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
-            yield loading.target()
+            yield as_declared(loading.target(), options)
     except TargetError as error:
         raise UsageError(str(error)) from error
 

@@ -26,6 +26,8 @@ def add(commands: Any) -> None:
     )
     common.add_target(parser)
     common.add_cell(parser)
+    common.add_projection(parser)
+    common.add_lacks(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
     parser.add_argument(
@@ -180,6 +182,8 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.in_process, "--in-process"),
         (options.no_reference, "--no-reference"),
         (options.properties, "--properties"),
+        (options.proj, "--proj"),
+        (options.lacks, "--lacks"),
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")

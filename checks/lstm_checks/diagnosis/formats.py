@@ -11,7 +11,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import PLAIN, STATES, Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.diagnosis.observe import Array, observe_once, suited
 from lstm_checks.words import series
 from lstm_ref.cell import evaluate_forward
@@ -67,7 +67,7 @@ def short_formats(target: Target) -> dict[str, int]:
     """Return what comes in fewer significant bits than its dtype has, and in how many: gates, C = tanh(C_), tensors."""
     found: list[dict[str, int]] = []
     cases = [case for one in READ if (case := suited(target, one)) is not None]
-    for case in cases if STATES not in target.lacks else ():
+    for case in cases if target.takes_states else ():
         read = {name: _bits(came, due) for name, came, due in _gates(target, case)}
         # What is read through is to be whole itself: a memory that loses bits is not the gates' doing, nor is an h.
         through = {"f": ("memory",), "i": ("memory",), "g": ("memory",), "o": ("C",), "C": ("o",)}

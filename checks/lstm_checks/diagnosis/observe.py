@@ -17,6 +17,7 @@ from lstm_checks import tolerance
 from lstm_checks.calling import (
     FourCalls,
     Outcome,
+    asked_of,
     call_target,
     can_run,
     overwritten,
@@ -322,10 +323,9 @@ def suited(target: Target, case: Case) -> Case | None:
 
     A target that compiles for each shape is asked at the nearest of a few.
     """
-    case = case if case.cell is target.cell else replace(case, cell=target.cell)
+    case = asked_of(target, case)
     if target.compiles:
-        case = _at(case, *FEW)
-    case = case.resized(target.limits.fit(case.sizes))
+        case = asked_of(target, _at(case, *FEW))
     if case.dtype not in target.dtypes:
         case = replace(case, dtype=target.dtypes[0])
     if STATES in target.lacks and case.states:

@@ -16,7 +16,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import DCN, DHN, LAST, PLAIN, STATES, Target
+from lstm_checks.contract import DCN, DHN, LAST, PLAIN, Target
 from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
@@ -232,7 +232,9 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
     elif parameters == ever and gates_of == ever and len(gates) < len(target.cell.gates):
         yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {series(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
-        yield f"only gradients of parameters are ever wrong {tried}; dX, dh0 and dC0 are right"
+        others = [name for name in ("dX", *(f"d{n}" for n in target.cell.initial)) if name not in target.lacks]
+        are = f"; {series(others)} {'are' if len(others) > 1 else 'is'} right" if others else ""
+        yield f"only gradients of parameters are ever wrong {tried}{are}"
 
 
 def _of_entries(target: Target, case: Case) -> Iterator[str]:
@@ -406,7 +408,7 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
 
 def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     """Yield which gate is wrong by itself at a single step, the others held open or shut by their biases."""
-    if STATES in target.lacks or case.cell is not PLAIN:
+    if not target.takes_states or set(target.absent) & set(target.cell.inputs) or case.cell is not PLAIN:
         return  # what opens and shuts the gates of other cells is not their biases alone
     single = replace(case, s=1)
 

@@ -106,8 +106,8 @@ class Reading:
 
 def find_reading(target: Target, spare: Spare) -> str:
     """Return in words the one reading of the parameters that makes the forward pass right; empty if there is none."""
-    if target.cell is not PLAIN:
-        return ""  # the equations below are the plain cell's
+    if target.cell is not PLAIN or set(target.absent) & set(target.cell.inputs):
+        return ""  # the equations below are the plain cell's, with all that it takes
     left: list[Reading] | None = None
     seen: list[Observation] = []
     for case in SHAPES:

@@ -76,10 +76,10 @@ def verify_case(
     """
     # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
     extras = () if reference else target.extras
-    if (case.extras, case.cell) != (extras, target.cell):
-        case = replace(case, extras=extras, cell=target.cell)
+    if (case.extras, case.cell, case.absent) != (extras, target.cell, target.absent):
+        case = replace(case, extras=extras, cell=target.cell, absent=target.absent)
     report = _verify_case(target, case, thorough, properties, reference, progress, expected)
-    return replace(report, reference=reference)
+    return replace(report, reference=reference, declared=target.declared)
 
 
 def _verify_case(

@@ -59,7 +59,7 @@ class CaseReport:
 
     `chance` says how often a failure is there, if not always; `pattern` which cases fail and `diagnosis` what is wrong,
     where that was looked into. `stands_for` is how many failing examples of a run this one explains, and of how many.
-    `reference` is whether one was used.
+    `reference` is whether one was used; `declared` is what was said with the target that it lacks.
     """
 
     case: Case
@@ -70,6 +70,7 @@ class CaseReport:
     diagnosis: Diagnosis | None = None
     chance: str = ""
     stands_for: tuple[int, int] | None = None
+    declared: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:

@@ -95,6 +95,7 @@ def _rerun(name: str, report: CaseReport) -> str:
     if is_spec(spec):
         options = "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""
+        options += f" --lacks {','.join(report.declared)}" if report.declared else ""
         return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
     options = "" if report.reference else ", reference=False"
     options += ", properties=lstm_checks.properties.claims.NAMES" if of_the_cell else ""

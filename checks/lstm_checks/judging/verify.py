@@ -11,6 +11,7 @@ import numpy as np
 
 from lstm_checks import strategies
 from lstm_checks.calling import (
+    asked_of,
     call_target,
 )
 from lstm_checks.cases import REGIMES, Case, strata_of
@@ -36,8 +37,7 @@ def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, .
     cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
     for sizes in SMALL_SIZES:
         states = STATES not in target.lacks
-        case = Case(*sizes, dtype="float32", cotangents=cotangents, states=states, cell=target.cell)
-        case = case.resized(target.limits.fit(case.sizes))
+        case = asked_of(target, Case(*sizes, dtype="float32", cotangents=cotangents, states=states))
         outcome = call_target(target, case.arrays.copy(), case.sequences)
         if outcome.kind in (TIMEOUT, ENDED):
             return target.dtypes, CaseReport(case, (no_answer(outcome),))

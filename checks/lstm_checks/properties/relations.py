@@ -189,7 +189,8 @@ def unit_permutation(x: Example) -> list[Compared]:
     )
     if isinstance(x.expected, OwnExpected) and not all(np.all(np.abs(c.came - c.due) <= c.accepted) for c in found):
         # At zero states two units may look alike that are not: the forward pass is asked at others, too.
-        states = {} if STATES in x.target.lacks else {n: x.changed(x.arrays[n]) for n in x.case.cell.initial}
+        initial = () if STATES in x.target.lacks else x.case.cell.initial
+        states = {n: x.changed(x.arrays[n]) for n in initial if n not in x.target.lacks}
         other = x.arrays.replaced(X=x.changed(x.arrays["X"]), **states)
         turned = {name: reordered(name, value, order) for name, value in other.items()}
         here, there = x.ask(other), back_in_order(x.ask(other.replaced(**turned)))

@@ -45,6 +45,8 @@ class Adapter:
         How the name of a model's file ends; empty where there is none. The file then has ``file_target(path)``.
     runs_on : str
         The distribution whose version its results hang on, where that is not `name`.
+    cells : tuple of str
+        Of which cells its own LSTM is: ``framework_target(cell)`` takes them where there are more than the plain one.
     prepare : callable
         Called before any module of a user's is imported.
     """
@@ -56,6 +58,7 @@ class Adapter:
     functions: bool = False
     suffix: str = ""
     runs_on: str = ""
+    cells: tuple[str, ...] = ("plain",)
     prepare: Callable[[], None] = lambda: None
 
     def ask(self, function: str, *arguments: Any) -> Any:
@@ -79,7 +82,7 @@ class Adapter:
 
 
 ADAPTERS = (
-    Adapter("torch", "torch", "torch.nn.LSTM", objects=True, functions=True),
+    Adapter("torch", "torch", "torch.nn.LSTM", objects=True, functions=True, cells=("plain", "projected")),
     Adapter("jax", "jax", functions=True),
     Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True),
     Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True),

@@ -16,6 +16,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
+    ANY_SIZES,
     CN,
     DCN,
     DHN,
@@ -23,18 +24,19 @@ from lstm_checks.contract import (
     PLAIN,
     STATES,
     Extra,
+    SizeLimits,
     Target,
     by_name,
     list_extras,
     signature_in_words,
     with_article,
 )
-from lstm_checks.targets.function import lengths_not_given, of_arguments, whole_sizes
+from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
-from lstm_ref import lstm_forward
 from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 PROBE = (2, 3, 5, 7)
 """The sizes m, s, e, u with which things are tried out: they, 4 e and 4 u differ, so that shapes tell axes apart."""
@@ -92,9 +94,15 @@ class Form:
 
 def function_form(function: Callable[..., Any], taken: int) -> Form:
     """Return the form of a function of (p, X, h0, C0), (p, X, h0) or (p, X), by the number of its arguments."""
-    lacks, notes = of_arguments(taken)
+    lacks, notes = of_arguments(function, taken)
     notes = (*notes, *lengths_not_given(function))
-    return Form(lambda weights, *inputs: function(weights, *inputs[: taken - 1]), lacks, notes)
+    names = states_taken(function, taken)
+
+    def apply(weights: Mapping[str, Any], X: Any, *states: Any) -> Any:
+        given = dict(zip(PLAIN.initial, states, strict=True))
+        return function(weights, X, *(given[name] for name in names))
+
+    return Form(apply, lacks, notes)
 
 
 NO_STATES = frozenset({STATES, "dh0", "dC0"})
@@ -110,10 +118,13 @@ def outputs(raw: Any) -> tuple[Any, Any]:
     return h, Cn[0] if Cn is not None and len(Cn.shape) == 3 and Cn.shape[0] == 1 else Cn
 
 
-def probe_arrays(dtype: str = "float32", cell: Cell = PLAIN) -> tuple[dict[str, Any], dict[str, Any]]:
+def probe_arrays(
+    dtype: str = "float32", cell: Cell = PLAIN, limits: SizeLimits = ANY_SIZES
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
     rng = np.random.default_rng(0)
-    shapes = cell.input_shapes(*whole_sizes(PROBE, cell))
+    sizes = limits.fit(dict(zip(cell.letters, whole_sizes(PROBE, cell), strict=True)))
+    shapes = cell.input_shapes(*sizes.values())
     values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     return {name: values[name] for name in cell.parameters}, {name: values[name] for name in STATE_INPUTS}
 
@@ -145,12 +156,30 @@ class Weights:
         The arrays that do not learn, by their full names, and why: their gradients are not judged.
     extras : tuple of Extra
         Parameters that no plain LSTM has, by their full names.
+    limits : SizeLimits
+        Which sizes there may be.
     """
 
     layout: Layout
     prefix: str = ""
     frozen: Mapping[str, str] = field(default_factory=dict)
     extras: tuple[Extra, ...] = ()
+    limits: SizeLimits = ANY_SIZES
+
+    @property
+    def cell(self) -> Cell:
+        """The cell whose parameters they are."""
+        return CELLS["projected"] if self.layout.projects else PLAIN
+
+    @property
+    def projection(self) -> str:
+        """The full name of the array of a projection; empty where there is none."""
+        return next((self.prefix + block.name for block in self.layout.blocks if "P" in block.kinds), "")
+
+    def absent(self) -> frozenset[str]:
+        """Return the parameters that there are not, such as biases, and their gradients."""
+        names = self.cell.parameters.keys() - set(self.layout.parameters)
+        return frozenset(names | {f"d{name}" for name in names})
 
     def lacks(self) -> frozenset[str]:
         """Return the gradients that there are not, since the arrays do not learn."""
@@ -209,6 +238,8 @@ def weights_of(
     found = None if reason else _layout(shapes)
     if found is None and not reason and others:
         found = _layout({**shapes, **{key: shape for key, (shape, _) in others.items()}})
+    if found is None and not reason:
+        found = _layout(shapes, biases=False)
     if found is None:
         raise AdapterError(_no_lstm(name, shapes, reason))
     layout, prefix = found
@@ -219,13 +250,13 @@ def weights_of(
     return Weights(layout, prefix, {key: why for key, why in frozen.items() if key in used or key in besides}, extras)
 
 
-def _layout(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Layout, str] | None:
+def _layout(shapes: Mapping[str, tuple[int, ...]], biases: bool = True) -> tuple[Layout, str] | None:
     """Return the layout in which some of the arrays are an LSTM's, and the prefix of their names."""
     e, u = PROBE[2:]
-    found = recognize(shapes, e, u)
+    found = recognize(shapes, e, u, biases)
     if found is not None:
         return found
-    layout = from_shapes(shapes, e, u)
+    layout = from_shapes(shapes, e, u, biases=biases)
     return None if layout is None else (layout, "")
 
 
@@ -233,14 +264,11 @@ def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> s
     """Return what weights there are, and why they are not one LSTM's."""
     e, u = PROBE[2:]
     listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
-    bias = any(shape in ((4 * u,), (1, 4 * u)) for shape in shapes.values())
     recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
-    if not reason and recurrent[4] and not bias:
-        reason = ": it has no biases, give it some"
     if not reason and recurrent[3] and not recurrent[4]:
         reason = ": it has three gates, as a GRU has"
     return (
-        f"the weights of {name} are not those of one LSTM with biases, in any layout known{reason}. "
+        f"the weights of {name} are not those of one LSTM, in any layout known{reason}. "
         f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
         f"weight_hh_l0 ({4 * u}, {u}), bias_ih_l0 ({4 * u},), bias_hh_l0 ({4 * u},)"
     )
@@ -278,13 +306,38 @@ def _extras(
     return tuple(extras)
 
 
+def chosen_projection(
+    name: str,
+    weights: Weights,
+    held: Mapping[str, Any],
+    at_sizes: Callable[[int, int], Mapping[str, tuple[int, ...]]],
+) -> SizeLimits:
+    """Return what p is where whoever makes a module has chosen it: a number, or a e + b u + c.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:lstm has a projection whose size follows from the others in no way that is known; ..."
+    """
+    e, u = PROBE[2:]
+    own = int(held[weights.projection].shape[0])
+    wider, longer, both = (
+        at_sizes(*sizes)[weights.projection][0] for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))
+    )
+    a, b = wider - own, longer - own
+    if both != own + 3 * a + 4 * b:
+        raise AdapterError(
+            f"{name} has a projection whose size follows from the others in no way that is known; expected one number, "
+            "or a e + b u + c"
+        )
+    return SizeLimits((("p", "u"),), (("p", a, b, own - a * e - b * u),))
+
+
 def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
     """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
     recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
     if any("reverse" in key or "backward" in key for key in shapes):
         return ": it has two directions, give one"
-    if any("weight_hr" in key for key in shapes):
-        return ": it has a projection, give it none"
     return ": it has several layers, give one" if len(recurrent) > 1 else ""
 
 
@@ -366,7 +419,7 @@ def target_of(
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(_run(form))
         try:
-            low = library.low_precision(_run(form), _arrays(*probe_arrays(), weights, "zero"))
+            low = library.low_precision(_run(form), _arrays(*_probe(weights), weights, "zero"))
             if low:
                 raise AdapterError(f"{name} computes in {low} inside when it is given float32{_NOT_YET}")
             fitted = _try(form, weights, library, evaluate)
@@ -378,13 +431,13 @@ def target_of(
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
         dtypes, told = _dtypes(form, weights, library), fitted.told
-        if demotes and "float64" in dtypes and not _keeps_float64(call):
+        if demotes and "float64" in dtypes and not _keeps_float64(call, weights):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         return Target(
             name,
             kind if named else f"{kind}, {told}",
-            by_name(call),
-            fitted.lacks | form.lacks | weights.lacks() | {DHN, LAST},
+            by_name(call, weights.cell),
+            fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST},
             dtypes,
             weights.twins(),
             compiles=library.compiles,
@@ -392,6 +445,8 @@ def target_of(
             notes=(*form.notes, *weights.notes(), *notes),
             beside=fitted.beside,
             foreign=fitted.foreign,
+            cell=weights.cell,
+            limits=weights.limits,
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
@@ -421,8 +476,8 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, h
 
     Further parameters that `p` has no values for are zero where they are `held` at "zero", and its own at "own".
     """
-    arrays = {weights.prefix + name: array for name, array in to_framework(_twelve(p), weights.layout).items()}
-    (_, _, e), u = inputs["X"].shape, inputs["h0"].shape[-1]
+    arrays = {weights.prefix + name: array for name, array in to_framework(_own(p, weights), weights.layout).items()}
+    (_, _, e), u = inputs["X"].shape, inputs["C0"].shape[-1]
     for extra in weights.extras:
         if extra.name in p:
             arrays[extra.name] = p[extra.name]
@@ -431,9 +486,15 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, h
     return arrays | dict(inputs)
 
 
-def _twelve(p: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a plain LSTM alone."""
-    return {name: p[name] for name in PLAIN.parameters}
+def _own(p: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
+    """Return the parameters that the layout has a place for."""
+    return {name: p[name] for name in weights.layout.parameters}
+
+
+def _probe(weights: Weights, dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return parameters, zero where there are none, and X, h0 and C0, of the sizes with which things are tried out."""
+    p, inputs = probe_arrays(dtype, weights.cell, weights.limits)
+    return {name: np.zeros_like(value) if name in weights.absent() else value for name, value in p.items()}, inputs
 
 
 def _call(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> Callable[..., Any]:
@@ -475,10 +536,12 @@ class _Fitted:
 def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> _Fitted:
     """Return what a form shows that works; raises whatever comes where it does not."""
     m, s, _, u = PROBE
-    p, inputs = probe_arrays()
+    p, inputs = _probe(weights)
+    due = (m, s, inputs["h0"].shape[-1])
     h, Cn = library.look(_run(form), _arrays(p, inputs, weights, "own"))
-    if h.shape != (m, s, u):
-        raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
+    if h.shape != due:
+        axes = ", ".join(weights.cell.axes["h"])
+        raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, ({axes}) = {due}")
     if Cn is not None and Cn.shape != (m, u):
         raise FormError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
@@ -493,7 +556,7 @@ def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> 
 def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozenset[str]) -> _Fitted:
     """Return how further parameters are held so that it is a plain LSTM, if it is one with any of these values."""
     listed = list_extras(weights.extras)
-    p, inputs = probe_arrays()
+    p, inputs = _probe(weights)
     rng = np.random.default_rng(1)
     drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype("float32") for extra in weights.extras}
     (before, _), _ = _call(form, weights, "zero", evaluate)(p, **inputs)
@@ -545,9 +608,10 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
     told = f"weights as in layout {layout.name}" if known_layout else told
     if (by_name or known_layout) and not joined and not weights.extras:
         return weights, told, 0.0
-    p, inputs = probe_arrays()
-    zeros = inputs if STATES not in form.lacks else inputs | {key: np.zeros_like(inputs[key]) for key in ("h0", "C0")}
-    due = lstm_forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
+    p, inputs = _probe(weights)
+    none = [key for key in ("h0", "C0") if {STATES, key} & form.lacks]
+    zeros = inputs | {key: np.zeros_like(inputs[key]) for key in none}
+    due = weights.cell.forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
     # Shapes tell no gate from another. The order is the one in which the forward pass is an LSTM's; in it the gradients
     # are judged, which had no part in finding it.
     best, smallest = weights, np.inf
@@ -575,7 +639,7 @@ def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
     """Return the dtypes it computes in, of those that are judged."""
     found = []
     for dtype in ("float64", "float32"):
-        p, inputs = probe_arrays(dtype)
+        p, inputs = _probe(weights, dtype)
         try:
             h, _ = library.look(_run(form), _arrays(p, inputs, weights, "own"))
         except (Exception, SystemExit):
@@ -585,13 +649,13 @@ def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
     return tuple(found) or ("float32",)
 
 
-def _keeps_float64(call: Callable[..., Any]) -> bool:
+def _keeps_float64(call: Callable[..., Any], weights: Weights) -> bool:
     """Return whether it is smooth at float32's resolution: rounded to float32 somewhere inside, it goes in steps there.
 
     All inputs move by about one step of float32 forth and back, in several directions. One change alone, or one that is
     far below a step, may cross no step and show nothing.
     """
-    p, inputs = probe_arrays("float64")
+    p, inputs = _probe(weights, "float64")
     rng = np.random.default_rng(0)
 
     def moved(direction: Mapping[str, Any], size: float) -> Any:

@@ -8,7 +8,7 @@ anything but what a call with other names or arguments than its own raises.
 import re
 from typing import Any
 
-from lstm_checks.calling import Outcome, call_target
+from lstm_checks.calling import Outcome, asked_of, call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
 from lstm_checks.words import first_of, series
@@ -36,8 +36,7 @@ def not_in_form(target: Target) -> str:
     for dims in SIZES:
         cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
         states = STATES not in target.lacks
-        case = Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=states, cell=target.cell)
-        case = case.resized(target.limits.fit(case.sizes))
+        case = asked_of(target, Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=states))
         found = _formal_error(target, case, call_target(target, case.arrays.copy(), case.sequences))
         if not found or (said and found != said):
             return ""

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,22 +24,43 @@ from lstm_checks.contract import (
     undisturbed,
     unpack,
 )
+from lstm_checks.targets.lacking import with_lacks
+from lstm_checks.words import series
 from lstm_ref.cell import Cell
 
-_TAKES = {
-    4: ("(p, X, h0, C0)", frozenset()),
-    3: ("(p, X, h0)", frozenset({STATES, "dC0"})),
-    2: ("(p, X)", frozenset({STATES, "dh0", "dC0"})),
-}
-"""What a function in the vjp form may take, by the number of its arguments, and what it then lacks."""
+_TAKES = {4: "(p, X, h0, C0)", 3: "(p, X, h0)", 2: "(p, X)"}
+"""What a function in the vjp form may take, by the number of its arguments."""
 
 
 FORM = "function in the vjp form"
 
 
-def of_arguments(taken: int) -> tuple[frozenset[str], tuple[str, ...]]:
+def states_taken(function: Callable[..., Any], taken: int, cell: Cell = PLAIN) -> tuple[str, ...]:
+    """Return the initial states that a function of so many arguments takes: the first ones, unless it names others."""
+    count = taken - 2
+    if 0 < count < len(cell.initial):
+        named = [name.lower() for name in list(inspect.signature(function).parameters)[2:taken]]
+        by_name = [name for name in cell.initial if {name.lower(), name[:-1].lower()} & set(named)]
+        if len(by_name) == count:
+            return tuple(by_name)
+    return cell.initial[:count]
+
+
+def of_arguments(
+    function: Callable[..., Any], taken: int, cell: Cell = PLAIN
+) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return what a function of so many arguments lacks, and what is to be said of that."""
-    return _TAKES[taken][1], ("it takes h0 and no C0, so both are zero in all examples",) * (taken == 3)
+    return without_states(states_taken(function, taken, cell), cell)
+
+
+def without_states(given: Collection[str], cell: Cell = PLAIN) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return what a target lacks that takes some of the initial states, and what is to be said of that."""
+    missing = [name for name in cell.initial if name not in given]
+    gradients = {f"d{name}" for name in missing}
+    if not given or not missing:
+        return frozenset(gradients | ({STATES} if missing else set())), ()
+    told = f"it takes {series([*given])} and no {series(missing, 'or')}, zero in all examples"
+    return frozenset(gradients.union(missing)), (told,)
 
 
 def from_function(function: Callable[..., Any], name: str | None = None, cell: Cell = PLAIN) -> Target:
@@ -50,9 +71,9 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     function : callable
         ``(h, Cn), pullback = function(p, X, h0, C0)`` and ``gradients = pullback(dh, dCn)``, with `p` the cell's
         parameters by name, h (m, s, u), Cn (m, u), and gradients named dUf ... dbo, dX, dh0, dC0. It may take
-        only `(p, X)` or `(p, X, h0)`, return None for Cn or for a gradient, or have a pullback of `dh` alone or one
-        that returns an empty dict: what is lacking is reported as unsupported. An attribute ``function.unsupported``,
-        names of gradients, says the same. The biases and their gradients may be (u,) in place of (1, u).
+        only `(p, X)`, `(p, X, h0)` or `(p, X, C0)`, return None for Cn or for a gradient, or have a pullback of `dh`
+        alone or one that returns an empty dict: what is lacking is reported as unsupported. The decorator
+        `lstm_checks.lacks` says the same. The biases and their gradients may be (u,) in place of (1, u).
     cell : Cell
         The equations that it is to follow, and with them the names of what it takes and returns.
 
@@ -60,6 +81,8 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     ------
     TypeError
         When `function` cannot be called with two, three or four arguments, or `cell` is no Cell.
+    ValueError
+        "'h1', expected some of h0, C0, ...": what `function.unsupported` says is no word of `lacking.known_words`.
     """
     expect_cell(cell)
     name = name or str(getattr(function, "__name__", repr(function)))
@@ -67,12 +90,13 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     if not taken:
         raise TypeError(expected_form(function, name))
     seen = _look_at(function, taken, cell)
-    not_taken, notes = of_arguments(taken)
-    lacks = {DHN, LAST, *getattr(function, "unsupported", ()), *not_taken, *seen.lacks}
+    not_taken, notes = of_arguments(function, taken, cell)
+    lacks = {DHN, LAST, *not_taken, *seen.lacks}
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = by_name(_called(function, taken, seen.flat, cell), cell)
     notes = (*notes, *lengths_not_given(function))
-    return Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes, cell=cell)
+    target = Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes, cell=cell)
+    return with_lacks(target, getattr(function, "unsupported", ()))
 
 
 def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tuple[str, ...]]:
@@ -86,7 +110,7 @@ def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tupl
 
 def expected_form(function: Callable[..., Any], name: str) -> str:
     """Return what a function takes and what one in the vjp form may take, in a sentence."""
-    *others, last = (words for words, _ in _TAKES.values())
+    *others, last = _TAKES.values()
     return f"{name} takes {signature_in_words(function)}, expected {', '.join(others)} or {last}"
 
 
@@ -111,7 +135,9 @@ def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = P
     """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *(X, h0, C0)[: taken - 1]))
+        states = dict(zip(cell.initial, (h0, C0), strict=True))
+        given = (states[name] for name in states_taken(function, taken, cell))
+        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, X, *given))
 
         def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
             return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), C0.shape[-1], cell)
@@ -153,9 +179,9 @@ class _Seen:
     refuses_double: str = ""
 
 
-# The smallest problem with a recurrence; and one of sizes that all differ, none of them 1, since there are functions
-# that break where a size is 1, or where two are equal.
-SMALL_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5))
+# The smallest problem with a recurrence; and sizes that all differ, none of them 1, since there are functions that
+# break where a size is 1, or where two are equal; once with a number of units that whole vectors fit.
+SMALL_SIZES = ((1, 2, 1, 1), (2, 3, 4, 5), (3, 2, 5, 8))
 
 
 def _look_at(function: Callable[..., Any], taken: int, cell: Cell) -> _Seen:
@@ -189,11 +215,13 @@ def _see(
     cell: Cell,
 ) -> _Seen:
     """Return what one small call shows."""
-    p, *others = small_inputs(sizes, dtype, cell)
+    p, X, *states = small_inputs(sizes, dtype, cell)
+    named = dict(zip(cell.initial, states, strict=True))
+    others = [X, *(named[name] for name in states_taken(function, taken, cell))]
     every, _, *finals = cell.cotangents
     apart = {name: np.ones(cell.shape(name, *whole_sizes(sizes, cell)), dtype) for name in (every, *finals)}
     with undisturbed():
-        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *others[: taken - 1]))
+        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *others))
         both = _accepts(pullback, 2)
         gradients = pullback(*apart.values()) if both else pullback(apart[every])
     lacks = {CN, DCN} if Cn is None else set()

@@ -13,7 +13,6 @@ from lstm_checks.contract import (
     DHN,
     LAST,
     PLAIN,
-    STATES,
     ContractError,
     Target,
     by_name,
@@ -30,7 +29,9 @@ from lstm_checks.targets.function import (
     small_inputs,
     whole_sizes,
     with_dtypes,
+    without_states,
 )
+from lstm_checks.targets.lacking import with_lacks
 from lstm_ref.cell import Cell
 
 FORM = "layer class"
@@ -81,10 +82,11 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     expect_cell(cell)
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
     constructor, forward, backward = (_parameters(layer_class, m) for m in ("__init__", "forward", "backward"))
-    lacks = set()
+    lacks: set[str] = set()
     of_states = tuple(f"d{name}" for name in cell.initial)
-    if not set(cell.initial) <= forward:
-        lacks |= {STATES, *of_states}
+    taken = [name for name in cell.initial if name in forward]
+    no_states, told = without_states(taken, cell)
+    lacks |= no_states
     lacks |= {key for key in (DHN, DCN) if key not in backward}
     if "sequences" not in constructor:
         lacks.add(LAST)
@@ -104,7 +106,8 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         layer.compute_shapes(X)
         _write_parameters(layer, p)
         # What is zero is left out where that may be, as users do: what a layer takes in its place is judged, too.
-        given = {} if STATES in lacks else {"h0": h0, "C0": C0}
+        states = dict(zip(cell.initial, (h0, C0), strict=True))
+        given = {name: states[name] for name in taken}
         A = layer.forward(X, **_needed(given, optional["forward"]))
         fc = getattr(layer, "fc", {})
         Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
@@ -114,7 +117,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
             gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
             layer.compute_gradients()
             gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
-            if STATES not in lacks:
+            if taken:
                 bc = getattr(layer, "bc", {})
                 if not {*of_states} - lacks <= set(bc) and not _needed(given, optional["forward"]):
                     # It may keep no gradient of states that it was not given.
@@ -130,9 +133,10 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}
 
     lacking, kind, dtypes = _probe_layer(call, cell)
-    notes = lengths_not_given(layer_class.forward)
+    notes = (*lengths_not_given(layer_class.forward), *told)
     lacks |= lacking
-    return Target(name, kind, by_name(call, cell), frozenset(lacks), dtypes, caches=caches, notes=notes, cell=cell)
+    target = Target(name, kind, by_name(call, cell), frozenset(lacks), dtypes, caches=caches, notes=notes, cell=cell)
+    return with_lacks(target, getattr(layer_class, "unsupported", ()))
 
 
 def _constructor_arguments(

@@ -173,6 +173,9 @@ def _load_fault(spec: str, cell: Cell) -> Target:
 
 def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Target:
     """Return the target of a framework's name, a model's file, or something in a module or a file."""
+    if spec in FRAMEWORKS and cell is not PLAIN and cell.name in FRAMEWORKS[spec].cells:
+        own: Target = _ask(FRAMEWORKS[spec], "framework_target", cell)
+        return own
     if spec in FRAMEWORKS or of_file(spec) is not None:
         _must_be_plain(spec, cell)
     if spec in FRAMEWORKS:
@@ -433,6 +436,7 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
     for adapter in in_use(what):
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            _must_be_plain(spec, cell)
+            if target.cell is not cell:
+                _must_be_plain(spec, cell)
             return target
     return None

@@ -5,6 +5,7 @@ Parameters go in through `weights.layouts`, gradients come out by `torch.autogra
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import PLAIN, Target
+from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
+from lstm_checks.targets.function import without_states
 from lstm_ref.cell import Cell
 
 
@@ -75,11 +77,19 @@ def _numpy(tensor: Any) -> Any:
     return tensor.detach().cpu().numpy().copy()
 
 
-def framework_target() -> Target:
-    """Return the target of a one-layer, batch-first `torch.nn.LSTM` on the CPU."""
-    return _from_module(
-        lambda e, u: torch.nn.LSTM(e, u, batch_first=True), f"torch {torch.__version__}", "torch.nn.LSTM"
-    )
+def framework_target(cell: Cell = PLAIN) -> Target:
+    """Return the target of a one-layer, batch-first `torch.nn.LSTM` on the CPU, of any proj_size if that is asked."""
+    name = f"torch {torch.__version__}"
+
+    def make(e: int, u: int, p: int = 0) -> Any:
+        return torch.nn.LSTM(e, u, batch_first=True, proj_size=p)
+
+    if cell is PLAIN:
+        return _from_module(make, name, "torch.nn.LSTM")
+    # It takes a projection of fewer entries than it has units alone.
+    below = SizeLimits(below=(("p", "u"),))
+    sizes = common.whole_sizes(common.PROBE, cell)
+    return _from_module(make, name, "torch.nn.LSTM with proj_size", sizes[4:], below)
 
 
 def recognize(found: Any, name: str) -> Target | None:
@@ -127,9 +137,14 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
 
 
-def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
-    """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
-    first = common.make_module(make, name)
+def _from_module(
+    make: Callable[..., Any], name: str, kind: str, projected: tuple[int, ...] = (), limits: SizeLimits = ANY_SIZES
+) -> Target:
+    """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype.
+
+    Where p is free to choose, `make(e, u, p)` makes them, and `projected` is the p with which things are tried out.
+    """
+    first = common.make_module(lambda e, u: make(e, u, *projected), name)
     if isinstance(first, torch.jit.ScriptModule):
         raise AdapterError(
             f"{name} is a scripted module, whose weights cannot be replaced; expected the one before torch.jit.script"
@@ -142,16 +157,20 @@ def _from_module(make: Callable[[int, int], Any], name: str, kind: str) -> Targe
         name,
         {key: (tuple(value.shape), why) for key, (value, why) in others.items()},
         {key: "its requires_grad is False" for key, value in parameters.items() if not value.requires_grad},
-        lambda e, u: _shapes(make(e, u)),
+        lambda e, u: _shapes(make(e, u, *projected)),
     )
+    if weights.projection and not projected:
+        limits = common.chosen_projection(name, weights, parameters, lambda e, u: _shapes(make(e, u)))
+    weights = replace(weights, limits=limits)
     plain = {key for key, (_, why) in others.items() if why == _PLAIN}
     modules: dict[Any, Any] = {}
 
     def call(given: Mapping[str, Any], X: Any, u: int, *states: Any) -> Any:
         e = X.shape[-1]
-        key = (e, u, X.dtype)
+        free = given[weights.projection].shape[:1] if projected else ()
+        key = (e, u, *free, X.dtype)
         if key not in modules:
-            modules[key] = make(e, u).to(X.dtype)
+            modules[key] = make(e, u, *free).to(X.dtype)
         device = next((value.device for value in modules[key].parameters()), X.device)
         given = {name: value.detach() if name in weights.frozen else value for name, value in given.items()}
         named, inputs = _moved((given, (X, *states)), device)
@@ -208,7 +227,7 @@ def _forms(call: Callable[..., Any]) -> list[Form]:
     def steps(given: Mapping[str, Any], X: Any, h: Any, C: Any, join: Callable[..., Any]) -> Any:
         every = []
         for t in range(X.shape[1]):
-            h, C = call(given, X[:, t], h.shape[-1], *join(h, C))
+            h, C = call(given, X[:, t], C.shape[-1], *join(h, C))
             every.append(h)
         return torch.stack(every, 1), C
 
@@ -221,13 +240,16 @@ def _forms(call: Callable[..., Any]) -> list[Form]:
     def layered(h: Any, C: Any) -> tuple[Any, ...]:
         return ((h[None], C[None]),)
 
+    def hidden(h: Any, C: Any) -> tuple[Any, ...]:
+        return (h,)
+
     def none(h: Any, C: Any) -> tuple[Any, ...]:
         return ()
 
     def whole(join: Callable[..., Any], time_major: bool) -> Callable[..., Any]:
         def apply(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
             X = X.transpose(0, 1) if time_major else X
-            h, Cn = common.outputs(call(given, X, h0.shape[-1], *join(h0, C0)))
+            h, Cn = common.outputs(call(given, X, C0.shape[-1], *join(h0, C0)))
             return h.transpose(0, 1) if time_major else h, Cn
 
         return apply
@@ -235,6 +257,8 @@ def _forms(call: Callable[..., Any]) -> list[Form]:
     forms = [Form(whole(join, major)) for join in (layered, pair, apart) for major in (False, True)]
     for join in (pair, apart):
         forms.append(Form(lambda given, X, h, C, join=join: steps(given, X, h, C, join)))  # type: ignore[misc]
+    no_memory = without_states(("h0",))
+    forms += [Form(whole(hidden, major), *no_memory) for major in (False, True)]
     return [*forms, *(Form(whole(none, major), NO_STATES) for major in (False, True))]
 
 

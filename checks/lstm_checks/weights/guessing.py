@@ -1,16 +1,41 @@
 """Which layout arrays are in, told from their names and shapes."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lstm_checks.contract import PLAIN
-from lstm_checks.weights.layouts import COLUMNS, DOCUMENTED, LAYOUTS, ROWS, SECOND, VECTOR, Block, Layout
+from lstm_checks.weights.layouts import (
+    COLUMNS,
+    DOCUMENTED,
+    LAYOUTS,
+    ROWS,
+    SECOND,
+    VECTOR,
+    Block,
+    Layout,
+    with_projection,
+    without_biases,
+)
+
+PROJECTIONS = {"torch": ("weight_hr_l0", ROWS)}
+"""What the array of a projection is called in a layout that may have one, and how it lies."""
 
 
-def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> tuple[Layout, str] | None:
+def variants(biases: bool = True) -> Iterator[Layout]:
+    """Yield the layouts as they are, or without their biases; and then those with a projection besides."""
+    for layout in LAYOUTS.values():
+        own = layout if biases else without_biases(layout)
+        if own is layout or len(own.blocks) < len(layout.blocks):
+            yield own
+            if layout.name in PROJECTIONS:
+                yield with_projection(own, *PROJECTIONS[layout.name])
+
+
+def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, biases: bool = True) -> tuple[Layout, str] | None:
     """Return the layout that arrays are in, by their names and shapes, and the prefix of their names.
 
-    There may be other arrays besides; of several layouts that fit it is the one that leaves the fewest.
+    There may be other arrays besides; of several layouts that fit it is the one that leaves the fewest. Without
+    `biases` those of layouts that hold biases are not looked for.
 
     Parameters
     ----------
@@ -19,9 +44,12 @@ def recognize(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> tuple[La
     e, u : int
     """
     found: list[tuple[Layout, str]] = []
-    for layout in LAYOUTS.values():
-        due = layout.shapes(e, u)
+    for layout in variants(biases):
         prefix = common_prefix(shapes, layout)
+        last = layout.blocks[-1]
+        projected = shapes.get(f"{prefix}{last.name}", ()) if layout.projects else ()
+        p = projected[0 if last.form == ROWS else 1] if len(projected) == 2 else None
+        due = layout.shapes(e, u, p)
         if prefix is not None and {prefix + name: shape for name, shape in due.items()}.items() <= shapes.items():
             found.append((layout, prefix))
     return max(found, key=lambda one: len(one[0].names), default=None)
@@ -35,12 +63,15 @@ def common_prefix(names: Iterable[str], layout: Layout) -> str | None:
     return found[0] if found else None
 
 
-def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: str = "ifgo") -> Layout | None:
+def from_shapes(
+    shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: str = "ifgo", biases: bool = True
+) -> Layout | None:
     """Return a layout for arrays of unknown names, by their shapes; None where these do not tell.
 
     There may be other arrays besides, of which it has none. Either all gates are in each array, in the order `gates`;
     or each gate has its own, told by the letter at which the names differ (f; i; g, c or j; o). U and V may be one
-    matrix, then taken for [U; V]. `e`, `u`, e + u, 4 e and 4 u should all differ.
+    matrix, then taken for [U; V]. Without `biases` there are to be none. `e`, `u`, e + u, 4 e and 4 u should all
+    differ.
     """
 
     def forms(wide: int) -> dict[tuple[int, ...], tuple[tuple[str, ...], str]]:
@@ -71,7 +102,7 @@ def from_shapes(shapes: Mapping[str, tuple[int, ...]], e: int, u: int, gates: st
                 for name, g in one.items()
             ]
     held = sorted(kind + gate for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates)
-    if held != sorted(PLAIN.parameters):
+    if held != sorted(name for name in PLAIN.parameters if biases or PLAIN.parameters[name] != "1u"):
         return None
     return Layout("its own", "told by shapes", tuple(blocks), "", DOCUMENTED)
 

@@ -7,7 +7,7 @@ comes back. The gates are f (forget), i (input), g (candidate, elsewhere c or j)
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,9 +41,10 @@ class Block:
     name : str
         What the framework calls it.
     kinds : tuple of str
-        What it stacks along its input axis: "U" (e rows), "V" (u rows), "b", or "b2" for a second bias (1 row each).
+        What it stacks along its input axis: "U" (e rows), "V" (u rows, or p where the hidden state is projected), "b",
+        or "b2" for a second bias (1 row each); "P", the projection, alone (u rows, p columns).
     gates : str
-        The gates in it, in their order.
+        The gates in it, in their order; none of a projection.
     form : str
         With G gates and r rows: gates along columns (r, G u), along rows (G u, r), flat (r G u,), or on an axis of
         their own (r, G, u), without r where that is a bias.
@@ -57,13 +58,13 @@ class Block:
     form: str
     lead: int = 0
 
-    def rows(self, e: int, u: int) -> list[int]:
+    def rows(self, e: int, u: int, p: int | None = None) -> list[int]:
         """Return the number of rows of each kind."""
-        return [{"U": e, "V": u}.get(kind, 1) for kind in self.kinds]
+        return [{"U": e, "V": u if p is None else p, "P": u}.get(kind, 1) for kind in self.kinds]
 
-    def shape(self, e: int, u: int) -> tuple[int, ...]:
-        """Return the shape of the array."""
-        rows, wide = sum(self.rows(e, u)), len(self.gates) * u
+    def shape(self, e: int, u: int, p: int | None = None) -> tuple[int, ...]:
+        """Return the shape of the array; of p where the hidden state is projected."""
+        rows, wide = sum(self.rows(e, u, p)), len(self.gates) * u if self.gates else p or u
         inner = {
             COLUMNS: (rows, wide),
             ROWS: (wide, rows),
@@ -81,6 +82,8 @@ class Block:
     def formula(self) -> str:
         """The shape in letters."""
         count = len(self.gates)
+        if not count:
+            return "(p, u)" if self.form == ROWS else "(u, p)"
         wide = f"{count}u" if count > 1 else "u"
         rows = "+".join({"U": "e", "V": "u"}.get(kind, "1") for kind in self.kinds)
         rows = "2" if rows == "1+1" else rows
@@ -91,15 +94,20 @@ class Block:
 
     def pack(self, values: Mapping[str, Array]) -> Array:
         """Return the array, from values by kind and gate: (e, u), (u, u) or (1, u) each."""
-        stacked = [np.concatenate([values[kind + gate] for gate in self.gates], axis=1) for kind in self.kinds]
+        gates = tuple(self.gates) or ("",)
+        stacked = [np.concatenate([values[kind + gate] for gate in gates], axis=1) for kind in self.kinds]
         matrix = np.concatenate(stacked)
         matrix = matrix.T if self.form == ROWS else matrix
-        e, u = values["U" + self.gates[0]].shape
-        return np.ascontiguousarray(matrix).reshape(self.shape(e, u))
+        own = next(gate for gate in "figo" if f"U{gate}" in values)
+        (e, u), p = values[f"U{own}"].shape, values[f"V{own}"].shape[0]
+        return np.ascontiguousarray(matrix).reshape(self.shape(e, u, p))
 
-    def unpack(self, array: Array, e: int, u: int) -> dict[str, Array]:
+    def unpack(self, array: Array, e: int, u: int, p: int | None = None) -> dict[str, Array]:
         """Return the values by kind and gate."""
-        rows, wide = self.rows(e, u), len(self.gates) * u
+        rows = self.rows(e, u, p)
+        if not self.gates:
+            return {kind: (array.T if self.form == ROWS else array).copy() for kind in self.kinds}
+        wide = len(self.gates) * u
         matrix = array.reshape(wide, sum(rows)).T if self.form == ROWS else array.reshape(sum(rows), wide)
         found, start = {}, 0
         for kind, count in zip(self.kinds, rows, strict=True):
@@ -180,9 +188,21 @@ class Layout:
         second = (block for block in self.blocks if SECOND in block.kinds)
         return {twin(gate, block.name): f"db{gate}" for block in second for gate in block.gates}
 
-    def shapes(self, e: int, u: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each array."""
-        shapes = {block.name: block.shape(e, u) for block in self.blocks}
+    @property
+    def projects(self) -> bool:
+        """Whether it holds a projection, so that the hidden state has a size of its own."""
+        return any("P" in block.kinds for block in self.blocks)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters that it holds, by the names that this project gives them."""
+        own = ("P",) if self.projects else ()
+        held = {kind + gate for block in self.blocks for kind in block.kinds for gate in block.gates}
+        return (*(name for name in PLAIN.parameters if name in held), *own)
+
+    def shapes(self, e: int, u: int, p: int | None = None) -> dict[str, tuple[int, ...]]:
+        """Return the shape of each array; of p where the hidden state is projected."""
+        shapes = {block.name: block.shape(e, u, p) for block in self.blocks}
         return {"weights": (sum(int(np.prod(s)) for s in shapes.values()),)} if self.flat else shapes
 
 
@@ -206,6 +226,17 @@ def _apart(forget: str) -> tuple[Block, ...]:
         *(Block(f"h{gate}.kernel", ("V",), gate, COLUMNS) for gate in "ifgo"),
         *(Block(f"h{gate}.bias", ("b",), gate, VECTOR) for gate in "ifgo"),
     )
+
+
+def without_biases(layout: Layout) -> Layout:
+    """Return a layout without the arrays that hold biases alone."""
+    return replace(layout, blocks=tuple(block for block in layout.blocks if not block.is_bias))
+
+
+def with_projection(layout: Layout, name: str, form: str) -> Layout:
+    """Return a layout with the array of a projection besides."""
+    refused = {key: what for key, what in (layout.refused or {}).items() if key != name}
+    return replace(layout, blocks=(*layout.blocks, Block(name, ("P",), "", form)), refused=refused)
 
 
 _PEEPHOLES = {"P": "peephole weights (order i o f)"}

@@ -6,7 +6,19 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.contract import PLAIN
-from lstm_checks.weights.layouts import LAYOUTS, ROWS, SECOND, Array, Layout, LayoutError, find_layout, twin
+from lstm_checks.weights.layouts import (
+    COLUMNS,
+    LAYOUTS,
+    ROWS,
+    SECOND,
+    Array,
+    Layout,
+    LayoutError,
+    find_layout,
+    twin,
+    with_projection,
+    without_biases,
+)
 
 
 def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]:
@@ -34,8 +46,8 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = {name: np.asarray(value) for name, value in p.items()}
-    check_arrays(values, LAYOUTS["named"])
-    for gate in PLAIN.gates:
+    check_arrays(values, _named_like(layout))
+    for gate in PLAIN.gates if "bf" in values else ():
         values[SECOND + gate] = np.zeros_like(values["b" + gate])
     if layout.forget_bias:
         values["bf"] = values["bf"] - values["bf"].dtype.type(layout.forget_bias)
@@ -69,7 +81,7 @@ def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: in
             values["b" + gate] = values["b" + gate] + second
     if layout.forget_bias:
         values["bf"] = values["bf"] + values["bf"].dtype.type(layout.forget_bias)
-    return {name: values[name] for name in PLAIN.parameters}
+    return {name: values[name] for name in layout.parameters}
 
 
 def gradients_from_framework(
@@ -82,7 +94,7 @@ def gradients_from_framework(
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
-    found = {f"d{name}": values[name] for name in PLAIN.parameters}
+    found = {f"d{name}": values[name] for name in layout.parameters}
     second = [block for block in layout.blocks if SECOND in block.kinds]
     return found | {twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
 
@@ -95,8 +107,23 @@ def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dic
         found = _cut(found["weights"], layout, e, u)
     values: dict[str, Array] = {}
     for block in layout.blocks:
-        values |= block.unpack(found[block.name], e, u)
+        values |= block.unpack(found[block.name], e, u, _projected(found, layout))
     return values
+
+
+def _named_like(layout: Layout) -> Layout:
+    """Return the layout of this project's own arrays that holds the same as another."""
+    named = LAYOUTS["named"]
+    named = named if "bf" in layout.parameters else without_biases(named)
+    return with_projection(named, "P", COLUMNS) if layout.projects else named
+
+
+def _projected(arrays: Mapping[str, Array], layout: Layout) -> int | None:
+    """Return p as the projection's own array has it; None where there is none."""
+    for block in layout.blocks if layout.projects else ():
+        if "P" in block.kinds and block.name in arrays and arrays[block.name].ndim == 2:
+            return int(arrays[block.name].shape[0 if block.form == ROWS else 1])
+    return None
 
 
 def _cut(flat: Array, layout: Layout, e: int, u: int) -> dict[str, Array]:
@@ -131,7 +158,7 @@ def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None 
         wrong.append("arrays of one dtype expected, got " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items()))
     e, u = _sizes(arrays, layout, units)
     formulas = {block.name: block.formula for block in layout.blocks}
-    for name, shape in layout.shapes(e or 1, u or 1).items():
+    for name, shape in layout.shapes(e or 1, u or 1, _projected(arrays, layout)).items():
         due = formulas.get(name, "(size,)") + (f" = {shape}" if e and u else "")
         if name not in arrays:
             wrong.append(f"{name} is missing, expected {due}")
@@ -151,7 +178,7 @@ def _sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) -> tu
     if layout.flat:
         return _flat_sizes(arrays, layout, units)
     u = units
-    for kind in ("V", "b", "U"):
+    for kind in ("V", "b", "U"):  # of V it is the columns that tell, whatever the rows
         for block in layout.blocks:
             if u is None and kind in block.kinds and block.name in arrays:
                 u = block.units(arrays[block.name].shape)
