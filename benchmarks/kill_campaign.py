@@ -1,7 +1,8 @@
 """Require of `verify` at its default examples that each fault is killed, with each seed, and no right layer is blamed.
 
 Run ``python -m benchmarks.kill_campaign --seeds 20 --processes 2``; it takes some minutes. ``--cell peephole`` takes
-the faults that another cell can have, and its reference for the right layer. For each seed the examples
+the faults that another cell can have, and its reference for the right layer; with ``--named`` each fault that is that
+cell's own must be named in its smallest example, as the first suspect or as one as certain. For each seed the examples
 are those of ``lstm-checks verify --seed SEED``. The values due are worked out once for each; a fault is dropped as
 soon as an example kills it, a patch by its values alone, a fault between calls by all that `verify` does. `lstm_ref`
 and `lstm_fast` are judged in full on every example (not so with ``--faults-only``). Exit code 1 where a fault survives
@@ -23,10 +24,11 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # read once, when the libraries are loaded
 
 from lstm_checks.campaign.executors import parse_executor
-from lstm_checks.cases import DTYPES
+from lstm_checks.cases import DTYPES, Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.catalogue import faults_of
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.faults.catalogue import faults_of, own_faults
 from lstm_checks.faults.model import Fault, fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.expected import expect
@@ -90,6 +92,17 @@ def run_in_words(seed: int, examples: int, right: Sequence[str], cell: str) -> d
     return asdict(run_seed(seed, examples, right, cell=cell_named(cell)))
 
 
+def not_named(cell: Cell) -> list[str]:
+    """Return the faults of a cell's own that are not named in their smallest example, with what is named there."""
+    found = []
+    for fault in own_faults(cell):
+        suspects = diagnose(fault_target(fault, cell=cell), Case.parse(fault.example)).suspects
+        certain = [suspect.fault for suspect in suspects if suspect.certain]
+        if fault.id not in certain:
+            found.append(f"{fault.id}: {', '.join(suspect.fault for suspect in suspects) or 'nothing'}")
+    return found
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
@@ -98,6 +111,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--faults-only", action="store_true", help="do not judge the right layers")
     parser.add_argument("--cell", default=PLAIN.name, metavar="NAME", help="whose faults (default: %(default)s)")
+    parser.add_argument("--named", action="store_true", help="see that the cell's own faults are named, too")
     options = parser.parse_args()
     try:
         cell_named(options.cell)
@@ -105,7 +119,9 @@ def main() -> int:
         parser.error(f"--cell is {error}")
     right = () if options.faults_only else RIGHT if options.cell == PLAIN.name else RIGHT[:1]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    bad = False
+    unnamed = not_named(cell_named(options.cell)) if options.named else []
+    bad = bool(unnamed)
+    print("".join(f"not named: {text}\n" for text in unnamed), end="")
     print(f"{len(faults_of(cell_named(options.cell)))} faults, {options.examples} examples a seed")
     print("seed  killed  survivors  most examples needed                         right layers: pass  blamed  CPU s")
     # The processes start from the package's folder, which need not be this one's.

@@ -46,7 +46,7 @@ class Cell:
     Attributes
     ----------
     name : str
-        One lower-case word, what ``--cell`` takes.
+        One lower-case word, what ``--cell`` takes; its file is named so.
     title : str
         What it is called in a sentence.
     gates : tuple of str

@@ -100,7 +100,8 @@ def test_the_complex_step_of_the_forward_pass_is_the_backward_pass(cell):
 def test_a_case_of_a_cell_is_one_word_and_back_and_shares_what_it_shares_with_the_plain_one(cell):
     case = Case(2, 3, 4, 5, "float32", "x10", "last+C", False, 7, cell=cell)
     further = "".join(f"{letter}{size}" for letter, size in zip(cell.further, case.further, strict=True))
-    assert case.descriptor == f"m2s3e4u5{further}-{cell.name}-float32-x10-last+C-nostates-seed7"
+    assert case.cotangents == ("last+C" if cell.finals else "last")
+    assert case.descriptor == f"m2s3e4u5{further}-{cell.name}-float32-x10-{case.cotangents}-nostates-seed7"
     assert Case.parse(case.descriptor) == case
     assert case != replace(case, cell=PLAIN)
     plain = replace(case, cell=PLAIN).arrays
@@ -325,7 +326,7 @@ def test_what_came_under_another_name_is_said_beside_what_is_missing():
 @pytest.mark.parametrize(
     ("cell", "properties", "line"),
     [
-        (PEEPHOLE, None, "not asked sign symmetry, zero weights: of the plain LSTM cell alone"),
+        (PEEPHOLE, None, "not asked sign symmetry, zero weights: not known of an LSTM with peepholes"),
         (
             PLAIN,
             ("causality",),
@@ -338,9 +339,9 @@ def test_what_came_under_another_name_is_said_beside_what_is_missing():
         ),
     ],
 )
-def test_only_properties_of_the_plain_cell_are_said_to_be_its_alone(cell, properties, line):
+def test_properties_of_a_cells_own_equations_are_said_not_to_be_asked(cell, properties, line):
     report = verify(fault_target(cell=cell), examples=2, reference=False, properties=properties, max_dims=(2, 3, 2, 2))
-    assert [text.strip() for text in render_report(report).splitlines() if "plain LSTM cell alone" in text] == [line]
+    assert [text.strip() for text in render_report(report).splitlines() if "not asked sign" in text] == [line]
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
@@ -370,7 +371,8 @@ def test_what_carries_over_is_known_of_the_plain_cell_and_what_is_its_own_is_not
     assert own | carried == set(found)
     # What another cell has not cannot go wrong in it.
     assert "coupled-gates" not in faults_of(COUPLED)
-    assert len(carried) > 100
+    assert len(carried) > (100 if cell.finals else 80)
+    assert len(found) >= 120
     assert faults_of(PLAIN) is FAULTS
 
 
@@ -384,20 +386,21 @@ def test_a_fault_that_can_be_planted_is_planted_once_and_changes_what_it_says(ce
 
 @by_cell
 def test_own_faults_are_named(cell):
+    # All of them in `benchmarks/kill_campaign.py --cell NAME --named`.
     own = OWN[cell.name]
     for fault in own[:: 1 + len(own) // 20]:
-        case = Case(2, 3, 2, 3, seed=5, cell=cell)
+        case = Case.parse(fault.example)
         first = diagnose(fault_target(fault, cell=cell), case).suspects[0]
         assert first.fault == fault.id
         assert first.certain
-        assert f"lstm_ref/cells/{cell.name}.py" in first.diff
+        assert fault.wrap or f"lstm_ref/cells/{cell.name}.py" in first.diff
 
 
 @by_cell
 def test_slips_and_mixups_are_made_from_the_cells_own_source(cell):
     due = evaluate_reference(Case(5, 4, 3, 2, seed=1, cell=cell).arrays)
     made = [*(slip for part in PARTS for slip in slips(part, cell)), *mixups(cell).values()]
-    assert len(made) > 800
+    assert len(made) > 50 * (len(cell.gates) + len(cell.states))
     for fault in made[::7]:
         values = evaluate(fault, Case(5, 4, 3, 2, seed=1, cell=cell).arrays)
         assert {name: value.shape for name, value in values.items()} == {name: v.shape for name, v in due.items()}
@@ -407,6 +410,9 @@ def test_slips_and_mixups_are_made_from_the_cells_own_source(cell):
         "layernorm": "dC_ = dzC - mean(dzC) - zC * mean(dzC * zC), not (dzC - mean(dzC) - zC * mean(dzC * zC)) * rC",
         "peephole": "dpo is made of Cp_, not C_",
         "projected": "dq = 0.5 * (dh_ @ P.mT), not dh_ @ P.mT",
+        "gru": "dVg is made of hp, not q",
+        "gru_reset_after": "dVg is made of dg_, not dq_",
+        "rnn": "dg_ = dh_, not dh_ * tanh_derivative(h)",
     }
     assert own[cell.name] in titles
 

@@ -29,7 +29,18 @@ _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
 
-_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": COTANGENTS}
+
+def cotangents_of(cell: Cell) -> tuple[str, ...]:
+    """Return which cotangents a case of a cell may have, all there are first; without "C" where it has no memory."""
+    if cell.finals:
+        return COTANGENTS
+    found = ("+".join(kind for kind in kinds.split("+") if kind != "C") for kinds in COTANGENTS)
+    return tuple(dict.fromkeys(kinds for kinds in found if kinds))
+
+
+_KNOWN_COTANGENTS = tuple(dict.fromkeys(kinds for cell in CELLS.values() for kinds in cotangents_of(cell)))
+
+_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": _KNOWN_COTANGENTS}
 """What the words of a descriptor may be."""
 
 _DESCRIPTOR_FORM = "m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
@@ -122,7 +133,7 @@ class Case:
         scaled by 1 / sqrt(e + u), as layers are initialized.
     cotangents : str
         Which are present: "every" step's or the "last" step's h, the final "h", the final memory state "C",
-        joined by "+".
+        joined by "+". Of a cell without a memory "C" is left out, and "C" alone is "h".
     states : bool
         Whether h0 and C0 are drawn, or zero.
     seed : int
@@ -163,6 +174,10 @@ class Case:
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.cell.finals:
+            # So that a case of another cell is one of this cell by `replace` alone.
+            kinds = "+".join(kind for kind in self.cotangents.split("+") if kind != "C")
+            object.__setattr__(self, "cotangents", kinds or "h")
         count = len(self.cell.further)
         if len(self.further) != count and self.u > 0:
             # So that a case of the plain cell, of which the harness has many at hand, is one of any cell.
@@ -171,7 +186,8 @@ class Case:
         for name, size in self.sizes.items():
             if size < 1:
                 raise ValueError(f"{name} is {size}, expected at least 1")
-        for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", COTANGENTS)):
+        allowed = cotangents_of(self.cell)
+        for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", allowed)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.seed < 0:
@@ -216,7 +232,7 @@ class Case:
         words += [self.cell.name] if self.cell is not PLAIN else []
         words += [self.dtype]
         words += [self.regime] if self.regime != "normal" else []
-        words += [self.cotangents] if self.cotangents != "every+h+C" else []
+        words += [self.cotangents] if self.cotangents != cotangents_of(self.cell)[0] else []
         words += [] if self.states else ["nostates"]
         return "-".join([*words, f"seed{self.seed}"])
 
@@ -253,6 +269,11 @@ class Case:
                     )
                 found["states"] = False
         cell = cell_named(found.get("cell", PLAIN.name))
+        if found.get("cotangents", "h") not in (allowed := cotangents_of(cell)):
+            raise ValueError(
+                f"case {descriptor!r}: {found['cotangents']!r} is not of the cell {cell.name}, expected one of "
+                f"{', '.join(allowed)}"
+            )
         further = re.findall(r"([a-z])(\d+)", match[5])
         if "".join(letter for letter, _ in further) != cell.further:
             form = "".join(f"{letter}1" for letter in cell.letters)
@@ -424,8 +445,9 @@ SIZES = (
 
 
 def strata_of(cell: Cell) -> tuple[str, ...]:
-    """Return the names of the strata that a cell's cases can fall in: not those of sizes that it has not."""
-    return tuple(name for name in STRATA if name not in (*EDGES, *COMPARED) or name[0] in cell.letters)
+    """Return the names of the strata that a cell's cases can fall in: not those of sizes or a memory it has not."""
+    sized = (name for name in STRATA if name not in (*EDGES, *COMPARED) or name[0] in cell.letters)
+    return tuple(name for name in sized if cell.finals or name != "final C")
 
 
 def strata(case: Case) -> tuple[str, ...]:

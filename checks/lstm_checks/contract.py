@@ -303,19 +303,39 @@ def undisturbed() -> Iterator[None]:
             sys.setrecursionlimit(limit)
 
 
-def unpack(result: Any) -> Any:
-    """Return `(h, Cn), pullback`, or say in what the result differs from that."""
-    form = "expected ((h, Cn), pullback)"
+def vjp_form(cell: Cell = PLAIN) -> str:
+    """Return what a function in the vjp form returns for a cell, in words: "((h, Cn), pullback)"."""
+    return f"({output_form(cell)}, pullback)"
+
+
+def output_form(cell: Cell = PLAIN) -> str:
+    """Return a cell's outputs in words, as a function returns them: "(h, Cn)"; of one alone "h"."""
+    return f"({', '.join(cell.outputs)})" if len(cell.outputs) > 1 else cell.outputs[0]
+
+
+def pullback_form(cell: Cell = PLAIN) -> str:
+    """Return what a pullback of positional arguments takes, in words: "(dh, dCn)"."""
+    return f"({', '.join((cell.cotangents[0], *cell.finals.values()))})"
+
+
+def unpack(result: Any, cell: Cell = PLAIN) -> Any:
+    """Return the outputs, as a tuple, and the pullback, or say in what the result differs from `vjp_form`.
+
+    An output that is the only one may come by itself or in a tuple.
+    """
+    form = f"expected {vjp_form(cell)}"
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise ContractError(f"the call returned {describe_value(result)}, {form}")
     outputs, pullback = result
-    if not isinstance(outputs, tuple | list) or len(outputs) != 2:
+    if len(cell.outputs) == 1 and not isinstance(outputs, tuple | list):
+        outputs = (outputs,)
+    if not isinstance(outputs, tuple | list) or len(outputs) != len(cell.outputs):
         raise ContractError(f"the call returned {describe_value(outputs)} as outputs, {form}")
     if not callable(pullback):
         raise ContractError(
-            f"the call returned {describe_value(pullback)} as pullback, expected a function of (dh, dCn)"
+            f"the call returned {describe_value(pullback)} as pullback, expected a function of {pullback_form(cell)}"
         )
-    return result
+    return outputs, pullback
 
 
 def describe_value(value: Any) -> str:

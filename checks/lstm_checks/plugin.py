@@ -24,7 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--lstm-examples", type=int, metavar="N", help="examples a claim; default the Hypothesis profile's")
     group.addoption("--lstm-dtypes", metavar="D,D", help="dtypes drawn; default all that the target has")
     group.addoption(
-        "--lstm-cell", metavar="NAME", help="the equations that it is to follow: plain, coupled or peephole"
+        "--lstm-cell",
+        metavar="NAME",
+        help="the equations that it is to follow, as `lstm-checks verify --cell` takes them; default plain",
     )
     group.addoption("--lstm-timeout", type=float, metavar="SECONDS", help="time limit of one call")
     parser.addini("lstm_target", "what the tests of lstm_checks.suite judge, one a line", type="linelist")

@@ -21,7 +21,6 @@ from lstm_checks import tolerance
 from lstm_checks.cases import (
     BLOCK_EDGES,
     COMPARED,
-    COTANGENTS,
     EDGES,
     LARGE_REGIME,
     LONG,
@@ -29,6 +28,7 @@ from lstm_checks.cases import (
     SIZES,
     STRATA,
     Case,
+    cotangents_of,
     strata_of,
 )
 from lstm_checks.contract import ANY_SIZES, CN, DCN, PLAIN, STATES, SizeLimits, Target
@@ -156,7 +156,7 @@ def cases(
     max_dims: Dims | None = None,
     dtypes: Sequence[str] = ("float64",),
     states: bool = True,
-    cotangents: Sequence[str] = COTANGENTS,
+    cotangents: Sequence[str] | None = None,
     regimes: Sequence[str] = REGIMES,
     stratum: str = "",
     first_seed: int = 0,
@@ -172,7 +172,7 @@ def cases(
     max_dims : tuple of int, optional
         Largest (m, s, e, u). Where None, `MAX_DIMS`, and at the edges of blocks those of `EDGES`.
     dtypes, cotangents, regimes : sequence of str
-        Those to draw from; see `Case`.
+        Those to draw from; see `Case`. Where no cotangents are given, all that the cell has.
     states : bool
         Whether initial states may be drawn.
     stratum : str
@@ -202,7 +202,8 @@ def cases(
     else:
         sizes = draw(st.sampled_from(fitting) if fitting else dims(max_dims, stratum, cell, limits))
     wanted = {"every": "every", "last": "last", "final h": "h", "final C": "C"}.get(stratum)
-    kinds = [c for c in cotangents if wanted is None or wanted in c.split("+")]
+    known = cotangents_of(cell) if cotangents is None else cotangents
+    kinds = [c for c in known if wanted is None or wanted in c.split("+")]
     # Where there is but one example, nothing that may be wrong is absent: neither a cotangent nor the states.
     kind = draw(st.sampled_from(kinds[:1] if stratum in EDGES else kinds))
     with_states = draw(st.integers(0, 3)) < 3 and states
@@ -258,7 +259,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
     given = {letter for letter, *_ in limits.given}
     max_m, max_s, max_e, max_u, *_ = max_dims or MAX_DIMS
     states = options.get("states", True)
-    cotangents = options.get("cotangents", COTANGENTS)
+    cotangents = options.get("cotangents") or cotangents_of(options.get("cell", PLAIN))
     regimes = options.get("regimes", REGIMES)
     possible = {
         "s > 4": max_s > 4,
@@ -443,7 +444,8 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
     """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
     if target.compiles:
         options["shapes"] = few_shapes(options.get("max_dims"), seed, target.cell, target.limits)
-    cotangents = [c for c in COTANGENTS if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    known = cotangents_of(target.cell)
+    cotangents = [c for c in known if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
     return {
         **options,
         "states": STATES not in target.lacks,

@@ -3,10 +3,12 @@
 from functools import cache
 
 from lstm_ref.cell import Cell
-from lstm_ref.cells import coupled, layernorm, peephole, plain, projected
+from lstm_ref.cells import coupled, gru, gru_reset_after, layernorm, peephole, plain, projected, rnn
 from lstm_ref.slots import USUAL, Activation, with_activations
 
-CELLS: dict[str, Cell] = {found.CELL.name: found.CELL for found in (plain, coupled, peephole, layernorm, projected)}
+CELLS: dict[str, Cell] = {
+    found.CELL.name: found.CELL for found in (plain, coupled, peephole, layernorm, projected, gru, gru_reset_after, rnn)
+}
 """By name, the plain LSTM first."""
 
 
@@ -20,8 +22,7 @@ def cell_named(name: str) -> Cell:
     Raises
     ------
     ValueError
-        "'peep', expected one of plain, coupled, peephole, layernorm, projected"; whoever asks knows what to put before
-        it.
+        "'peep', expected one of plain, coupled, peephole, layernorm, ..."; whoever asks knows what to put before it.
 
     Examples
     --------

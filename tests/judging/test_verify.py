@@ -45,7 +45,7 @@ from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import expect
 from lstm_checks.oracles.objective import reference_forward
-from lstm_checks.properties.claims import OF_THE_PLAIN_CELL, OWN_REGIMES, rotation
+from lstm_checks.properties.claims import OF_ITS_EQUATIONS, OWN_REGIMES, rotation
 from lstm_checks.strategies import draw_options
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
@@ -962,7 +962,7 @@ def test_the_simplest_case_is_looked_for_among_what_was_drawn_and_asked_the_prop
 
     # It is asked only where it is chosen: it holds of the plain cell alone.
     asked = "zero weights"
-    assert asked in OF_THE_PLAIN_CELL
+    assert asked in OF_ITS_EQUATIONS
     target = from_function(forgets_less)
     report = verify(target, examples=3, seed=1, dtypes=("float32",), properties=(asked,), reference=False)
     assert any(example.case.dims > (1, 1, 1, 1) for example in report.examples if example.failures)

@@ -26,7 +26,7 @@ from lstm_checks.oracles.expected import expect
 from lstm_checks.properties.claims import (
     GENERAL,
     NAMES,
-    OF_THE_PLAIN_CELL,
+    OF_ITS_EQUATIONS,
     OWN_REGIMES,
     PER_EXAMPLE,
     property_claims,
@@ -263,8 +263,8 @@ def test_the_noise_a_target_shows_covers_that_of_monte_carlo_arithmetic(case):
         assert np.all(rounding[name] <= sd + 1e-300), name
 
 
-@pytest.mark.parametrize("name", OF_THE_PLAIN_CELL)
-def test_what_holds_of_the_plain_cell_alone_fails_of_a_variant(name):
+@pytest.mark.parametrize("name", OF_ITS_EQUATIONS)
+def test_what_holds_of_the_plain_cells_equations_fails_of_a_variant(name):
     claim = verify_case(from_function(coupled), CASE, properties=(name,), reference=False).claim(name)
     assert claim.verdict is Verdict.FAIL
 
@@ -280,7 +280,7 @@ def test_each_property_sees_what_it_is_there_for_without_a_reference(target, nam
 
 
 def test_every_property_is_planted_against():
-    assert {name for _, name in PLANTED} | set(OF_THE_PLAIN_CELL) == set(NAMES)
+    assert {name for _, name in PLANTED} | set(OF_ITS_EQUATIONS) == set(NAMES)
 
 
 def test_the_sentence_of_a_property_that_does_not_hold():

@@ -119,10 +119,12 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
         "--cell",
         metavar="NAME",
         help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
-        "memory: parameters pf, pi, po besides), layernorm (gains nf ni ng no nC, and a bias bC besides) or projected "
-        "(h = (o * C) P, of size p); all but layernorm with other activations after it, f of the gates, g of the "
-        "candidate, h of the memory: plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, hardsigmoid, "
-        "scaledtanh, sigmoid, softplus, softsign, tanh, thresholdedrelu)",
+        "memory: parameters pf, pi, po besides), layernorm (gains nf ni ng no nC, and a bias bC besides), projected "
+        "(h = (o * C) P, of size p), gru (gates r, z, g and no C; r scales the state), gru_reset_after (r scales the "
+        "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); all but layernorm with "
+        "other activations after it, f of the gates, g of the candidate, h of the memory: "
+        "plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, hardsigmoid, scaledtanh, sigmoid, softplus, "
+        "softsign, tanh, thresholdedrelu)",
     )
 
 

@@ -71,8 +71,7 @@ def _changes(name: str, named: dict[str, Array]) -> Changes:
         if other != name and kept.shape == value.shape and other[0] == name[0] and (name[0] in "UVb" or name != "X"):
             yield other, kept
     if name in ("h0", "C0"):
-        other = "C0" if name == "h0" else "h0"
-        yield other, named[other]
+        yield from ((other, named[other]) for other in ("h0", "C0") if other in named and other != name)
     yield from _turned(name, value)
     if name in ("X", "dh"):
         yield from _along(value, 1, "steps")

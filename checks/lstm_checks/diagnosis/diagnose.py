@@ -221,6 +221,8 @@ def _few(names: Sequence[str]) -> str:
 def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:
     """Yield the relations that hold where a single kind of cotangent is given."""
     for cotangents, words in (("every", "every step's h"), ("h", "the final h"), ("C", "the final memory state")):
+        if cotangents == "C" and not case.cell.finals:
+            continue
         asked = suited(target, replace(case, cotangents=cotangents))
         if asked is not None and (cotangents != "every" or LAST in target.lacks or case.sequences):
             seen = observe(target, asked)

@@ -36,6 +36,7 @@ from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import Fault, backward_with, evaluate, fault_target, leaves_forward, planted
 from lstm_checks.faults.slips import slips
 from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.words import series
 from lstm_ref.cell import Cell, evaluate_forward, outputs_of, run_forward
 
 Faults = tuple[Fault, ...]
@@ -155,7 +156,8 @@ def find_forward_slip(target: Target, case: Case, spare: Spare) -> str:
         for slip in slips("forward", target.cell)
         if spare() and accounted(_outputs_come_from(slip, seen) for seen in observations)
     ]
-    return f"h and Cn came as with a slip: {' or '.join(s.title for s in fitting[:2])}" if fitting else ""
+    outputs = series(target.cell.outputs)
+    return f"{outputs} came as with a slip: {' or '.join(s.title for s in fitting[:2])}" if fitting else ""
 
 
 def _outputs_come_from(fault: Fault, observation: Observation) -> Trial:

@@ -14,7 +14,7 @@ from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, due_on, intermediates, suited, wrong_entries
-from lstm_checks.diagnosis.places import DELTAS, departing, of_normal_values
+from lstm_checks.diagnosis.places import delta, departing, of_normal_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.words import series
 
@@ -71,7 +71,8 @@ def _draws(target: Target, case: Case, look: Callable[[Target, Case], Seen | Non
 def _intermediates(case: Case) -> dict[str, Array]:
     """Return the values (m, s, u) of the reference that may decide, by name."""
     fc, bc = intermediates(case.arrays)
-    found = {name: (fc | bc)[name] for name in INTERMEDIATES if name in (fc | bc)}
+    own = (name for gate in case.cell.gates for name in (gate, delta(gate)))
+    found = {name: (fc | bc)[name] for name in dict.fromkeys((*INTERMEDIATES, *own)) if name in (fc | bc)}
     # A state of another length than the units has no entry for each of theirs.
     return {name: value for name, value in found.items() if value.shape[-1] == case.u}
 
@@ -93,7 +94,7 @@ def _of_gates(target: Target, case: Case) -> Seen | None:
     if wrong is None or any(f"dU{gate}" in target.lacks for gate in target.cell.gates):
         return None
     found = departing(target, case)
-    return None if found is None else ({DELTAS[g]: mask for g, mask in found.items()}, _intermediates(case))
+    return None if found is None else ({delta(g): mask for g, mask in found.items()}, _intermediates(case))
 
 
 def _where_first(draws: Sequence[Seen]) -> list[Seen]:

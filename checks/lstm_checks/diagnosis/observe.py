@@ -7,7 +7,7 @@ place where that is done.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from lstm_checks.calling import (
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import CN, DCN, STATES, Target
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
-from lstm_ref.cell import run_backward, run_forward
+from lstm_ref.cell import Cell, run_backward, run_forward
 
 Array = NDArray[Any]
 Values = Mapping[str, Array]
@@ -151,6 +151,30 @@ def intermediates(arrays: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
     with np.errstate(all="ignore"):
         fc = run_forward(arrays.cell, arrays)
         return fc, run_backward(arrays.cell, arrays, fc)
+
+
+@cache
+def gate_sums(cell: Cell) -> frozenset[str]:
+    """Return the gradients that are made of the gates' cotangents dk_ as the plain cell's are, and of nothing else.
+
+    They are dU = sum of X^T dk_, dV = sum of hp^T dk_, db = sum of dk_, dX = sum of dk_ Uk^T and dh0 = sum of dk_ Vk^T.
+    Found by working them out so: a gate may be reset on its way, and a state may be kept.
+    """
+    arrays = Case(2, 3, 4, 5, seed=1, cell=cell).arrays.astype(np.float64)
+    fc, bc = intermediates(arrays)
+    due = evaluate_reference(arrays)
+    made: dict[str, Any] = {"dX": 0.0, "dh0": 0.0}
+    for gate in cell.gates:
+        dk_ = bc[f"d{gate}_"]
+        if f"U{gate}" in arrays:
+            made[f"dU{gate}"] = np.einsum("nti,ntj->ij", arrays["X"], dk_)
+            made["dX"] = made["dX"] + dk_ @ arrays[f"U{gate}"].T
+        if f"V{gate}" in arrays:
+            made[f"dV{gate}"] = np.einsum("nti,ntj->ij", fc["hp"], dk_)
+            made["dh0"] = made["dh0"] + dk_[:, 0] @ arrays[f"V{gate}"].T
+        made[f"db{gate}"] = dk_.sum(axis=(0, 1))[None]
+    same = (name for name, value in made.items() if name in due and np.shape(value) == due[name].shape)
+    return frozenset(name for name in same if np.allclose(made[name], due[name]))
 
 
 def departs(came: Array, due: Array, sd: Array, dtype: str) -> Array:

@@ -23,6 +23,7 @@ from lstm_checks.diagnosis.observe import (
     counted_in,
     departs,
     due_on,
+    gate_sums,
     in_general,
     intermediates,
     observe_once,
@@ -52,7 +53,11 @@ SOLVABLE = (
 )
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
 
-DELTAS = {gate: f"d{gate}_" for gate in PLAIN.gates}
+
+def delta(gate: str) -> str:
+    """Return the name of the cotangent of a gate's linear activation."""
+    return f"d{gate}_"
+
 
 NORMAL_VALUES = "for normal values, "
 """How a line begins that is so of these, where the failing case's are others."""
@@ -339,7 +344,8 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
 
 def _no_final(case: Case) -> dict[str, Array]:
     """Return the final states' cotangents as zero."""
-    return {"dhn": np.zeros_like(case.arrays["dhn"]), "dCn": np.zeros_like(case.arrays["dCn"])}
+    _, *finals = case.cell.cotangents
+    return {name: np.zeros_like(case.arrays[name]) for name in finals}
 
 
 def _of_final_states(target: Target, case: Case) -> Iterator[str]:
@@ -349,7 +355,7 @@ def _of_final_states(target: Target, case: Case) -> Iterator[str]:
         return
     found = []
     for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
-        if lack in target.lacks:
+        if lack in target.lacks or name not in nothing:
             continue
         alone = nothing | {name: np.ones_like(nothing[name])}
         if wrong_entries(target, case, case.arrays.replaced(**alone)):
@@ -389,7 +395,8 @@ def _of_forward_steps(target: Target, case: Case) -> Iterator[str]:
     """Yield at which steps, samples and units h is wrong."""
     wrong = wrong_entries(target, case) or {}
     if "h" not in wrong:
-        yield "h is right, the final memory state Cn is not"
+        if case.cell.finals:
+            yield "h is right, the final memory state Cn is not"
         return
     if wrong["h"].ndim < 3:
         return
@@ -517,7 +524,7 @@ def _all_held() -> Iterator[tuple[dict[str, float], str]]:
 def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
     """Yield which of the gates' cotangents, solved for from dU, departs first in backward order."""
     right_everywhere, gates = "", target.cell.gates
-    solved = " ".join(DELTAS[gate] for gate in gates)
+    solved = " ".join(delta(gate) for gate in gates)
     # dU = sum of X^T dk_ has as many equations for dk_ as there are elements, and an unknown for each sample and step.
     # Two more elements than that make it overdetermined, so that a dU that is made of no dk_ at all is seen as such.
     for case in (*SOLVABLE, replace(failing, e=failing.m * failing.s + 2)):
@@ -539,7 +546,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
                     f"{series(others)}, made from them, {'is' if len(others) == 1 else 'are'} not"
                 )
             continue
-        made = {gate: {f"dV{gate}", f"db{gate}"} for gate in gates}
+        made = {gate: {f"dV{gate}", f"db{gate}"} & gate_sums(target.cell) for gate in gates}
         alone = [f"dU{gate}" for gate in gates if f"dU{gate}" in wrong and not made[gate] <= set(wrong)]
         if alone and any(
             (there := wrong_entries(target, other)) is None
@@ -595,9 +602,11 @@ def _solvable_at_other_sizes(target: Target, case: Case, kept: str) -> list[Case
 def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[str]:
     """Yield that the sums over samples and steps are wrong and what they are made of is right; and whose part is."""
     names = [name for name in wrong if name[1] in "UVb"]
+    if not set(wrong) <= gate_sums(target.cell):
+        return  # of what else goes into it nothing has been solved for
     shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
-    solved = " ".join(DELTAS[gate] for gate in target.cell.gates)
+    solved = " ".join(delta(gate) for gate in target.cell.gates)
     yield f"{solved}, solved for from dX, are right at every step; {series(shown)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
@@ -657,7 +666,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     last = max(t for gate in gates for t in steps[gate])
     there = gates if alone else [gate for gate in found if last in steps[gate]]
     wrong = np.any([found[gate] if alone else found[gate][:, [last]] for gate in there], axis=0)
-    names, verb = series([DELTAS[gate] for gate in there]), "departs" if len(there) == 1 else "depart"
+    names, verb = series([delta(gate) for gate in there]), "departs" if len(there) == 1 else "depart"
     only = ""
     for axis, words in ((0, "sample"), (2, "unit")) if places else ():
         hit = np.flatnonzero(wrong.any(axis=(1, 2) if axis == 0 else (0, 1)))
@@ -665,7 +674,7 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     if alone:
         yield f"{names} {verb} at step{_steps(steps[gates[0]], s)} alone{only} (solved for from dU)"
         return
-    right = [DELTAS[gate] for gate in found if gate not in there]
+    right = [delta(gate) for gate in found if gate not in there]
     beside = f", {series(right)} right there" if right else ""
     yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
 
@@ -684,11 +693,14 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
     """
     fc, bc = intermediates(arrays or case.arrays)
     share = tolerance.KEPT[case.dtype]
+    arriving = {f"d{state.name}n" for state in case.cell.states}
+    states = {name: value.shape for name, value in bc.items() if name not in ("dA", "dX")}
+    back = sorted((name for name, shape in states.items() if len(shape) == 3), key=lambda name: name not in arriving)
     orders = (
         # In the order in which they are computed: what departs first is the cause, all
         # later ones may be its consequence.
-        (fc, range(case.s), ("hp", "Cp_", "f_", "f", "i_", "i", "g_", "g", "o_", "o", "C_", "C", "q", "h")),
-        (bc, range(case.s - 1, -1, -1), ("dhn", "dCn", "dh_", "dq", "dC_", "do_", "dg_", "di_", "df_", "dh", "dC")),
+        (fc, range(case.s), [name for name in fc if name != "X"]),
+        (bc, range(case.s - 1, -1, -1), back),
     )
     for due, steps, names in orders:
         for t in steps:

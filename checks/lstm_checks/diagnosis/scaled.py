@@ -16,6 +16,7 @@ from lstm_checks.diagnosis.observe import Array, Observation, observe_once, suit
 from lstm_checks.diagnosis.statement import Trial, try_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.oracles.expected import evaluate_reference
+from lstm_checks.words import series
 from lstm_ref.cell import Cell, evaluate_forward
 
 
@@ -114,7 +115,8 @@ def _explained(observation: Observation, names: tuple[str, ...], factor: float) 
     if try_values(observation, inside) is Trial.SHOWN:
         return "all is as if {} within the layer"
     if try_values(observation, values, observation.case.cell.outputs) is Trial.SHOWN:
-        return "h and Cn are as if {}"
+        outputs = observation.case.cell.outputs
+        return f"{series(outputs)} {'are' if len(outputs) > 1 else 'is'} as if {{}}"
     return ""
 
 

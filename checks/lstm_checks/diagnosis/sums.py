@@ -18,6 +18,7 @@ from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
     counted_in,
+    gate_sums,
     in_general,
     intermediates,
     observe_once,
@@ -97,7 +98,8 @@ def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: 
     delta = {gate: bc[f"d{gate}_"] for gate in cell.gates}
     ones = np.ones((*arrays["X"].shape[:2], 1))
     for kind, left in (("U", arrays["X"]), ("V", fc["hp"]), ("b", ones)):
-        gates = [gate for gate in cell.gates if f"d{kind}{gate}" in observation.wrong]
+        wrong = observation.wrong.keys() & gate_sums(cell)
+        gates = [gate for gate in cell.gates if f"d{kind}{gate}" in wrong]
         if not gates:
             continue
         # (gates, samples, steps, rows, units)
@@ -110,7 +112,7 @@ def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: 
         }
         yield [f"d{kind}{gate}" for gate in gates], (ways, whole)
     for name, kind, at in (("dX", "U", slice(None)), ("dh0", "V", 0)):
-        if name in observation.wrong:
+        if name in observation.wrong and name in gate_sums(cell):
             weighed = [(k, delta[k][:, at][..., None, :], arrays.p[kind + k]) for k in cell.gates]
             by_unit = np.stack([d * w for _, d, w in weighed])
             total = by_unit.sum((0, -1))
@@ -120,7 +122,8 @@ def _groups(observation: Observation, arrays: Any, fc: Mapping[str, Array], bc: 
                 for other in cell.gates
                 if other != gate
             }
-            if arrays.p[f"{kind}f"].shape[0] == arrays.p[f"{kind}f"].shape[1]:
+            rows, columns = arrays.p[f"{kind}{cell.gates[0]}"].shape
+            if rows == columns:
                 whole |= {f"{kind}{gate} transposed": total + np.sum(d * (w.T - w), -1) for gate, d, w in weighed}
             ways = {"gate": by_unit.sum(-1)[:, None], "unit": np.moveaxis(by_unit.sum(0), -1, 0)[:, None]}
             yield [name], (ways, {words: value[None] for words, value in whole.items()})

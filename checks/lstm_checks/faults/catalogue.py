@@ -15,11 +15,13 @@ from lstm_checks.faults import (
     coupled,
     derivatives,
     gates,
+    gru,
     layernorm,
     numerics,
     peephole,
     precision,
     projected,
+    rnn,
     states,
     steps,
     transposition,
@@ -57,6 +59,9 @@ OWN: dict[str, tuple[Fault, ...]] = {
     "layernorm": layernorm.FAULTS,
     "peephole": peephole.FAULTS,
     "projected": projected.FAULTS,
+    "gru": gru.faults_of_reset_before(),
+    "gru_reset_after": gru.faults_of_reset_after(),
+    "rnn": rnn.FAULTS,
 }
 """What only one cell can have wrong, by its name."""
 

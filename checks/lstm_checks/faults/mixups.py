@@ -18,7 +18,6 @@ FAMILY = "mix-ups"
 
 _START = "    trace = []\n    for s in reversed"
 _FETCH = 'Cp_, f, i, g, o, C = (fc[name][..., s, :] for name in ("Cp_", "f", "i", "g", "o", "C"))'
-_INPUTS = '        dX = df_ @ p["Uf"].mT'
 _PASS_ON = "        dhn, dCn = dh, dC\n"
 _LOOP = "    for s in reversed(range(dA.shape[-2])):\n"
 _FORWARD = "    trace = []\n    h, C_ = h0, C0\n"
@@ -115,6 +114,7 @@ def _of_states() -> Iterator[Fault]:
 def _of_orders(cell: Cell) -> Iterator[Fault]:
     """Yield the gates of the backward pass alone in another order: their cotangents, their weights, their values."""
     gates, letters = cell.gates, "".join(cell.gates)
+    inputs = f'        dX = d{gates[0]}_ @ p["U{gates[0]}"].mT'
     right = ", ".join(gates)
     for order in [order for order in permutations(gates) if order != gates]:
         name, words = "".join(order), ", ".join(order)
@@ -123,7 +123,7 @@ def _of_orders(cell: Cell) -> Iterator[Fault]:
             f"backward-cotangents-in-order-{name}",
             f"The gates' cotangents are taken in the order {words} where {right} was due.",
             "(1): the backward pass packs them in an order of its own, for dX, dh and all sums alike.",
-            in_backward(_INPUTS, f"        {due} = {taken}\n{_INPUTS}"),
+            in_backward(inputs, f"        {due} = {taken}\n{inputs}"),
         )
         rename = f'    p = {{k + read: p[k + gate] for gate, read in zip("{letters}", "{name}") for k in "UV"}}\n'
         yield _mixup(
@@ -132,6 +132,8 @@ def _of_orders(cell: Cell) -> Iterator[Fault]:
             "(1): dX and dh go through other gates' weights than the forward pass.",
             in_backward(_START, rename + _START),
         )
+        if not set(gates) <= set(_VALUES):
+            continue  # its backward pass fetches what this text does not name
         values = [value for value in _VALUES if value in gates]
         there = dict(zip(values, order, strict=True))
         kept = ", ".join(f'"{there.get(value, value)}"' for value in _VALUES)
@@ -166,8 +168,8 @@ def _of_formats(cell: Cell) -> Iterator[Fault]:
     """Yield products whose operands are rounded to a shorter format, the sums in full."""
     for format, (words, how) in _FORMATS.items():
         helper = _HELPER.replace("{how}", how)
-        forward = _products("forward", cell, helper, r"X_s @", "hp @", r'@ p\["[UV][figo]"\]')
-        backward = _products("backward", cell, helper, "d[figo]_ @", r'@ p\["[UV][figo]"\]\.mT')
+        forward = _products("forward", cell, helper, r"X_s @", "hp @", r'@ p\["[UV]\w"\]')
+        backward = _products("backward", cell, helper, r"d\w_ @", r'@ p\["[UV]\w"\]\.mT')
         sums = _products("gradients", cell, helper, r"\bX\.mT @", r"hp\.mT @", "@ dk_")
         explanation = "(1): products in a shorter format than what they add up in, as tensor cores have them."
         yield _mixup(
@@ -194,7 +196,7 @@ def _of_formats(cell: Cell) -> Iterator[Fault]:
             explanation,
             *sums,
         )
-        of_weights = _products("forward", cell, helper, r'@ p\["[UV][figo]"\]')
+        of_weights = _products("forward", cell, helper, r'@ p\["[UV]\w"\]')
         of_states = _products("forward", cell, helper, "hp @")
         yield _mixup(
             f"weights-in-{format}",

@@ -217,10 +217,11 @@ def fits(fault: Fault, cell: Cell) -> bool:
     """
     if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
         return False
-    if fault.wrap:
-        return True
     example = replace(Case.parse(fault.example), cell=cell)
     try:
+        if fault.wrap:
+            evaluate(fault, example.arrays)
+            return True
         # Of what hangs on values a few are asked.
         differs = any(_differs(fault, replace(example, seed=example.seed + k).arrays) for k in range(TRIED))
     except (KeyError, NameError, ValueError):

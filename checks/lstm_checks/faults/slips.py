@@ -7,12 +7,13 @@ diagnosis tries them where no catalogued fault fits.
 
 import ast
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Container, Iterator
 from functools import cache
 
 from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.model import Fault, Patch, runs_at_all_sizes, source
+from lstm_checks.faults.model import Fault, Patch, function_of, runs_at_all_sizes, source
 from lstm_ref.cell import Cell, run_forward
 
 FAMILY = "slips"
@@ -58,6 +59,7 @@ def _of_a_step(part: str, cell: Cell) -> Iterator[Fault]:
     text = source(part, cell)
     (loop,) = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.For))
     fetched = _fetched(loop)
+    there = function_of(part, cell).__globals__
     kept = (
         cell.initial if part == "forward" else tuple(f'fc["{n}"][..., s, :]' for n in _kept(cell) if n not in fetched)
     )
@@ -69,7 +71,7 @@ def _of_a_step(part: str, cell: Cell) -> Iterator[Fault]:
         line = text.splitlines()[statement.lineno - 1]
         # The number of an equation stands behind it; all other lines keep books.
         if "# (" in line:
-            for new in dict.fromkeys(_changed(line, statement.value, (*known, *kept), fetched, cell)):
+            for new in dict.fromkeys(_changed(line, statement.value, (*known, *kept), fetched, cell, there)):
                 if _has_its_shape(new.strip(), names, cell):
                     yield _slip(part, line.strip(), new.strip())
         # After its own line: what a step has not computed yet could only raise.
@@ -86,7 +88,8 @@ def _fetched(loop: ast.For) -> tuple[str, ...]:
 
 def _kept(cell: Cell) -> tuple[str, ...]:
     """Return what else of the forward pass has the shape (m, u): the states, after and before, and what is linear."""
-    return ("h", "hp", "C_", *(f"{gate}_" for gate in cell.gates))
+    hidden, *others = cell.states
+    return (hidden.name, f"{hidden.name}p", *(state.kept_as for state in others), *(f"{gate}_" for gate in cell.gates))
 
 
 def _has_its_shape(line: str, assigned: list[str], cell: Cell) -> bool:
@@ -110,14 +113,24 @@ def _of_other_shape(cell: Cell) -> tuple[str, ...]:
 def _of_gradients(cell: Cell) -> Iterator[Fault]:
     """Yield the slips in what the parameters' gradients are made of: of each gate's, and of those that stand alone."""
     made_of = {"dU": "X", "dV": "hp", "db": ""}
-    cotangents = [*(f"d{gate}_" for gate in cell.gates), "dh_", "dC_"]
+    hidden, *others = cell.states
+    memories = [name for state in others for name in (f"{state.name}p_", state.kept_as, state.name)]
     lines = [line.strip() for line in source("gradients", cell).splitlines()]
+    # The gradients that stand alone: the line of each, and all that it takes from the passes.
+    alone = [
+        (line, found[1], due)
+        for line in lines
+        if (found := re.match(r'g\["(\w+)"\] = ', line))
+        for due in re.findall(r'[bf]c\["(\w+)"\]', line)
+    ]
+    cotangents = [*(f"d{gate}_" for gate in cell.gates), f"d{hidden.name}_", *(f"d{state.kept_as}" for state in others)]
+    cotangents += [due for _, _, due in alone if f'bc["{due}"]' in source("gradients", cell) and due not in cotangents]
     for kind, what in made_of.items():
         (old,) = (line for line in lines if f'g[f"{kind}{{gate}}"] = ' in line)
         right = old.partition(" = ")[2]
-        for gate in cell.gates:
+        for gate in _looped(old, cell):
             changes = {(f"d{gate}_", other): ("dk_", f'_steps_first(bc["{other}"])') for other in cotangents}
-            states = ("h", "Cp_", "C_", "C") if kind == "dV" else ()
+            states = (hidden.name, *memories) if kind == "dV" else ()
             changes |= {(what, other): (what, f'_steps_first(fc["{other}"])') for other in states}
             for (due, other), (word, new) in changes.items():
                 # A bias may be one of something else than the linear activation.
@@ -125,13 +138,22 @@ def _of_gradients(cell: Cell) -> Iterator[Fault]:
                     more = f'if gate == "{gate}":\n            g["{kind}{gate}"] = {right.replace(word, new)}'
                     patch = Patch("gradients", old, f"{old}\n        {more}")
                     yield Fault(ID, FAMILY, f"{kind}{gate} is made of {other}, not {due}", _EXPLANATION, (patch,))
-    for old in lines:
-        name = re.match(r'g\["(\w+)"\] = ', old)
-        for due in re.findall(r'[bf]c\["(\w+)"\]', old) if name else ():
-            for other in cotangents if due in cotangents else ("hp", "Cp_", "h", "C_", "C"):
-                if name is not None and other != due:
-                    patch = Patch("gradients", old, old.replace(f'c["{due}"]', f'c["{other}"]'))
-                    yield Fault(ID, FAMILY, f"{name[1]} is made of {other}, not {due}", _EXPLANATION, (patch,))
+    values = [f"{hidden.name}p", hidden.name, *memories]
+    for old, name, due in alone:
+        for other in cotangents if due in cotangents else values:
+            if other != due:
+                patch = Patch("gradients", old, old.replace(f'c["{due}"]', f'c["{other}"]'))
+                yield Fault(ID, FAMILY, f"{name} is made of {other}, not {due}", _EXPLANATION, (patch,))
+
+
+def _looped(line: str, cell: Cell) -> tuple[str, ...]:
+    """Return the gates that the loop runs over in which a line of the gradients stands."""
+    text = source("gradients", cell)
+    at = next(number for number, other in enumerate(text.splitlines(), 1) if other.strip() == line)
+    loops = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.For))
+    (loop,) = (loop for loop in loops if loop.lineno <= at <= (loop.end_lineno or at))
+    over = eval(ast.unparse(loop.iter), vars(sys.modules[cell.parameter_gradients.__module__]))
+    return tuple(over)
 
 
 def _slip(part: str, old: str, new: str) -> Fault:
@@ -159,9 +181,17 @@ def _equation(line: str) -> tuple[str, str]:
 
 
 def _changed(
-    line: str, expression: ast.expr, others: tuple[str, ...], fetched: tuple[str, ...], cell: Cell
+    line: str,
+    expression: ast.expr,
+    others: tuple[str, ...],
+    fetched: tuple[str, ...],
+    cell: Cell,
+    there: Container[str],
 ) -> Iterator[str]:
-    """Yield a line with one word of its expression changed, in every way; what is fetched may be another step's."""
+    """Yield a line with one word of its expression changed, in every way; what is fetched may be another step's.
+
+    A function's twin is put in where it is `there`, imported by the cell's file.
+    """
 
     def put(node: ast.expr, new: str) -> str:
         return line[: node.col_offset] + new + line[node.end_col_offset :]
@@ -174,7 +204,7 @@ def _changed(
         match node:
             case ast.Name() if id(node) in called:
                 # A function of the cell's own has none.
-                if node.id in _TWINS:
+                if _TWINS.get(node.id, "") in there:
                     yield put(node, _TWINS[node.id])
             case ast.Name() if node.id not in ("p", *_of_other_shape(cell)):
                 yield from (put(node, other) for other in others if other != node.id)

@@ -66,7 +66,7 @@ def verify_case(
         False for the tensors alone.
     properties : tuple of str, optional
         Which properties are asked where the tensors are right. By default two, which depend on the case; without a
-        reference all but those of the plain LSTM cell alone.
+        reference all but those of the cell's own equations.
     reference : bool
         Whether the tensors are compared with the reference's.
     progress : callable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import PLAIN
+from lstm_checks.contract import PLAIN, with_article
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
@@ -18,7 +18,7 @@ from lstm_checks.judging.reports import (
     is_tensor,
 )
 from lstm_checks.oracles.kinks import AT_A_KINK
-from lstm_checks.properties.claims import OF_THE_PLAIN_CELL
+from lstm_checks.properties.claims import ALL, OF_ITS_EQUATIONS
 from lstm_checks.targets.load import is_spec
 from lstm_checks.words import first_few
 from lstm_ref.cell import Cell
@@ -90,7 +90,7 @@ def render_failure(name: str, report: CaseReport) -> str:
 
 def _rerun(name: str, report: CaseReport) -> str:
     """Return how to run the case again: by the command, or in Python where the target's name is none that loads."""
-    of_the_cell = not report.reference and any(claim.name in OF_THE_PLAIN_CELL for claim in report.failures)
+    of_the_cell = not report.reference and any(claim.name in OF_ITS_EQUATIONS for claim in report.failures)
     spec = name if name.startswith("exec:") else name.split()[0]
     if is_spec(spec):
         options = "" if report.reference else " --no-reference"
@@ -281,11 +281,21 @@ def _properties(report: Report) -> list[str]:
         if claim.name in PROPERTIES and claim.verdict is Verdict.UNSUPPORTED
     }
     lines += [f"  not asked {name}: {reason}" for name, reason in sorted(reasons)]
-    not_asked = [name for name in PROPERTIES if name in OF_THE_PLAIN_CELL and name not in asked]
+    not_asked = [name for name in PROPERTIES if name in OF_ITS_EQUATIONS and name not in asked]
     if not_asked:
-        how = "; --properties all asks them" if report.target.cell is PLAIN else ""
-        lines.append(f"  not asked {', '.join(not_asked)}: of the plain LSTM cell alone{how}")
-    return [*lines, "  note      no reference used: an LSTM of other equations whose gradients fit them passes"]
+        cell = report.target.cell
+        known = [name for name in not_asked if ALL[name].known_of(cell)]
+        unknown = [name for name in not_asked if name not in known]
+        alone = f"of {_the_cell(cell)} alone; --properties all asks them"
+        for names, why in ((known, alone), (unknown, f"not known of {with_article(cell.title)}")):
+            lines += [f"  not asked {', '.join(names)}: {why}"] if names else []
+    others = "an LSTM of other equations" if report.target.cell.finals else "what has other equations"
+    return [*lines, f"  note      no reference used: {others} whose gradients fit them passes"]
+
+
+def _the_cell(cell: Cell) -> str:
+    """Return a cell after "the"; "plain LSTM" may stand for the network, too, and its equations are what is meant."""
+    return f"the {cell.title} cell" if cell is PLAIN else f"the {cell.title}"
 
 
 def _not_repeatable(report: Report) -> list[str]:

@@ -1,6 +1,6 @@
 """The claims that each property holds of a target on a case, and which properties are asked when."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ from lstm_checks import tolerance
 from lstm_checks.calling import Outcome
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, differing_digits
-from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_checks.contract import CN, DCN, STATES, Target, with_article
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties import relations
+from lstm_checks.properties.closed_form import CLOSED_FORMS
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, checked
 from lstm_checks.properties.relations import Compared, Example, NotAskedError
+from lstm_ref.cell import Cell
 
 Array = NDArray[Any]
 
@@ -40,8 +42,9 @@ class Property:
         What the target must not lack.
     resolution : float
         The property passes where one entry at least is compared to this share of itself.
-    plain_cell : bool
-        Whether it holds of the plain LSTM cell alone, and not of variants.
+    cells : collection of str, optional
+        The names of the cells of whose own equations it is known to hold, and of no variant of these; where None, it
+        holds of any.
     of_gradients : bool
         Whether it is about gradients alone, so that a target without any cannot be asked.
     """
@@ -50,8 +53,12 @@ class Property:
     at_stake: Callable[[Case], bool] = lambda case: True
     needs: tuple[str, ...] = ()
     resolution: float = tolerance.PROPERTY_RESOLUTION
-    plain_cell: bool = False
+    cells: Collection[str] | None = None
     of_gradients: bool = False
+
+    def known_of(self, cell: Cell) -> bool:
+        """Return whether it is known to hold of a cell."""
+        return self.cells is None or cell.name in self.cells
 
 
 ALL: dict[str, Property] = {
@@ -61,21 +68,21 @@ ALL: dict[str, Property] = {
     "linearity": Property(relations.linearity, of_gradients=True),
     "causality": Property(relations.causality, lambda c: c.s > 1 and c.sequences),
     "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0")),
-    "sign symmetry": Property(relations.sign_symmetry, plain_cell=True),
-    "zero weights": Property(relations.zero_weights, plain_cell=True),
+    "sign symmetry": Property(relations.sign_symmetry, cells=relations.NEGATED),
+    "zero weights": Property(relations.zero_weights, cells=CLOSED_FORMS),
     "zero cotangent": Property(relations.zero_cotangent, of_gradients=True),
     "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True),
 }
 NAMES = tuple(ALL)
 """All properties. Those in `GENERAL` hold of any recurrent layer whose samples and whose units are alike: one with
-peepholes, coupled gates or gates reset like a GRU's; the others of the plain LSTM cell alone."""
-GENERAL = tuple(name for name, found in ALL.items() if not found.plain_cell)
-OF_THE_PLAIN_CELL = tuple(name for name, found in ALL.items() if found.plain_cell)
+peepholes, coupled gates or gates reset like a GRU's; those in `OF_ITS_EQUATIONS` of a cell's own equations alone."""
+GENERAL = tuple(name for name, found in ALL.items() if found.cells is None)
+OF_ITS_EQUATIONS = tuple(name for name, found in ALL.items() if found.cells is not None)
 
 
 def rotation(case: Case) -> tuple[str, ...]:
     """Return the few properties that a case is asked where not all are: the same for the same case, all in turn."""
-    at_stake = [n for n, p in ALL.items() if p.at_stake(case) and (case.cell is PLAIN or not p.plain_cell)]
+    at_stake = [n for n, p in ALL.items() if p.at_stake(case) and p.known_of(case.cell)]
     order = np.random.default_rng((case.seed, *case.dims, 4)).permutation(len(at_stake))
     chosen = sorted(order[:PER_EXAMPLE])
     return tuple(at_stake[k] for k in chosen)
@@ -114,8 +121,8 @@ def _claim(name: str, example: Example) -> Claim:
         return Claim(name, Verdict.UNSUPPORTED, reason=f"the target lacks {', '.join(lacking)}")
     if found.of_gradients and set(example.target.cell.gradients) <= example.target.lacks:
         return Claim(name, Verdict.UNSUPPORTED, reason="the target has no gradients")
-    if found.plain_cell and example.case.cell is not PLAIN:
-        return Claim(name, Verdict.UNSUPPORTED, reason="of the plain LSTM cell alone")
+    if not found.known_of(example.case.cell):
+        return Claim(name, Verdict.UNSUPPORTED, reason=f"not known of {with_article(example.case.cell.title)}")
     if not found.at_stake(example.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:

@@ -177,7 +177,8 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
     hidden, *memories = cell.states
     h0 = arrays[f"{hidden.name}0"]
     kept = [value for k in memories for value in (arrays[f"{k.name}0"], values[f"{k.name}n"])]
-    memory = max(1.0, largest(*kept)) if kept else 1.0
+    # A cell without a memory hands on h itself, whatever it began with.
+    memory = max(1.0, largest(*(kept or [h0])))
     arriving = memory * largest(*arrays.cotangents.values(), *(values[f"d{name}"] for name in cell.initial))
     # As many terms of random sign as there are samples and steps, or units in all gates.
     units = len(cell.gates) * u

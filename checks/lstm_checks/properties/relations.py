@@ -282,16 +282,25 @@ def sequence_cut(x: Example) -> list[Compared]:
 
 
 # With the sign of h and C_ changed, every term of f_, i_ and o_ stays as it is and every one of g_ changes sign:
-# X @ Ug and bg by themselves, hp @ Vg with hp; hp @ Vf, hp @ Vi and hp @ Vo must be told to stay.
-NEGATED = ("Ug", "bg", "Vf", "Vi", "Vo", "h0", "C0", "dh", "dhn", "dCn")
+# X @ Ug and bg by themselves, hp @ Vg with hp; hp @ Vf, hp @ Vi and hp @ Vo must be told to stay. So it is of the gates
+# r and z of a GRU, whose state is a mean of states and candidates; and an RNN has a candidate alone.
+NEGATED: dict[str, tuple[str, ...]] = {
+    "plain": ("Ug", "bg", "Vf", "Vi", "Vo", "h0", "C0", "dh", "dhn", "dCn"),
+    "gru": ("Ug", "bg", "Vr", "Vz", "h0", "dh", "dhn"),
+    "gru_reset_after": ("Ug", "bg", "cg", "Vr", "Vz", "h0", "dh", "dhn"),
+    "rnn": ("Ug", "bg", "h0", "dh", "dhn"),
+}
+"""What is negated, by the cells of which it is known that their outputs then change sign."""
 
 
 def sign_symmetry(x: Example) -> list[Compared]:
-    """Compare after negating `NEGATED`: h, Cn and the gradients of what was negated change sign, the others stay."""
-    named = {n: -v if n in NEGATED else v for n, v in x.arrays.items()}
-    changes = {*x.outputs, *("d" + name for name in NEGATED)}
+    """Compare after negating `NEGATED`: the outputs and the gradients of what was negated change sign, others stay."""
+    negated = NEGATED[x.case.cell.name]
+    named = {n: -v if n in negated else v for n, v in x.arrays.items()}
+    changes = {*x.outputs, *("d" + name for name in negated)}
     came = {name: -value if name in changes else value for name, value in x.ask(x.arrays.replaced(**named)).items()}
-    done = f"with {', '.join(NEGATED)} negated, and h, Cn and the gradients of what was negated back again"
+    outputs = ", ".join(x.outputs)
+    done = f"with {', '.join(negated)} negated, and {outputs} and the gradients of what was negated back again"
     return x.compared(done, came, "as before")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lstm_checks.calling import Outcome, asked_of, call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target
+from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target, pullback_form, vjp_form
 from lstm_checks.words import first_of, series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
@@ -76,7 +76,7 @@ def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     if stage == "pullback":
         every, _, *finals = cell.cotangents
         shapes = " and ".join(f"({', '.join(cell.axes[name])})" for name in (every, *finals))
-        return f"it is called pullback({', '.join((every, *finals))}) with NumPy arrays of {shapes}"
+        return f"it is called pullback{pullback_form(cell)} with NumPy arrays of {shapes}"
     names = [*cell.parameters]
     listed = f"{' '.join(names[:3])} ... {names[-1]}"
     sought = re.match(r"KeyError: .*?'(\w+)'", error)
@@ -87,7 +87,7 @@ def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     elif error.startswith("KeyError") and cell is PLAIN:
         keys = "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
     count = _COUNTS.get(len(names), len(names))
-    return f"p holds the {count} arrays {listed} by name, and X, h0 and C0 are NumPy arrays{keys}"
+    return f"p holds the {count} arrays {listed} by name, and {series(('X', *cell.initial))} are NumPy arrays{keys}"
 
 
 def _wrong_shape_of_h(case: Case, h: Any) -> str:
@@ -102,10 +102,11 @@ def _wrong_shape_of_h(case: Case, h: Any) -> str:
         return ""
     letters = {size: name for name, size in case.sizes.items()}
     axes = f"({', '.join(letters.get(size, str(size)) for size in shape)}{',' * (len(shape) == 1)})"
+    early = "".join(f", or {name} before h" for name in case.cell.finals)
     hints = {
         "(s, m, u)": "the steps come first: give np.swapaxes(h, 0, 1), and take X and dh so",
         "(u, s, m)": "features come first: give h.T",
-        "(m, u)": "this is the last step's, or Cn before h: give every step's, as ((h, Cn), pullback)",
+        "(m, u)": f"this is the last step's{early}: give every step's, as {vjp_form(case.cell)}",
     }
     hint = hints.get(axes, "")
     return f"the output h has the shape {axes}, expected {letters_due}" + (f"; {hint}" if hint else "")

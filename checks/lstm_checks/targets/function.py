@@ -28,11 +28,13 @@ from lstm_checks.targets.lacking import with_lacks
 from lstm_checks.words import series
 from lstm_ref.cell import Cell
 
-_TAKES = {4: "(p, X, h0, C0)", 3: "(p, X, h0)", 2: "(p, X)"}
-"""What a function in the vjp form may take, by the number of its arguments."""
-
-
 FORM = "function in the vjp form"
+
+
+def _takes(cell: Cell) -> dict[int, str]:
+    """Return what a function in the vjp form may take, by the number of its arguments: "(p, X, h0, C0)" and fewer."""
+    counts = range(len(cell.initial), -1, -1)
+    return {2 + count: f"({', '.join(('p', 'X', *cell.initial[:count]))})" for count in counts}
 
 
 def states_taken(function: Callable[..., Any], taken: int, cell: Cell = PLAIN) -> tuple[str, ...]:
@@ -75,7 +77,8 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         alone or one that returns an empty dict: what is lacking is reported as unsupported. The decorator
         `lstm_checks.lacks` says the same. The biases and their gradients may be (u,) in place of (1, u).
     cell : Cell
-        The equations that it is to follow, and with them the names of what it takes and returns.
+        The equations that it is to follow, and with them the names of what it takes and returns: of one that has no
+        memory ``h, pullback = function(p, X, h0)``, or ``(h,), pullback``, and ``pullback(dh)``.
 
     Raises
     ------
@@ -86,9 +89,9 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     """
     expect_cell(cell)
     name = name or str(getattr(function, "__name__", repr(function)))
-    taken = arguments_of(function)
+    taken = arguments_of(function, cell)
     if not taken:
-        raise TypeError(expected_form(function, name))
+        raise TypeError(expected_form(function, name, cell))
     seen = _look_at(function, taken, cell)
     not_taken, notes = of_arguments(function, taken, cell)
     lacks = {DHN, LAST, *not_taken, *seen.lacks}
@@ -108,15 +111,15 @@ def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tupl
     return kind, ("float64", "float32")
 
 
-def expected_form(function: Callable[..., Any], name: str) -> str:
+def expected_form(function: Callable[..., Any], name: str, cell: Cell = PLAIN) -> str:
     """Return what a function takes and what one in the vjp form may take, in a sentence."""
-    *others, last = _TAKES.values()
+    *others, last = _takes(cell).values()
     return f"{name} takes {signature_in_words(function)}, expected {', '.join(others)} or {last}"
 
 
-def arguments_of(function: Callable[..., Any]) -> int:
+def arguments_of(function: Callable[..., Any], cell: Cell = PLAIN) -> int:
     """Return with how many arguments a function in the vjp form is called; 0 if with none of these numbers."""
-    return next((count for count in _TAKES if _accepts(function, count)), 0)
+    return next((count for count in _takes(cell) if _accepts(function, count)), 0)
 
 
 _OF_LENGTHS = re.compile(r"len|mask")
@@ -134,15 +137,17 @@ def lengths_not_given(function: Callable[..., Any]) -> tuple[str, ...]:
 def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = PLAIN) -> Callable[..., Any]:
     """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
 
-    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        states = dict(zip(cell.initial, (h0, C0), strict=True))
+    def call(p: Mapping[str, Any], X: Any, *rest: Any) -> Any:
+        states = dict(zip(cell.initial, rest, strict=False))  # and then whether every step is asked for
         given = (states[name] for name in states_taken(function, taken, cell))
-        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, X, *given))
+        outputs, pullback = unpack(function(_flattened(p, cell) if flat else p, X, *given), cell)
 
-        def pull(dh: Any, dCn: Any, dhn: Any = None) -> Any:
-            return _with_rows(pullback(dh, dCn) if _accepts(pullback, 2) else pullback(dh), C0.shape[-1], cell)
+        def pull(dh: Any, *others: Any) -> Any:
+            finals = others[: len(cell.finals)]  # and then the last hidden state's, which is in dh
+            taken = finals if _accepts(pullback, 1 + len(finals)) else ()
+            return _with_rows(pullback(dh, *taken), states[cell.initial[-1]].shape[-1], cell)
 
-        return (h, Cn), pull
+        return outputs, pull
 
     return call
 
@@ -221,16 +226,16 @@ def _see(
     every, _, *finals = cell.cotangents
     apart = {name: np.ones(cell.shape(name, *whole_sizes(sizes, cell)), dtype) for name in (every, *finals)}
     with undisturbed():
-        (h, Cn), pullback = unpack(function(_flattened(p, cell) if flat else p, *others))
-        both = _accepts(pullback, 2)
+        outputs, pullback = unpack(function(_flattened(p, cell) if flat else p, *others), cell)
+        both = _accepts(pullback, len(apart))
         gradients = pullback(*apart.values()) if both else pullback(apart[every])
-    lacks = {CN, DCN} if Cn is None else set()
+    lacks = {CN, DCN} if any(value is None for value in outputs[1:]) else set()
     lacks |= set() if both else {DCN}
     # Nothing at all comes of a function that goes forward only.
     lacks |= {name for name in cell.gradients if not len(gradients) or (name in gradients and gradients[name] is None)}
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in cell.gradients and n[1:2] == "b" and n[3:7] == " of "}
     # Asked in either dtype: what is no dict of gradients is wrong in both.
-    single = all_in_single((h, Cn), gradients, cell) and dtype == "float64"
+    single = all_in_single(tuple(outputs), gradients, cell) and dtype == "float64"
     return _Seen(frozenset(lacks), twins, flat, single)
 
 
@@ -254,7 +259,7 @@ def _accepts(function: Callable[..., Any], count: int) -> bool:
 
 def returns_pullback(function: Callable[..., Any], cell: Cell = PLAIN) -> bool:
     """Return whether a function is seen to be in the vjp form, by a small call."""
-    taken = arguments_of(function)
+    taken = arguments_of(function, cell)
     for dtype in ("float64", "float32"):
         for flat in (False, True):
             for sizes in SMALL_SIZES:

@@ -47,7 +47,7 @@ def _probe_layer(call: Callable[..., Any], cell: Cell) -> tuple[set[str], str, t
         for sizes in SMALL_SIZES:
             try:
                 with undisturbed():
-                    (h, Cn), pullback = call(*small_inputs(sizes, dtype, cell))
+                    outputs, pullback = call(*small_inputs(sizes, dtype, cell))
                     every, final, *finals = cell.cotangents
                     shapes = [cell.shape(name, *whole_sizes(sizes, cell)) for name in (every, *finals, final)]
                     found = pullback(*(np.ones(shape, dtype) for shape in shapes))
@@ -55,8 +55,9 @@ def _probe_layer(call: Callable[..., Any], cell: Cell) -> tuple[set[str], str, t
                 not_interrupted(error)
                 refused = refused or describe_error(error)
                 continue
-            lacks = ({CN} if Cn is None else set()) | {f"d{name}" for name in cell.initial if f"d{name}" not in found}
-            in_single = all_in_single((h, Cn), found, cell) and dtype == "float64"
+            lacks = {CN} if any(value is None for value in outputs[1:]) else set()
+            lacks |= {f"d{name}" for name in cell.initial if f"d{name}" not in found}
+            in_single = all_in_single(outputs, found, cell) and dtype == "float64"
             return lacks, *with_dtypes(FORM, in_single, refused if dtype == "float32" else "")
     return set(), *with_dtypes(FORM, False, "")
 
@@ -87,15 +88,20 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     taken = [name for name in cell.initial if name in forward]
     no_states, told = without_states(taken, cell)
     lacks |= no_states
-    lacks |= {key for key in (DHN, DCN) if key not in backward}
+    _, *memories = cell.states
+    finals = dict(zip(cell.finals.values(), memories, strict=True))
+    lacks |= {DHN} if DHN not in backward else set()
+    lacks |= {DCN} if not finals.keys() <= backward else set()
     if "sequences" not in constructor:
         lacks.add(LAST)
     optional = {way: _optional(layer_class, way) for way in ("forward", "backward")}
     layers: dict[tuple[int, str, bool], Any] = {}
     last: list[Any] = []
 
-    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        u, dtype = C0.shape[-1], X.dtype
+    def call(p: Mapping[str, Any], X: Any, *rest: Any) -> Any:
+        states = dict(zip(cell.initial, rest, strict=False))
+        sequences = rest[len(states)] if len(rest) > len(states) else True
+        u, dtype = states[cell.initial[-1]].shape[-1], X.dtype
         key = (u, str(dtype), sequences)
         if key not in layers:
             positional, options = _constructor_arguments(constructor, u, sequences, dtype)
@@ -106,14 +112,15 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         layer.compute_shapes(X)
         _write_parameters(layer, p)
         # What is zero is left out where that may be, as users do: what a layer takes in its place is judged, too.
-        states = dict(zip(cell.initial, (h0, C0), strict=True))
         given = {name: states[name] for name in taken}
         A = layer.forward(X, **_needed(given, optional["forward"]))
         fc = getattr(layer, "fc", {})
-        Cn = np.array(fc["C_"][:, -1]) if "C_" in fc else None
+        kept = tuple(np.array(fc[k.kept_as][:, -1]) if k.kept_as in fc else None for k in memories)
 
-        def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-            states = {key: value for key, value in (("dhn", dhn), ("dCn", dCn)) if key not in lacks}
+        def pullback(dh: Any, *final: Any) -> dict[str, Any]:
+            # As `by_name` hands them on: those of the memories, then that of the last hidden state.
+            named = dict(zip((*finals, DHN), (*final, None), strict=False))
+            states = {key: named[key] for key in (DHN, *finals) if key not in lacks}
             gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
             layer.compute_gradients()
             gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
@@ -127,7 +134,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
                 gradients |= {key: np.array(bc[key]) for key in of_states if key in bc}
             return gradients
 
-        return (A, Cn), pullback
+        return (A, *kept), pullback
 
     def caches() -> dict[str, Any]:
         return {k: v for layer in last for kept in ("fc", "bc") for k, v in (getattr(layer, kept, None) or {}).items()}

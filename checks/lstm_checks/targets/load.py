@@ -421,12 +421,12 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     if returns_pullback(found, cell):
         return target
     made = _of_a_framework(
-        "functions", "function_target", found, spec, cell, arguments_of(found), cell
+        "functions", "function_target", found, spec, cell, arguments_of(found, cell), cell
     ) or _of_a_framework("objects", "recognize", found, spec, cell)
     # Three arguments are as likely those of something that makes a layer, and cannot here.
-    if made is None and arguments_of(found) == 3:
+    if made is None and arguments_of(found, cell) == 3 and cell.finals:
         raise TargetError(
-            f"{expected_form(found, spec)}; it could be called as none of these, nor does it make a layer"
+            f"{expected_form(found, spec, cell)}; it could be called as none of these, nor does it make a layer"
         )
     return made or target
 
@@ -436,7 +436,9 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
     for adapter in in_use(what):
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            if target.cell is not cell:
+            if target.cell is PLAIN:
                 _must_be_plain(spec, cell)
+            elif cell not in (PLAIN, target.cell):
+                raise TargetError(f"{spec} is of the cell {target.cell.name}, expected {cell.name}; leave --cell out")
             return target
     return None

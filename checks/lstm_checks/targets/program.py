@@ -145,7 +145,7 @@ def _probe(program: "Program") -> tuple[set[str], tuple[str, ...], str]:
         except ContractError:
             continue
         lacks |= {key for key in cell.gradients if gradients.get(key) is None} | program.lacks
-        lacks |= {CN, DCN} if outputs.get("Cn") is None else set()
+        lacks |= {CN, DCN} if any(outputs.get(name) is None for name in cell.finals) else set()
         lacks |= {f"d{name}" for name in cell.initial} if STATES in lacks else set()
     kind = "external program"
     if len(refusals) == 1:
