@@ -27,7 +27,8 @@ A TARGET is one of
   path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
                         a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors;
                         a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
-                        or a function of the sizes that makes one. What it is is found out.
+                        or a function of the sizes that makes one. What it is is found out;
+                        of PyTorch and Keras a GRU or a simple RNN as well: torch.nn:GRU
   path/model.onnx   the one LSTM node of a model, forward only; gradients are unsupported
   torch, flax, equinox, keras, onnx
                     the framework's own LSTM; each needs its extra of that name

@@ -121,12 +121,12 @@ def outputs(raw: Any) -> tuple[Any, Any]:
 def probe_arrays(
     dtype: str = "float32", cell: Cell = PLAIN, limits: SizeLimits = ANY_SIZES
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return parameters, and X, h0 and C0, of the sizes `PROBE`."""
+    """Return parameters, and X and the initial states, of the sizes `PROBE`."""
     rng = np.random.default_rng(0)
     sizes = limits.fit(dict(zip(cell.letters, whole_sizes(PROBE, cell), strict=True)))
     shapes = cell.input_shapes(*sizes.values())
     values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
-    return {name: values[name] for name in cell.parameters}, {name: values[name] for name in STATE_INPUTS}
+    return {name: values[name] for name in cell.parameters}, {name: values[name] for name in ("X", *cell.initial)}
 
 
 def must_be_plain(name: str, what: str, cell: Cell) -> None:
@@ -266,7 +266,7 @@ def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> s
     listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
     recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
     if not reason and recurrent[3] and not recurrent[4]:
-        reason = ": it has three gates, as a GRU has"
+        reason = ": it has three gates, as a GRU has; of GRUs those of torch.nn and keras.layers are known, with biases"
     return (
         f"the weights of {name} are not those of one LSTM, in any layout known{reason}. "
         f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
@@ -431,7 +431,7 @@ def target_of(
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
         dtypes, told = _dtypes(form, weights, library), fitted.told
-        if demotes and "float64" in dtypes and not _keeps_float64(call, weights):
+        if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         return Target(
             name,
@@ -649,13 +649,12 @@ def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
     return tuple(found) or ("float32",)
 
 
-def _keeps_float64(call: Callable[..., Any], weights: Weights) -> bool:
+def keeps_float64(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
     """Return whether it is smooth at float32's resolution: rounded to float32 somewhere inside, it goes in steps there.
 
     All inputs move by about one step of float32 forth and back, in several directions. One change alone, or one that is
     far below a step, may cross no step and show nothing.
     """
-    p, inputs = _probe(weights, "float64")
     rng = np.random.default_rng(0)
 
     def moved(direction: Mapping[str, Any], size: float) -> Any:
@@ -665,7 +664,7 @@ def _keeps_float64(call: Callable[..., Any], weights: Weights) -> bool:
     here = moved(dict.fromkeys({**p, **inputs}, 0.0), 0.0)
     bends = []
     for _ in range(tolerance.SMOOTH_DIRECTIONS):
-        direction = {name: rng.standard_normal(value.shape) for name, value in (p | inputs).items()}
+        direction = {name: rng.standard_normal(value.shape) for name, value in {**p, **inputs}.items()}
         forth, back = moved(direction, tolerance.SMOOTH_STEP), moved(direction, -tolerance.SMOOTH_STEP)
         bends.append(float(np.max(np.abs(forth - 2 * here + back))))
     # A kink, as of a hard sigmoid, bends it in one direction or another, steps in all of them.

@@ -14,6 +14,8 @@ import numpy as np
 from lstm_checks.contract import Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Library
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.weights.recurrent import Kept
 
 _WHOLE = {"return_sequences": True, "return_state": True}
 
@@ -36,7 +38,7 @@ def recognize(found: Any, name: str) -> Target | None:
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, keras.layers.Layer):
         return None
-    own = is_class and issubclass(found, keras.layers.LSTM)
+    own = is_class and issubclass(found, keras.layers.LSTM | keras.layers.GRU | keras.layers.SimpleRNN)
     keywords = _WHOLE if own else common.keywords_of(found, _WHOLE)
 
     def make(e: int, u: int) -> Any:
@@ -86,7 +88,9 @@ def _variables(layer: Any) -> tuple[Any, Any]:
     return layer.trainable_variables, layer.non_trainable_variables
 
 
-# What Keras's own layers and cells are made with, and what it has to be for them to be a plain LSTM.
+_CELLS = keras.layers.LSTMCell | keras.layers.GRUCell | keras.layers.SimpleRNNCell
+
+# What Keras's own layers and cells are made with, and what it has to be for them to be the cells judged here.
 _PLAIN = {"go_backwards": False, "stateful": False, "dropout": 0, "recurrent_dropout": 0}
 
 
@@ -101,12 +105,13 @@ def _refuse_what_is_not_plain(layer: Any, name: str) -> None:
             raise AdapterError(f"{name} has two directions, expected one")
         if isinstance(inner, keras.layers.Masking):
             raise AdapterError(f"{name} masks steps, which is not judged; expected a layer without Masking")
-        if isinstance(inner, keras.layers.LSTM | keras.layers.LSTMCell):
+        if isinstance(inner, _CELLS):
             common.refuse_activation(name, "activation", inner.activation, "tanh")
-            common.refuse_activation(name, "recurrent_activation", inner.recurrent_activation, "sigmoid")
+            if hasattr(inner, "recurrent_activation"):
+                common.refuse_activation(name, "recurrent_activation", inner.recurrent_activation, "sigmoid")
         for option, due in _PLAIN.items():
             came = getattr(inner, option, due)
-            if isinstance(inner, keras.layers.RNN | keras.layers.LSTMCell) and came != due:
+            if isinstance(inner, keras.layers.RNN | _CELLS) and came != due:
                 raise AdapterError(f"{what} has {option}={came}, expected {due}: that is not judged")
 
 
@@ -140,6 +145,9 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         learning, _ = _variables(built(e, u, "float32"))
         return {path: tuple(v.shape) for path, v in zip(paths[0], learning, strict=True)}
 
+    kept = kept_in(trained, name)
+    if kept is not None:
+        return _of_one_state(kept, name, kind, built, paths, library)
     besides = {path: (shape, "it is not trainable") for path, shape in others.items()}
     weights = common.weights_of(trained, name, besides, at_sizes=at_sizes)
 
@@ -162,3 +170,28 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
     takes = common.call_in_words(first.call, "(X), (X, (h0, C0)) or (X, initial_state=[h0, C0])")
     kind = f"{kind} on {keras.backend.backend()}"
     return common.target_of(name, kind, weights, forms, library, demotes=True, takes=takes)
+
+
+def _of_one_state(
+    kept: Kept, name: str, kind: str, built: Callable[[int, int, str], Any], paths: list[list[str]], library: Library
+) -> Target:
+    """Return the target of layers with the weights of a GRU or an RNN, `paths` those of what learns and of the rest."""
+    first = built(*common.PROBE[2:], "float32")
+
+    def call(given: Mapping[str, Any], X: Any, u: int, *states: Any, **named_states: Any) -> Any:
+        layer = built(X.shape[-1], u, keras.backend.standardize_dtype(X.dtype))
+        values = [
+            [given.get(path, variable.value) for path, variable in zip(names, part, strict=True)]
+            for names, part in zip(paths, _variables(layer), strict=True)
+        ]
+        return layer.stateless_call(*values, X, *states, **named_states)[0]
+
+    forms = [OneStateForm(lambda given, X, h0: call(given, X, h0.shape[-1]), NO_STATE)]
+    taken = [*inspect.signature(first.call).parameters]
+    if taken[1:2] not in (["training"], ["mask"], []):
+        forms.insert(0, OneStateForm(lambda given, X, h0: call(given, X, h0.shape[-1], h0)))
+    if "initial_state" in taken:
+        forms.insert(0, OneStateForm(lambda given, X, h0: call(given, X, h0.shape[-1], initial_state=[h0])))
+    takes = common.call_in_words(first.call, "(X), (X, h0) or (X, initial_state=[h0])")
+    kind = f"{kind} on {keras.backend.backend()}"
+    return one_state_target(name, kind, kept, forms, library, takes, demotes=True)

@@ -4,6 +4,7 @@ Parameters go in through `weights.layouts`, gradients come out by `torch.autogra
 """
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,9 @@ from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
 from lstm_checks.targets.function import without_states
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_ref.cell import Cell
+from lstm_ref.cells import cell_named
 
 
 class Autograd:
@@ -111,7 +114,7 @@ def recognize(found: Any, name: str) -> Target | None:
     if is_class and not issubclass(found, torch.nn.Module):
         return None
     keywords = common.keywords_of(found, {"batch_first": True})
-    if is_class and issubclass(found, torch.nn.LSTM):
+    if is_class and issubclass(found, torch.nn.RNNBase) and _hands_on(found):
         keywords = {"batch_first": True}
 
     def make(e: int, u: int) -> Any:
@@ -120,7 +123,14 @@ def recognize(found: Any, name: str) -> Target | None:
     module = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
     if not isinstance(module, torch.nn.Module):
         return None
-    return _from_module(make, name, f"torch.nn.Module {type(module).__name__}")
+    kind = f"torch.nn.Module {type(module).__name__}"
+    return _of_one_state(make, name, kind, module) or _from_module(make, name, kind)
+
+
+def _hands_on(made: type[Any]) -> bool:
+    """Return whether a class takes any keyword, as PyTorch's own layers do to hand it on."""
+    parameters = inspect.signature(made.__init__).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def function_target(function: Callable[..., Any], name: str, taken: int, cell: Cell = PLAIN) -> Target | None:
@@ -180,6 +190,62 @@ def _from_module(
     takes = common.call_in_words(first.forward, "(X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one")
     notes = common.lengths_not_given(first.forward)
     return common.target_of(name, kind, weights, _forms(call), Autograd(), takes=takes, notes=notes)
+
+
+def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: Any) -> Target | None:
+    """Return the target of modules with the weights of a GRU or an RNN; None where they are of neither."""
+    kept = kept_in(_shapes(first), name)
+    if kept is None or isinstance(first, torch.jit.ScriptModule):
+        return None
+    parameters, others = dict(first.named_parameters()), _no_parameters(first)
+    common.refuse_low(name, {key: value.dtype for key, value in parameters.items()})
+    still = [key for key, value in parameters.items() if not value.requires_grad]
+    if still or others:
+        what = f"{still[0]} does not learn" if still else f"{next(iter(others))} is no parameter"
+        raise AdapterError(f"{name}: {what}, expected parameters alone, all of which learn, in {kept.cell.title}s")
+    if any(_has_relu(inner) for inner in first.modules()):
+        kept = replace(kept, cell=cell_named(f"{kept.cell.name},g=relu"))
+    modules: dict[Any, Any] = {}
+
+    def call(given: Mapping[str, Any], X: Any, u: int, *states: Any) -> Any:
+        key = (X.shape[-1], u, X.dtype)
+        if key not in modules:
+            modules[key] = make(*key[:2]).to(X.dtype)
+        named, inputs = _moved((given, (X, *states)), next(modules[key].parameters()).device)
+        return torch.func.functional_call(modules[key], named, inputs)
+
+    takes = common.call_in_words(first.forward, "(X, h0) or (X), of all steps or of one")
+    notes = common.lengths_not_given(first.forward)
+    return one_state_target(name, kind, kept, _one_state_forms(call), Autograd(), takes, notes=notes)
+
+
+def _has_relu(module: Any) -> bool:
+    """Return whether a module is PyTorch's own RNN, or cell of one, with relu."""
+    return isinstance(module, torch.nn.RNN | torch.nn.RNNCell) and module.nonlinearity == "relu"
+
+
+def _one_state_forms(call: Callable[..., Any]) -> list[OneStateForm]:
+    """Return the forms in which a module of one state may be called, batch-first ones first, then cells."""
+
+    def whole(join: Callable[[Any], tuple[Any, ...]], time_major: bool) -> Callable[..., Any]:
+        def apply(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+            X = X.transpose(0, 1) if time_major else X
+            h, _ = common.outputs(call(given, X, h0.shape[-1], *join(h0)))
+            return h.transpose(0, 1) if time_major else h
+
+        return apply
+
+    def steps(given: Mapping[str, Any], X: Any, h: Any) -> Any:
+        every = []
+        for t in range(X.shape[1]):
+            h, _ = common.outputs(call(given, X[:, t], h.shape[-1], h))
+            every.append(h)
+        return torch.stack(every, 1)
+
+    layered, alone = (lambda h: (h[None],)), (lambda h: (h,))
+    forms = [OneStateForm(whole(join, major)) for join in (layered, alone) for major in (False, True)]
+    none = [OneStateForm(whole(lambda h: (), major), NO_STATE) for major in (False, True)]
+    return [*forms, OneStateForm(steps), *none]
 
 
 _PLAIN = "a tensor that is no parameter"

@@ -1,0 +1,190 @@
+"""GRUs and RNNs of the frameworks: what the adapters share for cells that hand on the hidden state alone.
+
+Which cell it is follows from the weights, by their names and shapes; how it is called is found by trying, as for an
+LSTM in `common.py`. What differs from that is that there is no memory, and no order of gates to be found.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.calling import describe_error
+from lstm_checks.contract import DHN, LAST, STATES, Target, by_name, with_article
+from lstm_checks.targets.common import (
+    PROBE,
+    AdapterError,
+    Evaluate,
+    FormError,
+    Library,
+    keeps_float64,
+    probe_arrays,
+)
+from lstm_checks.weights.recurrent import Kept, recognize_cell
+
+NO_STATE = frozenset({STATES, "dh0"})
+
+
+@dataclass(frozen=True)
+class OneStateForm:
+    """One way in which it may be called: `apply(weights, X, h0)` returns h (m, s, u), alone or first of several."""
+
+    apply: Callable[[Mapping[str, Any], Any, Any], Any]
+    lacks: frozenset[str] = frozenset()
+
+
+def kept_in(shapes: Mapping[str, tuple[int, ...]], name: str) -> Kept | None:
+    """Return of which cell the parameters of a module of the sizes `PROBE` are; None where of no GRU or RNN.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:Net has head.weight besides, ...": where there are further parameters, layers or directions.
+    """
+    e, u = PROBE[2:]
+    kept = recognize_cell(shapes, e, u)
+    if kept is None:
+        return None
+    besides = [key for key in shapes if key not in kept.names]
+    if any("reverse" in key or "backward" in key for key in besides):
+        raise AdapterError(f"{name} has two directions, expected one: {with_article(kept.cell.title)} is judged alone")
+    if besides:
+        raise AdapterError(
+            f"{name} has {besides[0]} besides the weights of {with_article(kept.cell.title)}, expected one layer alone"
+        )
+    return kept
+
+
+def one_state_target(
+    name: str,
+    kind: str,
+    kept: Kept,
+    forms: Sequence[OneStateForm],
+    library: Library,
+    takes: str,
+    demotes: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Target:
+    """Return the target of the first form that works.
+
+    Parameters
+    ----------
+    name, kind : str
+        What the user called it, and what it turned out to be.
+    kept : Kept
+        Its cell, and how it keeps the weights of it.
+    forms : sequence of OneStateForm
+    library : Library
+    takes : str
+        What it takes and what it is given, in words; said where no form works.
+    demotes : bool
+        Whether the framework is known to compute in float32 what comes and goes in float64.
+    notes : tuple of str
+        What is to be said of it besides.
+
+    Raises
+    ------
+    AdapterError
+        When no form works, with the reason why the first does not; or when it computes in low precision.
+    """
+    reasons: dict[bool, str] = {}
+    for form in forms:
+        run = _run(form)
+        call = _call(kept, form, library.evaluator(run))
+        try:
+            _must_be_whole(name, library, run, kept)
+            _check(call, kept, form, library)
+        except AdapterError:
+            raise
+        except (Exception, SystemExit) as error:
+            ours = isinstance(error, FormError)
+            reasons.setdefault(ours, str(error) if ours else describe_error(error))
+            continue
+        dtypes, told = _dtypes(run, kept, library), f"weights as in layout {kept.layout.name}"
+        if demotes and "float64" in dtypes and not keeps_float64(call, *probe_arrays("float64", kept.cell)):
+            dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+        return Target(
+            name,
+            f"{kind}, {told}",
+            by_name(call, kept.cell),
+            form.lacks | {DHN, LAST},
+            dtypes,
+            kept.twins,
+            compiles=library.compiles,
+            notes=notes,
+            cell=kept.cell,
+        )
+    raise AdapterError(
+        f"{name} is {with_article(kind)} with the weights of {with_article(kept.cell.title)}, but cannot be called as "
+        f"one: {takes}; {reasons.get(True) or reasons[False]}"
+    )
+
+
+def _run(form: OneStateForm) -> Callable[[Mapping[str, Any]], tuple[Any, Any]]:
+    """Return a form as a function of all its arrays by name, as a `Library` takes it: of h, and no memory."""
+
+    def run(arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+        weights = {name: array for name, array in arrays.items() if name not in ("X", "h0")}
+        raw = form.apply(weights, arrays["X"], arrays["h0"])
+        return (raw[0] if isinstance(raw, tuple | list) else raw), None
+
+    return run
+
+
+def _call(kept: Kept, form: OneStateForm, evaluate: Evaluate) -> Callable[..., Any]:
+    """Return the `call` of a target, by position."""
+
+    def call(p: Mapping[str, Any], X: Any, h0: Any, sequences: bool = True) -> Any:
+        (h, _), pull = evaluate({**kept.pack(p), "X": X, "h0": h0})
+
+        def pullback(dh: Any, dhn: Any = None) -> dict[str, Any]:
+            gradients = pull(dh, None)
+            states = {f"d{name}": gradients[name] for name in ("X", "h0") if f"d{name}" not in form.lacks}
+            return {**kept.gradients(gradients, X.shape[-1], h0.shape[-1]), **states}
+
+        return (h,), pullback
+
+    return call
+
+
+def _must_be_whole(name: str, library: Library, run: Any, kept: Kept) -> None:
+    """Raise where it computes in low precision inside."""
+    p, inputs = probe_arrays(cell=kept.cell)
+    low = library.low_precision(run, {**kept.pack(p), **inputs})
+    if low:
+        raise AdapterError(f"{name} computes in {low} inside when it is given float32: low precision is not judged")
+
+
+def _check(call: Callable[..., Any], kept: Kept, form: OneStateForm, library: Library) -> None:
+    """Raise where h is not that of every step, or where its second axis is not time."""
+    m, s, _, u = PROBE
+    p, inputs = probe_arrays(cell=kept.cell)
+    (h,), _ = call(p, **inputs)
+    if h.shape != (m, s, u):
+        raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
+    # Taken for (s, m, e), X gives an h of the very same shape: only what reaches what tells the two axes apart.
+    for step in (0, -1):
+        X = inputs["X"].copy()
+        X[:, step] += 1
+        (changed,), _ = call(p, X, inputs["h0"])
+        reached = np.any(np.asarray(changed) != np.asarray(h), axis=(0, 2))
+        due = np.ones_like(reached) if step == 0 else np.arange(reached.size) == reached.size - 1
+        if not np.array_equal(reached, due):
+            raise FormError("its outputs do not follow its inputs step by step")
+    if not form.lacks and np.array_equal(call(p, inputs["X"], 0 * inputs["h0"])[0][0], h):
+        raise FormError("its outputs do not follow from the initial state that it is given")
+
+
+def _dtypes(run: Any, kept: Kept, library: Library) -> tuple[str, ...]:
+    """Return the dtypes it computes in, of those that are judged."""
+    found = []
+    for dtype in ("float64", "float32"):
+        p, inputs = probe_arrays(dtype, kept.cell)
+        try:
+            h, _ = library.look(run, {**kept.pack(p), **inputs})
+        except (Exception, SystemExit):
+            continue
+        if h.dtype == dtype:
+            found.append(dtype)
+    return tuple(found) or ("float32",)

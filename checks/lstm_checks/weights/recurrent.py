@@ -1,0 +1,113 @@
+"""How frameworks keep the weights of GRUs and RNNs: the layouts of `layouts.py` for cells of one state, and the way.
+
+Where a framework has two biases for each gate, the second is zero, and its gradient is judged against the first's; but
+a second bias that the cell has as a parameter of its own, the candidate's where r scales it, is that one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_checks.weights.guessing import common_prefix
+from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout, twin
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
+
+OWN_SECOND = "c"
+"""How the name of a cell's own second bias begins, before its gate."""
+
+
+def _torch(gates: str, ending: str = "") -> tuple[Block, ...]:
+    """Return PyTorch's arrays of a layer or a cell."""
+    return (
+        Block(f"weight_ih{ending}", ("U",), gates, ROWS),
+        Block(f"weight_hh{ending}", ("V",), gates, ROWS),
+        Block(f"bias_ih{ending}", ("b",), gates, VECTOR),
+        Block(f"bias_hh{ending}", (SECOND,), gates, VECTOR),
+    )
+
+
+def _keras(gates: str, bias: Block) -> tuple[Block, ...]:
+    """Return Keras's arrays."""
+    return Block("kernel", ("U",), gates, COLUMNS), Block("recurrent_kernel", ("V",), gates, COLUMNS), bias
+
+
+_LAYER, _CELL, _ONE = "h (layers * directions, m, u), even with batch_first", "h (m, u)", "h (m, u)"
+
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+    "gru": (
+        Layout("keras", "GRU(reset_after=False)", _keras("zrg", Block("bias", ("b",), "zrg", VECTOR)), _ONE, PROVEN),
+    ),
+    "gru_reset_after": (
+        Layout("torch", "torch.nn.GRU", _torch("rzg", "_l0"), _LAYER, PROVEN),
+        Layout("torch-cell", "torch.nn.GRUCell", _torch("rzg"), _CELL, PROVEN),
+        Layout("keras", "keras.layers.GRU", _keras("zrg", Block("bias", ("b", SECOND), "zrg", COLUMNS)), _ONE, PROVEN),
+    ),
+    "rnn": (
+        Layout("torch", "torch.nn.RNN", _torch("g", "_l0"), _LAYER, PROVEN),
+        Layout("torch-cell", "torch.nn.RNNCell", _torch("g"), _CELL, PROVEN),
+        Layout("keras", "keras.layers.SimpleRNN", _keras("g", Block("bias", ("b",), "g", VECTOR)), _ONE, PROVEN),
+    ),
+}
+"""By the name of the cell that a framework's weights are for, by their names and shapes."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The arrays of a cell's weights: the cell, their layout, and what stands before all their names."""
+
+    cell: Cell
+    layout: Layout
+    prefix: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The full names of the arrays."""
+        return tuple(self.prefix + name for name in self.layout.names)
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """The gradients of second biases that are only added, and the cell's gradient that each must equal."""
+        return {name: due for name, due in self.layout.twins.items() if not self._is_own(due.removeprefix("db"))}
+
+    def _is_own(self, gate: str) -> bool:
+        """Return whether a gate's second bias is a parameter of the cell."""
+        return OWN_SECOND + gate in self.cell.parameters
+
+    def pack(self, p: Mapping[str, Any]) -> dict[str, Array]:
+        """Return the arrays by their full names, from the cell's parameters."""
+        values = {name: np.asarray(value) for name, value in p.items()}
+        for gate in self.cell.gates:
+            values[SECOND + gate] = values.get(OWN_SECOND + gate, np.zeros_like(values["b" + gate]))
+        return {self.prefix + block.name: block.pack(values) for block in self.layout.blocks}
+
+    def gradients(self, arrays: Mapping[str, Any], e: int, u: int) -> dict[str, Array]:
+        """Return the cell's gradients, and those of second biases as `twins` names them, from those of the arrays."""
+        found: dict[str, Array] = {}
+        for block in self.layout.blocks:
+            for name, value in block.unpack(np.asarray(arrays[self.prefix + block.name]), e, u).items():
+                kind, gate = name[:-1], name[-1]
+                second = f"d{OWN_SECOND}{gate}" if self._is_own(gate) else twin(gate, block.name)
+                found[second if kind == SECOND else f"d{name}"] = value
+        return found
+
+
+def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kept | None:
+    """Return of which cell arrays are the weights, by their names and shapes; None where of none of these.
+
+    Parameters
+    ----------
+    shapes : mapping
+        The shape of each array by its name; there may be others besides.
+    e, u : int
+        With e, u and 3 u different.
+    """
+    for name, layouts in LAYOUTS.items():
+        for layout in layouts:
+            prefix = common_prefix(shapes, layout)
+            due = {f"{prefix}{own}": shape for own, shape in layout.shapes(e, u).items()}
+            if prefix is not None and due.items() <= shapes.items():
+                return Kept(CELLS[name], layout, prefix)
+    return None
