@@ -69,7 +69,7 @@ def of_form(takes=4, flat=False, flat_gradients=False, without=(), wrong="", bre
 def test_however_a_function_comes_it_is_judged_by_what_it_gives(takes, flat, flat_gradients, breaks_at, without, wrong):
     without = frozenset(without) - {wrong}
     target = from_function(of_form(takes, flat, flat_gradients, without, wrong, breaks_at))
-    lacking = {2: {"initial states", "dh0", "dC0"}, 3: {"initial states", "dC0"}, 4: set()}[takes]
+    lacking = {2: {"initial states", "dh0", "dC0"}, 3: {"C0", "dC0"}, 4: set()}[takes]
     assert set(target.unsupported) == lacking | without
     case = Case(2, 3, 3, 4, states=takes == 4)
     report = verify_case(target, case, thorough=False)
@@ -183,7 +183,7 @@ def test_an_empty_dict_of_gradients_is_a_forward_pass_alone():
 def test_h0_without_C0_is_said():
     report = verify(from_function(of_form(takes=3)), **SMALL)
     assert report.exit_code == 0
-    assert "note      it takes h0 and no C0, so both are zero in all examples" in render_report(report)
+    assert "note      it takes h0 and no C0, zero in all examples" in render_report(report)
     assert report.claim_counts["dh0"][Verdict.PASS]
 
 

@@ -119,8 +119,8 @@ def test_low_precision_and_what_never_learns_are_refused_with_the_reason(folder)
 
 def test_h0_without_C0_will_do(folder):
     target = load_target("functions.py:from_h")
-    assert set(target.unsupported) == {"initial states", "dC0"}
-    case = Case(2, 3, 2, 3, states=False)
+    assert set(target.unsupported) == {"C0", "dC0"}
+    case = Case(2, 3, 2, 3)
     assert verify_case(target, case, thorough=False).verdict is Verdict.PASS
 
 

@@ -1,5 +1,9 @@
 """PyTorch's own nn.LSTM, a stranger in every way, through the same harness."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -13,6 +17,7 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_ref.cells import CELLS
 
 pytestmark = pytest.mark.peer
 
@@ -40,6 +45,33 @@ def single(p, X, h0, C0):
 class NoBias(torch.nn.LSTM):
     def __init__(self, e, u, batch_first=True):
         super().__init__(e, u, batch_first=batch_first, bias=False)
+
+class Projected(torch.nn.Module):
+    def __init__(self, e, u):
+        super().__init__()
+        self.lstm = torch.nn.LSTM(e, u, batch_first=True, proj_size=2)
+
+    def forward(self, X, states=None): return self.lstm(X, states)
+
+class ProjectedNoBias(torch.nn.LSTM):
+    def __init__(self, e, u, batch_first=True):
+        super().__init__(e, u, batch_first=batch_first, proj_size=u - 1, bias=False)
+
+class Halved(torch.nn.LSTM):
+    def __init__(self, e, u, batch_first=True):
+        super().__init__(e, u, batch_first=batch_first, proj_size=u // 2)
+
+class FromH(torch.nn.Module):
+    def __init__(self, e, u):
+        super().__init__()
+        self.cell = torch.nn.LSTMCell(e, u)
+
+    def forward(self, X, h):
+        C, every = torch.zeros_like(h), []
+        for t in range(X.shape[1]):
+            h, C = self.cell(X[:, t], (h, C))
+            every.append(h)
+        return torch.stack(every, 1)
 
 class Apart(torch.nn.Module):
     def __init__(self, e, u):
@@ -154,6 +186,64 @@ def test_input_and_recurrent_weights_in_one_matrix_are_found_out(folder, name, o
     assert verify_case(load_target(f"mine.py:{name}Wrong"), Case(2, 3, 4, 5)).verdict is Verdict.FAIL
 
 
+BIASES = {f"{d}b{gate}" for gate in "figo" for d in ("", "d")}
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "lacking", "sizes"),
+    [
+        ("NoBias", "plain", BIASES, (2, 3, 4, 5)),
+        ("Projected", "projected", set(), (2, 3, 4, 5, 2)),
+        ("ProjectedNoBias", "projected", BIASES, (2, 3, 4, 5, 4)),
+        ("FromH", "plain", {"C0", "Cn", "dCn", "dC0"}, (2, 3, 4, 5)),
+    ],
+)
+def test_what_a_module_has_and_lacks_is_found_out(folder, name, cell, lacking, sizes):
+    target = load_target(f"mine.py:{name}")
+    assert (target.cell.name, set(target.unsupported)) == (cell, lacking)
+    for dtype in ("float64", "float32"):
+        report = verify_case(target, Case.of(sizes, dtype, seed=1, cell=target.cell))
+        assert report.verdict is Verdict.PASS, report.failures
+        unsupported = {claim.name for claim in report.claims if claim.verdict is Verdict.UNSUPPORTED}
+        assert unsupported & set(target.cell.tensors) == lacking & set(target.cell.tensors)
+        assert report.claim("dUf").verdict is Verdict.PASS
+        assert cell == "plain" or report.claim("dP").verdict is Verdict.PASS
+
+
+def test_torchs_own_projection_is_judged_at_any_size_that_it_takes():
+    target = load_target("torch", cell=CELLS["projected"])
+    assert not target.unsupported
+    report = verify(target, examples=12, max_dims=(3, 5, 4, 6, 6))
+    assert report.exit_code == 0, report.failure
+    assert len({example.case.sizes["p"] for example in report.examples}) > 1
+    wrong = replace(target, call=of_twice(target.call, "dP"))
+    assert {c.name for c in verify_case(wrong, Case.of((2, 3, 2, 4, 3), cell=target.cell)).failures} >= {"dP"}
+
+
+def of_twice(call, name):
+    def twice(inputs, sequences=True):
+        outputs, pullback = call(inputs, sequences)
+        return outputs, lambda cotangents: {n: v * (1 + (n == name)) for n, v in pullback(cotangents).items()}
+
+    return twice
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("torch", "--proj", "2", "--examples", "4", "--max-dims", "2,3,2,4"), "recurrent projection: 4 examples"),
+        (("mine.py:Projected", "--proj", "3"), "--proj 3: mine.py:Projected has chosen the size of its projection"),
+        (("torch", "--cell", "plain", "--proj", "3"), "is judged as a plain LSTM, which has no projection"),
+        (("torch", "--cell", "peephole"), "torch is a framework's and judged as a plain LSTM"),
+    ],
+)
+def test_the_command_takes_the_size_of_a_projection(folder, words, said):
+    command = [sys.executable, "-m", "lstm_checks", "verify", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == (0 if "examples" in said else 2)
+
+
 def test_what_computes_in_float32_is_judged_in_float32(folder):
     assert load_target("mine.py:single").dtypes == ("float32",)
 
@@ -161,7 +251,7 @@ def test_what_computes_in_float32_is_judged_in_float32(folder):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("NoBias", "are not those of one LSTM with biases"),
+        ("Halved", "has a projection whose size follows from the others in no way that is known"),
         ("module", "is an instance of LSTM, of fixed sizes; expected the class"),
         ("needs_more", "takes (a, b, c), expected (p, X, h0, C0), (p, X, h0) or (p, X)"),
         ("Step", "is a torch.autograd.Function, expected a module that applies it"),

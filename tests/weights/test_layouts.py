@@ -231,23 +231,37 @@ def run(*arguments, cwd):
         ({"weight_hh_l0_reverse": (28, 7)}, 4, "it has two directions, give one"),
         ({"weight_ih_l1": (28, 7), "weight_hh_l1": (28, 7)}, 4, "it has several layers, give one"),
         ({}, 3, "it has three gates, as a GRU has; of GRUs those of torch.nn and keras.layers are known, with biases"),
-        ({"weight_hr_l0": (2, 7)}, 4, "it has a projection, give it none"),
     ],
 )
 def test_why_weights_are_not_those_of_one_lstm_is_said(more, gates, said):
     rows = 7 * gates
     shapes = {"weight_ih_l0": (rows, 5), "weight_hh_l0": (rows, 7), "bias_ih_l0": (rows,), "bias_hh_l0": (rows,)}
-    with pytest.raises(
-        AdapterError, match=f"of mine are not those of one LSTM with biases, in any layout known: {said}. "
-    ):
+    with pytest.raises(AdapterError, match=f"of mine are not those of one LSTM, in any layout known: {said}. "):
         weights_of(shapes | more, "mine")
 
 
-def test_an_lstm_without_biases_is_told_to_have_some():
-    with pytest.raises(
-        AdapterError, match=r"known: it has no biases, give it some\. With input size 5 and 7 units it has"
-    ):
-        weights_of({"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 7)}, "mine")
+@pytest.mark.parametrize("prefix", ["", "encoder.lstm."])
+@pytest.mark.parametrize("biases", [True, False])
+def test_a_projection_and_no_biases_are_seen_by_the_names(prefix, biases):
+    shapes = {"weight_ih_l0": (28, 5), "weight_hh_l0": (28, 3), "weight_hr_l0": (3, 7)}
+    shapes |= {"bias_ih_l0": (28,), "bias_hh_l0": (28,)} if biases else {}
+    found = weights_of({prefix + name: shape for name, shape in shapes.items()}, "mine")
+    assert (found.cell.name, found.projection, found.prefix) == ("projected", f"{prefix}weight_hr_l0", prefix)
+    assert found.layout.shapes(5, 7, 3) == shapes
+    assert found.absent() == set() if biases else {"bf", "dbo"} <= found.absent()
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    p = from_framework(arrays, found.layout)
+    assert {name: value.shape for name, value in p.items() if name in ("P", "Vf")} == {"P": (7, 3), "Vf": (3, 7)}
+    back = to_framework(p, found.layout)
+    assert np.array_equal(back["weight_hr_l0"], arrays["weight_hr_l0"])
+    assert np.array_equal(back["weight_hh_l0"], arrays["weight_hh_l0"])
+
+
+def test_weights_of_unknown_names_may_be_without_biases():
+    found = weights_of({"into": (5, 28), "again": (7, 28)}, "mine")
+    assert (found.layout.of, found.layout.biases) == ("told by shapes", "none")
+    assert found.absent() == {f"{d}b{gate}" for gate in "figo" for d in ("", "d")}
 
 
 def shapes_at(e, u):

@@ -62,11 +62,14 @@ def _fields(module: Any, before: str = "") -> list[tuple[str, Any]]:
 
 def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common.Weights:
     """Return what a module's weights are; where biases lack, static fields that may be them are named."""
+    told = f"; {' and '.join(still)} is static and does not learn: make it an array" if still else ""
     try:
-        return common.weights_of({k: v.shape for k, v in _weights(module).items()}, name, at_sizes=shapes)
+        found = common.weights_of({k: v.shape for k, v in _weights(module).items()}, name, at_sizes=shapes)
     except common.AdapterError as error:
-        told = f"; {' and '.join(still)} is static and does not learn: make it an array" if still else ""
         raise common.AdapterError(f"{error}{told}") from error
+    if told and found.absent():
+        raise common.AdapterError(f"{name} is one LSTM, but it has no biases{told}")
+    return found
 
 
 def _from_module(make: Any, name: str, kind: str) -> Target:

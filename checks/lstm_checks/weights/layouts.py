@@ -171,8 +171,10 @@ class Layout:
 
     @property
     def biases(self) -> str:
-        """One, two (only ever added to each other), or on h only."""
+        """One, two (only ever added to each other), on h only, or none."""
         kinds = [kind for block in self.blocks for kind in block.kinds]
+        if "b" not in kinds:
+            return "none"
         if SECOND in kinds:
             return "two"
         return "one, on h" if any(b.is_bias and b.name.startswith(("h", "dense_h")) for b in self.blocks) else "one"
