@@ -7,7 +7,7 @@ cell.
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,6 +64,9 @@ class Cell:
     parameter_gradients : callable
         ``parameter_gradients(fc, bc)`` returns those of the parameters, each "d" before the name: sums over samples
         and steps.
+    shared : tuple of str
+        The initial states that are one for all samples, (1, u), as where they are learned; mostly none. The gradient of
+        such a one is the sum over samples.
     needed : tuple of str or None
         The intermediates that these two take, and the outputs: all that `evaluate` has kept. All there are where None.
     slots : mapping
@@ -86,6 +89,7 @@ class Cell:
     backward: Callable[..., dict[str, Any]]
     parameter_gradients: Callable[..., dict[str, Any]]
     needed: tuple[str, ...] | None = None
+    shared: tuple[str, ...] = ()
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     written_as: "Cell | None" = None
     activations: Mapping[str, "Activation"] = field(default_factory=dict)
@@ -149,7 +153,9 @@ class Cell:
         hidden, *others = self.states
         found = {**self.parameters, "X": "mse", hidden.name: f"ms{hidden.axes[1:]}"}
         for state in self.states:
-            found |= {f"{state.name}0": state.axes, f"d{state.name}n": state.axes}
+            initial = f"{state.name}0"
+            found |= {initial: f"1{state.axes[1:]}" if initial in self.shared else state.axes}
+            found |= {f"d{state.name}n": state.axes}
         found |= {f"{state.name}n": state.axes for state in others}
         found |= {f"d{hidden.name}": found[hidden.name]}
         return found | {f"d{name}": found[name] for name in self.inputs}
@@ -184,7 +190,8 @@ class Cell:
 
 def run_forward(cell: Cell, arrays: Mapping[str, Any], keep: Collection[str] | None = None) -> dict[str, Any]:
     """Return every intermediate of a forward pass by name, or those to be kept."""
-    initial = (arrays[name] for name in cell.initial)
+    one_for_each = [0] * arrays["X"].shape[-3]
+    initial = (arrays[name][..., one_for_each, :] if name in cell.shared else arrays[name] for name in cell.initial)
     return cell.forward(arrays, arrays["X"], *initial, **({} if keep is None else {"keep": keep}))
 
 
@@ -239,7 +246,24 @@ def evaluate_gradients(cell: Cell, fc: Mapping[str, Any], bc: Mapping[str, Any])
 def _ordered(cell: Cell, of_parameters: Mapping[str, Any], bc: Mapping[str, Any]) -> dict[str, Any]:
     """Return the gradients of all inputs in their order: the backward pass has those that are no parameters'."""
     names = {name: f"d{name}" for name in cell.inputs}
-    return {d: of_parameters[d] if name in cell.parameters else bc[d] for name, d in names.items()}
+    found = {d: of_parameters[d] if name in cell.parameters else bc[d] for name, d in names.items()}
+    return found | {f"d{name}": np.sum(bc[f"d{name}"], axis=-2)[..., np.newaxis, :] for name in cell.shared}
+
+
+def sharing(cell: Cell, names: Collection[str]) -> Cell:
+    """Return a cell of which some initial states are one for all samples.
+
+    Raises
+    ------
+    ValueError
+        "'h1', expected some of h0, C0".
+    """
+    unknown = [name for name in names if name not in cell.initial]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r}, expected some of {', '.join(cell.initial)}")
+    shared = tuple(name for name in cell.initial if name in names)
+    title = f"{cell.title} with {' and '.join(shared)} shared by all samples"
+    return replace(cell, name="+".join((cell.name, *shared)), title=title, shared=shared)
 
 
 class _Steps(Mapping[str, Any]):

@@ -1,8 +1,9 @@
 """The cells there are, one file each."""
 
+import re
 from functools import cache
 
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, sharing
 from lstm_ref.cells import coupled, gru, gru_reset_after, layernorm, peephole, plain, projected, rnn
 from lstm_ref.slots import USUAL, Activation, with_activations
 
@@ -14,7 +15,7 @@ CELLS: dict[str, Cell] = {
 
 @cache
 def cell_named(name: str) -> Cell:
-    """Return the cell of a name, always the same one.
+    """Return the cell of a name, always the same one; after "+" stand initial states that all samples share.
 
     After the name of a cell in `CELLS` other activations may stand, by slot: f of the gates, g of the candidate, h of
     the memory; see `lstm_ref.slots`.
@@ -29,6 +30,11 @@ def cell_named(name: str) -> Cell:
     >>> cell_named("plain,f=hardsigmoid6,h=leakyrelu:0.3")
     <Cell plain,f=hardsigmoid6,h=leakyrelu:0.3>
     """
+    found = re.fullmatch(r"(.+?)((?:\+[A-Za-z]+0)+)", name)
+    if found:
+        cell = sharing(cell_named(found[1]), found[2].split("+")[1:])
+        # Each once and in their order: one cell, one name.
+        return cell if cell.name == name else cell_named(cell.name)
     first, *options = name.split(",")
     if first not in CELLS:
         raise ValueError(f"{first!r}, expected one of {', '.join(CELLS)}")

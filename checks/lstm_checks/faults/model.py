@@ -132,7 +132,8 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
         outputs = outputs_of(wrong, fc)
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            whole = {final: np.zeros_like(inputs[cell.initial[0]]), **cotangents}
+            none = np.zeros(cell.shape(final, *cell.sizes_of(inputs)), inputs["X"].dtype)
+            whole = {final: none, **cotangents}
             return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **whole}, fc))
 
         hidden, *others = outputs

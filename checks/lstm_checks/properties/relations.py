@@ -122,9 +122,8 @@ def _samples(arrays: Arrays, chosen: Any) -> Arrays:
 
 
 def _of_samples(arrays: Arrays) -> dict[str, Array]:
-    """Return what each sample has its own of: X, the states and the cotangents."""
-    parameters = arrays.p
-    return {name: value for name, value in arrays.items() if name not in parameters}
+    """Return what each sample has its own of: X, the states but for shared ones, and the cotangents."""
+    return {name: value for name, value in arrays.items() if "m" in arrays.cell.axes.get(name, "")}
 
 
 def _reordering(n: int, rng: np.random.Generator) -> Array:
@@ -260,6 +259,8 @@ def causality(x: Example) -> list[Compared]:
 
 def sequence_cut(x: Example) -> list[Compared]:
     """Compare the sequence in two parts, the states carried over and their cotangents back, with the whole."""
+    if x.case.cell.shared:
+        raise NotAskedError(f"{' and '.join(x.case.cell.shared)} cannot be what each sample has in the middle")
     k, a, cell = int(x.rng.integers(1, x.case.s)), x.arrays, x.case.cell
     (hidden, *memories), (every, *finals), dtype = x.outputs, cell.cotangents, x.case.dtype
     none = {name: np.zeros_like(a[name]) for name in finals}

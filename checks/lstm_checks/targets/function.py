@@ -26,7 +26,8 @@ from lstm_checks.contract import (
 )
 from lstm_checks.targets.lacking import with_lacks
 from lstm_checks.words import series
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, sharing
+from lstm_ref.cells import cell_named
 
 FORM = "function in the vjp form"
 
@@ -93,6 +94,7 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     if not taken:
         raise TypeError(expected_form(function, name, cell))
     seen = _look_at(function, taken, cell)
+    cell = _sharing(function, taken, cell, seen)
     not_taken, notes = of_arguments(function, taken, cell)
     lacks = {DHN, LAST, *not_taken, *seen.lacks}
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
@@ -209,6 +211,37 @@ def _look_at(function: Callable[..., Any], taken: int, cell: Cell) -> _Seen:
                     return _Seen()
                 return replace(seen, refuses_double=refused if dtype == "float32" else "")
     return _Seen()
+
+
+def _sharing(function: Callable[..., Any], taken: int, cell: Cell, seen: _Seen) -> Cell:
+    """Return the cell, of which the initial states are shared if a function takes them for one sample alone.
+
+    One that takes them for each sample and returns the gradient of one is no such function, but wrong.
+    """
+    states = [name for name in states_taken(function, taken, cell) if f"d{name}" not in seen.lacks]
+    if cell.shared or not states:
+        return cell
+    shared, dtype = sharing(cell, states), "float32" if seen.single or seen.refuses_double else "float64"
+    for tried in (cell, shared):
+        try:
+            gradients = _asked(function, taken, seen.flat, dtype, tried)
+            shapes = [getattr(gradients.get(f"d{name}"), "shape", ()) for name in states]
+        except BaseException as error:
+            not_interrupted(error)
+            continue
+        return cell_named(shared.name) if tried is shared and all(shape[:1] == (1,) for shape in shapes) else cell
+    return cell
+
+
+def _asked(function: Callable[..., Any], taken: int, flat: bool, dtype: str, cell: Cell) -> Any:
+    """Return the gradients that a small call of several samples gives."""
+    p, X, *states = small_inputs(SMALL_SIZES[1], dtype, cell)
+    every, _, *finals = cell.cotangents
+    sizes = whole_sizes(SMALL_SIZES[1], cell)
+    given = [np.ones(cell.shape(name, *sizes), dtype) for name in (every, *finals)]
+    with undisturbed():
+        _, pullback = _called(function, taken, flat, cell)(p, X, *states)
+        return pullback(*given)
 
 
 def _see(

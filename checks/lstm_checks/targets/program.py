@@ -87,7 +87,7 @@ def target_of(name: str, program: "Program") -> Target:
         outputs, _ = program.ask(inputs, {})
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            none = {final: np.zeros_like(inputs[cell.initial[0]])}
+            none = {final: np.zeros(cell.shape(final, *cell.sizes_of(inputs)), inputs["X"].dtype)}
             given = none | dict(cotangents)
             _, gradients = program.ask(inputs, {name: given[name] for name in cell.cotangents})
             return {key: value for key, value in gradients.items() if key not in lacks}
