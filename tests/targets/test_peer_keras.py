@@ -39,6 +39,7 @@ def lstm(units, **options):
 
 def sequential(units): return keras.Sequential([keras.layers.LSTM(units, return_sequences=True)])
 def frozen(units): return lstm(units, trainable=False)
+def no_bias(units): return lstm(units, use_bias=False)
 def relu(units): return lstm(units, activation="relu")
 def hard(units): return lstm(units, recurrent_activation="hard_sigmoid")
 def backwards(units): return lstm(units, go_backwards=True)
@@ -88,6 +89,15 @@ def test_a_sequential_of_one_lstm_passes_without_states(folder):
     assert {"initial states", "dh0", "dC0"} <= set(target.unsupported)
     report = verify(target, examples=10, dtypes=target.dtypes[-1:], max_dims=(2, 2, 2, 2))
     assert report.exit_code == 0, render_report(report)
+
+
+def test_a_layer_without_biases_is_judged_and_these_are_unsupported(folder):
+    target = load_target("layers.py:no_bias")
+    assert set(target.unsupported) == {f"{d}b{gate}" for gate in "figo" for d in ("", "d")}
+    report = verify_case(target, Case(2, 3, 4, 5, dtype=target.dtypes[-1], seed=1), thorough=False)
+    assert report.verdict is Verdict.PASS
+    assert report.claim("dVo").verdict is Verdict.PASS
+    assert not any(report.case.arrays[f"b{gate}"].any() for gate in "figo")
 
 
 def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folder):
