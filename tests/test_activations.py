@@ -203,7 +203,7 @@ def test_at_a_kink_the_outputs_are_judged_and_the_gradients_are_not():
     assert reason == (
         f"{AT_A_KINK}g_[0, 0, 0] = 0 lies within rounding of 0, where its activation bends, and 17 more of 18 do"
     )
-    assert expect(replace(case, regime="normal")).at_kinks == {}
+    assert expect(replace(case, regime="normal")).withheld == {}
 
 
 def test_where_a_function_jumps_its_outputs_are_not_judged_either():
@@ -231,12 +231,12 @@ def beside_a_kink(distance, seed=0):
 def test_a_finite_difference_that_leads_across_a_kink_decides_nothing():
     near, far = beside_a_kink(1e-11), beside_a_kink(1e-3)
     for case, verdict, reason in ((near, Verdict.INCONCLUSIVE, CROSSED), (far, Verdict.PASS, "")):
-        assert expect(case).at_kinks == {}
+        assert expect(case).withheld == {}
         report = verify_case(fault_target(cell=case.cell), case)
         assert report.verdict is Verdict.PASS
         assert report.claim(CHECK_GRAD).verdict is verdict
         assert report.claim(CHECK_GRAD).reason == reason
-    assert expect(beside_a_kink(1e-17)).at_kinks
+    assert expect(beside_a_kink(1e-17)).withheld
     assert (
         verify_case(fault_target(cell=near.cell), near, properties=("gradient step",)).claim("gradient step").reason
         == "a step may lead across a kink of the cell's activations"
@@ -422,3 +422,14 @@ def test_the_command_and_the_suite_take_the_cell_by_its_name(tmp_path):
     assert "--cell is 'plain,g=r' with the activation 'r', expected one of" in unknown.stderr
     made = type("TestMine", (LayerSuite,), {"target": staticmethod(of_the_cell(RELU)), "cell": RELU, "examples": 5})
     made().test_dUf()
+
+
+def test_what_grows_out_of_its_dtype_is_not_judged_and_not_blamed():
+    case = Case(1, 4, 1, 3, "float32", "x10", "last+h+C", cell=cell_named("plain,f=affine:0.5:0.1,g=affine,h=affine"))
+    assert np.max(np.abs(expect(case).values["h"])) > np.finfo(np.float32).max
+    report = verify_case(fault_target(cell=case.cell), case)
+    assert not report.failures
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.claim("h").reason.startswith("out of its dtype: values of ")
+    again = verify_case(fault_target(cell=case.cell), replace(case, dtype="float64"))
+    assert again.claim("h").verdict is Verdict.PASS

@@ -17,6 +17,10 @@ UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 SMALLEST_NORMAL = {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
 """What an operation may lose near zero, on hardware that flushes subnormal results."""
 
+OVERFLOW = {dtype: 2.0**-32 * float(np.finfo(dtype).max) for dtype in ("float64", "float32")}
+"""Above this a value due says that what it was made of, products with parameters of up to some hundred and sums of some
+thousand, may be no number of the dtype. Only activations that are not bounded lead there."""
+
 COPIES = 32
 """Noisy copies. The fewer, the more often an entry's sd comes out far too small: below a third of the true one 4
 times in 10^6 entries with 16 copies (chi-square with 16 degrees of freedom), once in 10^10 with 32. A third of the sd

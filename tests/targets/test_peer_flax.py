@@ -10,6 +10,7 @@ from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_ref.cells import cell_named
 
 pytestmark = pytest.mark.peer
 
@@ -31,6 +32,7 @@ from flax import nnx
 
 def relu(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, activation_fn=nnx.relu, rngs=rngs)
 def hard(e, u, rngs): return nnx.LSTMCell(e, u, gate_fn=nnx.hard_sigmoid, rngs=rngs)
+def silu(e, u, rngs): return nnx.LSTMCell(e, u, activation_fn=nnx.silu, rngs=rngs)
 def low(e, u, rngs):
     init = nnx.initializers.lecun_normal()  # orthogonal matrices there are none of in bfloat16
     return nnx.OptimizedLSTMCell(e, u, param_dtype=jnp.bfloat16, recurrent_kernel_init=init, rngs=rngs)
@@ -68,8 +70,7 @@ def more(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("relu", "has activation_fn relu, expected tanh"),
-        ("hard", "has gate_fn hard_sigmoid, expected sigmoid"),
+        ("silu", "has activation_fn silu, which is none of sigmoid, tanh, affine, relu,"),
         ("low", "holds dense_h.bias in bfloat16: low precision is not judged"),
         ("inside", "computes in bfloat16 inside when it is given float32: low precision is not judged"),
     ],
@@ -78,6 +79,15 @@ def test_what_is_no_plain_lstm_is_refused_with_the_reason(more, name, words):
     with pytest.raises(TargetError) as raised:
         load_target(f"more.py:{name}")
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "cell"), [("relu", "plain,g=relu,h=relu"), ("hard", "plain,f=hardsigmoid6")])
+def test_a_cell_of_other_activations_is_judged_as_the_cell_that_they_make(more, name, cell):
+    target = load_target(f"more.py:{name}")
+    assert target.cell is cell_named(cell)
+    report = verify(target, examples=10, max_dims=(2, 4, 3, 3))
+    assert report.exit_code == 0, render_report(report)
+    assert report.claim_counts["dUf"][Verdict.PASS] > 2
 
 
 def test_what_does_not_learn_and_what_is_besides_are_said(more):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
 from lstm_checks.contract import PLAIN
+from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_ref.cells import cell_named
 
 pytestmark = pytest.mark.peer
 EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_model.py"
@@ -109,15 +114,64 @@ def test_a_plain_node_is_judged_with_what_is_wired(tmp_path, model, lacks):
     assert report.exit_code == 0, render_report(report)
 
 
+HARD = ["HardSigmoid", "LeakyRelu", "Softsign"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "cell"),
+    [
+        ({"activations": HARD}, "plain,f=hardsigmoid,g=leakyrelu,h=softsign"),
+        (
+            {"activations": HARD, "activation_alpha": [0.25, 0.1], "activation_beta": [0.4]},
+            "plain,f=hardsigmoid:0.25:0.4,g=leakyrelu:0.1,h=softsign",
+        ),
+        (
+            {
+                "activations": ["Affine", "ScaledTanh", "Elu"],
+                "activation_alpha": [0.5, 1.5, 0.7],
+                "activation_beta": [0.1, 0.8],
+            },
+            "plain,f=affine:0.5:0.1,g=scaledtanh:1.5:0.8,h=elu:0.7",
+        ),
+        (
+            {"activations": ["Sigmoid", "ThresholdedRelu", "Relu"], "activation_alpha": [0.3]},
+            "plain,g=thresholdedrelu:0.3,h=relu",
+        ),
+        ({"input_forget": 1}, "coupled"),
+        ({"activations": ["HardSigmoid", "Tanh", "Tanh"], "input_forget": 1}, "coupled,f=hardsigmoid"),
+    ],
+)
+def test_a_node_is_judged_as_the_cell_that_its_attributes_make(tmp_path, attributes, cell):
+    onnx.save(plain(**attributes), tmp_path / "m.onnx")
+    target = load_target(str(tmp_path / "m.onnx"))
+    assert target.cell is cell_named(cell)
+    assert bool(target.notes) == ("input_forget" in attributes)
+    report = verify(target, examples=20, dtypes=target.dtypes, max_dims=(3, 5, 4, 4))
+    assert report.exit_code == 0, render_report(report)
+    assert report.claim_counts["h"][Verdict.PASS] > 8
+    if target.cell.activations:
+        wrong = replace(target, cell=target.cell.written_as)
+        assert verify_case(wrong, Case(2, 3, 4, 5, dtype="float32"), thorough=False).failures
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
         ({"inputs": {"lens": "lens"}}, "sequence_lens is wired to lens"),
         ({"inputs": {"P": "peephole"}}, "P is wired to peephole"),
-        ({"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "activations=['HardSigmoid', 'Tanh', 'Tanh']"),
+        ({"activations": ["HardSigmoid", "Tanh", "Gelu"]}, "it has the activation gelu, expected one of sigmoid,"),
+        (
+            {"activations": ["Sigmoid", "ScaledTanh", "Tanh"]},
+            "it has the activation scaledtanh without its alpha and beta",
+        ),
+        ({"activations": ["Sigmoid", "Tanh"]}, "its activations are ['sigmoid', 'tanh'], expected three"),
+        ({"activation_alpha": [0.1]}, "leave over activation_alpha [0.10000000149011612] and activation_beta []"),
+        (
+            {"activations": ["Relu", "Tanh", "Tanh"], "input_forget": 1},
+            "with input_forget its gates have relu, expected a",
+        ),
         ({"clip": 0.5}, "clip=0.5"),
         ({"direction": "reverse"}, "direction=reverse"),
-        ({"input_forget": 1}, "input_forget=1"),
         ({"layout": 1}, "layout=1"),
         ({"R": (1, 16, 4)}, "hidden_size=3, but R of shape (1, 16, 4), expected (1, 12, 3)"),
         ({"inputs": {"h0": "C0"}}, "the initial states are wired to initial_h C0 and initial_c C0"),

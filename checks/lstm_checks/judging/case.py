@@ -112,7 +112,7 @@ def _verify_case(
     else:
         claims = _tensor_claims(target, case, outcome, expected)
     notes: tuple[str, ...] = ()
-    if thorough:
+    if thorough and not expected.out_of_dtype:
         claims.append(_inputs_kept(calls.written))
         more, notes = _after_another_call(calls, expected, claims)
         claims += [*more, _outputs_kept(overwritten(earlier, outcome))]
@@ -185,6 +185,9 @@ def _after_another_call(
         found = Discrepancy("h", outcome.kind, outcome.sentence) if outcome.error else None
         if found is None and formed:
             found = misformed(target, outcome, asked.arrays)
+            # Activations that are not bounded may lead out of the dtype from other values.
+            if found is not None and found.kind == "finite" and case.cell.activations:
+                return []
         if found is None:
             return []
         message = f"called {words}, {found.message}"

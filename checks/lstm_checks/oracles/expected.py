@@ -17,6 +17,9 @@ from lstm_ref.cell import Cell, evaluate
 
 Array = NDArray[Any]
 
+OUT_OF_DTYPE = "out of its dtype: "
+"""How the reason begins for which a tensor is not judged, nor expected to be finite."""
+
 _COPIES_AT_ONCE, _STEPS_AT_ONCE = 2, 4
 """How much of a large case is in memory at a time."""
 
@@ -41,8 +44,9 @@ class Expected:
         For a large case, the value due along each random direction of a tensor, and its accepted deviation.
     seed : int
         Seed of the directions.
-    at_kinks : mapping
-        The tensors of which nothing can be said since a linear activation lies at a kink, each with the reason.
+    withheld : mapping
+        The tensors of which nothing can be said, each with the reason: a linear activation lies at a kink, or what is
+        not bounded grows out of the dtype.
     """
 
     values: dict[str, Array]
@@ -52,7 +56,7 @@ class Expected:
     sigmas: float = tolerance.SIGMAS
     directions: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
-    at_kinks: Mapping[str, str] = field(default_factory=dict)
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
     def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
         """Return what is due of a target that returned h of the last step alone, or of every step."""
@@ -70,12 +74,17 @@ class Expected:
 
     def unjudged(self, names: tuple[str, ...]) -> str:
         """Return why nothing can be concluded from these values; nothing where something can."""
-        at_kinks = [self.at_kinks[name] for name in names if name in self.at_kinks]
-        if at_kinks:
-            return at_kinks[0]
+        withheld = [self.withheld[name] for name in names if name in self.withheld]
+        if withheld:
+            return withheld[0]
         values, sds = {n: self.values[n] for n in names}, {n: self.sd[n] for n in names}
         drowned = tolerance.is_chaotic(values, sds, self.dtype)
         return "chaotic: rounding drowns the answer" if drowned else ""
+
+    @property
+    def out_of_dtype(self) -> bool:
+        """Whether what is due leads out of the case's dtype, so that not even finite values are."""
+        return any(reason.startswith(OUT_OF_DTYPE) for reason in self.withheld.values())
 
     def project(self, name: str, value: Array, copies: bool = False) -> Array:
         """Return the products of a tensor of that name with its random directions."""
@@ -112,8 +121,18 @@ def expect(
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}
-    at_kinks = unjudged_at_kinks(case, rounding_of(case, dtype))
-    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, at_kinks=at_kinks)
+    withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values)
+    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, withheld=withheld)
+
+
+def _out_of_dtype(case: Case, values: Mapping[str, Array]) -> dict[str, str]:
+    """Return all tensors with the reason, where activations that are not bounded lead out of the case's dtype."""
+    largest = max(float(np.max(np.abs(value))) for value in values.values())
+    if not case.cell.activations or largest <= tolerance.OVERFLOW[case.dtype]:
+        return {}
+    return dict.fromkeys(
+        case.cell.tensors, f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows"
+    )
 
 
 def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
@@ -122,8 +141,8 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     arrays = case.arrays.astype(np.float64)
     inputs = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
     sigmas = tolerance.LARGE_SIGMAS["entry"]
-    at_kinks = unjudged_at_kinks(case, rounding_of(case, case.dtype, tolerance.LARGE_COPIES))
-    expected = Expected({}, {}, case.dtype, sigmas=sigmas, seed=case.seed, at_kinks=at_kinks)
+    withheld = unjudged_at_kinks(case, rounding_of(case, case.dtype, tolerance.LARGE_COPIES))
+    expected = Expected({}, {}, case.dtype, sigmas=sigmas, seed=case.seed, withheld=withheld)
     due: dict[str, Array] = {}
     departures: dict[str, list[Array]] = {}
     for _ in range(LARGE_ROUNDS):

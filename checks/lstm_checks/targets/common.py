@@ -7,7 +7,7 @@ A `Library` (PyTorch's autograd, JAX's vjp) evaluates and differentiates such a 
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -37,7 +37,8 @@ from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import CELLS, cell_named
+from lstm_ref.slots import KINDS, MODULES, Activation
 
 PROBE = (2, 3, 5, 7)
 """The sizes m, s, e, u with which things are tried out: they, 4 e and 4 u differ, so that shapes tell axes apart."""
@@ -159,6 +160,8 @@ class Weights:
         Parameters that no plain LSTM has, by their full names.
     limits : SizeLimits
         Which sizes there may be.
+    recurrence : Cell
+        The cell by its activations: a plain LSTM, or one with others.
     """
 
     layout: Layout
@@ -166,11 +169,12 @@ class Weights:
     frozen: Mapping[str, str] = field(default_factory=dict)
     extras: tuple[Extra, ...] = ()
     limits: SizeLimits = ANY_SIZES
+    recurrence: Cell = PLAIN
 
     @property
     def cell(self) -> Cell:
         """The cell whose parameters they are."""
-        return CELLS["projected"] if self.layout.projects else PLAIN
+        return CELLS["projected"] if self.layout.projects else self.recurrence
 
     @property
     def projection(self) -> str:
@@ -359,19 +363,66 @@ def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
             raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
 
 
-def refuse_activation(name: str, where: str, function: Any, due: str) -> None:
-    """Raise if an activation of a framework's own LSTM is another one.
+def cell_with(name: str, **functions: tuple[str, Any]) -> Cell:
+    """Return the plain LSTM with the activations of a framework's own, told by what they make of some numbers.
+
+    Parameters
+    ----------
+    name : str
+        What the user called it.
+    **functions : tuple of (str, callable)
+        By slot: the option's name, and what is given there.
 
     Raises
     ------
     AdapterError
-        "mine.py:relu has activation relu, expected tanh: ..."
+        "mine.py:layer has activation silu, which is none of sigmoid, tanh, ...: it is not judged"
     """
-    x = np.linspace(-3, 3, 13, dtype="float32")
-    right = {"tanh": np.tanh(x), "sigmoid": 1 / (1 + np.exp(-x))}[due]
-    if not np.allclose(np.asarray(function(x)), right, atol=1e-5):
+    words = [f"{slot}={_word_of(name, where, function)}" for slot, (where, function) in functions.items()]
+    return cell_named(",".join([PLAIN.name, *words]))
+
+
+def refuse_activation(name: str, where: str, function: Any, due: str) -> None:
+    """Raise where an activation is another one than that of a cell which takes no others.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:layer has activation relu, expected tanh: other activations of this cell are not judged"
+    """
+    if _word_of(name, where, function) != due:
         what = getattr(function, "__name__", repr(function))
-        raise AdapterError(f"{name} has {where} {what}, expected {due}: other activations are not judged")
+        raise AdapterError(f"{name} has {where} {what}, expected {due}: other activations of this cell are not judged")
+
+
+def the_one_of(cells: Collection[Cell], name: str) -> Cell:
+    """Return the cell that all LSTMs in a module are of, the plain one where there is none.
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:layer has LSTMs of several activations, plain and plain,g=relu, expected those of one".
+    """
+    if len(cells) > 1:
+        told = " and ".join(sorted(cell.name for cell in cells))
+        raise AdapterError(f"{name} has LSTMs of several activations, {told}, expected those of one")
+    return next(iter(cells), PLAIN)
+
+
+_WORDS = (*(word for word, kind in KINDS.items() if kind.usual is not None), "leakyrelu:0.2", "leakyrelu:0.3")
+"""The activations that a framework's may be; leaky relus with the slopes of Keras and Flax where none is said."""
+
+
+def _word_of(name: str, where: str, function: Any) -> str:
+    """Return which activation a function is."""
+    x = np.linspace(-8, 8, 33, dtype="float32")
+    came = np.asarray(function(x))
+    for word in _WORDS:
+        value, _ = Activation.parse(word).functions(MODULES)
+        if came.shape == x.shape and np.allclose(came, value(x), atol=1e-5):
+            return word
+    what = getattr(function, "__name__", repr(function))
+    raise AdapterError(f"{name} has {where} {what}, which is none of {', '.join(KINDS)}: it is not judged")
 
 
 _NOT_YET = (

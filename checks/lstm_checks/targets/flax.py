@@ -1,6 +1,7 @@
 """Flax as a target: its own `flax.nnx.OptimizedLSTMCell`, and anybody's nnx cell."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import flax
@@ -11,6 +12,7 @@ from lstm_checks.contract import Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
 from lstm_checks.targets.jax import VJP, like, name_of, scan_cell
+from lstm_ref.cell import Cell
 
 
 def framework_target() -> Target:
@@ -56,18 +58,20 @@ def _named(state: Any) -> dict[str, Any]:
     return {name_of(path): leaf for path, leaf in leaves if hasattr(leaf, "dtype")}
 
 
-def _refuse_other_activations(module: Any, name: str) -> None:
-    """Raise if one of Flax's own cells in a module has other activations than an LSTM's."""
-    for _, cell in nnx.iter_graph(module):
-        if isinstance(cell, nnx.LSTMCell | nnx.OptimizedLSTMCell):
-            common.refuse_activation(name, "gate_fn", cell.gate_fn, "sigmoid")
-            common.refuse_activation(name, "activation_fn", cell.activation_fn, "tanh")
+def _cell_of(module: Any, name: str) -> Cell:
+    """Return the cell by the activations of Flax's own in a module; plain where there is none."""
+    cells: set[Cell] = set()
+    for _, inner in nnx.iter_graph(module):
+        if isinstance(inner, nnx.LSTMCell | nnx.OptimizedLSTMCell):
+            activation = ("activation_fn", inner.activation_fn)
+            cells.add(common.cell_with(name, f=("gate_fn", inner.gate_fn), g=activation, h=activation))
+    return common.the_one_of(cells, name)
 
 
 def _from_module(make: Any, name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
     module = common.make_module(make, name)
-    _refuse_other_activations(module, name)
+    its_cell = _cell_of(module, name)
     parts: Any = nnx.split(module, nnx.Param, ...)
     first, others = parts[1:]
     held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)}
@@ -78,6 +82,7 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
 
     besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in held.items()}
     weights = common.weights_of({k: leaf.shape for k, leaf in _named(first).items()}, name, besides, at_sizes=shapes)
+    weights = replace(weights, recurrence=its_cell)
     modules: dict[Any, Any] = {}
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:

@@ -6,6 +6,7 @@ Many of `keras.ops` compute in float32 whatever comes (keras-team/keras#23704): 
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Library
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_checks.weights.recurrent import Kept
+from lstm_ref.cell import Cell
 
 _WHOLE = {"return_sequences": True, "return_state": True}
 
@@ -94,8 +96,12 @@ _CELLS = keras.layers.LSTMCell | keras.layers.GRUCell | keras.layers.SimpleRNNCe
 _PLAIN = {"go_backwards": False, "stateful": False, "dropout": 0, "recurrent_dropout": 0}
 
 
-def _refuse_what_is_not_plain(layer: Any, name: str) -> None:
-    """Raise where a layer, or one within it, is of low precision, or Keras's own and more than a plain LSTM."""
+def _cell_of(layer: Any, name: str) -> Cell:
+    """Return the cell of a layer by its activations, raising where it is of low precision, or is more than an LSTM.
+
+    Its own layers within it are looked at; what else there is has what activations it likes, and is to be plain.
+    """
+    cells: set[Cell] = set()
     for inner in layer._flatten_layers():
         what = f"{name}: its {type(inner).__name__}"
         common.refuse_low(
@@ -105,7 +111,11 @@ def _refuse_what_is_not_plain(layer: Any, name: str) -> None:
             raise AdapterError(f"{name} has two directions, expected one")
         if isinstance(inner, keras.layers.Masking):
             raise AdapterError(f"{name} masks steps, which is not judged; expected a layer without Masking")
-        if isinstance(inner, _CELLS):
+        if isinstance(inner, keras.layers.LSTM | keras.layers.LSTMCell):
+            activation = ("activation", inner.activation)
+            gates = ("recurrent_activation", inner.recurrent_activation)
+            cells.add(common.cell_with(name, f=gates, g=activation, h=activation))
+        elif isinstance(inner, _CELLS):
             common.refuse_activation(name, "activation", inner.activation, "tanh")
             if hasattr(inner, "recurrent_activation"):
                 common.refuse_activation(name, "recurrent_activation", inner.recurrent_activation, "sigmoid")
@@ -113,6 +123,7 @@ def _refuse_what_is_not_plain(layer: Any, name: str) -> None:
             came = getattr(inner, option, due)
             if isinstance(inner, keras.layers.RNN | _CELLS) and came != due:
                 raise AdapterError(f"{what} has {option}={came}, expected {due}: that is not judged")
+    return common.the_one_of(cells, name)
 
 
 def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
@@ -134,7 +145,7 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         first = built(*common.PROBE[2:], "float32")
     except Exception as error:
         raise AdapterError(f"{name} cannot be called on (m, s, e): {type(error).__name__}: {error}") from error
-    _refuse_what_is_not_plain(first, name)
+    cell = _cell_of(first, name)
     # By place and not by path from here on: the names that Keras gives count the layers.
     paths = [[variable.path for variable in part] for part in _variables(first)]
     trained, others = (
@@ -149,7 +160,7 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
     if kept is not None:
         return _of_one_state(kept, name, kind, built, paths, library)
     besides = {path: (shape, "it is not trainable") for path, shape in others.items()}
-    weights = common.weights_of(trained, name, besides, at_sizes=at_sizes)
+    weights = replace(common.weights_of(trained, name, besides, at_sizes=at_sizes), recurrence=cell)
 
     def call(given: Mapping[str, Any], X: Any, u: int, *states: Any, **named_states: Any) -> Any:
         layer = built(X.shape[-1], u, keras.backend.standardize_dtype(X.dtype))

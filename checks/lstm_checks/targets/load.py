@@ -62,7 +62,7 @@ def load_target(
         Called once a module is imported, before what it holds is tried out.
     cell : Cell
         The equations that the target is to follow: a value of `lstm_ref.cells.CELLS`. Frameworks' own things are plain
-        LSTMs.
+        LSTMs, or have the activations that their options say.
 
     Raises
     ------
@@ -176,9 +176,8 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
     if spec in FRAMEWORKS and cell is not PLAIN and cell.name in FRAMEWORKS[spec].cells:
         own: Target = _ask(FRAMEWORKS[spec], "framework_target", cell)
         return own
-    if spec in FRAMEWORKS or of_file(spec) is not None:
-        _must_be_plain(spec, cell)
     if spec in FRAMEWORKS:
+        _must_be_plain(spec, cell)
         target: Target = _ask(FRAMEWORKS[spec], "framework_target")
         return target
     adapter = of_file(spec)
@@ -186,7 +185,7 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
         if not Path(spec).is_file():
             raise TargetError(f"there is no file {spec}")
         target = _ask(adapter, "file_target", spec)
-        return target
+        return _as_asked(target, spec, cell)
     place, _, name = spec.rpartition(":")
     if not place or not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
@@ -436,9 +435,16 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
     for adapter in in_use(what):
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            if target.cell is PLAIN:
-                _must_be_plain(spec, cell)
-            elif cell not in (PLAIN, target.cell):
-                raise TargetError(f"{spec} is of the cell {target.cell.name}, expected {cell.name}; leave --cell out")
-            return target
+            return _as_asked(target, spec, cell)
     return None
+
+
+def _as_asked(target: Target, spec: str, cell: Cell) -> Target:
+    """Return a framework's target, of the cell that its own options say; raises where another one is asked for."""
+    if target.cell is PLAIN:
+        _must_be_plain(spec, cell)
+    if cell not in (PLAIN, target.cell):
+        raise TargetError(
+            f"{spec} is a {target.cell.title} by its own options, --cell {target.cell.name}, expected {cell.name}"
+        )
+    return target

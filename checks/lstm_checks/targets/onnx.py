@@ -2,7 +2,10 @@
 
 A model file is judged by its LSTM node: the node is put in a graph of its own, with the sizes and the parameters of
 each case in place of the file's. So the file may hold nothing else: what would be left out, be it a node around the
-LSTM, a length or a clip, would pass unjudged, and is refused with its name.
+LSTM, a length or a clip, would pass unjudged, and is refused with its name. Its activations say of which cell it is.
+With input_forget it is the LSTM with coupled gates, read otherwise: ONNX Runtime has f = 1 - i, and no weights of f,
+where the coupled cell has i = 1 - f. As sigmoid(-x) = 1 - sigmoid(x), that is the cell whose f has the weights of i,
+their signs changed.
 """
 
 from collections.abc import Mapping
@@ -16,6 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, Target, by_name
 from lstm_checks.targets.common import NO_STATES, AdapterError
 from lstm_checks.weights.packing import to_framework
+from lstm_ref.cell import Cell
+from lstm_ref.cells import cell_named
+from lstm_ref.cells.coupled import CELL as COUPLED
+from lstm_ref.slots import KINDS, MODULES, USUAL, Activation
 
 _INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 _OUTPUTS = ("Y", "Y_h", "Y_c")
@@ -24,16 +31,25 @@ _OPSET = 14
 
 _SAID = {
     "direction": b"forward",
-    "activations": [b"Sigmoid", b"Tanh", b"Tanh"],
-    "input_forget": 0,
     "layout": 0,
 }
-"""What a plain LSTM's attributes may say; any other attribute but hidden_size makes it another one."""
+"""What the attributes may say, beside hidden_size and those of the cell; any other makes it another one."""
+
+_OF_THE_CELL = ("activations", "activation_alpha", "activation_beta", "input_forget")
+
+_NUMBERS = {
+    "affine": (1.0, 0.0),
+    "leakyrelu": (0.01,),
+    "thresholdedrelu": (1.0,),
+    "hardsigmoid": (0.2, 0.5),
+    "elu": (1.0,),
+}
+"""The numbers that ONNX has where none are given; a scaled tanh has none, and has to say its own."""
 
 
 def framework_target() -> Target:
     """Return the target of a plain LSTM node."""
-    return _target(f"onnx {onnx.__version__}", "ONNX LSTM node", _OPSET, frozenset())
+    return _target(f"onnx {onnx.__version__}", "ONNX LSTM node", _OPSET, frozenset(), {}, PLAIN)
 
 
 def file_target(path: str) -> Target:
@@ -65,7 +81,52 @@ def file_target(path: str) -> Target:
     lacks = frozenset() if "initial_h" in given and _is_fed(model, given["initial_h"]) else NO_STATES
     returned = {output.name for output in model.graph.output}
     lacks |= frozenset() if [*nodes[0].output, "", ""][2] in returned - {""} else {CN, DCN}
-    return _target(path, f"LSTM node {nodes[0].name!r}", opset, lacks)
+    told = {attribute.name: helper.get_attribute_value(attribute) for attribute in nodes[0].attribute}
+    said = {name: told[name] for name in _OF_THE_CELL if name in told}
+    try:
+        cell = _cell_of(said)
+    except ValueError as error:
+        raise AdapterError(f"{path} cannot be judged: {error}") from error
+    return _target(path, f"LSTM node {nodes[0].name!r}", opset, lacks, said, cell)
+
+
+def _cell_of(said: Mapping[str, Any]) -> Cell:
+    """Return the cell that a node's attributes say; raises ValueError where there is none."""
+    kinds = [_said(kind).lower() for kind in said.get("activations", (b"Sigmoid", b"Tanh", b"Tanh"))]
+    if len(kinds) != len(USUAL):
+        raise ValueError(f"its activations are {kinds}, expected three, of the gates, the candidate and the memory")
+    # Each takes what it needs of two lists, one after the other, in which the others have no place.
+    alphas, betas = (list(said.get(f"activation_{which}", ())) for which in ("alpha", "beta"))
+    words = []
+    for slot, kind in zip(USUAL, kinds, strict=True):
+        needed = KINDS[kind].parameters if kind in KINDS and kind != "hardsigmoid6" else None
+        if needed is None:
+            raise ValueError(f"it has the activation {kind}, expected one of {', '.join(KINDS)}")
+        given = [
+            which.pop(0) if which else None for which, name in ((alphas, "alpha"), (betas, "beta")) if name in needed
+        ]
+        usual = _NUMBERS.get(kind, (None,) * len(needed))
+        numbers = [own if came is None else came for came, own in zip(given, usual, strict=True)]
+        if None in numbers:
+            raise ValueError(f"it has the activation {kind} without its {' and '.join(needed)}")
+        # They are kept in float32, and are meant to be what they read as.
+        words.append(f"{slot}={':'.join([kind, *(str(np.float32(number)) for number in numbers)])}")
+    if alphas or betas:
+        raise ValueError(f"its activations {kinds} leave over activation_alpha {alphas} and activation_beta {betas}")
+    coupled = bool(said.get("input_forget", 0))
+    cell = cell_named(",".join([COUPLED.name if coupled else PLAIN.name, *words]))
+    if coupled and not _is_odd_about_a_half(cell):
+        raise ValueError(
+            f"with input_forget its gates have {words[0].partition('=')[2]}, expected a sigmoid: f(-x) = 1 - f(x)"
+        )
+    return cell
+
+
+def _is_odd_about_a_half(cell: Cell) -> bool:
+    """Return whether f(-x) = 1 - f(x) for the activation of a cell's gates."""
+    value, _ = cell.activations.get("f", Activation(USUAL["f"])).functions(MODULES)
+    x = np.linspace(-9, 9, 37)
+    return bool(np.allclose(value(-x), 1 - value(x), atol=1e-12))
 
 
 def _inputs_of(node: Any) -> dict[str, str]:
@@ -96,7 +157,11 @@ def _attributes(model: Any, node: Any) -> list[str]:
     """Return the attributes that say something else than a plain LSTM's."""
     found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
     units = found.pop("hidden_size", None)
-    told = {name: value for name, value in found.items() if name not in _SAID or value != _SAID[name]}
+    told = {
+        name: value
+        for name, value in found.items()
+        if name not in _OF_THE_CELL and (name not in _SAID or value != _SAID[name])
+    }
     more = [f"{name}={_said(value)}" for name, value in told.items()]
     weights = {value.name: tuple(value.dims) for value in model.graph.initializer}
     recurrent = weights.get(_inputs_of(node).get("R", ""))
@@ -151,16 +216,16 @@ def _precision(model: Any) -> list[str]:
     return [f"{name} in {words[kind]}, expected FLOAT" for name, kind in types.items() if kind in others][:1]
 
 
-def _target(name: str, kind: str, opset: int, lacks: frozenset[str]) -> Target:
-    """Return the target of a plain LSTM node; one session serves all calls of equal units."""
+def _target(name: str, kind: str, opset: int, lacks: frozenset[str], said: Mapping[str, Any], cell: Cell) -> Target:
+    """Return the target of an LSTM node with these attributes; one session serves all calls of equal units."""
     sessions: dict[int, Any] = {}
     states = () if STATES in lacks else _STATES
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
         u = h0.shape[-1]
         if u not in sessions:
-            sessions[u] = _session(u, states, opset)
-        feed = to_framework(p, "onnx") | {"X": X.swapaxes(0, 1)}
+            sessions[u] = _session(u, states, opset, said)
+        feed = to_framework(_as_fed(p), "onnx") | {"X": X.swapaxes(0, 1)}
         feed |= dict(zip(states, (h0[np.newaxis], C0[np.newaxis]), strict=False))
         Y, _, Yc = sessions[u].run(None, {key: np.ascontiguousarray(value) for key, value in feed.items()})
         # Y is (s, directions, m, u).
@@ -168,13 +233,29 @@ def _target(name: str, kind: str, opset: int, lacks: frozenset[str]) -> Target:
         return (np.ascontiguousarray(Y[:, 0].swapaxes(0, 1)), Cn), lambda dh, dCn, dhn=None: {}
 
     kind = f"{kind}, by onnxruntime {onnxruntime.__version__}"
-    return Target(name, kind, by_name(call), lacks | {DHN, LAST, *PLAIN.gradients}, ("float32",))
+    lacks |= {DHN, LAST, *cell.gradients}
+    return Target(name, kind, by_name(call, cell), lacks, ("float32",), notes=_notes(cell), cell=cell)
 
 
-def _session(u: int, states: tuple[str, ...], opset: int) -> Any:
+def _as_fed(p: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the twelve parameters that a node is fed: of coupled gates i has those of f with their signs changed."""
+    if set(p) == set(PLAIN.parameters):
+        return p
+    # The node does not read those of f.
+    return {**p, **{f"{kind}i": -p[f"{kind}f"] for kind in "UVb"}}
+
+
+def _notes(cell: Cell) -> tuple[str, ...]:
+    """Return how a cell that is not the node's own reading is fed to it."""
+    if set(cell.parameters) == set(PLAIN.parameters):
+        return ()
+    return ("input_forget is f = 1 - i: fed with the weights of f for those of i, their signs changed",)
+
+
+def _session(u: int, states: tuple[str, ...], opset: int, said: Mapping[str, Any]) -> Any:
     """Return ONNX Runtime's session for a graph of the node alone."""
     fed = ("X", "W", "R", "B", *(("", *states) if states else ()))
-    node = helper.make_node("LSTM", fed, _OUTPUTS, hidden_size=u)
+    node = helper.make_node("LSTM", fed, _OUTPUTS, hidden_size=u, **said)
 
     def values(names: tuple[str, ...]) -> list[Any]:
         return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name]
