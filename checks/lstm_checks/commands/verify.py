@@ -190,10 +190,11 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
     with common.loaded(options) as loaded:
         common.expect_dims(options, loaded.cell)
         dtypes = _dtypes(options) or default_dtypes(common.in_form(loaded))[0]
+        cell = loaded.cell.name  # which its own options may say
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
-    plan = Plan(options.target, options.examples, options.seed, dtypes, cell=common.cell_of(options).name, **more)
+    plan = Plan(options.target, options.examples, options.seed, dtypes, cell=cell, **more)
     start = time.perf_counter()
     try:
         with (
