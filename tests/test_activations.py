@@ -16,7 +16,7 @@ from lstm_checks.compare import Verdict
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.faults.activation_functions import FAULTS
 from lstm_checks.faults.catalogue import FAULTS as PLAIN_FAULTS
-from lstm_checks.faults.catalogue import faults_of, own_faults
+from lstm_checks.faults.catalogue import faults_of, find, own_faults
 from lstm_checks.faults.mixups import mixups
 from lstm_checks.faults.model import diff, evaluate, fault_target
 from lstm_checks.faults.slips import PARTS, slips
@@ -389,6 +389,11 @@ def test_a_fault_of_a_function_is_shown_as_a_change_of_its_file():
     shown = diff(fault, cell_named(RELU))
     assert "+++ b/lstm_ref/other_activations.py" in shown
     assert shown.count("\n-    return") == 2
+
+
+def test_a_fault_of_other_activations_is_said_to_be_of_a_cell_with_them():
+    with pytest.raises(ValueError, match="no fault 'relu-leaky' of the cell plain, but of plain,g=relu: see --cell"):
+        find("relu-leaky")
 
 
 @by_variant

@@ -3,6 +3,7 @@
 import difflib
 from functools import cache
 
+from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults import (
     accumulation,
@@ -98,6 +99,7 @@ def find(id: str, cell: Cell = PLAIN) -> Fault:
         return known[id]
     near = difflib.get_close_matches(id, known)
     others = [other.name for other in CELLS.values() if other is not cell and id in faults_of(other) | mixups(other)]
+    others += [Case.parse(fault.example).cell.name for fault in activation_functions.FAULTS if fault.id == id]
     if others:
         raise ValueError(f"no fault {id!r} of the cell {cell.name}, but of {series(others)}: see --cell")
     hint = f"did you mean {', '.join(near)}?" if near else f"expected one of the {len(catalogued)} ids in the catalogue"
