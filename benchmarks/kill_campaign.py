@@ -32,7 +32,7 @@ from lstm_checks.faults.catalogue import faults_of, own_faults
 from lstm_checks.faults.model import Fault, fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.expected import expect
-from lstm_checks.strategies import draw_cases
+from lstm_checks.strategies import draw_cases, draw_options
 from lstm_checks.targets.load import load_target
 from lstm_checks.trials.search import shows
 from lstm_ref.cell import Cell
@@ -70,7 +70,7 @@ def run_seed(
     targets = [load_target(spec) for spec in right] if cell is PLAIN else [fault_target(cell=cell)] * bool(right)
     needed: dict[str, int] = {}
     alarms, passes = [], 0
-    cases = draw_cases(examples, seed, dtypes=DTYPES, cell=cell)
+    cases = draw_cases(examples, seed, **draw_options(fault_target(cell=cell), dtypes=DTYPES))
     for count, case in enumerate(cases, 1):
         expected = expect(case)
         killed = [fault for fault in alive if shows(fault, case, expected)]
@@ -87,9 +87,15 @@ def run_seed(
     return Result(seed, len(cases), needed, tuple(f.id for f in alive), tuple(alarms), passes, seconds)
 
 
-def run_in_words(seed: int, examples: int, right: Sequence[str], cell: str) -> dict[str, Any]:
+def of_family(cell: Cell, family: str) -> list[Fault]:
+    """Return the faults of a cell, or those of one family."""
+    return [fault for fault in faults_of(cell).values() if family in ("", fault.family)]
+
+
+def run_in_words(seed: int, examples: int, right: Sequence[str], cell: str, family: str = "") -> dict[str, Any]:
     """Return what `run_seed` returns, as plain values: such are all that comes from another process."""
-    return asdict(run_seed(seed, examples, right, cell=cell_named(cell)))
+    of = cell_named(cell)
+    return asdict(run_seed(seed, examples, right, of_family(of, family), of))
 
 
 def not_named(cell: Cell) -> list[str]:
@@ -110,7 +116,13 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=100)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--faults-only", action="store_true", help="do not judge the right layers")
-    parser.add_argument("--cell", default=PLAIN.name, metavar="NAME", help="whose faults (default: %(default)s)")
+    parser.add_argument(
+        "--cell",
+        default=PLAIN.name,
+        metavar="NAME",
+        help="whose faults, a cell's or a network's (default: %(default)s)",
+    )
+    parser.add_argument("--family", default="", help="of one family alone, such as composition")
     parser.add_argument("--named", action="store_true", help="see that the cell's own faults are named, too")
     options = parser.parse_args()
     try:
@@ -122,13 +134,15 @@ def main() -> int:
     unnamed = not_named(cell_named(options.cell)) if options.named else []
     bad = bool(unnamed)
     print("".join(f"not named: {text}\n" for text in unnamed), end="")
-    print(f"{len(faults_of(cell_named(options.cell)))} faults, {options.examples} examples a seed")
+    print(f"{len(of_family(cell_named(options.cell), options.family))} faults, {options.examples} examples a seed")
     print("seed  killed  survivors  most examples needed                         right layers: pass  blamed  CPU s")
     # The processes start from the package's folder, which need not be this one's.
     paths = (str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     with parse_executor(f"processes:{options.processes}") as executors, executors.start() as pool:
-        for found in [pool.submit(run_in_words, seed, options.examples, right, options.cell) for seed in seeds]:
+        for found in [
+            pool.submit(run_in_words, seed, options.examples, right, options.cell, options.family) for seed in seeds
+        ]:
             result = Result(**found.result())
             slowest = max(result.needed, key=lambda id: result.needed[id])
             print(

@@ -123,6 +123,21 @@ class Cell:
         return {name: f"d{name}" for name in others}
 
     @cached_property
+    def folded(self) -> str:
+        """The cotangent of the final hidden state where that is the last step of `h` and no output; else empty."""
+        return f"d{self.states[0].name}n"
+
+    @cached_property
+    def of_hidden(self) -> frozenset[str]:
+        """The cotangents of final hidden states; those of all other states are the memories'."""
+        return frozenset({f"d{self.states[0].name}n"})
+
+    @cached_property
+    def of_memories(self) -> tuple[str, ...]:
+        """The cotangents of the final states that are no hidden states."""
+        return tuple(name for name in self.cotangents[1:] if name not in self.of_hidden)
+
+    @cached_property
     def gradients(self) -> tuple[str, ...]:
         """The names of the gradients, in the order of the inputs."""
         return tuple(f"d{name}" for name in self.inputs)
@@ -160,9 +175,13 @@ class Cell:
         found |= {f"d{hidden.name}": found[hidden.name]}
         return found | {f"d{name}": found[name] for name in self.inputs}
 
+    def by_letter(self, *sizes: int) -> dict[str, int]:
+        """Return how long an axis is, by its letter, from the sizes in the order of `letters`."""
+        return dict(zip(self.letters, sizes, strict=True)) | {"1": 1}
+
     def shape(self, name: str, *sizes: int) -> tuple[int, ...]:
         """Return the shape of an input, output, cotangent or gradient, from the sizes in the order of `letters`."""
-        known = dict(zip(self.letters, sizes, strict=True)) | {"1": 1}
+        known = self.by_letter(*sizes)
         return tuple(known[letter] for letter in self.axes[name])
 
     def input_shapes(self, *sizes: int) -> dict[str, tuple[int, ...]]:
@@ -184,8 +203,33 @@ class Cell:
         """Return the names of the inputs, outputs, cotangents and gradients that have this axis."""
         return frozenset(name for name, axes in self.axes.items() if letter in axes)
 
+    @property
+    def places(self) -> tuple[Any, ...]:
+        """Where in a network a cell stands: nowhere, for what is a cell itself."""
+        return ()
+
+    @property
+    def lengths(self) -> tuple[int, ...] | None:
+        """How many steps each sample has, where that is said; a cell alone knows nothing of it."""
+        return None
+
+    @cached_property
+    def kept_for_outputs(self) -> frozenset[str]:
+        """The intermediates that a forward pass has to keep for its outputs."""
+        return frozenset(state.kept_as for state in self.states)
+
+    def kept(self, fc: Mapping[str, Any], name: str) -> tuple[tuple[str, Any], ...]:
+        """Return an intermediate of a forward pass, and what it is called: of a network one for each place and part."""
+        return ((name, fc[name]),)
+
+    def outputs_of(self, fc: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs among the intermediates of a forward pass."""
+        hidden, *others = self.states
+        final = {f"{state.name}n": fc[state.kept_as][..., -1, :] for state in others}
+        return {hidden.name: fc[hidden.kept_as], **final}
+
     def __repr__(self) -> str:
-        return f"<Cell {self.name}>"
+        return f"<{type(self).__name__} {self.name}>"
 
 
 def run_forward(cell: Cell, arrays: Mapping[str, Any], keep: Collection[str] | None = None) -> dict[str, Any]:
@@ -202,13 +246,12 @@ def run_backward(cell: Cell, arrays: Mapping[str, Any], fc: Mapping[str, Any]) -
 
 def outputs_of(cell: Cell, fc: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outputs among the intermediates of a forward pass."""
-    hidden, *others = cell.states
-    return {hidden.name: fc[hidden.kept_as], **{f"{state.name}n": fc[state.kept_as][..., -1, :] for state in others}}
+    return cell.outputs_of(fc)
 
 
 def evaluate_forward(cell: Cell, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outputs of a cell by name, in whatever arithmetic the arrays are of."""
-    return outputs_of(cell, run_forward(cell, arrays, {state.kept_as for state in cell.states}))
+    return outputs_of(cell, run_forward(cell, arrays, cell.kept_for_outputs))
 
 
 def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = None) -> dict[str, Any]:
@@ -220,7 +263,8 @@ def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = 
     arrays : mapping
         Its inputs and cotangents by name, with any leading axes.
     steps_at_once : int, optional
-        Over how many steps at a time the parameters' gradients are summed, to save memory; all where None.
+        Over how many steps at a time the parameters' gradients are summed, to save memory; all where None, and in a
+        network.
 
     Returns
     -------
@@ -230,9 +274,11 @@ def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = 
     fc = run_forward(cell, arrays, cell.needed)
     bc = run_backward(cell, arrays, fc)
     s = arrays["X"].shape[-2]
+    if steps_at_once is None or cell.places:
+        return {**outputs_of(cell, fc), **evaluate_gradients(cell, fc, bc)}
     found: dict[str, Any] = {}
-    for start in range(0, s, steps_at_once or s):
-        chosen = np.s_[..., start : start + (steps_at_once or s), :]
+    for start in range(0, s, steps_at_once):
+        chosen = np.s_[..., start : start + steps_at_once, :]
         part = cell.parameter_gradients(_Steps(fc, chosen), _Steps(bc, chosen))
         found = {name: found[name] + value for name, value in part.items()} if found else part
     return {**outputs_of(cell, fc), **_ordered(cell, found, bc)}

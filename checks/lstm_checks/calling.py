@@ -17,7 +17,6 @@ import numpy as np
 
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import (
-    CN,
     DCN,
     DHN,
     LAST,
@@ -96,7 +95,7 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
         return begin(target, arrays, sequences, backward)()
     sequences = sequences or LAST in target.lacks
     stage, came = "forward", dict[str, Any]()
-    given = arrays.inputs
+    given = arrays.given
     hidden, *_ = target.cell.outputs
     forms = {name: _form(value) for name, value in given.items()}
     written: list[str] = []
@@ -132,8 +131,9 @@ def call_target(target: Target, arrays: Arrays, sequences: bool, backward: bool 
 
 def cotangents_for(target: Target, arrays: Arrays, last_step: bool) -> dict[str, Any]:
     """Return the cotangents as the target takes them: that of h for the last step alone if it is to be."""
-    every, final, *_ = arrays.cell.cotangents
-    dh, apart = (arrays.dh_total, {}) if DHN in target.lacks else (arrays[every], {final: arrays[final]})
+    every, folded = arrays.cell.cotangents[0], arrays.cell.folded
+    folds = bool(folded) and DHN in target.lacks
+    dh, apart = arrays.dh_total if folds else arrays[every], {folded: arrays[folded]} if folded and not folds else {}
     return {
         every: dh[:, -1] if last_step else dh,
         **{name: arrays[name] for name in arrays.cell.finals.values()},
@@ -292,8 +292,11 @@ def can_run(target: Target, arrays: Arrays) -> str:
     """Return what the case asks of the target that it lacks; empty if nothing."""
     if STATES in target.lacks and any(arrays[name].any() for name in arrays.cell.initial):
         return STATES
-    if {CN, DCN} & target.lacks and any(arrays[name].any() for name in arrays.cell.finals.values()):
+    cell, without = arrays.cell, target.without_finals
+    if "C" in without and any(arrays[name].any() for name in cell.of_memories):
         return DCN
+    if "h" in without and any(arrays[name].any() for name in cell.of_hidden):
+        return DHN
     if given := [name for name in target.absent if arrays[name].any()]:
         return given[0]
     return target.limits.refused(dict(zip(target.cell.letters, target.cell.sizes_of(arrays), strict=True)))

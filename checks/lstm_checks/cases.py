@@ -5,7 +5,7 @@ example is quick to draw, shrinks to what matters, and is rerun from one word on
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from lstm_checks.contract import PLAIN, Extra
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
+from lstm_ref.network import FORM as NETWORK_FORM
+from lstm_ref.network import Network
 
 Array = NDArray[Any]
 
@@ -28,11 +30,15 @@ LARGE_REGIME = "large"
 _KNOWN_REGIMES = (*REGIMES, "init")
 COTANGENTS = ("every+h+C", "every", "last", "h", "C", "every+h", "every+C", "h+C", "last+C", "last+h+C")
 LONG = 13
+LENGTHS = ("whole", "ragged", "sorted", "short", "ones", "empty")
+"""How long the samples of a padded batch may be: all as long as it has steps; each of a length of its own, one at least
+of all steps; the same, the longest first; all shorter than the batch, where it has two steps; of one step; and some of
+none. Where a case says none of these nothing is said of lengths."""
 
 
 def cotangents_of(cell: Cell) -> tuple[str, ...]:
     """Return which cotangents a case of a cell may have, all there are first; without "C" where it has no memory."""
-    if cell.finals:
+    if cell.of_memories:
         return COTANGENTS
     found = ("+".join(kind for kind in kinds.split("+") if kind != "C") for kinds in COTANGENTS)
     return tuple(dict.fromkeys(kinds for kinds in found if kinds))
@@ -40,10 +46,10 @@ def cotangents_of(cell: Cell) -> tuple[str, ...]:
 
 _KNOWN_COTANGENTS = tuple(dict.fromkeys(kinds for cell in CELLS.values() for kinds in cotangents_of(cell)))
 
-_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": _KNOWN_COTANGENTS}
+_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": _KNOWN_COTANGENTS, "lengths": LENGTHS}
 """What the words of a descriptor may be."""
 
-_DESCRIPTOR_FORM = "m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7"
+_DESCRIPTOR_FORM = "m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates][-LENGTHS]-seed7"
 
 
 class Arrays(Mapping[str, Array]):
@@ -55,14 +61,16 @@ class Arrays(Mapping[str, Array]):
     Parameters
     ----------
     named : mapping
-        The arrays by name, in any order; a name that is not the cell's is a further parameter's.
+        The arrays by name, in any order; a name that is not the cell's is a further parameter's, but for "lengths": how
+        many steps each sample has, where the cell is a network.
     cell : Cell
+        Afterwards the attribute `cell` is the one that computes with the arrays: a network at their lengths.
     """
 
     def __init__(self, named: Mapping[str, Any], cell: Cell = PLAIN) -> None:
         apart = ("X", *cell.initial, *cell.cotangents)
-        further = [name for name in named if name not in cell.parameters and name not in apart]
-        self.cell = cell
+        further = [name for name in named if name not in cell.parameters and name not in (*apart, "lengths")]
+        self.cell = cell.at_lengths(named["lengths"]) if isinstance(cell, Network) and "lengths" in named else cell
         self._named = {name: named[name] for name in (*cell.parameters, *further, *apart) if name in named}
 
     def __getitem__(self, name: str) -> Array:
@@ -80,6 +88,12 @@ class Arrays(Mapping[str, Array]):
         return {name: value for name, value in self._named.items() if name not in self.cell.cotangents}
 
     @property
+    def given(self) -> dict[str, Array]:
+        """What a target is given: the inputs, and how many steps each sample has where that is said."""
+        lengths = self.cell.lengths
+        return self.inputs if lengths is None else {**self.inputs, "lengths": np.array(lengths)}
+
+    @property
     def p(self) -> dict[str, Array]:
         """The parameters by name, further ones last."""
         apart = ("X", *self.cell.initial)
@@ -93,14 +107,18 @@ class Arrays(Mapping[str, Array]):
     @property
     def dh_total(self) -> Array:
         """The cotangent of every step's hidden state, that of the final one folded in; exact, by how both are drawn."""
-        every, final, *_ = self.cell.cotangents
-        total = self[every].copy()
-        total[..., -1, :] += self[final]
+        total = self[self.cell.cotangents[0]].copy()
+        if self.cell.folded:
+            total[..., -1, :] += self[self.cell.folded]
         return total
 
     def copy(self) -> "Arrays":
         """Return copies that can be written to, as a user's arrays can."""
-        return Arrays({name: value.copy() for name, value in self.items()}, self.cell)
+        return self.each(lambda value: value.copy())
+
+    def each(self, change: Callable[[Array], Any]) -> "Arrays":
+        """Return arrays of the same cell and lengths, each as a function makes it of the one here."""
+        return Arrays({name: change(value) for name, value in self.items()}, self.cell)
 
     def replaced(self, **changed: Any) -> "Arrays":
         """Return arrays of which some, inputs or cotangents, are others."""
@@ -108,7 +126,7 @@ class Arrays(Mapping[str, Array]):
 
     def astype(self, dtype: Any) -> "Arrays":
         """Return copies in another dtype."""
-        return Arrays({name: value.astype(dtype) for name, value in self.items()}, self.cell)
+        return self.each(lambda value: value.astype(dtype))
 
 
 NUMBERS = {name: number for number, name in enumerate((*PLAIN.inputs, *PLAIN.cotangents))}
@@ -149,6 +167,8 @@ class Case:
     further : tuple of int
         The sizes that only this cell has, in the order of `cell.further`: p of a projection. What is not said follows
         from the seed, from 1 to u; what the cell has not is left out.
+    lengths : str
+        How long the samples of a padded batch are, one of `LENGTHS`, of a network; empty where nothing is said of it.
 
     Examples
     --------
@@ -172,9 +192,10 @@ class Case:
     cell: Cell = PLAIN
     further: tuple[int, ...] = ()
     absent: tuple[str, ...] = ()
+    lengths: str = ""
 
     def __post_init__(self) -> None:
-        if not self.cell.finals:
+        if not self.cell.of_memories:
             # So that a case of another cell is one of this cell by `replace` alone.
             kinds = "+".join(kind for kind in self.cotangents.split("+") if kind != "C")
             object.__setattr__(self, "cotangents", kinds or "h")
@@ -190,6 +211,12 @@ class Case:
         for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", allowed)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if self.lengths not in ("", *LENGTHS):
+            raise ValueError(f"lengths is {self.lengths!r}, expected one of {', '.join(LENGTHS)}")
+        if self.lengths and not isinstance(self.cell, Network):
+            raise ValueError(
+                f"lengths is {self.lengths!r} and the cell {self.cell.name}, expected a network, {NETWORK_FORM}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected at least 0")
 
@@ -234,6 +261,7 @@ class Case:
         words += [self.regime] if self.regime != "normal" else []
         words += [self.cotangents] if self.cotangents != cotangents_of(self.cell)[0] else []
         words += [] if self.states else ["nostates"]
+        words += [self.lengths] if self.lengths else []
         return "-".join([*words, f"seed{self.seed}"])
 
     @classmethod
@@ -264,8 +292,9 @@ class Case:
                 if word != "nostates" or "states" in found:
                     raise ValueError(
                         f"case {descriptor!r}: {word!r} is unknown or given twice, expected {_DESCRIPTOR_FORM} with "
-                        f"CELL one of {', '.join(CELLS)}, REGIME one of {', '.join(_KNOWN_REGIMES)} and COTANGENTS "
-                        f"one of {', '.join(COTANGENTS)}"
+                        f"CELL one of {', '.join(CELLS)}, or a network of one, {NETWORK_FORM}; REGIME one of "
+                        f"{', '.join(_KNOWN_REGIMES)}; COTANGENTS one of {', '.join(COTANGENTS)}; and LENGTHS, of a "
+                        f"network, one of {', '.join(LENGTHS)}"
                     )
                 found["states"] = False
         cell = cell_named(found.get("cell", PLAIN.name))
@@ -310,7 +339,22 @@ class Case:
         arrays = {name: value.astype(self.dtype) for name, value in values.items()}
         for value in arrays.values():
             value.flags.writeable = False
-        return Arrays(arrays, cell)
+        return Arrays(arrays if not self.lengths else {**arrays, "lengths": self._lengths()}, cell)
+
+    def _lengths(self) -> Array:
+        """Return how many steps each sample has, (m,)."""
+        rng = np.random.default_rng((self.seed, *b"lengths"))
+        least, most = (0 if self.lengths == "empty" else 1), self.s
+        if self.lengths in ("whole", "ones"):
+            least = most = self.s if self.lengths == "whole" else 1
+        elif self.lengths == "short":
+            most = max(1, self.s - 1)
+        found = rng.integers(least, most + 1, self.m)
+        if self.lengths in ("ragged", "sorted"):
+            found[rng.integers(self.m)] = self.s
+        if self.lengths == "empty":
+            found[rng.integers(self.m)] = 0
+        return np.sort(found)[::-1] if self.lengths == "sorted" else found
 
     def _padding(self) -> Array:
         """Return at which steps of each sample X is zero, (m, s): at one at least."""
@@ -323,8 +367,7 @@ class Case:
         """Return the scale of one array in this regime."""
         if self.regime == "mixed":
             # dh and dhn share theirs, and it is a power of two: their sum stays exact.
-            every, final, *_ = self.cell.cotangents
-            shared = every if name == final else name
+            shared = self.cell.cotangents[0] if name == self.cell.folded else name
             rng = np.random.default_rng((self.seed, *shared.encode()))
             return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
         if name not in ("X", *self.cell.initial, *self.cell.cotangents):
@@ -335,17 +378,17 @@ class Case:
     def _keep_cotangents(self, values: dict[str, Array]) -> None:
         """Zero the cotangents that are absent, and put the last step's on one grid so that dh + dhn is exact."""
         kinds = self.cotangents.split("+")
-        every, final, *others = self.cell.cotangents
+        every, folded = self.cell.cotangents[0], self.cell.folded
         if "every" not in kinds:
             values[every][:, :-1] = 0
         if not {"every", "last"} & set(kinds):
             values[every][:, -1] = 0
-        if "h" not in kinds:
-            values[final][...] = 0
-        for name in others if "C" not in kinds else ():
+        for name in self.cell.of_hidden if "h" not in kinds else ():
+            values[name][...] = 0
+        for name in self.cell.of_memories if "C" not in kinds else ():
             values[name][...] = 0
         grid = self._scale(every) * 2.0**-10
-        for last in (values[every][:, -1], values[final]):
+        for last in (values[every][:, -1], values[folded]) if folded else ():
             last[...] = np.round(last / grid) * grid
 
 
@@ -383,6 +426,12 @@ STRATA: dict[str, Any] = {
     "final h": lambda c: "h" in c.cotangents.split("+"),
     "final C": lambda c: "C" in c.cotangents.split("+"),
 }
+
+OF_NETWORKS: dict[str, Any] = {
+    "e = 2u": lambda c: c.e == 2 * c.u,
+    **{f"{kind} lengths": lambda c, kind=kind: c.lengths == kind for kind in LENGTHS},
+}
+"""The strata of networks besides: where X is as wide as what a layer with two directions hands on, and lengths."""
 
 EDGES: dict[str, dict[str, int]] = {
     "u = 17": {"u": 17, "s": 31},
@@ -447,9 +496,15 @@ SIZES = (
 def strata_of(cell: Cell) -> tuple[str, ...]:
     """Return the names of the strata that a cell's cases can fall in: not those of sizes or a memory it has not."""
     sized = (name for name in STRATA if name not in (*EDGES, *COMPARED) or name[0] in cell.letters)
-    return tuple(name for name in sized if cell.finals or name != "final C")
+    own = tuple(name for name in sized if cell.of_memories or name != "final C")
+    return (*own, *OF_NETWORKS) if cell.places else own
 
 
 def strata(case: Case) -> tuple[str, ...]:
     """Return the names of the strata the case falls in."""
-    return tuple(name for name, holds in STRATA.items() if holds(case))
+    return tuple(name for name in strata_of(case.cell) if falls_in(case, name))
+
+
+def falls_in(case: Case, stratum: str) -> bool:
+    """Return whether a case is in a stratum."""
+    return bool((OF_NETWORKS if stratum in OF_NETWORKS else STRATA)[stratum](case))

@@ -213,6 +213,8 @@ class Target:
         Which sizes it takes.
     declared : tuple of str
         What of its lacks was said with it, in words, and has to be said again with a case of it.
+    lengths : tuple of str
+        Of a network, which kinds of lengths it takes, of `lstm_checks.cases.LENGTHS`; its inputs then hold "lengths".
     """
 
     name: str
@@ -231,12 +233,28 @@ class Target:
     cell: Cell = PLAIN
     limits: SizeLimits = ANY_SIZES
     declared: tuple[str, ...] = ()
+    lengths: tuple[str, ...] = ()
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""
         further = f"judged, too: {list_extras(self.extras)}" if self.extras else ""
         told = (self.beside, self.foreign) if reference else (further,)
-        return (*self.notes, *(text for text in told if text))
+        lengths = f"lengths of its samples: {', '.join(self.lengths)}, or none said" if self.lengths else ""
+        return (*self.notes, *(text for text in (*told, lengths) if text))
+
+    @property
+    def without_finals(self) -> frozenset[str]:
+        """Of which final states it takes no cotangents, as words of a case's: "h" where they come apart, and "C"."""
+        cell, missing = self.cell, self._finals_not_taken
+        memories = bool({CN, DCN} & self.lacks) or bool(cell.of_memories and {*cell.of_memories} <= {*missing})
+        hidden = bool(cell.places and cell.of_hidden <= {*missing})
+        return frozenset(({"C"} if memories else set()) | ({"h"} if hidden else set()))
+
+    @property
+    def _finals_not_taken(self) -> tuple[str, ...]:
+        """The cotangents of the final states of a network that it does not give, each by itself."""
+        finals = self.cell.finals.items() if self.cell.places else ()
+        return tuple(cotangent for name, cotangent in finals if {name, cotangent} & self.lacks)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -244,7 +262,7 @@ class Target:
 
         Of a target without any initial states there are cases without, and these are not among them.
         """
-        finals = self.cell.finals.values() if {CN, DCN} & self.lacks else ()
+        finals = self.cell.finals.values() if {CN, DCN} & self.lacks else self._finals_not_taken
         return (*(name for name in self.cell.inputs if name in self.lacks), *finals)
 
     @property

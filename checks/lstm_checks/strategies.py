@@ -23,21 +23,25 @@ from lstm_checks.cases import (
     COMPARED,
     EDGES,
     LARGE_REGIME,
+    LENGTHS,
     LONG,
     REGIMES,
     SIZES,
     STRATA,
     Case,
     cotangents_of,
+    falls_in,
     strata_of,
 )
-from lstm_checks.contract import ANY_SIZES, CN, DCN, PLAIN, STATES, SizeLimits, Target
+from lstm_checks.contract import ANY_SIZES, PLAIN, STATES, SizeLimits, Target
 from lstm_ref.cell import Cell
 
 MAX_DIMS = (9, 60, 9, 9)
 """Largest sizes where none are said, but for those past the edges of blocks, which are in `EDGES`."""
 MAX_FURTHER = 9
 """Largest of a size that only some cell has."""
+NETWORK_DIMS = (4, 7, 6, 3)
+"""The same of networks, of which each place takes as long as a cell: e up to 2u, what two directions hand on."""
 USUAL_STEPS = 12
 SMALL = 3
 """Largest of the other sizes where one is past a block's edge: the time goes with their product."""
@@ -119,15 +123,19 @@ def _usual_dims(draw: st.DrawFn, max_dims: Dims, stratum: str = "") -> Any:
         high_s = 1
     elif stratum == "m = s":
         low_s, high_s = 2, min(high_s, max_m)
+    elif stratum.endswith(" lengths"):
+        low_s = min(2, high_s)
     s = draw(st.integers(low_s, high_s))
     u = draw(st.integers(8 if stratum == "u >= 8" else 1, min(max_u, max_e - 1) if stratum == "e > u" else max_u))
     if stratum == "odd u":
         u -= 1 - u % 2
     if stratum in ("e = u", "m = u"):
         u = min(u, max_e if stratum == "e = u" else max_m)
-    low_e, high_e = {"e = u": (u, u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
+    u = min(u, max(1, max_e // 2)) if stratum == "e = 2u" else u
+    low_e, high_e = {"e = u": (u, u), "e = 2u": (2 * u, 2 * u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
     e = draw(st.integers(low_e, max(low_e, high_e)))
     low_m, high_m = {"m = u": (u, u), "m = s": (s, s), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
+    low_m = min(2, max_m) if stratum.endswith(" lengths") else low_m
     return draw(st.integers(low_m, high_m)), s, e, u
 
 
@@ -164,6 +172,7 @@ def cases(
     cell: Cell = PLAIN,
     limits: SizeLimits = ANY_SIZES,
     absent: tuple[str, ...] = (),
+    lengths: Sequence[str] = (),
 ) -> Case:
     """Draw a case.
 
@@ -187,6 +196,9 @@ def cases(
         Which sizes may be.
     absent : tuple of str
         The inputs that are zero; see `Case`.
+    lengths : sequence of str
+        The kinds of lengths to draw from, of `lstm_checks.cases.LENGTHS`, of a network; nothing is said of lengths in
+        one of four examples, and in all of them where there are none.
     """
     if stratum and draw(st.integers(0, 7)) == 0:
         stratum = ""
@@ -212,7 +224,11 @@ def cases(
     own = dtypes[shapes.index(sizes) % len(dtypes) :][:1] if fitting else dtypes
     dtype = draw(st.sampled_from(list(own)))
     seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
-    return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell, absent=absent)
+    own_lengths = ""
+    if lengths and draw(st.integers(0, 3)) > 0:
+        drawn = [known for known in lengths if f"{known} lengths" == stratum] or [*lengths]
+        own_lengths = draw(st.sampled_from(drawn))
+    return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell, absent=absent, lengths=own_lengths)
 
 
 def few_shapes(
@@ -271,6 +287,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "states": states,
         **{regime: regime in regimes for regime in (*REGIMES, LARGE_REGIME)},
         "last": any("last" in c for c in cotangents),
+        "final h": any("h" in c.split("+") for c in cotangents),
         "final C": any("C" in c.split("+") for c in cotangents),
         **{name: name[0] in edge_sizes(name, max_dims, cell) and name[0] not in given for name in EDGES},
         **{
@@ -279,6 +296,8 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
             and not (how in ("= u", "> u") and (letter, "u") in limits.below)
             for name, (letter, how) in COMPARED.items()
         },
+        "e = 2u": max_e > 1,
+        **{f"{kind} lengths": kind in options.get("lengths", ()) for kind in LENGTHS},
     }
     shapes = options.get("shapes", ())
     possible |= {name: any(STRATA[name](Case.of(d, cell=cell)) for d in shapes) for name in SIZES if shapes}
@@ -401,7 +420,7 @@ def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
 def _as_wanted(case: Case, stratum: str, options: Mapping[str, Any]) -> bool:
     """Return whether a case drawn for a stratum is in it, and past an edge has all the sizes and the states wanted."""
     if stratum not in EDGES or options.get("shapes"):
-        return bool(STRATA[stratum](case))
+        return falls_in(case, stratum)
     sizes = edge_sizes(stratum, options.get("max_dims"), case.cell)
     return case.states == options.get("states", True) and all(case.sizes[k] == v for k, v in sizes.items())
 
@@ -444,8 +463,10 @@ def draw_options(target: Target, *, seed: int = 0, **options: Any) -> dict[str, 
     """Return the options for drawing cases, with what the target lacks left out; few shapes if it compiles for each."""
     if target.compiles:
         options["shapes"] = few_shapes(options.get("max_dims"), seed, target.cell, target.limits)
-    known = cotangents_of(target.cell)
-    cotangents = [c for c in known if not ({CN, DCN} & target.lacks and "C" in c.split("+"))]
+    cotangents = [c for c in cotangents_of(target.cell) if not target.without_finals & {*c.split("+")}]
+    if target.cell.places:
+        options["max_dims"] = options.get("max_dims") or NETWORK_DIMS
+        options["lengths"] = target.lengths
     return {
         **options,
         "states": STATES not in target.lacks,

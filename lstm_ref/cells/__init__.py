@@ -5,6 +5,7 @@ from functools import cache
 
 from lstm_ref.cell import Cell, sharing
 from lstm_ref.cells import coupled, gru, gru_reset_after, layernorm, peephole, plain, projected, rnn
+from lstm_ref.network import parse
 from lstm_ref.slots import USUAL, Activation, with_activations
 
 CELLS: dict[str, Cell] = {
@@ -15,7 +16,9 @@ CELLS: dict[str, Cell] = {
 
 @cache
 def cell_named(name: str) -> Cell:
-    """Return the cell of a name, always the same one; after "+" stand initial states that all samples share.
+    """Return the cell of a name, or the network of one ("peephole@2xboth"), always the same one.
+
+    After "+" stand initial states that all samples share.
 
     After the name of a cell in `CELLS` other activations may stand, by slot: f of the gates, g of the candidate, h of
     the memory; see `lstm_ref.slots`.
@@ -30,6 +33,9 @@ def cell_named(name: str) -> Cell:
     >>> cell_named("plain,f=hardsigmoid6,h=leakyrelu:0.3")
     <Cell plain,f=hardsigmoid6,h=leakyrelu:0.3>
     """
+    of, composed, how = name.partition("@")
+    if composed:
+        return parse(how, cell_named(of))
     found = re.fullmatch(r"(.+?)((?:\+[A-Za-z]+0)+)", name)
     if found:
         cell = sharing(cell_named(found[1]), found[2].split("+")[1:])

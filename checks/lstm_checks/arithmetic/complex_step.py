@@ -51,6 +51,14 @@ class ComplexStepArray(NDArrayOperatorsMixin):
             none = np.zeros_like(next(imag for imag in imags if imag is not None))
             imags = tuple(none if imag is None else imag for imag in imags)
             return ComplexStepArray(np.stack(reals, **kwargs), np.stack(imags, **kwargs))
+        if function is np.concatenate and kwargs["axis"] < 0:
+            reals, imags = zip(*map(_parts, args[0]), strict=True)
+            count = next(len(imag) for imag in imags if imag is not None)
+            imags = tuple(
+                np.zeros((count, *real.shape)) if imag is None else imag
+                for real, imag in zip(reals, imags, strict=True)
+            )
+            return ComplexStepArray(np.concatenate(reals, **kwargs), np.concatenate(imags, **kwargs))
         if function is np.sum and np.max(kwargs["axis"]) < 0:
             x = args[0]
             return ComplexStepArray(np.sum(x.real, **kwargs), np.sum(x.imag, **kwargs))

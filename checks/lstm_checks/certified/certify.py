@@ -91,7 +91,7 @@ def certified_gradient(
 
 def _as_balls(arrays: Arrays) -> Arrays:
     """Return the arrays as exact balls."""
-    return Arrays({name: balls.to_balls(value) for name, value in arrays.items()}, arrays.cell)
+    return arrays.each(balls.to_balls)
 
 
 def expected_bits(case: Case) -> int:
@@ -364,8 +364,10 @@ def case_for(target: Target, case: Case) -> Case:
     case = asked_of(target, case)
     if STATES in target.lacks:
         case = replace(case, states=False)
-    if DCN in target.lacks and "C" in case.cotangents.split("+"):
-        rest = "+".join(kind for kind in case.cotangents.split("+") if kind != "C") or "h"
+    without = target.without_finals if target.cell.places else {"C"} if DCN in target.lacks else set()
+    if without & {*case.cotangents.split("+")}:
+        rest = "+".join(kind for kind in case.cotangents.split("+") if kind not in without) or "h"
+        rest = "every" if rest in without else rest
         case = replace(case, cotangents=rest if rest in COTANGENTS else "every")
     return case
 

@@ -122,10 +122,26 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
         help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
         "memory: parameters pf, pi, po besides), layernorm (gains nf ni ng no nC, and a bias bC besides), projected "
         "(h = (o * C) P, of size p), gru (gates r, z, g and no C; r scales the state), gru_reset_after (r scales the "
-        "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); all but layernorm with "
-        "other activations after it, f of the gates, g of the candidate, h of the memory: "
+        "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); plain, coupled, peephole "
+        "and projected with other activations after it, f of the gates, g of the candidate, h of the memory: "
         "plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, hardsigmoid, scaledtanh, sigmoid, softplus, "
-        "softsign, tanh, thresholdedrelu)",
+        "softsign, tanh, thresholdedrelu); or a network of one, after an @: plain@2xboth, with forward, reverse, both "
+        "or sum",
+    )
+    group = parser.add_argument_group("networks", "layers and directions of the cell")
+    group.add_argument("--layers", type=positive, metavar="N", help="how many layers, default 1")
+    group.add_argument("--bidirectional", action="store_true", help="both directions in each layer")
+    group.add_argument("--reverse", action="store_true", help="the reverse direction alone")
+    group.add_argument("--join", choices=["concat", "sum"], help="how two directions are joined, default concat")
+
+
+def add_lengths(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for padded batches."""
+    parser.add_argument(
+        "--lengths",
+        action="store_true",
+        help="the target must take padded batches, whose samples have lengths of their own; where it does they are "
+        "judged anyway",
     )
 
 
@@ -196,7 +212,7 @@ def cell_of(options: argparse.Namespace) -> Any:
     """Return the cell that is asked for, by its name or by a case's."""
     from lstm_ref.cells import cell_named
 
-    said, case = getattr(options, "cell", None), getattr(options, "case", None)
+    said, case = _named_cell(options), getattr(options, "case", None)
     said = "projected" if said is None and case is None and getattr(options, "proj", None) is not None else said
     try:
         found = cell_named(said or "plain")
@@ -207,6 +223,27 @@ def cell_of(options: argparse.Namespace) -> Any:
     if said is not None and by_case not in (None, "plain", said):
         raise UsageError(f"--cell {said} does not go with --case {case}, which is of the cell {by_case}")
     return cell_named(by_case) if said is None and by_case is not None else found
+
+
+def _named_cell(options: argparse.Namespace) -> str | None:
+    """Return the name of the cell, or of the network, that the options say; None where they say nothing."""
+    said: str | None = getattr(options, "cell", None)
+    layers, both, reverse, join, lengths = (
+        getattr(options, name, None) for name in ("layers", "bidirectional", "reverse", "join", "lengths")
+    )
+    if both and reverse:
+        raise UsageError("--bidirectional and --reverse do not go together")
+    if join is not None and not both:
+        raise UsageError(f"--join {join} is for --bidirectional, which is not given")
+    composed = layers is not None or both or reverse
+    if said is not None and "@" in said:
+        if composed:
+            raise UsageError(f"--cell {said} is a network, and --layers, --bidirectional and --reverse say another")
+        return said
+    if not composed and not (lengths and getattr(options, "case", None) is None):
+        return said
+    word = "sum" if join == "sum" else "both" if both else "reverse" if reverse else "forward"
+    return f"{said or 'plain'}@{layers or 1}x{word}"
 
 
 def load(spec: str, cell: Any = None) -> Any:
@@ -250,7 +287,7 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
     timeout, cell = getattr(options, "timeout", None), cell_of(options)
     try:
         if options.in_process or not runs_elsewhere(options.target):
-            yield as_declared(load_target(options.target, timeout, cell=cell), options)
+            yield _with_lengths(as_declared(load_target(options.target, timeout, cell=cell), options), options)
             return
         from lstm_checks.workers.remote import Loading
 
@@ -258,9 +295,16 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
         with Loading(options.target, timeout, whole, cell=cell) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
-            yield as_declared(loading.target(), options)
+            yield _with_lengths(as_declared(loading.target(), options), options)
     except TargetError as error:
         raise UsageError(str(error)) from error
+
+
+def _with_lengths(target: Any, options: argparse.Namespace) -> Any:
+    """Return a target, or raise where lengths are asked for and it takes none."""
+    if getattr(options, "lengths", False) and not target.lengths:
+        raise UsageError(f"--lengths: {target.name}, a {target.kind}, takes no lengths")
+    return target
 
 
 def in_form(target: Any) -> Any:

@@ -28,6 +28,7 @@ def add(commands: Any) -> None:
     common.add_cell(parser)
     common.add_projection(parser)
     common.add_lacks(parser)
+    common.add_lengths(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
     parser.add_argument(

@@ -42,6 +42,12 @@ from lstm_ref.cell import Cell
 NEVER_MET = Case(12, 2, 10, 21, seed=151)
 """Of sizes that no other case has."""
 
+OF_A_CELL_ALONE = (
+    "not looked for, since what finds it knows a cell by itself alone: at which steps, units and gates it goes wrong, "
+    "limits, readings of the parameters, gates of few bits, sums with other weights, and slips at one place alone"
+)
+"""What is said of a network in which no fault is certain."""
+
 SHOWN = 3
 """How many suspects are named."""
 
@@ -124,9 +130,13 @@ def diagnose(
             where = (f"two calls with the same inputs differ in {_few(differing)}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
-                *locate(target, case, work.allows("some places"), evidence, ruled),
-                *find_limits(target, case, work.allows("limits")),
-                *_kept(target, case),
+                (OF_A_CELL_ALONE,)
+                if target.cell.places
+                else (
+                    *locate(target, case, work.allows("some places"), evidence, ruled),
+                    *find_limits(target, case, work.allows("limits")),
+                    *_kept(target, case),
+                )
             )
     if relations and PAIRS in work.left_out:
         # There are always more pairs, and they are looked for where there is nothing else to say.
@@ -173,8 +183,14 @@ def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: W
     """Return as if what were otherwise the target answers; `alone` where no relation is known that says as much."""
     if change := find_change(target, _for_change(target, case), work.allows("changes of one array", case.size)):
         return (change,)
-    found = tuple(find_weights(target, case))
-    if alone and not found and (scale := find_scale(target, case, work.allows("factors of one array", case.size))):
+    composed = bool(target.cell.places)
+    found = () if composed else tuple(find_weights(target, case))
+    if (
+        alone
+        and not found
+        and not composed
+        and (scale := find_scale(target, case, work.allows("factors of one array", case.size)))
+    ):
         return (scale,)
     if forward and (slip := find_forward_slip(target, case, work.allows("slips in the forward pass", case.size))):
         return (*found, slip)

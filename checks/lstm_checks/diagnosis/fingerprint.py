@@ -6,6 +6,7 @@ of it, two at once are tried, starting from those that explain some tensors whol
 """
 
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
@@ -127,9 +128,27 @@ def _alone(target: Target, first: Observation, work: Work) -> list[Suspect]:
     fitting: list[Faults] = [
         (fault,)
         for fault in (faults_of(target.cell) | mixups(target.cell)).values()
-        if not fault.wrap and spare() and reproduces((fault,), first) is Trial.SHOWN
+        if not fault.wrap and _may_be_at(fault.place, first) and spare() and reproduces((fault,), first) is Trial.SHOWN
     ]
     return _confirm(target, first, fitting)
+
+
+def _may_be_at(suffix: str, first: Observation) -> bool:
+    """Return whether a fault of the one place of a network may make wrong what is: where none is said, it may."""
+    here = next((place for place in first.case.cell.places if place.suffix == suffix), None)
+    if here is None:
+        return True
+    if not any(name.endswith(suffix) for name in first.wrong):
+        return False
+    outputs = set(first.wrong) & set(first.case.cell.outputs)
+    wrong = [place for place in first.case.cell.places if any(n.endswith(place.suffix) for n in outputs or first.wrong)]
+    if not outputs:
+        # What goes wrong backward reaches no layer above and nothing beside it.
+        return all(place is here or place.layer < here.layer for place in wrong)
+    # What goes wrong forward reaches no layer below and nothing beside it, and the final states of all above. Those of
+    # its own may be right, where it goes wrong at some steps alone.
+    lowest = min((place.layer for place in wrong), default=first.case.cell.places[-1].layer + 1)
+    return here.layer >= lowest - 1 and all(place is here or place.layer > here.layer for place in wrong)
 
 
 def _by_a_slip(target: Target, first: Observation, work: Work) -> list[Suspect]:
@@ -162,7 +181,8 @@ def find_forward_slip(target: Target, case: Case, spare: Spare) -> str:
 
 def _outputs_come_from(fault: Fault, observation: Observation) -> Trial:
     """Return what a case says of both outputs' being what the reference with a fault in it gives."""
-    arrays, cell = observation.case.arrays.astype(np.float64), observation.case.cell
+    arrays = observation.case.arrays.astype(np.float64)
+    cell = arrays.cell
     with np.errstate(all="ignore"):
         outputs = evaluate_forward(planted((fault,), cell), arrays)
     return try_values(observation, observation.expected.values | outputs, cell.outputs)
@@ -297,18 +317,18 @@ def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
     arrays = case.arrays.astype(np.float64)
     try:
         left = leaves_forward(faults)
-        backward = backward_with(faults, case.cell) if left else None
+        backward = backward_with(faults, arrays.cell) if left else None
         target = None if left else fault_target(*faults, cell=case.cell)
     except ValueError:
         return
     if backward is not None:
         # Hundreds of faults share one forward pass, and a fault whose outputs are far off is never run backward.
         # As a fault may write to what was kept, each has its own.
-        fc = {name: value.copy() for name, value in _forward_on(case).items()}
+        fc = deepcopy(_forward_on(case)) if case.cell.places else {n: v.copy() for n, v in _forward_on(case).items()}
         yield {name: value.copy() for name, value in outputs_of(case.cell, fc).items()}
         yield backward(fc, arrays)
     if target is not None:
-        outputs, pullback = target.call(arrays.inputs)
+        outputs, pullback = target.call(arrays.given)
         yield dict(outputs)
         yield dict(pullback(arrays.cotangents))
 
@@ -316,7 +336,8 @@ def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
 @lru_cache(maxsize=8)
 def _forward_on(case: Case) -> dict[str, Any]:
     """Return the forward pass of a case, which hundreds of faults leave as it is."""
-    return run_forward(case.cell, case.arrays.astype(np.float64))
+    arrays = case.arrays.astype(np.float64)
+    return run_forward(arrays.cell, arrays)
 
 
 def _is_near(observation: Observation, name: str, value: Array) -> bool:

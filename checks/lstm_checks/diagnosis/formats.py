@@ -65,6 +65,8 @@ def significant_bits(values: Array) -> int:
 
 def short_formats(target: Target) -> dict[str, int]:
     """Return what comes in fewer significant bits than its dtype has, and in how many: gates, C = tanh(C_), tensors."""
+    if target.cell.places:
+        return {}  # no gate of a network is held by one bias
     found: list[dict[str, int]] = []
     cases = [case for one in READ if (case := suited(target, one)) is not None]
     for case in cases if target.takes_states else ():

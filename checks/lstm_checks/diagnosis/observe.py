@@ -23,7 +23,7 @@ from lstm_checks.calling import (
     overwritten,
 )
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import CN, DCN, STATES, Target
+from lstm_checks.contract import STATES, Target
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
 from lstm_ref.cell import Cell, run_backward, run_forward
 
@@ -265,10 +265,9 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     """
     errors: list[dict[str, Array]] = []
     wrong: list[str] = []
-    named = dict(case.arrays)
     rng = np.random.default_rng(0)
-    nearby = {name: value * (1 + tolerance.NEARBY * rng.standard_normal(value.shape)) for name, value in named.items()}
-    for arrays in (case.arrays, Arrays(nearby, case.cell).astype(case.dtype)):
+    nearby = case.arrays.each(lambda value: value * (1 + tolerance.NEARBY * rng.standard_normal(value.shape)))
+    for arrays in (case.arrays, nearby.astype(case.dtype)):
         answer = call_target(target, arrays.copy(), case.sequences)
         with np.errstate(all="ignore"):
             values = evaluate_reference(arrays.astype(np.float64))
@@ -348,12 +347,17 @@ def suited(target: Target, case: Case) -> Case | None:
     A target that compiles for each shape is asked at the nearest of a few.
     """
     case = asked_of(target, case)
+    if target.lengths and not case.lengths:
+        # Every kind in its turn, and none.
+        case = replace(case, lengths=("", *target.lengths)[case.seed % (len(target.lengths) + 1)])
     if target.compiles:
         case = asked_of(target, _at(case, *FEW))
     if case.dtype not in target.dtypes:
         case = replace(case, dtype=target.dtypes[0])
     if STATES in target.lacks and case.states:
         case = replace(case, states=False)
-    if {CN, DCN} & target.lacks and "C" in case.cotangents.split("+"):
+    if "h" in target.without_finals and target.without_finals & {*case.cotangents.split("+")}:
+        case = replace(case, cotangents="last" if "last" in case.cotangents else "every")
+    elif target.without_finals & {*case.cotangents.split("+")}:
         case = replace(case, cotangents="last" if "last" in case.cotangents else "every+h")
     return None if can_run(target, case.arrays) else case

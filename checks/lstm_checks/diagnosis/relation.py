@@ -21,7 +21,15 @@ from lstm_checks.oracles.expected import evaluate_reference
 from lstm_checks.words import each_of
 from lstm_ref.cell import Cell
 
-AXES = {"m": "samples", "s": "steps", "e": "elements", "u": "units", "p": "projected units", "1": ""}
+AXES = {
+    "m": "samples",
+    "s": "steps",
+    "e": "elements",
+    "u": "units",
+    "p": "projected units",
+    "d": "units of the layer",
+    "1": "",
+}
 """What an axis runs over, by its letter; of a size that is not here, entries."""
 
 OF_FLOAT32_SIZE = "is off by as much as float32 would be"

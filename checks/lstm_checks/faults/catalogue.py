@@ -27,12 +27,14 @@ from lstm_checks.faults import (
     steps,
     transposition,
 )
+from lstm_checks.faults.composition import composition_faults
 from lstm_checks.faults.mixups import mixups
-from lstm_checks.faults.model import Fault, fits
+from lstm_checks.faults.model import Fault, fits, placed
 from lstm_checks.faults.slips import ID as SLIP
 from lstm_checks.words import series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
+from lstm_ref.network import Network
 
 FAMILIES = (
     carry,
@@ -69,7 +71,12 @@ OWN: dict[str, tuple[Fault, ...]] = {
 
 @cache
 def faults_of(cell: Cell = PLAIN) -> dict[str, Fault]:
-    """Return the known faults of a cell by their ids: the catalogue's that can be planted in it, and its own."""
+    """Return the known faults of a cell by their ids: the catalogue's that can be planted in it, and its own.
+
+    Of a network they are those of composition, those of its cell at every place, and at each place by itself.
+    """
+    if isinstance(cell, Network):
+        return _faults_of_network(cell)
     if cell is PLAIN:
         return FAULTS
     known = {id: fault for id, fault in FAULTS.items() if fits(fault, cell)}
@@ -83,6 +90,18 @@ def own_faults(cell: Cell) -> tuple[Fault, ...]:
         return OWN.get(cell.name, ())
     of_the_functions = tuple(fault for fault in activation_functions.FAULTS if fits(fault, cell))
     return (*(fault for fault in OWN.get(cell.written_as.name, ()) if fits(fault, cell)), *of_the_functions)
+
+
+def _faults_of_network(net: Network) -> dict[str, Fault]:
+    """Return the known faults of a network by their ids."""
+    of_cell = faults_of(net.cell)
+    at_places = (
+        placed(fault, place)
+        for place in net.places
+        for fault in of_cell.values()
+        if len(net.places) > 1 and fault.patches
+    )
+    return composition_faults(net) | of_cell | {fault.id: fault for fault in at_places}
 
 
 def find(id: str, cell: Cell = PLAIN) -> Fault:

@@ -13,6 +13,7 @@ from itertools import permutations
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, fits, function_of, in_backward, in_forward, source
 from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 FAMILY = "mix-ups"
 
@@ -35,6 +36,8 @@ def mixups(cell: Cell = PLAIN) -> dict[str, Fault]:
     >>> mixups()["final-states-exchanged"].title
     'Cn and h of the last step are exchanged: (C, h) is returned for (h, C).'
     """
+    if isinstance(cell, Network):
+        return mixups(cell.cell)
     found = (*_of_states(), *_of_orders(cell), *_of_formats(cell))
     return {fault.id: fault for fault in found if cell is PLAIN or fits(fault, cell)}
 

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 import lstm_ref
-from lstm_checks.cases import Arrays, Case
+from lstm_checks.cases import LENGTHS, Arrays, Case
 from lstm_checks.contract import LAST, PLAIN, Target
 from lstm_ref.cell import Cell, evaluate_gradients, outputs_of, run_backward, run_forward
 from lstm_ref.cell import evaluate as evaluate_cell
+from lstm_ref.network import PASSES, Network, Passes, Place
 from lstm_ref.slots import names_bound, text_with_slots
 
 _ACTIVATIONS = {"activations": "lstm_ref.activations", "other_activations": "lstm_ref.other_activations"}
@@ -34,6 +35,9 @@ PARTS = (*_ACTIVATIONS, "forward", "backward", "gradients")
 
 _FUNCTIONS = {"forward": "forward", "backward": "backward", "gradients": "parameter_gradients"}
 """What a cell calls the function that a part is or ends in."""
+
+COMPOSITION = "composition"
+"""The part in which cells are made a network; a cell alone has none."""
 
 TRIED = 8
 """On how many draws of values a fault of one cell may show that it is one of another."""
@@ -75,6 +79,11 @@ def in_gradients(old: str, new: str) -> Patch:
     return Patch("gradients", old, new)
 
 
+def in_composition(old: str, new: str) -> Patch:
+    """Return a patch to how cells are made a network."""
+    return Patch(COMPOSITION, old, new)
+
+
 @dataclass(frozen=True)
 class Fault:
     """A known bug of LSTMs.
@@ -97,6 +106,8 @@ class Fault:
         Where it was met in public, if that is known: "owner/repository#number".
     example : str
         The descriptor of a case of the smallest sizes that shows it, as `lstm_checks.trials.search` found it.
+    place : str
+        The suffix of the one place of a network at which it is; at all of them where empty.
     """
 
     id: str
@@ -107,11 +118,18 @@ class Fault:
     wrap: Callable[[Target], Target] | None = None
     seen: str = ""
     example: str = "m1s1e1u1-float64-seed0"
+    place: str = ""
 
     @property
     def dims(self) -> tuple[int, ...]:
         """The sizes (m, s, e, u) of `example`, the smallest that it takes to show the fault."""
         return Case.parse(self.example).dims
+
+
+def placed(fault: Fault, place: Place) -> Fault:
+    """Return a fault of a cell at one place of a network alone, which its id and its title name."""
+    words = f"{place.words[0].upper()}{place.words[1:]}: {fault.title}"
+    return replace(fault, id=f"{place.words}: {fault.id}", title=words, place=place.suffix)
 
 
 def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
@@ -124,31 +142,40 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
     ValueError
         "faults carry-dropped and carry-halved change the same text of lstm_ref/backward.py, expected faults ..."
     """
-    wrong = planted(faults, cell)
-    _, final, *_ = cell.cotangents
+    as_planted = planted(faults, cell)
 
     def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+        wrong = at_lengths_of(inputs, as_planted)
         fc = run_forward(wrong, inputs)
         outputs = outputs_of(wrong, fc)
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            none = np.zeros(cell.shape(final, *cell.sizes_of(inputs)), inputs["X"].dtype)
-            whole = {final: none, **cotangents}
-            return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **whole}, fc))
+            none = {}
+            if cell.folded:
+                shape = cell.shape(cell.folded, *cell.sizes_of(inputs))
+                none = {cell.folded: np.zeros(shape, inputs["X"].dtype)}
+            return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **none, **cotangents}, fc))
 
         hidden, *others = outputs
         return {hidden: outputs[hidden], **{name: outputs[name].copy() for name in others}}, pullback
 
-    target = Target("+".join(fault.id for fault in faults), KIND, call, frozenset({LAST}), cell=cell)
+    lengths = LENGTHS if cell.places else ()
+    target = Target("+".join(fault.id for fault in faults), KIND, call, frozenset({LAST}), cell=cell, lengths=lengths)
     for fault in faults:
         target = fault.wrap(target) if fault.wrap else target
     return target
 
 
+def at_lengths_of(given: Mapping[str, Any], cell: Cell) -> Cell:
+    """Return a cell as it computes with what is given: a network at the lengths of its samples, where these are."""
+    return cell.at_lengths(given.get("lengths")) if isinstance(cell, Network) else cell
+
+
 def leaves_forward(faults: tuple[Fault, ...]) -> bool:
     """Return whether faults leave the forward pass as it is."""
     return not any(
-        fault.wrap or {patch.part for patch in fault.patches} & {*_ACTIVATIONS, "forward"} for fault in faults
+        fault.wrap or {patch.part for patch in fault.patches} & {*_ACTIVATIONS, "forward", COMPOSITION}
+        for fault in faults
     )
 
 
@@ -185,13 +212,15 @@ def evaluate(faults: Fault | tuple[Fault, ...], arrays: Arrays) -> dict[str, Any
         if not any(fault.wrap for fault in faults):
             return evaluate_cell(planted(faults, cell), arrays)
         arrays = arrays.copy()  # those that live between calls may write to what they are given
-        outputs, pullback = fault_target(*faults, cell=cell).call(arrays.inputs)
+        outputs, pullback = fault_target(*faults, cell=cell).call(arrays.given)
         values = {**outputs, **pullback(arrays.cotangents)}
     return {name: values[name] for name in cell.tensors}
 
 
 def diff(fault: Fault, cell: Cell = PLAIN) -> str:
     """Return the fault as a unified diff of `lstm_ref`, or as the added source of its wrapper."""
+    if isinstance(cell, Network):
+        return _diff_of_network(fault, cell)
     found: list[str] = []
     patches = tuple((fault.id, patch) for patch in fault.patches)
     texts = {part: _patched(part, patches, cell) for part in PARTS}
@@ -206,6 +235,21 @@ def diff(fault: Fault, cell: Cell = PLAIN) -> str:
     return "".join(found)
 
 
+def _diff_of_network(fault: Fault, net: Network) -> str:
+    """Return the fault as a diff of how cells are composed, and of the cell, with where that one stands."""
+    own = tuple(patch for patch in fault.patches if patch.part != COMPOSITION)
+    found: list[str] = []
+    if len(own) < len(fault.patches):
+        name = _file_name(_COMPOSITION)
+        composed = _composition_with(_of_composition((fault,)))
+        old, new = (text.splitlines(keepends=True) for text in (_text_of(_COMPOSITION), composed))
+        found += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+    if own or fault.wrap:
+        where = [f"at {place.words} alone:\n" for place in net.places if place.suffix == fault.place]
+        found += [*where, diff(replace(fault, patches=own), net.cell)]
+    return "".join(found)
+
+
 def patched_source(fault: Fault | None, part: str, cell: Cell = PLAIN) -> str:
     """Return the text of a part of the reference with a fault in it, or as it stands."""
     return _patched(part, tuple((fault.id, patch) for patch in fault.patches) if fault else (), cell)
@@ -216,6 +260,8 @@ def fits(fault: Fault, cell: Cell) -> bool:
 
     So a fault of one cell is another's wherever the two have the same lines.
     """
+    if isinstance(cell, Network) and not any(patch.part == COMPOSITION for patch in fault.patches):
+        return fits(fault, cell.cell)
     if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
         return False
     example = replace(Case.parse(fault.example), cell=cell)
@@ -224,7 +270,7 @@ def fits(fault: Fault, cell: Cell) -> bool:
             evaluate(fault, example.arrays)
             return True
         # Of what hangs on values a few are asked.
-        differs = any(_differs(fault, replace(example, seed=example.seed + k).arrays) for k in range(TRIED))
+        differs = any(_differs(fault, replace(example, seed=example.seed + k)) for k in range(TRIED))
     except (KeyError, NameError, ValueError):
         return False  # it puts in what this cell has not
     return differs and runs_at_all_sizes(fault, cell)
@@ -251,17 +297,27 @@ def _all_different(cell: Cell) -> Case:
     return Case.of(range(2, 2 + len(cell.letters)), cell=cell)
 
 
-def _differs(fault: Fault, arrays: Arrays) -> bool:
-    """Return whether a fault makes a difference on some arrays."""
-    values = evaluate(fault, arrays)
-    with np.errstate(all="ignore"):
-        due = evaluate_cell(arrays.cell, arrays)
+def _differs(fault: Fault, case: Case) -> bool:
+    """Return whether a fault makes a difference on a case."""
+    values, due = evaluate(fault, case.arrays), _due_on(case)
     return any(not np.array_equal(values[name], due[name], equal_nan=True) for name in due)
+
+
+@lru_cache(maxsize=TRIED)
+def _due_on(case: Case) -> dict[str, Any]:
+    """Return what is due on a case; hundreds of faults are tried on the same few."""
+    with np.errstate(all="ignore"):
+        return evaluate_cell(case.arrays.cell, case.arrays)
 
 
 @cache
 def source(part: str, cell: Cell = PLAIN) -> str:
-    """Return the text of a part of a cell's source: of its file, or of one function of it where that holds more."""
+    """Return the text of a part of a cell's source: of its file, or of one function of it where that holds more.
+
+    Of a network it is that of its cell, and the part that composes cells.
+    """
+    if isinstance(cell, Network):
+        return _text_of(_COMPOSITION) if part == COMPOSITION else source(part, cell.cell)
     module, function = _home(part, cell)
     text = _text_of(module)
     if function is None or _modules(cell)[module] == (part,):
@@ -279,7 +335,7 @@ def _home(part: str, cell: Cell) -> tuple[str, Any]:
 
 def function_of(part: str, cell: Cell) -> Callable[..., Any]:
     """Return the function of a cell that a part ends in."""
-    function: Callable[..., Any] = getattr(cell, _FUNCTIONS[part])
+    function: Callable[..., Any] = getattr(cell.cell if isinstance(cell, Network) else cell, _FUNCTIONS[part])
     return function
 
 
@@ -317,11 +373,16 @@ def _with_parts(text: str, parts: tuple[str, ...], texts: Mapping[str, str], cel
 
 def _patched(part: str, patches: tuple[tuple[str, Patch], ...], cell: Cell) -> str:
     """Return the text of a part with those of the patches that are its own, each given with the id of its fault."""
+    own = tuple(found for found in patches if found[1].part == part)
+    return _with_patches(source(part, cell), _file_name(_home(part, cell)[0]), own)
+
+
+def _with_patches(text: str, file: str, patches: tuple[tuple[str, Patch], ...]) -> str:
+    """Return a text of a file with patches in it, each given with the id of its fault."""
     # All patches are looked for in the text as it stands, and put in from its end on, so that no one moves another. Two
     # of the same text are refused: what came of them would hang on their order.
-    text, spans = source(part, cell), []
-    file = _file_name(_home(part, cell)[0])
-    for owner, patch in (found for found in patches if found[1].part == part):
+    spans = []
+    for owner, patch in patches:
         count = text.count(patch.old)
         if count != 1:
             raise ValueError(f"fault {owner}: {patch.old!r} occurs {count} times in {file}, expected once")
@@ -346,7 +407,50 @@ def _compiled(file: str, text: str) -> CodeType:
 
 def planted(faults: tuple[Fault, ...], cell: Cell = PLAIN) -> Cell:
     """Return a cell with what faults change in its source; of those that live between calls, the cell as it is."""
+    if isinstance(cell, Network):
+        return _planted_in_network(faults, cell)
     return _planted(tuple((fault.id, patch) for fault in faults for patch in fault.patches), cell)
+
+
+_COMPOSITION = "lstm_ref.composition"
+"""The module that makes cells a network."""
+
+
+def _planted_in_network(faults: tuple[Fault, ...], net: Network) -> Network:
+    """Return a network with faults in its cells, at the places at which they are, and in how they are composed."""
+    others = {}
+    for place in net.places:
+        here = tuple(
+            (fault.id, patch)
+            for fault in faults
+            if fault.place in ("", place.suffix)
+            for patch in fault.patches
+            if patch.part != COMPOSITION
+        )
+        others[place.suffix] = _planted(here, place.cell)
+    composed = _of_composition(faults)
+    passes = _passes_of(_composition_with(composed)) if composed else net.passes
+    return replace(net, others=others, passes=passes)
+
+
+def _of_composition(faults: tuple[Fault, ...]) -> tuple[tuple[str, Patch], ...]:
+    """Return the patches to how cells are composed, each with the id of its fault."""
+    return tuple((fault.id, patch) for fault in faults for patch in fault.patches if patch.part == COMPOSITION)
+
+
+def _composition_with(patches: tuple[tuple[str, Patch], ...]) -> str:
+    """Return the text of the module that composes cells with patches in it."""
+    return _with_patches(_text_of(_COMPOSITION), _file_name(_COMPOSITION), patches)
+
+
+@lru_cache(maxsize=4096)
+def _passes_of(text: str) -> Passes:
+    """Return the three passes of a text of the module that composes cells."""
+    module = ModuleType(_COMPOSITION)
+    exec(_compiled(_file_name(_COMPOSITION), text), vars(module))
+    names = (function.__name__ for function in PASSES)
+    forward, backward, gradients = (vars(module)[name] for name in names)
+    return forward, backward, gradients
 
 
 @cache

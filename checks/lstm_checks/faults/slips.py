@@ -15,6 +15,7 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, function_of, runs_at_all_sizes, source
 from lstm_ref.cell import Cell, run_forward
+from lstm_ref.network import Network
 
 FAMILY = "slips"
 ID = "slip"
@@ -42,13 +43,15 @@ def slips(part: str, cell: Cell = PLAIN) -> tuple[Fault, ...]:
     part : str
         "forward", "backward" or "gradients".
     cell : Cell
-        Whose source they are made from.
+        Whose source they are made from; of a network they are its cell's, at every place at once.
 
     Examples
     --------
     >>> [slip.title for slip in slips("backward")][0]
     'dh_ = dA_s, not dA_s + dhn'
     """
+    if isinstance(cell, Network):
+        return slips(part, cell.cell)
     made = _of_gradients(cell) if part == "gradients" else _of_a_step(part, cell)
     # Where states are of several sizes, one put in another's place mostly has no shape that could go on.
     return tuple(slip for slip in made if runs_at_all_sizes(slip, cell))

@@ -266,7 +266,7 @@ def _check_grads(target: Target, case: Case, outcome: Outcome, expected: Expecte
 
 def _reference(case: Case, last_step: bool) -> Forward:
     """Return the reference's forward pass, with h of the last step alone where a target returned that."""
-    whole, hidden = reference_forward(case.cell), case.cell.outputs[0]
+    whole, hidden = reference_forward(case.arrays.cell), case.cell.outputs[0]
 
     def last(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         outputs = whole(inputs)

@@ -91,7 +91,8 @@ def render_failure(name: str, report: CaseReport) -> str:
 def _rerun(name: str, report: CaseReport) -> str:
     """Return how to run the case again: by the command, or in Python where the target's name is none that loads."""
     of_the_cell = not report.reference and any(claim.name in OF_ITS_EQUATIONS for claim in report.failures)
-    spec = name if name.startswith("exec:") else name.split()[0]
+    # A program's arguments, and the fault of one place of a network, have spaces.
+    spec = name if name.startswith(("exec:", "fault:")) else name.split()[0]
     if is_spec(spec):
         options = "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""

@@ -16,7 +16,7 @@ from lstm_checks.calling import (
 )
 from lstm_checks.cases import REGIMES, Case, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT
-from lstm_checks.contract import CN, DCN, STATES, Target
+from lstm_checks.contract import STATES, Target
 from lstm_checks.judging.case import no_answer, verify_case
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
@@ -34,7 +34,7 @@ def default_dtypes(target: Target, reference: bool = True) -> tuple[tuple[str, .
     """
     if not reference or set(target.dtypes) != {"float64", "float32"}:
         return (target.dtypes[:1] if not reference else target.dtypes), None
-    cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
+    cotangents = "every" if target.without_finals else "every+h+C"
     for sizes in SMALL_SIZES:
         states = STATES not in target.lacks
         case = asked_of(target, Case(*sizes, dtype="float32", cotangents=cotangents, states=states))

@@ -78,7 +78,7 @@ def check_grad(
     eps = tolerance.CHECK_GRAD_STEP
     seed = case.seed
     ends = _ends(direction, x0.size, eps, seed) if case.cell.kinks else []
-    if crosses_a_kink(case.cell, arrays.inputs, [inputs_at(x0 + end) for end in ends]):
+    if crosses_a_kink(arrays.cell, arrays.inputs, [inputs_at(x0 + end) for end in ends]):
         return Disagreement(np.nan, direction, undecided=CROSSED)
     if together is None:
         outputs = forward(arrays.inputs)

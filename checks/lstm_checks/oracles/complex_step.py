@@ -71,7 +71,7 @@ class _Directions:
     def __init__(
         self, case: Case, arrays: Arrays, every_entry: bool | None = None, forward: "Forward | None" = None
     ) -> None:
-        self.case, self.arrays, self.forward = case, arrays, forward or reference_forward(case.cell)
+        self.case, self.arrays, self.forward = case, arrays, forward or reference_forward(arrays.cell)
         self.every_entry = case.size <= tolerance.COMPLEX_STEP_ALL if every_entry is None else every_entry
         rng = np.random.default_rng((case.seed, 1))
         count = tolerance.COMPLEX_STEP_DIRECTIONS if case.size <= tolerance.LARGE else 1

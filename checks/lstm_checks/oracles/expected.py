@@ -117,7 +117,7 @@ def expect(
     dtype = case.dtype
     rounding = rounding_of(case, dtype)
     arrays = case.arrays.astype(np.float64)
-    noisy = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
+    noisy = arrays.each(lambda value: exact(value, rounding))
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}
@@ -139,7 +139,7 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
     """Return the values due for a large case: few copies, two at a time, and random directions of every tensor."""
     rounding = rounding_of(case, case.dtype, _COPIES_AT_ONCE)
     arrays = case.arrays.astype(np.float64)
-    inputs = Arrays({k: exact(v, rounding) for k, v in arrays.items()}, case.cell)
+    inputs = arrays.each(lambda value: exact(value, rounding))
     sigmas = tolerance.LARGE_SIGMAS["entry"]
     withheld = unjudged_at_kinks(case, rounding_of(case, case.dtype, tolerance.LARGE_COPIES))
     expected = Expected({}, {}, case.dtype, sigmas=sigmas, seed=case.seed, withheld=withheld)

@@ -37,15 +37,16 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
         "at a kink: C_[0, 2, 1] = 0 lies within rounding of 0, where its activation bends" for every gradient; where it
         jumps, for the outputs as well.
     """
-    cell = case.cell
+    cell = case.arrays.cell
     found: dict[str, str] = {}
     if not cell.kinks:
         return {}
     arrays = case.arrays.astype(np.float64)
     with np.errstate(all="ignore"):
-        fc = run_forward(cell, {name: exact(value, rounding) for name, value in arrays.items()}, {*cell.kinks})
-        for linear, kinks in cell.kinks.items():
-            values, sd = spread(fc[linear])
+        fc = run_forward(cell, arrays.each(lambda value: exact(value, rounding)), {*cell.kinks})
+        kept = [(*named, kinks) for linear, kinks in cell.kinks.items() for named in cell.kept(fc, linear)]
+        for linear, noisy, kinks in kept:
+            values, sd = spread(noisy)
             for at, jumps, rounded in kinks:
                 near = np.abs(values - at) <= tolerance.kink_room(sd, rounded, case.dtype)
                 if not near.any():
@@ -82,4 +83,7 @@ def crosses_a_kink(cell: Cell, start: Mapping[str, Any], ends: Sequence[Mapping[
 def _sides(cell: Cell, inputs: Mapping[str, Any]) -> Any:
     """Return, of each linear activation and each kink of its function, whether it is above it."""
     fc = run_forward(cell, inputs, {*cell.kinks})
-    return np.concatenate([np.ravel(fc[linear] > kink.at) for linear, kinks in cell.kinks.items() for kink in kinks])
+    kept = [
+        (values, kink) for linear, kinks in cell.kinks.items() for _, values in cell.kept(fc, linear) for kink in kinks
+    ]
+    return np.concatenate([np.ravel(values > kink.at) for values, kink in kept])

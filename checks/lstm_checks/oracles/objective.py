@@ -20,13 +20,13 @@ def objective(outputs: Mapping[str, Any], arrays: Arrays, last_step: bool = Fals
     With `last_step` the outputs have h of the last step alone.
     """
     axes = (-3, -2, -1)
-    every, final, *_ = arrays.cell.cotangents
+    every, folded = arrays.cell.cotangents[0], arrays.cell.folded
     h, finals = outputs[arrays.cell.outputs[0]], arrays.cell.finals
     if last_step:
         memory = sum(np.sum(arrays[cotangent] * outputs[name]) for name, cotangent in finals.items())
         return np.sum(arrays.dh_total[:, -1] * h) + memory
     # States of one shape are added entry by entry first, as a state's entries lie side by side.
-    last = {arrays.cell.axes[final]: arrays[final] * h[..., -1, :]}
+    last = {arrays.cell.axes[folded]: arrays[folded] * h[..., -1, :]} if folded else {}
     for name, cotangent in finals.items():
         letters, part = arrays.cell.axes[cotangent], arrays[cotangent] * outputs[name]
         last[letters] = last[letters] + part if letters in last else part

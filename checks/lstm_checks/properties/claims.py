@@ -47,6 +47,8 @@ class Property:
         holds of any.
     of_gradients : bool
         Whether it is about gradients alone, so that a target without any cannot be asked.
+    of_networks, of_lengths : bool
+        Whether it holds of a network of cells, too, and of one over samples of their own lengths.
     """
 
     relation: Callable[[Example], list[Compared]]
@@ -55,6 +57,18 @@ class Property:
     resolution: float = tolerance.PROPERTY_RESOLUTION
     cells: Collection[str] | None = None
     of_gradients: bool = False
+    of_networks: bool = False
+    of_lengths: bool = False
+
+    def not_asked(self, case: Case) -> str:
+        """Return why a case of its cell cannot be asked; nothing where it can."""
+        if case.cell.places and not self.of_networks:
+            return "of a cell by itself alone"
+        if not self.known_of(case.cell):
+            return f"not known of {with_article(case.cell.title)}"
+        if case.lengths and not self.of_lengths:
+            return "not where samples have lengths of their own"
+        return ""
 
     def known_of(self, cell: Cell) -> bool:
         """Return whether it is known to hold of a cell."""
@@ -62,15 +76,19 @@ class Property:
 
 
 ALL: dict[str, Property] = {
-    "batch permutation": Property(relations.batch_permutation, lambda c: c.m > 1),
-    "batch split": Property(relations.batch_split, lambda c: c.m > 1),
-    "unit permutation": Property(relations.unit_permutation, lambda c: c.u > 1),
-    "linearity": Property(relations.linearity, of_gradients=True),
-    "causality": Property(relations.causality, lambda c: c.s > 1 and c.sequences),
+    "batch permutation": Property(relations.batch_permutation, lambda c: c.m > 1, of_networks=True),
+    "batch split": Property(relations.batch_split, lambda c: c.m > 1, of_networks=True),
+    "unit permutation": Property(relations.unit_permutation, lambda c: c.u > 1, of_networks=True),
+    "linearity": Property(relations.linearity, of_gradients=True, of_networks=True, of_lengths=True),
+    "causality": Property(
+        relations.causality,
+        lambda c: c.s > 1 and c.sequences and not any(place.reverse for place in c.cell.places),
+        of_networks=True,
+    ),
     "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0")),
     "sign symmetry": Property(relations.sign_symmetry, cells=relations.NEGATED),
     "zero weights": Property(relations.zero_weights, cells=CLOSED_FORMS),
-    "zero cotangent": Property(relations.zero_cotangent, of_gradients=True),
+    "zero cotangent": Property(relations.zero_cotangent, of_gradients=True, of_networks=True, of_lengths=True),
     "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True),
 }
 NAMES = tuple(ALL)
@@ -82,7 +100,7 @@ OF_ITS_EQUATIONS = tuple(name for name, found in ALL.items() if found.cells is n
 
 def rotation(case: Case) -> tuple[str, ...]:
     """Return the few properties that a case is asked where not all are: the same for the same case, all in turn."""
-    at_stake = [n for n, p in ALL.items() if p.at_stake(case) and p.known_of(case.cell)]
+    at_stake = [n for n, p in ALL.items() if p.at_stake(case) and not p.not_asked(case)]
     order = np.random.default_rng((case.seed, *case.dims, 4)).permutation(len(at_stake))
     chosen = sorted(order[:PER_EXAMPLE])
     return tuple(at_stake[k] for k in chosen)
@@ -121,8 +139,8 @@ def _claim(name: str, example: Example) -> Claim:
         return Claim(name, Verdict.UNSUPPORTED, reason=f"the target lacks {', '.join(lacking)}")
     if found.of_gradients and set(example.target.cell.gradients) <= example.target.lacks:
         return Claim(name, Verdict.UNSUPPORTED, reason="the target has no gradients")
-    if not found.known_of(example.case.cell):
-        return Claim(name, Verdict.UNSUPPORTED, reason=f"not known of {with_article(example.case.cell.title)}")
+    if why := found.not_asked(example.case):
+        return Claim(name, Verdict.UNSUPPORTED, reason=why)
     if not found.at_stake(example.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:

@@ -152,9 +152,7 @@ def own_expected(
     squares = {name: np.zeros_like(value) for name, value in values.items()}
 
     def perturbed() -> Arrays:
-        named = arrays.items()
-        others = {n: np.asarray(v * (1 + size * rng.standard_normal(v.shape)), dtype) for n, v in named}
-        return Arrays(others, arrays.cell)
+        return arrays.each(lambda value: np.asarray(value * (1 + size * rng.standard_normal(value.shape)), dtype))
 
     copies = [perturbed() for _ in range(tolerance.OWN_COPIES)]
     for found in answers(target, copies, sequences, last_step=last_step):
@@ -174,9 +172,13 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
 
     cell = arrays.cell
     m, s, _, u, *_ = cell.sizes_of(arrays)
-    hidden, *memories = cell.states
-    h0 = arrays[f"{hidden.name}0"]
-    kept = [value for k in memories for value in (arrays[f"{k.name}0"], values[f"{k.name}n"])]
+    # The initial states and the final ones that come out, of the hidden states and of the memories, at every place.
+    begins = dict(zip(cell.initial, (cotangent in cell.of_hidden for cotangent in cell.cotangents[1:]), strict=True))
+    hiddens = [name for name, hidden in begins.items() if hidden]
+    memories = [name for name, hidden in begins.items() if not hidden]
+    h0 = np.concatenate([arrays[name] for name in hiddens], axis=-1)
+    kept = [arrays[name] for name in memories]
+    kept += [values[name] for name, cotangent in cell.finals.items() if cotangent not in cell.of_hidden]
     # A cell without a memory hands on h itself, whatever it began with.
     memory = max(1.0, largest(*(kept or [h0])))
     arriving = memory * largest(*arrays.cotangents.values(), *(values[f"d{name}"] for name in cell.initial))
@@ -188,19 +190,21 @@ def _term_sizes(arrays: Arrays, values: Mapping[str, Array]) -> dict[str, float]
     through = max(1.0, largest(*(arrays[name] for name in beside))) if beside else 1.0
     # What neither X nor the hidden state is multiplied with stands between the gates and the output, as a projection
     # does: going through it, and back, each entry is a sum of as many terms as it has rows, or columns.
-    known = {"eu": largest(arrays["X"]), cell.recurrent: max(1.0, largest(h0)), "1u": 1.0}
+    reach = max(1.0, largest(h0))
+    known = {"eu": largest(arrays["X"]), cell.recurrent: reach, "1u": 1.0}
+    if cell.places:
+        known["du"] = max(reach, largest(values[cell.outputs[0]]))
     between = [arrays[name] for name, axes in cell.parameters.items() if axes not in known]
     forth, back = (
         float(np.prod([max(1.0, np.sqrt(w.shape[axis]) * largest(w)) for w in between])) for axis in (-2, -1)
     )
     known[cell.recurrent] *= forth
-    sizes = {cell.outputs[0]: memory * forth}
-    for k in memories:
-        sizes |= {f"{k.name}n": memory, f"d{k.name}0": arriving * through * back}
+    sizes = dict.fromkeys(cell.outputs, memory) | {cell.outputs[0]: memory * forth}
+    sizes |= {f"d{name}": arriving * through * back for name in memories}
     for name, axes in cell.parameters.items():
         factor = memory if name in beside else known[axes] * back if axes in known else 1.0
         sizes[f"d{name}"] = over_samples * factor
-    for name, kind in (("dX", "eu"), (f"d{hidden.name}0", cell.recurrent)):
+    for name, kind in (("dX", "eu"), *((f"d{name}", cell.recurrent) for name in hiddens)):
         weights = largest(*(arrays[n] for n, axes in cell.parameters.items() if axes == kind))
         sizes[name] = over_units * back * weights
     # Of a further parameter nobody knows what it is multiplied with: by the largest there is, and over all units.

@@ -173,8 +173,13 @@ def unit_permutation(x: Example) -> list[Compared]:
             return value
         letters = x.case.cell.axes[name]
         letters = letters.replace("s", "") if x.last_step and name in x.outputs else letters
-        for axis in (k for k, letter in enumerate(letters) if letter == "u"):
-            value = np.take(value, by, axis)
+        for axis, letter in enumerate(letters):
+            if letter == "u":
+                value = np.take(value, by, axis)
+            elif letter == "d" and x.case.cell.recurrent[0] == "u":
+                # What a layer hands on: the units of each direction, side by side; of a projection nothing is turned.
+                blocks = range(0, value.shape[axis], x.case.u)
+                value = np.take(value, np.concatenate([by + start for start in blocks]), axis)
         return value
 
     def back_in_order(answered: Mapping[str, Array]) -> dict[str, Array]:
@@ -208,10 +213,10 @@ def linearity(x: Example) -> list[Compared]:
     # A mask and its complement split each cotangent into two that share no entry, so
     # that the split itself rounds nothing.
     # dh and dhn of one entry stay together: where a target takes their sum, it must be exact.
-    every, final, *others = x.case.cell.cotangents
-    masks[final] = masks[every][:, -1]
+    if x.case.cell.folded:
+        masks[x.case.cell.folded] = masks[x.case.cell.cotangents[0]][:, -1]
     # One part has no dCn, to see what a target does without.
-    for name in others:
+    for name in x.case.cell.of_memories:
         masks[name][...] = True
     parts = [
         x.arrays.replaced(**{n: np.where(masks[n] ^ flip, v, 0) for n, v in x.arrays.cotangents.items()})
@@ -229,15 +234,21 @@ def linearity(x: Example) -> list[Compared]:
 
 def _as_one_batch(first: Arrays, second: Arrays) -> Arrays:
     """Return two problems of the same parameters as one of all their samples."""
-    others = _of_samples(second)
-    return first.replaced(**{n: np.concatenate([value, others[n]]) for n, value in _of_samples(first).items()})
+    others, lengths = _of_samples(second), first.cell.lengths
+    both = {n: np.concatenate([value, others[n]]) for n, value in _of_samples(first).items()}
+    if lengths is None:
+        return first.replaced(**both)
+    # Each sample beside its like: so lengths stay in falling order if they are.
+    order = np.arange(2 * len(lengths)).reshape(2, -1).T.ravel()
+    return first.replaced(**{n: value[order] for n, value in both.items()}, lengths=np.repeat(lengths, 2))
 
 
 def _noise_of_both(x: Example, batch: Arrays, answered: dict[str, Array]) -> dict[str, Array]:
     """Return the noise of the added gradients of two problems: of both as one batch, whose answer is given."""
     m, asked = x.case.m, (x.case.sequences, x.case.seed, x.last_step)
     sd = own_expected(x.target, batch, answered, *asked).sd
-    return {n: np.hypot(sd[n][:m], sd[n][m:]) if n in x.per_sample else sd[n] for n in x.gradients}
+    one, other = (np.s_[:m], np.s_[m:]) if batch.cell.lengths is None else (np.s_[::2], np.s_[1::2])
+    return {n: np.hypot(sd[n][one], sd[n][other]) if n in x.per_sample else sd[n] for n in x.gradients}
 
 
 def causality(x: Example) -> list[Compared]:

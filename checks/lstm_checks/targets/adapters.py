@@ -41,6 +41,9 @@ class Adapter:
         returns a Target, or None where they are somebody else's.
     functions : bool
         Whether functions of the framework's arrays are: by ``function_target(function, name, taken, cell)``, likewise.
+    networks : bool
+        Whether its networks of several layers and directions are: by ``framework_network(net)`` for its own, and by
+        ``network_target(found, name, cell)`` likewise.
     suffix : str
         How the name of a model's file ends; empty where there is none. The file then has ``file_target(path)``.
     runs_on : str
@@ -56,6 +59,7 @@ class Adapter:
     title: str = ""
     objects: bool = False
     functions: bool = False
+    networks: bool = False
     suffix: str = ""
     runs_on: str = ""
     cells: tuple[str, ...] = ("plain",)
@@ -82,7 +86,15 @@ class Adapter:
 
 
 ADAPTERS = (
-    Adapter("torch", "torch", "torch.nn.LSTM", objects=True, functions=True, cells=("plain", "projected")),
+    Adapter(
+        "torch",
+        "torch",
+        "torch.nn.LSTM",
+        objects=True,
+        functions=True,
+        networks=True,
+        cells=("plain", "projected"),
+    ),
     Adapter("jax", "jax", functions=True),
     Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True),
     Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True),

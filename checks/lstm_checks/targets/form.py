@@ -10,7 +10,7 @@ from typing import Any
 
 from lstm_checks.calling import Outcome, asked_of, call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import CN, DCN, PLAIN, STATES, Target, pullback_form, vjp_form
+from lstm_checks.contract import PLAIN, STATES, Target, pullback_form, vjp_form
 from lstm_checks.words import first_of, series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
@@ -34,7 +34,7 @@ def not_in_form(target: Target) -> str:
     """
     said = ""
     for dims in SIZES:
-        cotangents = "every" if {CN, DCN} & target.lacks else "every+h+C"
+        cotangents = "every" if target.without_finals else "every+h+C"
         states = STATES not in target.lacks
         case = asked_of(target, Case(*dims, dtype=target.dtypes[0], cotangents=cotangents, states=states))
         found = _formal_error(target, case, call_target(target, case.arrays.copy(), case.sequences))
@@ -73,6 +73,8 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
 
 def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     """Return what the call is given, in which a name or an argument was not found."""
+    if cell.places:
+        return f"p and states hold arrays by the names of {cell.name}, such as {', '.join(cell.inputs[:2])}"
     if stage == "pullback":
         every, _, *finals = cell.cotangents
         shapes = " and ".join(f"({', '.join(cell.axes[name])})" for name in (every, *finals))

@@ -28,7 +28,10 @@ from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
 from lstm_checks.targets.layer import from_layer, not_constructible
+from lstm_checks.targets.network import EXPECTED as NETWORK_FUNCTION
+from lstm_checks.targets.network import from_network_function
 from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
 FORMS = "expected pkg.mod:LSTM, path/file.py:LSTM, exec:./program, path/model.onnx, or " + ", ".join(FRAMEWORKS)
@@ -173,6 +176,9 @@ def _load_fault(spec: str, cell: Cell) -> Target:
 
 def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Target:
     """Return the target of a framework's name, a model's file, or something in a module or a file."""
+    if isinstance(cell, Network) and spec in FRAMEWORKS and FRAMEWORKS[spec].networks:
+        stack: Target = _ask(FRAMEWORKS[spec], "framework_network", cell)
+        return stack
     if spec in FRAMEWORKS and cell is not PLAIN and cell.name in FRAMEWORKS[spec].cells:
         own: Target = _ask(FRAMEWORKS[spec], "framework_target", cell)
         return own
@@ -374,6 +380,8 @@ def to_target(found: Any, spec: str, cell: Cell = PLAIN) -> Target:
         if cell not in (PLAIN, found.cell):
             raise TargetError(f"{spec} is a Target of the cell {found.cell.name}, expected {cell.name}")
         return found
+    if isinstance(cell, Network) and inspect.isclass(found) and not _is_of_a_network(found, spec, cell):
+        raise TargetError(f"{spec} is a class, expected a function of a network: {NETWORK_FUNCTION}")
     if inspect.isclass(found):
         return _of_a_framework("objects", "recognize", found, spec, cell) or _from_class(found, spec, cell)
     if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
@@ -410,6 +418,8 @@ def _from_class(found: type[Any], spec: str, cell: Cell) -> Target:
 
 def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     """Return the target of a function: in the vjp form, of a framework's arrays, or one that makes modules."""
+    if isinstance(cell, Network):
+        return _network_from_callable(found, spec, cell)
     try:
         target = from_function(found, spec, cell)
     except TypeError as error:
@@ -430,9 +440,35 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     return made or target
 
 
+def _network_from_callable(found: Any, spec: str, net: Network) -> Target:
+    """Return the target of a function of a network: by name, or one that makes a framework's modules."""
+    made = _of_a_framework("objects", "recognize", found, spec, net) if arguments_of(found) == 2 else None
+    if made is not None:
+        return made
+    try:
+        return from_network_function(found, spec, net)
+    except TypeError as error:
+        raise TargetError(str(error)) from error
+
+
+def _is_of_a_network(found: Any, spec: str, net: Network) -> bool:
+    """Return whether some adapter recognizes a class as that of a network."""
+    return any(_network_of_a_framework(adapter, found, spec, net) is not None for adapter in in_use("objects"))
+
+
+def _network_of_a_framework(adapter: Adapter, found: Any, spec: str, cell: Cell) -> Target | None:
+    """Return the target of what an adapter recognizes as a network; raise where it is another than was asked for."""
+    target: Target | None = _ask(adapter, "network_target", found, spec, cell) if adapter.networks else None
+    if target is not None and cell not in (PLAIN, target.cell):
+        raise TargetError(f"{spec} is the network {target.cell.name}, expected {cell.name}")
+    return target
+
+
 def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell, *more: Any) -> Target | None:
     """Return the target that the first of the adapters recognizes, of those whose framework is in use."""
     for adapter in in_use(what):
+        if what == "objects" and (network := _network_of_a_framework(adapter, found, spec, cell)) is not None:
+            return network
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
             return _as_asked(target, spec, cell)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.cases import Case
+from lstm_checks.cases import LENGTHS, Case
 from lstm_checks.contract import (
     CN,
     DCN,
@@ -37,7 +37,9 @@ from lstm_checks.contract import (
     TimeLimitError,
 )
 from lstm_checks.files import FileError, hex_list, parse_json
+from lstm_checks.targets.network import with_conventions
 from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 PROGRAM_SECONDS = 10.0
 GRACE_SECONDS = 0.5  # for a program to end by itself, once its input has
@@ -45,6 +47,8 @@ KILL_SECONDS = 10.0  # for what it started to be killed
 SUPERVISE = Path(__file__).with_name("supervise.py")
 SHOWN = 60  # characters of what a program wrote
 KEPT = 2000  # bytes of what it wrote to standard error
+LENGTHS_SAID = "lengths"
+"""What a program of a network says that it lacks where it takes no samples of their own lengths."""
 MAY_LACK = frozenset({STATES, CN, DCN, DHN})
 """What a program may lack besides gradients."""
 
@@ -78,23 +82,26 @@ def program_target(name: str, command: str, seconds: float, cell: Cell = PLAIN) 
 
 
 def target_of(name: str, program: "Program") -> Target:
-    """Return the target of a program, which is asked two tiny cases."""
+    """Return the target of a program, which is asked two tiny cases, and of a network some with lengths."""
     lacks, dtypes, kind = _probe(program)
     cell = program.cell
-    _, final, *_ = cell.cotangents
 
     def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
         outputs, _ = program.ask(inputs, {})
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            none = {final: np.zeros(cell.shape(final, *cell.sizes_of(inputs)), inputs["X"].dtype)}
+            none = {}
+            if cell.folded:
+                none = {cell.folded: np.zeros(cell.shape(cell.folded, *cell.sizes_of(inputs)), inputs["X"].dtype)}
             given = none | dict(cotangents)
             _, gradients = program.ask(inputs, {name: given[name] for name in cell.cotangents})
             return {key: value for key, value in gradients.items() if key not in lacks}
 
         return {name: None if name in lacks else outputs.get(name) for name in cell.outputs}, pullback
 
-    return Target(name, kind, call, frozenset({LAST, *lacks}), dtypes, cell=cell)
+    lengths = LENGTHS if cell.places and LENGTHS_SAID not in lacks else ()
+    found = frozenset({LAST, *lacks - {LENGTHS_SAID}})
+    return with_conventions(Target(name, kind, call, found, dtypes, cell=cell, lengths=lengths))
 
 
 def _find_program(command: str) -> list[str]:
@@ -145,7 +152,8 @@ def _probe(program: "Program") -> tuple[set[str], tuple[str, ...], str]:
         except ContractError:
             continue
         lacks |= {key for key in cell.gradients if gradients.get(key) is None} | program.lacks
-        lacks |= {CN, DCN} if any(outputs.get(name) is None for name in cell.finals) else set()
+        missing = {name for name in cell.finals if outputs.get(name) is None}
+        lacks |= missing if cell.places else {CN, DCN} if missing else set()
         lacks |= {f"d{name}" for name in cell.initial} if STATES in lacks else set()
     kind = "external program"
     if len(refusals) == 1:
@@ -204,6 +212,12 @@ class Program:
             "dtype": str(dtype),
             "sizes": dict(zip(self.cell.letters, dims, strict=True)),
         }
+        if isinstance(self.cell, Network):
+            net = self.cell
+            composed = {"cell": net.cell.name, "layers": net.layers, "directions": net.directions, "join": net.join}
+            request["network"] = composed
+        if "lengths" in inputs:
+            request["lengths"] = [int(n) for n in inputs["lengths"]]
         request["inputs"] = {key: hex_list(inputs[key]) for key in self.cell.inputs}
         if cotangents:
             request["cotangents"] = {key: hex_list(value) for key, value in cotangents.items()}
@@ -245,7 +259,8 @@ class Program:
         if "error" in answer:
             raise RefusedError(str(answer["error"]))
         unsupported = answer.get("unsupported", [])
-        may_lack = MAY_LACK | set(self.cell.gradients)
+        of_network = {LENGTHS_SAID, *self.cell.finals} if self.cell.places else set()
+        may_lack = MAY_LACK | set(self.cell.gradients) | of_network
         if not isinstance(unsupported, list) or not set(map(str, unsupported)) <= may_lack:
             known = ", ".join(sorted(may_lack))
             raise ProgramError(f"unsupported is {_shown(json.dumps(unsupported))}, expected a list of any of {known}")

@@ -184,7 +184,7 @@ def _begin(worker: Worker, numbers: Iterator[int], asked: Sequence[Asked], write
     calls, new, parts = list[dict[str, Any]](), list[Any](), list[Any]()
     given = []
     for arrays, sequences, backward in asked:
-        named = dict(arrays) if backward else arrays.inputs
+        named = {**arrays, **arrays.given} if backward else arrays.given
         several: list[Any] = [*named.values()]
         given.append((several, Held(worker, next(numbers))))
         places = [worker.place(value, new, parts) for value in several]
