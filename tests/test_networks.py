@@ -186,7 +186,7 @@ def test_the_examples_of_a_network_are_of_all_kinds_of_lengths_and_of_widths_tha
 def test_a_fault_of_composition_changes_what_stands_there_once_and_keeps_every_shape(net):
     found = composition_faults(net)
     assert len(found) >= (60 if len(net.places) > 1 else 20)
-    sample = list(found.values()) if net is not DEEP else list(found.values())[::4]
+    sample = list(found.values()) if net is not DEEP else list(found.values())[::9]
     for fault in sample:
         assert all(source(patch.part, net).count(patch.old) == 1 for patch in fault.patches), fault.id
         for kind in ("", "ragged", "empty"):
@@ -208,7 +208,7 @@ def test_a_gradient_that_is_said_to_be_right_for_the_fault_is(net):
         claims = verify_case(fault_target(found[id], cell=net), case, properties=()).claims
         return {claim.name: claim.verdict for claim in claims}["check_grad"]
 
-    for id in of_both:
+    for id in of_both[::2]:
         assert accepted(id) is Verdict.PASS, id
         if f"{id}-forward-only" in found:
             assert accepted(f"{id}-forward-only") is Verdict.FAIL, id
