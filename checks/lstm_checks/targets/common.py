@@ -271,7 +271,7 @@ def _no_lstm(name: str, shapes: Mapping[str, tuple[int, ...]], reason: str) -> s
     listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items()) or "none"
     recurrent = {n: any(shape in ((n * u, u), (u, n * u)) for shape in shapes.values()) for n in (3, 4)}
     if not reason and recurrent[3] and not recurrent[4]:
-        reason = ": it has three gates, as a GRU has; of GRUs those of torch.nn and keras.layers are known, with biases"
+        reason = ": it has three gates, as a GRU has"
     return (
         f"the weights of {name} are not those of one LSTM, in any layout known{reason}. "
         f"With input size {e} and {u} units it has {listed}; expected, for example, weight_ih_l0 ({4 * u}, {e}), "
