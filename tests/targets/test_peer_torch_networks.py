@@ -187,6 +187,13 @@ def test_a_module_that_packs_wrongly_is_caught_and_named(bug):
     assert due in [suspect.fault for suspect in found if suspect.certain]
 
 
+@pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.RNN])
+def test_a_stack_of_other_cells_is_not_taken_for_one_of_lstms(kind):
+    with pytest.raises(TargetError) as raised:
+        to_target(lambda e, u: kind(e, u, 2, batch_first=True), "it")
+    assert "plain@2xforward" not in str(raised.value)
+
+
 def test_what_is_detached_is_caught():
     target = to_target(kind_of(bug="detached"), "it", BOTH)
     report = verify_case(target, Case(3, 4, 2, 2, seed=4, cell=BOTH, lengths="whole"))

@@ -138,9 +138,18 @@ def _network_of(module: Any, name: str) -> tuple[str, Network | None]:
     word = "both" if both else "forward"
     net = cell_named(f"{PLAIN.name}@{layers}x{word}")
     assert isinstance(net, Network)
-    if {place.suffix for place in net.places} != ends:
+    # A GRU and an RNN have the same names, and fewer rows a unit; a projection is an LSTM's alone.
+    named = dict(module.named_parameters())
+    rows = {named[key].shape[0] / _units(module, key) for key in held}
+    whole = rows == {len(GATES)} or any(".weight_hr" in f".{key}" for key in named)
+    if {place.suffix for place in net.places} != ends or not whole:
         return prefix, None
     return (f"{prefix}." if prefix else ""), net
+
+
+def _units(module: Any, key: str) -> int:
+    """Return how many units there are, by the weights of the hidden state beside some of the input."""
+    return int(module.get_parameter(key.replace("weight_ih", "weight_hh")).shape[1])
 
 
 def _names(net: Network, prefix: str) -> list[str]:
