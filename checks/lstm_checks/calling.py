@@ -316,17 +316,21 @@ def with_time_limit(target: Target, seconds: float) -> Target:
         Above 0; what takes longer raises TimeLimitError, "no answer within 10 s".
     """
 
-    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
-        with _alarm(seconds):
-            outputs, pullback = target.call(inputs, sequences)
-
-        def pull(cotangents: Mapping[str, Any]) -> Any:
+    def limited(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
             with _alarm(seconds):
-                return pullback(cotangents)
+                outputs, pullback = function(*arguments, **named)
 
-        return outputs, pull
+            def pull(cotangents: Mapping[str, Any]) -> Any:
+                with _alarm(seconds):
+                    return pullback(cotangents)
 
-    return replace(target, call=call)
+            return outputs, pull
+
+        return call
+
+    call_as = None if target.call_as is None else limited(target.call_as)
+    return replace(target, call=limited(target.call), call_as=call_as)
 
 
 class _OutOfTimeError(BaseException):

@@ -24,6 +24,12 @@ PLAIN = CELLS["plain"]
 
 STATES, CN, DCN, DHN, LAST = "initial states", "Cn", "dCn", "dhn", "last step only"
 
+SEVERAL, INSTANCES, CHANGE, KEEPS, STILL, STRIDES, EMPTY = (
+    *("several passes alive", "instances", "parameters changed", "parameters kept", "inputs without gradient"),
+    *("strides", "empty batch"),
+)
+"""What a target can be asked beyond one call and its pullback; see `Target.can`."""
+
 Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
@@ -215,6 +221,21 @@ class Target:
         What of its lacks was said with it, in words, and has to be said again with a case of it.
     lengths : tuple of str
         Of a network, which kinds of lengths it takes, of `lstm_checks.cases.LENGTHS`; its inputs then hold "lengths".
+    can : frozenset of str
+        What it can be asked beyond a call and its pullback. "several passes alive": pullbacks of several calls in any
+        order; "instances": the same of several instances, by `call_as`. "parameters changed": arrays of parameters can
+        be changed in place before the pullback, which "parameters kept" promises to be of those at the time of the
+        call. "inputs without gradient": `call_as` takes `still`. "strides": it sees how what it is given lies in
+        memory. "empty batch": no samples at all.
+    optional : frozenset of str
+        The cotangents that may be None, which says that their output is not used.
+    parts : tuple of tuple of str
+        The inputs, those together that a gradient can only be required of together.
+    unlearned : mapping
+        The arrays, by its own names, that do not learn whatever is asked of it, and why.
+    call_as : callable or None
+        ``call_as(inputs, sequences, how)``: as `call`, with `how` a mapping of "still", names of inputs no gradient of
+        which is required; "instance", the number of another instance; "laid", how its weights are to lie in memory.
     """
 
     name: str
@@ -234,6 +255,11 @@ class Target:
     limits: SizeLimits = ANY_SIZES
     declared: tuple[str, ...] = ()
     lengths: tuple[str, ...] = ()
+    can: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+    parts: tuple[tuple[str, ...], ...] = ()
+    unlearned: Mapping[str, str] = field(default_factory=dict)
+    call_as: Callable[..., tuple[Mapping[str, Any], Pullback]] | None = None
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""

@@ -164,6 +164,25 @@ was seen whose usual step brought 2^-13 of the fall predicted (54 steps, scales 
 GRADIENT_STEP_COARSE = 0.1
 """Above this share of the predicted change the accepted one says nothing: the loss is not linear that far."""
 
+REPEATS = 8
+"""Further calls of an example in which two calls differ at all. A wrong value that comes in one call of a hundred is
+then missed with 0.99^800 in a run of 100 examples, 3 of 10,000 runs; in one example alone in 92 of 100."""
+
+LIKE_COPIES = {"float64": 2.0**-26, "float32": 2.0**-10}
+"""Largest difference of a gradient's entries from those that came of copies of the same cotangents, as a share of the
+largest: half of the digits, which no other order of a sum costs and who reads other numbers is far beyond."""
+
+LIKE_COPIES_NOISE = 100.0
+"""The same in standard deviations of the noisiest entry, as a share of the largest, for the case's own cotangents:
+others may be noisier by the ratio of two sums, so it is generous; above `PROPERTY_RESOLUTION` nothing is said."""
+
+QUESTIONS = 2
+"""How many of the questions of `lstm_checks.asking` an example is asked."""
+
+ASKED_OF_COMPILED = 0.05
+"""Share of the examples in which what compiles for each shape is asked what it must compile anew for: a compilation
+took 0.7 s and the judging of 100 examples 30 s of processor time, of which three to four are a tenth."""
+
 SMOOTH_STEP = 2.0**-24
 """Relative change of all inputs, forth and back, by which an adapter sees whether something is rounded to float32
 inside: as large as a step of float32, so that some rounding inside changes in every direction."""

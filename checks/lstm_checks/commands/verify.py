@@ -47,8 +47,17 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--properties",
         metavar="P,P",
-        help="properties asked, e.g. causality,batch-split; all or none; "
-        "default two an example, all with --case, all but sign-symmetry,zero-weights with --no-reference",
+        help="properties and questions asked, e.g. causality,batch-split,second-pullback; all or none; default two and "
+        "one an example, all with --case, all properties but sign-symmetry,zero-weights with --no-reference",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=common.positive,
+        metavar="N",
+        help="calls with the same inputs that are compared in each example; default 2, and 10 where these differ",
+    )
+    parser.add_argument(
+        "--frozen", metavar="NAME,NAME", help="arrays of the target that are meant not to learn, by its own names"
     )
     parser.add_argument(
         "--no-reference",
@@ -83,8 +92,22 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--journal is for --executor, which is not given")
     with common.loaded(options) as loaded:
         common.expect_dims(options, loaded.cell)
-        target = common.in_form(loaded)
+        target = _without_frozen(common.in_form(loaded), options.frozen)
         return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+
+
+def _without_frozen(target: Any, frozen: str | None) -> Any:
+    """Return the target whose arrays that are meant not to learn are no failure."""
+    from dataclasses import replace
+
+    if frozen is None:
+        return target
+    names = [word.strip() for word in frozen.split(",")]
+    unknown = [name for name in names if name not in target.unlearned]
+    if unknown:
+        known = ",".join(target.unlearned) or "none, since all its arrays learn"
+        raise UsageError(f"--frozen {unknown[0]!r} is no array that does not learn, expected {known}")
+    return replace(target, unlearned={name: why for name, why in target.unlearned.items() if name not in names})
 
 
 def _refuse_draws(options: argparse.Namespace) -> None:
@@ -96,18 +119,26 @@ def _refuse_draws(options: argparse.Namespace) -> None:
 
 def _verify_case(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `verify --case`."""
+    from lstm_checks.asking.claims import ROTATED
     from lstm_checks.judging import text
     from lstm_checks.judging.case import verify_case
     from lstm_checks.judging.explain import explain
     from lstm_checks.judging.json import case_to_json
-    from lstm_checks.properties.claims import NAMES
+    from lstm_checks.properties.claims import GENERAL, NAMES
 
     properties = _parse_properties(options.properties)
-    if properties is None and not options.no_reference:
-        properties = NAMES
+    if properties is None:
+        properties = (*(NAMES if not options.no_reference else GENERAL), *ROTATED)
     case, reference = common.parse_case(options.case), not options.no_reference
     with _large_progress(case, options) as advance:
-        found = verify_case(target, case, properties=properties, reference=reference, progress=advance)
+        found = verify_case(
+            target,
+            case,
+            properties=properties,
+            reference=reference,
+            progress=advance,
+            repeat=options.repeat or 0,
+        )
     if found.failures:
         found = explain(target, found)
     exit_code = _case_exit_code(found)
@@ -147,6 +178,7 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
         "dtypes": _dtypes(options),
         "properties": _parse_properties(options.properties),
         "reference": not options.no_reference,
+        "repeat": options.repeat or 0,
     }
     if options.regimes is not None:
         more["regimes"] = common.parse_regimes(options.regimes)
@@ -185,6 +217,8 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.properties, "--properties"),
         (options.proj, "--proj"),
         (options.lacks, "--lacks"),
+        (options.repeat, "--repeat"),
+        (options.frozen, "--frozen"),
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
@@ -216,8 +250,10 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
 
 def _parse_properties(text: str | None) -> tuple[str, ...] | None:
     """Return the properties named in a list; None where nothing is said."""
-    from lstm_checks.properties.claims import NAMES
+    from lstm_checks.asking.claims import ROTATED
+    from lstm_checks.properties.claims import NAMES as PROPERTIES
 
+    NAMES = (*PROPERTIES, *ROTATED)
     if text is None:
         return None
     if text in ("all", "none"):

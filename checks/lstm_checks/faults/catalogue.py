@@ -8,6 +8,7 @@ from lstm_checks.contract import PLAIN
 from lstm_checks.faults import (
     accumulation,
     activation_functions,
+    asked,
     blocks,
     calls,
     carry,
@@ -50,6 +51,7 @@ FAMILIES = (
     conventions,
     numerics,
     calls,
+    asked,
 )
 """The modules of the families, each with its faults in `FAULTS`."""
 

@@ -21,7 +21,7 @@ import numpy as np
 
 import lstm_ref
 from lstm_checks.cases import LENGTHS, Arrays, Case
-from lstm_checks.contract import LAST, PLAIN, Target
+from lstm_checks.contract import CHANGE, EMPTY, KEEPS, LAST, PLAIN, SEVERAL, STILL, STRIDES, Target
 from lstm_ref.cell import Cell, evaluate_gradients, outputs_of, run_backward, run_forward
 from lstm_ref.cell import evaluate as evaluate_cell
 from lstm_ref.network import PASSES, Network, Passes, Place
@@ -145,22 +145,38 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
     as_planted = planted(faults, cell)
 
     def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+        # What the caller does to the arrays later is no business of the pullback's.
+        inputs = {name: value.copy() if type(value) is np.ndarray else value for name, value in inputs.items()}
         wrong = at_lengths_of(inputs, as_planted)
         fc = run_forward(wrong, inputs)
         outputs = outputs_of(wrong, fc)
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            none = {}
-            if cell.folded:
-                shape = cell.shape(cell.folded, *cell.sizes_of(inputs))
-                none = {cell.folded: np.zeros(shape, inputs["X"].dtype)}
-            return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **none, **cotangents}, fc))
+            given = {name: value for name, value in cotangents.items() if value is not None}
+            left = [name for name in cell.cotangents if name not in given]
+            none = {name: np.zeros(cell.shape(name, *cell.sizes_of(inputs)), inputs["X"].dtype) for name in left}
+            return evaluate_gradients(wrong, fc, run_backward(wrong, {**inputs, **none, **given}, fc))
 
         hidden, *others = outputs
         return {hidden: outputs[hidden], **{name: outputs[name].copy() for name in others}}, pullback
 
-    lengths = LENGTHS if cell.places else ()
-    target = Target("+".join(fault.id for fault in faults), KIND, call, frozenset({LAST}), cell=cell, lengths=lengths)
+    def call_as(inputs: Mapping[str, Any], sequences: bool, how: Mapping[str, Any]) -> Any:
+        outputs, pullback = call(inputs, sequences)
+        still = {f"d{name}" for name in how.get("still", ())}
+        return outputs, lambda cotangents: {n: v for n, v in pullback(cotangents).items() if n not in still}
+
+    target = Target(
+        "+".join(fault.id for fault in faults),
+        KIND,
+        call,
+        frozenset({LAST}),
+        cell=cell,
+        lengths=LENGTHS if cell.places else (),
+        can=frozenset({SEVERAL, CHANGE, KEEPS, STILL, STRIDES, EMPTY}),
+        optional=frozenset(cell.cotangents),
+        parts=tuple((name,) for name in cell.inputs),
+        call_as=call_as,
+    )
     for fault in faults:
         target = fault.wrap(target) if fault.wrap else target
     return target

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
+from lstm_checks.asking import claims as asking
 from lstm_checks.calling import (
     FourCalls,
     Outcome,
@@ -32,6 +33,7 @@ from lstm_checks.judging.reports import (
     INPUTS_KEPT,
     OF_HARNESS,
     OUTPUTS_KEPT,
+    PROPERTIES,
     SECOND_CALL,
     CaseReport,
     is_tensor,
@@ -55,6 +57,7 @@ def verify_case(
     reference: bool = True,
     progress: Callable[[], None] = lambda: None,
     expected: Expected | None = None,
+    repeat: int = 0,
 ) -> CaseReport:
     """Return the report on one case.
 
@@ -65,20 +68,22 @@ def verify_case(
     thorough : bool
         False for the tensors alone.
     properties : tuple of str, optional
-        Which properties are asked where the tensors are right. By default two, which depend on the case; without a
-        reference all but those of the cell's own equations.
+        Which properties and which questions of `lstm_checks.asking` are asked where the tensors are right. By default
+        two of each, which depend on the case; without a reference all properties but those of the cell's own equations.
     reference : bool
         Whether the tensors are compared with the reference's.
     progress : callable
         Called after each round of copies of a large case.
     expected : Expected, optional
         ``expect(case)``, where many targets are judged on one case.
+    repeat : int
+        How many calls with the same inputs are compared at least; more than two where these differ.
     """
     # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
     extras = () if reference else target.extras
     if (case.extras, case.cell, case.absent) != (extras, target.cell, target.absent):
         case = replace(case, extras=extras, cell=target.cell, absent=target.absent)
-    report = _verify_case(target, case, thorough, properties, reference, progress, expected)
+    report = _verify_case(target, case, thorough, properties, reference, progress, expected, repeat)
     return replace(report, reference=reference, declared=target.declared)
 
 
@@ -90,6 +95,7 @@ def _verify_case(
     reference: bool,
     progress: Callable[[], None],
     expected: Expected | None,
+    repeat: int,
 ) -> CaseReport:
     """Return the report, which does not know yet whether there was a reference."""
     if case.dtype not in target.dtypes:
@@ -123,12 +129,15 @@ def _verify_case(
         claims += _oracle_claims(case, expected) if reference else []
         if properties is None:
             properties = properties_of.rotation(case) if reference else properties_of.GENERAL
+            properties += asking.rotation(target, case)
         # A large case's properties would take as many passes again as the case itself.
-        claims += (
-            []
-            if wrong or case.size > tolerance.LARGE
-            else properties_of.property_claims(target, case, outcome, expected, properties)
-        )
+        if not wrong and case.size <= tolerance.LARGE:
+            related = [name for name in properties if name in PROPERTIES]
+            claims += properties_of.property_claims(target, case, outcome, expected, related)
+            if reference or case.regime in properties_of.OWN_REGIMES:
+                claims += asking.asked_claims(target, case, outcome, expected, properties)
+                claims += asking.repeat_claims(target, case, outcome, calls.again[1], expected, repeat)
+        claims += asking.learning_claims(target)
     return CaseReport(case, tuple(claims), notes)
 
 

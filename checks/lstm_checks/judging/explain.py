@@ -26,7 +26,7 @@ from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
+from lstm_checks.judging.reports import ASKED, INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.strategies import draw_options
@@ -459,5 +459,5 @@ def _ways_to_ask(target: Target, report: CaseReport) -> list[Callable[[Case], bo
 
 
 def _failed_properties(report: CaseReport) -> tuple[str, ...]:
-    """Return the names of the properties that do not hold."""
-    return tuple(claim.name for claim in report.failures if claim.name in PROPERTIES)
+    """Return the names of the properties that do not hold, and of the questions that were answered wrongly."""
+    return tuple(claim.name for claim in report.failures if claim.name in (*PROPERTIES, *ASKED))

@@ -30,6 +30,7 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "strata": report.stratum_counts,
         "unreachable_strata": list(report.unreachable),
         "claims": {name: {str(v): n for v, n in counts.items()} for name, counts in report.claim_counts.items()},
+        "not_asked": report.not_asked,
         "failure": case_to_json(report.failure) if report.failure is not None else None,
         "further_failures": [case_to_json(failure) for failure in report.further],
         "unexplained": [{"wrong": sorted(names), "examples": count} for names, count in report.unexplained],

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from lstm_checks.asking import claims as asking
 from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
@@ -28,12 +29,12 @@ FORM = "form"
 OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
 
 
-PROPERTIES = properties_of.NAMES
+PROPERTIES, ASKED = properties_of.NAMES, asking.NAMES
 
 
 OF_NO_TENSOR = (
     *(FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
-    *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES),
+    *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES, *ASKED),
 )
 """The claims that are not about the values of one tensor."""
 
@@ -177,6 +178,12 @@ class Report:
         """Number of examples by stratum."""
         found = Counter(name for example in self.examples for name in strata(example.case))
         return {name: found[name] for name in strata_of(self.target.cell)}
+
+    @property
+    def not_asked(self) -> dict[str, str]:
+        """The questions that a target of its kind cannot be asked, and why."""
+        reasons = {name: asking.why_not(self.target, name) for name in asking.ROTATED}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     @property
     def mistrusted(self) -> tuple[CaseReport, ...]:

@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import PLAIN, with_article
@@ -223,7 +224,7 @@ def _summary(report: Report) -> list[str]:
         lines.append(
             f"  tolerance {_percent(claim.use)} used by the worst entry, in {claim.name} of {example.case.descriptor}"
         )
-    lines += [*_at_kinks(report), *_properties(report)]
+    lines += [*_at_kinks(report), *_properties(report), *_asked(report)]
     oracles = [
         report.claim_counts[name][Verdict.PASS] if name in report.claim_counts else 0
         for name in (COMPLEX_STEP, CHECK_GRAD)
@@ -299,10 +300,27 @@ def _the_cell(cell: Cell) -> str:
     return f"the {cell.title} cell" if cell is PLAIN else f"the {cell.title}"
 
 
+def _asked(report: Report) -> list[str]:
+    """Return how often each question was answered rightly, and which cannot be asked of such a target, and why."""
+    counts = {name: found for name, found in report.claim_counts.items() if name in asking.ROTATED}
+    held = [f"{name} {found[Verdict.PASS]}" for name, found in counts.items() if found[Verdict.PASS]]
+    lines = [f"  asked     {', '.join(held)}"] if held else []
+    reasons: dict[str, list[str]] = {}
+    for name, reason in report.not_asked.items():
+        reasons.setdefault(reason, []).append(name)
+    found = (claim for example in report.examples for claim in example.claims if claim.name in counts)
+    refused = {c.name: c.reason for c in found if c.verdict is Verdict.UNSUPPORTED and not counts[c.name][Verdict.PASS]}
+    for name, reason in (pair for pair in refused.items() if pair[0] not in report.not_asked):
+        reasons.setdefault(reason, []).append(name)
+    return [*lines, *(f"  not asked {', '.join(names)}: {reason}" for reason, names in reasons.items())]
+
+
 def _not_repeatable(report: Report) -> list[str]:
     """Return a line on examples in which two calls differ within the tolerance."""
     count = sum(bool(example.notes) for example in report.examples)
-    return [f"  note      not repeatable to the last bit in {count} examples"] if count else []
+    use = max((c.use for e in report.examples for c in e.claims if c.name == asking.REPEATABLE), default=0.0)
+    spread = f", by {_percent(use)} of the tolerance at most" if use else ""
+    return [f"  note      not repeatable to the last bit in {count} examples{spread}"] if count else []
 
 
 def _unsupported(report: Report) -> list[str]:

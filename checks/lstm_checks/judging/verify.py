@@ -58,6 +58,7 @@ def verify(
     properties: tuple[str, ...] | None = None,
     reference: bool = True,
     progress: Callable[[], None] = lambda: None,
+    repeat: int = 0,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
 
@@ -77,7 +78,7 @@ def verify(
     regimes : tuple of str
         The value regimes to draw from; without a reference those of `properties.claims.OWN_REGIMES`. "large",
         which is not drawn unless it is named, is of more than 65536 rows.
-    properties, reference
+    properties, reference, repeat
         See `verify_case`.
     progress : callable
         Called after each example.
@@ -95,7 +96,9 @@ def verify(
         found[failed.case] = failed
         origins = {failed.case: strategies.Origin("", 0, seed)} | ({} if failed.timed_out else origins)
     for case in origins:
-        found[case] = found.get(case) or verify_case(target, case, properties=properties, reference=reference)
+        found[case] = found.get(case) or verify_case(
+            target, case, properties=properties, reference=reference, repeat=repeat
+        )
         progress()
         if found[case].timed_out:
             break

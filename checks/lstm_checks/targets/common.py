@@ -7,13 +7,15 @@ A `Library` (PyTorch's autograd, JAX's vjp) evaluates and differentiates such a 
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from lstm_checks import tolerance
+from lstm_checks.arrangement import arrange
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
     ANY_SIZES,
@@ -45,7 +47,7 @@ PROBE = (2, 3, 5, 7)
 
 STATE_INPUTS = ("X", "h0", "C0")
 Run = Callable[[Mapping[str, Any]], tuple[Any, Any]]
-Evaluate = Callable[[Mapping[str, Any]], tuple[tuple[Any, Any], Callable[..., Mapping[str, Any]]]]
+Evaluate = Callable[..., tuple[tuple[Any, Any], Callable[..., Mapping[str, Any]]]]
 
 
 class AdapterError(Exception):
@@ -68,9 +70,14 @@ class Library(Protocol):
     """Something that differentiates: a function of named native arrays that returns (h, Cn), Cn possibly None."""
 
     compiles: bool
+    can: frozenset[str]
 
     def evaluator(self, run: Run) -> Evaluate:
-        """Return a function of named NumPy arrays that gives the outputs, and a pullback (dh, dCn) to all of them."""
+        """Return a function of named NumPy arrays that gives the outputs, and a pullback (dh, dCn) to all of them.
+
+        The function may be given the names of arrays no gradient of which is required, and the pullback None for the
+        cotangent of an output that is not used, and arrays of new values that are to be written into those of the call.
+        """
         ...
 
     def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -79,6 +86,10 @@ class Library(Protocol):
 
     def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
         """Return the dtype of low precision in which something is computed inside, "" where nothing is."""
+        ...
+
+    def unreached(self, run: Run, arrays: Mapping[str, Any]) -> set[str]:
+        """Return the arrays that are cut off from the outputs as far as gradients go, where that can be told."""
         ...
 
 
@@ -196,6 +207,25 @@ class Weights:
         """Return the gradients of the second bias that there are; see `Layout.twins`."""
         still = tuple(f" of {name.removeprefix(self.prefix)}" for name in self.frozen)
         return {twin: name for twin, name in self.layout.twins.items() if not twin.endswith(still or (" ",))}
+
+    def parts(self) -> list[set[str]]:
+        """Return the parameters, those together that lie in the same arrays."""
+        found: list[set[str]] = []
+        for block in self.layout.blocks:
+            joined, apart = set(block.parameters), []
+            for part in found:
+                if part & joined:
+                    joined |= part
+                else:
+                    apart.append(part)
+            found = [*apart, joined]
+        return found
+
+    def among(self, still: Iterable[str]) -> frozenset[str]:
+        """Return the arrays that hold none but the parameters named, and what is named besides."""
+        still = set(still)
+        blocks = {self.prefix + block.name for block in self.layout.blocks if block.parameters <= still}
+        return frozenset(blocks | still & {*STATE_INPUTS})
 
     def notes(self) -> tuple[str, ...]:
         """Return what does not learn, in words."""
@@ -486,11 +516,14 @@ def target_of(
         dtypes, told = _dtypes(form, weights, library), fitted.told
         if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+        call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
+        states = [{key} for key in STATE_INPUTS if f"d{key}" not in form.lacks]
+        lacks = fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST}
         return Target(
             name,
             kind if named else f"{kind}, {told}",
             by_name(call, weights.cell),
-            fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST},
+            lacks,
             dtypes,
             weights.twins(),
             compiles=library.compiles,
@@ -500,6 +533,11 @@ def target_of(
             foreign=fitted.foreign,
             cell=weights.cell,
             limits=weights.limits,
+            can=library.can,
+            optional=frozenset({PLAIN.cotangents[0], DCN} - lacks),
+            parts=tuple(tuple(sorted(part)) for part in (*fitted.weights.parts(), *states)),
+            unlearned=dict(weights.frozen) | _cut_off(form, weights, library),
+            call_as=call_as,
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
@@ -507,6 +545,21 @@ def target_of(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
         f"{reasons.get(True) or reasons[False]}{besides}"
     )
+
+
+def _call_as(call: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
+    """Return the `call_as` of a target, from what makes its `call` for a way of asking."""
+    return lambda inputs, sequences, how: by_name(call(how), cell)(inputs, sequences)
+
+
+def _cut_off(form: Form, weights: Weights, library: Library) -> dict[str, str]:
+    """Return the arrays of weights that outputs hang on and gradients do not reach, and why."""
+    names = {weights.prefix + own for own in weights.layout.names} - set(weights.frozen)
+    try:
+        reached = library.unreached(_run(form), _arrays(*_probe(weights), weights, "own"))
+    except (Exception, SystemExit):
+        return {}  # what raises here raises in the examples
+    return dict.fromkeys(sorted(names & reached), "it is cut off from the outputs, detached or of no effect")
 
 
 def call_in_words(function: Callable[..., Any], forms: str) -> str:
@@ -550,20 +603,36 @@ def _probe(weights: Weights, dtype: str = "float32") -> tuple[dict[str, Any], di
     return {name: np.zeros_like(value) if name in weights.absent() else value for name, value in p.items()}, inputs
 
 
-def _call(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> Callable[..., Any]:
-    """Return the `call` of a target."""
-    layout, prefix = weights.layout, weights.prefix
+def _call(
+    form: Form, weights: Weights, held: str, evaluate: Evaluate, how: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """Return the `call` of a target, or its `call_as` with what that is told."""
+    layout, prefix, how = weights.layout, weights.prefix, how or {}
+    still = weights.among(how.get("still", ()))
+
+    def packed(p: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        arrays = _arrays(p, inputs, weights, held)
+        if "laid" not in how:
+            return arrays
+        return {name: v if name in STATE_INPUTS else arrange(v, how["laid"]) for name, v in arrays.items()}
 
     def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        found, pull = evaluate(_arrays(p, {"X": X, "h0": h0, "C0": C0}, weights, held))
+        inputs = {"X": X, "h0": h0, "C0": C0}
+        before = packed(p, inputs)
+        found, pull = evaluate(before, still) if still else evaluate(before)
 
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
-            gradients = pull(dh, dCn)
+            now = packed(p, inputs)
+            moved = {name: value for name, value in now.items() if not np.array_equal(value, before[name])}
+            gradients = pull(dh, dCn, moved) if moved else pull(dh, dCn)
+            gradients = {name: gradients.get(name, np.zeros_like(value)) for name, value in before.items()}
             named = gradients_from_framework({name: gradients[prefix + name] for name in layout.names}, layout)
             named |= {f"d{extra.name}": gradients[extra.name] for extra in weights.extras if extra.name in p}
             named |= {f"d{name}": gradients[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
-            still = {twin for twin in layout.twins if twin not in weights.twins()}
-            return {name: value for name, value in named.items() if name not in still}
+            twins = weights.twins()
+            unasked = {f"d{name}" for name in how.get("still", ())}
+            left = unasked | {twin for twin, name in layout.twins.items() if twin not in twins or name in unasked}
+            return {name: value for name, value in named.items() if name not in left}
 
         return found, pullback
 

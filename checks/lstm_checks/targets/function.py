@@ -10,12 +10,17 @@ import numpy as np
 
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
+    CHANGE,
     CN,
     DCN,
     DHN,
+    EMPTY,
+    KEEPS,
     LAST,
     PLAIN,
+    SEVERAL,
     STATES,
+    STRIDES,
     Target,
     by_name,
     expect_cell,
@@ -81,6 +86,10 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         The equations that it is to follow, and with them the names of what it takes and returns: of one that has no
         memory ``h, pullback = function(p, X, h0)``, or ``(h,), pullback``, and ``pullback(dh)``.
 
+    A cotangent whose default is None, as in ``pullback(dh, dCn=None)``, is also left out where it is zero. With an
+    attribute ``function.keeps_parameters = True`` the pullback is to be of the parameters as they were at the call,
+    whatever is written into their arrays since.
+
     Raises
     ------
     TypeError
@@ -100,7 +109,19 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = by_name(_called(function, taken, seen.flat, cell), cell)
     notes = (*notes, *lengths_not_given(function))
-    target = Target(name, kind, call, frozenset(lacks), dtypes, seen.twins, notes=notes, cell=cell)
+    can = {SEVERAL, CHANGE, STRIDES, EMPTY} | ({KEEPS} if getattr(function, "keeps_parameters", False) else set())
+    target = Target(
+        name,
+        kind,
+        call,
+        frozenset(lacks),
+        dtypes,
+        seen.twins,
+        notes=notes,
+        cell=cell,
+        can=frozenset(can),
+        optional=seen.absent - lacks,
+    )
     return with_lacks(target, getattr(function, "unsupported", ()))
 
 
@@ -184,6 +205,7 @@ class _Seen:
     flat: bool = False
     single: bool = False
     refuses_double: str = ""
+    absent: frozenset[str] = frozenset()
 
 
 # The smallest problem with a recurrence; and sizes that all differ, none of them 1, since there are functions that
@@ -269,7 +291,7 @@ def _see(
     twins = {n: n[:3] for n in map(str, gradients) if n[:3] in cell.gradients and n[1:2] == "b" and n[3:7] == " of "}
     # Asked in either dtype: what is no dict of gradients is wrong in both.
     single = all_in_single(tuple(outputs), gradients, cell) and dtype == "float64"
-    return _Seen(frozenset(lacks), twins, flat, single)
+    return _Seen(frozenset(lacks), twins, flat, single, absent=_may_be_absent(pullback, cell))
 
 
 def all_in_single(outputs: tuple[Any, ...], gradients: Mapping[str, Any], cell: Cell) -> bool:
@@ -277,6 +299,16 @@ def all_in_single(outputs: tuple[Any, ...], gradients: Mapping[str, Any], cell: 
     found = (*outputs, *(gradients.get(name) for name in cell.gradients))
     came = [getattr(value, "dtype", np.float32) for value in found]
     return hasattr(outputs[0], "dtype") and all(kind == np.float32 for kind in came)
+
+
+def _may_be_absent(pullback: Callable[..., Any], cell: Cell) -> frozenset[str]:
+    """Return the cotangents that a pullback may be called without: those whose default is None."""
+    try:
+        parameters = [*inspect.signature(pullback).parameters.values()]
+    except (TypeError, ValueError):
+        return frozenset()
+    taken = (cell.cotangents[0], *cell.finals.values())
+    return frozenset(name for name, own in zip(taken, parameters, strict=False) if own.default is None)
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:

@@ -4,13 +4,14 @@ XLA compiles anew for each shape, which takes a second where running takes a mil
 spend little on it, each pass is compiled once a shape, and `Target.compiles` asks the harness for few shapes.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from lstm_checks.contract import PLAIN, Target
+from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STILL, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
 from lstm_ref.cell import Cell
@@ -33,6 +34,7 @@ class VJP:
     """`jax.vjp`, as a `lstm_checks.targets.common.Library`."""
 
     compiles = True
+    can = frozenset({SEVERAL, STILL, EMPTY})
 
     def evaluator(self, run: Run) -> common.Evaluate:
         """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
@@ -41,15 +43,31 @@ class VJP:
             lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0], compiler_options=COMPILER_OPTIONS
         )
 
+        @functools.cache
+        def in_part(still: frozenset[str], used: tuple[int, ...]) -> Any:
+            """Return the pullback of some outputs to some arrays: for the others JAX has symbols for zero."""
+
+            def pull(arrays: Mapping[str, Any], cotangents: Any) -> Any:
+                fixed = {name: arrays[name] for name in still}
+                moving = {name: value for name, value in arrays.items() if name not in still}
+                some = lambda given: tuple(run({**fixed, **given})[k] for k in used)  # noqa: E731
+                return jax.vjp(some, moving)[1](cotangents)[0]
+
+            return jax.jit(pull, compiler_options=COMPILER_OPTIONS)
+
         @with_x64
-        def evaluate(arrays: Mapping[str, Any]) -> Any:
+        def evaluate(arrays: Mapping[str, Any], still: frozenset[str] = frozenset()) -> Any:
             kept = {name: np.array(value) for name, value in arrays.items()}
             found = forward(kept)
 
             @with_x64
-            def pullback(dh: Any, dCn: Any) -> dict[str, Any]:
+            def pullback(dh: Any, dCn: Any, moved: object = None) -> dict[str, Any]:
                 cotangents = (dh, None if found[1] is None else dCn)
-                gradients = backward(kept, cotangents)
+                used = tuple(k for k, given in enumerate((dh, dCn)) if found[k] is not None and given is not None)
+                if still or len(used) < sum(output is not None for output in found):
+                    gradients = in_part(still, used)(kept, tuple(cotangents[k] for k in used))
+                else:
+                    gradients = backward(kept, cotangents)
                 return {name: np.array(gradient) for name, gradient in gradients.items()}
 
             return tuple(None if output is None else np.array(output) for output in found), pullback
@@ -61,6 +79,11 @@ class VJP:
     def look(run: Run, arrays: Mapping[str, Any]) -> Any:
         """Return the shapes and dtypes of the outputs."""
         return jax.eval_shape(run, dict(arrays))
+
+    @staticmethod
+    def unreached(run: Run, arrays: Mapping[str, Any]) -> set[str]:
+        """Return nothing: what is stopped on the way has a gradient of zeros, as any other may have."""
+        return set()
 
     @staticmethod
     @with_x64

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
+    EMPTY,
+    INSTANCES,
     LAST,
     PLAIN,
+    STRIDES,
     ContractError,
     Target,
     by_name,
@@ -95,14 +99,14 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     if "sequences" not in constructor:
         lacks.add(LAST)
     optional = {way: _optional(layer_class, way) for way in ("forward", "backward")}
-    layers: dict[tuple[int, str, bool], Any] = {}
+    layers: dict[tuple[int, str, bool, int], Any] = {}
     last: list[Any] = []
 
-    def call(p: Mapping[str, Any], X: Any, *rest: Any) -> Any:
+    def call(p: Mapping[str, Any], X: Any, *rest: Any, instance: int = 0) -> Any:
         states = dict(zip(cell.initial, rest, strict=False))
         sequences = rest[len(states)] if len(rest) > len(states) else True
         u, dtype = states[cell.initial[-1]].shape[-1], X.dtype
-        key = (u, str(dtype), sequences)
+        key = (u, str(dtype), sequences, instance)
         if key not in layers:
             positional, options = _constructor_arguments(constructor, u, sequences, dtype)
             layers[key] = layer_class(*positional, **options)
@@ -120,7 +124,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         def pullback(dh: Any, *final: Any) -> dict[str, Any]:
             # As `by_name` hands them on: those of the memories, then that of the last hidden state.
             named = dict(zip((*finals, DHN), (*final, None), strict=False))
-            states = {key: named[key] for key in (DHN, *finals) if key not in lacks}
+            states = {key: named[key] for key in (DHN, *finals) if key not in lacks and named[key] is not None}
             gradients = {"dX": layer.backward(dh, **_needed(states, optional["backward"]))}
             layer.compute_gradients()
             gradients |= {key: np.array(value) for key, value in _dict_of(layer, "g", "compute_gradients").items()}
@@ -142,7 +146,24 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
     lacking, kind, dtypes = _probe_layer(call, cell)
     notes = (*lengths_not_given(layer_class.forward), *told)
     lacks |= lacking
-    target = Target(name, kind, by_name(call, cell), frozenset(lacks), dtypes, caches=caches, notes=notes, cell=cell)
+
+    def call_as(inputs: Mapping[str, Any], sequences: bool, how: Mapping[str, Any]) -> Any:
+        # A layer keeps its last forward pass alone; two of its class are alive at once all the same.
+        return by_name(partial(call, instance=how.get("instance", 0)), cell)(inputs, sequences)
+
+    target = Target(
+        name,
+        kind,
+        by_name(call, cell),
+        frozenset(lacks),
+        dtypes,
+        caches=caches,
+        notes=notes,
+        cell=cell,
+        can=frozenset({INSTANCES, STRIDES, EMPTY}),
+        optional=frozenset({DHN, *finals} & optional["backward"] - lacks),
+        call_as=call_as,
+    )
     return with_lacks(target, getattr(layer_class, "unsupported", ()))
 
 

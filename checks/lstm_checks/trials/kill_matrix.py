@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.arithmetic import complex_step
+from lstm_checks.asking.claims import rotation
 from lstm_checks.campaign.executors import parse_executor
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Verdict, compare
@@ -247,7 +248,9 @@ def verify_accepts(judged: Judged, problem: Problem) -> bool:
     """Return whether `verify`'s comparison of values finds nothing; of a fault between calls, all of `verify`."""
     fault = judged.fault
     if fault is not None and fault.wrap:
-        return not verify_case(fault_target(fault), problem.case, properties=(), expected=problem.expected).failures
+        target = fault_target(fault)
+        asked = rotation(target, problem.case)
+        return not verify_case(target, problem.case, properties=asked, expected=problem.expected).failures
     claims = compare(judged.values, problem.expected, fault_target(), problem.case.dtype)
     return all(claim.verdict is not Verdict.FAIL for claim in claims)
 

@@ -74,6 +74,11 @@ class Block:
         return (1,) * self.lead + inner
 
     @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that it holds; a second bias is a bias."""
+        return frozenset(("b" if kind == SECOND else kind) + gate for kind in self.kinds for gate in self.gates)
+
+    @property
     def is_bias(self) -> bool:
         """Whether there are only biases in it."""
         return set(self.kinds) <= {"b", SECOND}

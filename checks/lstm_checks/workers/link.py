@@ -301,7 +301,10 @@ class Worker:
 
     def handle(self, value: Any) -> tuple[int, bool]:
         """Return the number by which both sides know an array, and whether it is new to the other."""
-        number, form = id(value), (value.shape, value.strides, value.dtype.str, value.flags.writeable)
+        number, form = (
+            id(value),
+            (value.shape, value.strides, value.dtype.str, value.flags.writeable, value.flags.aligned),
+        )
         known = self._known.get(number)
         # An id is given to another object when its own is gone, so that the object itself must be the same; and one
         # whose form was changed in place must be made anew on the other side.
@@ -315,7 +318,8 @@ class Worker:
         number, unknown = self.handle(value)
         if unknown:
             strides = None if value.flags.c_contiguous else value.strides
-            new.append([number, value.dtype.str, value.shape, strides, value.flags.writeable])
+            flags = value.flags
+            new.append([number, value.dtype.str, value.shape, strides, flags.writeable, flags.aligned])
         parts.append(value.tobytes())
         return number
 

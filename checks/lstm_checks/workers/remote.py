@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.calling import Outcome, printable
+from lstm_checks.calling import Outcome, printable, same_bits
 from lstm_checks.cases import DTYPES, Arrays
 from lstm_checks.contract import (
     PLAIN,
@@ -139,8 +139,11 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
         if found["caches"]:
             values["caches"] = lambda: _caches(worker)
         values["cell"] = cell_named(told["cell"])
+        values["parts"] = tuple(map(tuple, told["parts"]))
         numbers = iter(range(1, sys.maxsize))
-        return Target(call=_caller(worker, numbers, values["cell"]), answers=_answerer(worker, numbers), **values)
+        call_as = _caller(worker, numbers, values["cell"])
+        values["call_as"] = call_as if found["call_as"] else None
+        return Target(call=call_as, answers=_answerer(worker, numbers), **values)
 
     target: Target = worker.understand(read)
     return target
@@ -231,11 +234,12 @@ def _outcome(
 def _caller(worker: Worker, numbers: Iterator[int], cell: Cell) -> Callable[..., Any]:
     """Return the `call` of a target that a worker runs."""
 
-    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+    def call(inputs: Mapping[str, Any], sequences: bool = True, how: Mapping[str, Any] | None = None) -> Any:
         worker.ready()
         held, given = Held(worker, next(numbers)), [*inputs.values()]
+        before = [value.copy() for value in given]
         head = {"do": "call", "id": held.number, "sequences": bool(sequences), "forget": worker.forget()}
-        head["names"] = [*inputs]
+        head |= {"names": [*inputs], "how": how}
         seconds = worker.limits.for_call(inputs["X"], inputs[cell.initial[0]])
         found, values = worker.ask(*_with_arrays(worker, head, given), seconds)
 
@@ -248,9 +252,17 @@ def _caller(worker: Worker, numbers: Iterator[int], cell: Cell) -> Callable[...,
 
         def pullback(cotangents: Mapping[str, Any]) -> Any:
             held.alive()
-            arriving = [*cotangents.values()]
-            head = {"do": "pull", "id": held.number, "names": [*cotangents]}
-            found, values = worker.ask(*_with_arrays(worker, head, arriving), seconds)
+            named = {name: value for name, value in cotangents.items() if value is not None}
+            arriving = [*named.values()]
+            absent = [name for name in cotangents if name not in named]
+            asked = {"do": "pull", "id": held.number, "names": [*named], "absent": absent}
+            head, parts = _with_arrays(worker, asked, arriving)
+            # What was done to the inputs since is done there, too: the pullback may look at them.
+            changed = [k for k, (now, then) in enumerate(zip(given, before, strict=True)) if not same_bits(now, then)]
+            head["changed"] = [worker.place(given[k], head["new"], parts) for k in changed]
+            for k in changed:
+                before[k] = given[k].copy()
+            found, values = worker.ask(head, parts, seconds)
 
             def read() -> dict[str, Any]:
                 gradients = {plain_text(name): values.value(described) for name, described in found["gradients"]}

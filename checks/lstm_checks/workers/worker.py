@@ -91,8 +91,10 @@ class Desk:
             return pack({"refused": f"{head['spec']} cannot be judged: {_in_words(error)}"})
         self.target = target
         told = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
-        plain = {name: _plain(value) for name, value in told.items() if name not in ("call", "caches", "answers")}
-        return pack({"target": plain, "caches": target.caches is not None})
+        plain = {
+            name: _plain(value) for name, value in told.items() if name not in ("call", "caches", "answers", "call_as")
+        }
+        return pack({"target": plain, "caches": target.caches is not None, "call_as": target.call_as is not None})
 
     def answers(self, head: Mapping[str, Any], body: Described) -> list[Any]:
         """Do what `call_target` does, for one call after the other."""
@@ -133,8 +135,12 @@ class Desk:
         self._meet(head)
         given = self._given(head, body)
         inputs = dict(zip(head["names"], (one.array for one in given), strict=True))
+        how = head.get("how")
         with undisturbed():
-            found, pullback = self.target.call(inputs, head["sequences"])
+            if how is not None and self.target.call_as is not None:
+                found, pullback = self.target.call_as(inputs, head["sequences"], how)
+            else:
+                found, pullback = self.target.call(inputs, head["sequences"])
             outputs = [to_numpy(found[name]) for name in self.target.cell.outputs]
         values = _Parcel(SPARE + 4 * sum(len(one.data) for one in given))
         described = [values.add(copy) for copy in outputs]
@@ -146,7 +152,10 @@ class Desk:
         self._meet(head)
         assert self.target is not None
         call, given = self.calls[head["id"]], self._given(head, body)
+        for number in head["changed"]:
+            self.arrays[number].take(body)
         cotangents = dict(zip(head["names"], (one.array for one in given), strict=True))
+        cotangents |= dict.fromkeys(head["absent"])
         with undisturbed():
             gradients = call.pullback(cotangents)
             if not isinstance(gradients, Mapping):
@@ -181,8 +190,8 @@ class Desk:
 
     def _meet(self, head: Mapping[str, Any]) -> None:
         """Make the arrays that are new in a request."""
-        for number, dtype, shape, strides, writeable in head["new"]:
-            self.arrays[number] = _Given(np.dtype(dtype), tuple(shape), strides, writeable)
+        for number, dtype, shape, strides, writeable, aligned in head["new"]:
+            self.arrays[number] = _Given(np.dtype(dtype), tuple(shape), strides, writeable, aligned)
 
     def _given(self, head: Mapping[str, Any], body: Described) -> list["_Given"]:
         """Return the arrays of a request, the same objects as before where they are the same to who asks."""
@@ -195,20 +204,25 @@ class Desk:
 class _Given:
     """An array that the target is given, call after call; the target may do to it what it likes."""
 
-    def __init__(self, dtype: np.dtype[Any], shape: tuple[int, ...], strides: Sequence[int] | None, locked: bool):
+    def __init__(
+        self, dtype: np.dtype[Any], shape: tuple[int, ...], strides: Sequence[int] | None, locked: bool, aligned: bool
+    ):
         self.dtype, self.shape, self.strides, self.writeable = dtype, shape, strides, locked
+        self.aligned = aligned
         self.data: Any = b""
         self.array = self._made()
 
     def _made(self) -> Any:
         """Return an array of this form."""
-        if self.strides is None or not all(self.shape):
+        if (self.strides is None and self.aligned) or not all(self.shape):
             return np.empty(self.shape, self.dtype)
         # As it lies in memory there: a target may be wrong for such arrays alone.
-        reach = [(n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True)]
+        strides = np.empty(self.shape, self.dtype).strides if self.strides is None else self.strides
+        reach = [(n - 1) * stride for n, stride in zip(self.shape, strides, strict=True)]
         before, after = -sum(r for r in reach if r < 0), sum(r for r in reach if r > 0)
-        buffer = np.zeros(before + after + self.dtype.itemsize, np.uint8)
-        return np.ndarray(self.shape, self.dtype, buffer, before, self.strides)
+        beside = 0 if self.aligned else 1
+        buffer = np.zeros(before + after + self.dtype.itemsize + beside, np.uint8)
+        return np.ndarray(self.shape, self.dtype, buffer, before + beside, strides)
 
     def take(self, body: Described) -> None:
         """Write the next values into the array."""
