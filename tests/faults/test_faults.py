@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import lstm_ref
+from lstm_checks.asking.claims import ROTATED
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Verdict, compare
@@ -76,7 +77,7 @@ def test_every_fault_is_described():
 def test_every_family_is_there():
     assert list(dict.fromkeys(fault.family for fault in FAULTS.values())) == [
         *("carry", "states", "steps", "transposition", "derivatives", "gates"),
-        *("accumulation", "blocks", "clipping", "precision", "conventions", "numerics", "calls"),
+        *("accumulation", "blocks", "clipping", "precision", "conventions", "numerics", "calls", "asked"),
     ]
     assert {fault.id for fault in FAULTS.values() if fault.id.startswith("gate-order-")} == {
         f"gate-order-{''.join(order)}" for order in list(permutations("figo"))[1:]
@@ -186,8 +187,11 @@ def test_no_two_patches_are_the_same_fault():
 def test_no_two_wrappers_are_the_same_fault():
     def told(fault):
         claims = []
-        for case in (CASES[0], replace(CASES[0], states=False), CASES[2]):
-            report = verify_case(fault_target(fault), case)
+        apart = (replace(CASES[0], cotangents=cotangents) for cotangents in ("every", "C"))
+        for case in (CASES[0], replace(CASES[0], states=False), CASES[2], *apart):
+            # All questions: what is in an example by default is two of them.
+            asked = ROTATED if fault.family == "asked" else None
+            report = verify_case(fault_target(fault), case, properties=asked, repeat=200 * bool(asked))
             claims.append([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims])
         alone = call_target(fault_target(fault), CASES[0].arrays.copy(), True)
         claims.append([name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])])
@@ -212,8 +216,10 @@ def test_a_hundred_examples_kill_every_patch():
 @pytest.mark.parametrize("fault", WRAPPERS, ids=lambda fault: fault.id)
 def test_verify_kills_every_fault_between_calls(fault):
     target, seen = fault_target(fault), []
-    for seed in range(20):
-        seen.append(verify_case(target, Case(2, 3, 2, 2, states=seed % 2 == 0, seed=seed)))
+    kinds = ("every+h+C", "every", "C") if fault.family == "asked" else ("every+h+C",)
+    for seed in range(20 * len(kinds)):
+        case = Case(2, 3, 2, 2, cotangents=kinds[seed % len(kinds)], states=seed % 2 == 0, seed=seed)
+        seen.append(verify_case(target, case))
         if seen[-1].failures:
             return
     pytest.fail(f"{fault.id} was not seen in {len(seen)} cases")

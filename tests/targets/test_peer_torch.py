@@ -451,17 +451,21 @@ BIASES = {"dbf", "dbi", "dbg", "dbo"}
 def test_a_bias_that_does_not_learn_is_seen_and_its_gradient_not_passed(more, name, why):
     target = load_target(f"more.py:{name}")
     assert target.notes == (f"bias does not learn, {why}: dbi, dbf, dbg, dbo not judged",)
-    report = verify(target, examples=15, max_dims=(3, 4, 3, 3))
+    told = verify_case(target, Case(2, 3, 4, 5)).claim("learning").discrepancy.message
+    assert told == f"bias does not learn, {why}; expected a gradient, or --frozen bias"
+    meant = replace(target, unlearned={})
+    report = verify(meant, examples=15, max_dims=(3, 4, 3, 3))
     assert report.exit_code == 0, render_report(report)
     for gradient in BIASES:
         assert not report.claim_counts[gradient][Verdict.PASS]
     assert f"  note      {target.notes[0]}" in render_report(report).splitlines()
-    assert verify(target, examples=5, reference=False, max_dims=(3, 4, 3, 3)).exit_code == 0
+    assert verify(meant, examples=5, reference=False, max_dims=(3, 4, 3, 3)).exit_code == 0
 
 
 def test_a_bias_that_is_cut_off_fails_and_so_does_a_wrong_layer_whose_bias_is_frozen(more):
     report = verify_case(load_target("more.py:Detached"), Case(2, 3, 4, 5))
-    assert {claim.name for claim in report.failures} >= BIASES
+    assert {claim.name for claim in report.failures} >= {*BIASES, "learning"}
+    assert "bias does not learn, it is cut off" in report.claim("learning").discrepancy.message
     assert load_target("more.py:Base").notes == ()
     wrong = verify_case(load_target("more.py:FrozenWrong"), Case(2, 3, 4, 5))
     assert wrong.verdict is Verdict.FAIL
