@@ -543,3 +543,15 @@ rounding errors, which lose a few digits of sixteen, or of seven, on the way."""
 
 PARTS_RANK = 1e-10
 """Share of the largest singular value below which parts are taken for dependent: then many weights would do."""
+
+LINE_RUNS = 2500
+"""How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
+
+RUN_SECONDS = 2.0
+"""Seconds that one such run may take: a thousand times as long as one of NumPy takes. An edit may make a loop endless."""
+
+LINES_TOGETHER = 6
+"""How many lines may be wrong together; hand-written layers were met with up to five faults."""
+
+FEEDERS_DEEP = 3
+"""How many times what feeds a place is looked at instead of it, one assignment further up each time."""

@@ -1,0 +1,466 @@
+"""Which line is wrong: a value of the user's own program is overridden with what there ought to be, and it is run again.
+
+If everything comes out right then, the program goes wrong at that place, or in what feeds only it. The places are tried
+in the order in which the program departs from every known quantity; what feeds a place that works is tried once more, and
+what still feeds it and is no known quantity is told with it. Where no place alone is enough, the one that mends most
+tensors is held at what it ought to be, and the search goes on from there.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from typing import Any
+
+from lstm_checks import tolerance
+from lstm_checks.repair.due import ONES, ZERO, Due, Quantity, family_of
+from lstm_checks.repair.forms import CALLS, ONCE, SAMPLES, STEPS_OF_SAMPLES, Block, Form, partitions
+from lstm_checks.repair.program import Budget, Override, Place, Program
+from lstm_checks.repair.rewrite import Site
+from lstm_checks.repair.trial import Trial
+
+BELOW = ({"e": "X_s", "u": "hp", "1": ONES}, {"e": "dX", "u": "dh", "1": "dk_ @ b.mT of all gates"})
+"""What stands below one another where weights are packed so: what goes in, and what comes back to it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line at which the program goes wrong, and the intervention that shows it.
+
+    `mends` are the tensors that come right by it, where it takes several; `feeders` other sites that cannot be told
+    apart from it, since what they come to is no known quantity. `word` is the variable in it that is to hold something
+    else, where that is enough, and `instead` the site that sets it, where what it is to hold is computed nowhere.
+    """
+
+    site: Site
+    overrides: tuple[Override, ...]
+    mends: frozenset[Any]
+    feeders: tuple[Site, ...] = ()
+    word: Site | None = None
+    instead: Site | None = None
+
+
+def find_lines(program: Program, trials: Sequence[Trial], budget: Budget) -> tuple[Finding, ...]:
+    """Return the lines that together make everything right on all trials, each with what it mends; nothing if none do.
+
+    Parameters
+    ----------
+    program : Program
+    trials : sequence of Trial
+        Cases that the program fails first, then others; the first, of sizes that can be told apart, is searched on.
+    budget : Budget
+    """
+    return _Search(program, trials, budget).found()
+
+
+Held = tuple[tuple[Override, ...], frozenset[Any]]
+"""Overrides that are held, and what came right by them."""
+
+
+class _Search:
+    """The search on one program.
+
+    What is wrong is counted on two cases, one of them of a single step: there nothing wrong comes back from the step
+    before, and what one of several faults is about comes right by itself.
+    """
+
+    def __init__(self, program: Program, trials: Sequence[Trial], budget: Budget) -> None:
+        self.program, self.trials, self.budget = program, trials, budget
+        self.trial = trials[0]
+        self.single = Trial(replace(self.trial.case, s=1), self.trial.folds)
+        self.due = self.trial.due
+
+    def found(self) -> tuple[Finding, ...]:
+        """Return what was found."""
+        held = self._solve([], None)
+        if not held:
+            return ()
+        for one in list(held):
+            held = self._deeper(held, one)
+        every = [override for overrides, _ in held for override in overrides]
+        if not self._everywhere(every):
+            return ()
+        places = self.program.places(self.trial, every)
+        return tuple(self._told(one, held, places) for one in held)
+
+    def _told(self, one: Held, held: list[Held], places: list[Place]) -> Finding:
+        """Return what is told of one line: with the word of it that is enough, where there is one."""
+        overrides, mends = one
+        site = overrides[0].place.site
+        feeders = unknown_feeders(site, places)
+        found = Finding(site, overrides, mends, feeders)
+        if feeders or len(overrides) > 1 or site.is_leaf:
+            return found
+        before = [override for other, _ in held if other is not overrides for override in other]
+        options = _Options(self.due, places, {one.place.key for one in before}, set(site.parts))
+        for leaf in options.leaves():
+            if not self.budget.spend():
+                return found
+            if not self.program.wrong(self.single, [*before, *leaf]) and self._everywhere([*before, *leaf]):
+                word = leaf[0].place.site
+                found = replace(found, word=word)
+                if not set(leaf[0].form.names) & options.shown_everywhere:
+                    sets = [p.site for p in places if word.text in {n for b in p.site.binds for n in b.split(",")}]
+                    sets = [other for other in sets if other.function == word.function]
+                    found = replace(found, instead=sets[-1] if sets else None)
+                return found
+        return found
+
+    def _solve(self, before: list[Override], allowed: set[int] | None) -> list[Held]:
+        """Return overrides that make everything right together with those before; at allowed sites, or anywhere."""
+        held: list[Held] = []
+        wrong = self._wrong(before) or frozenset()
+        if any(str(name).startswith("error") for _, name in wrong):
+            return []
+        for _ in range(tolerance.LINES_TOGETHER):
+            so_far = [*before, *(one for overrides, _ in held for one in overrides)]
+            found = self._next(so_far, wrong, allowed)
+            if found is None:
+                return []
+            overrides, now = found
+            held.append((overrides, wrong - now))
+            wrong = now
+            if not wrong:
+                return self._needed(before, held)
+        return []
+
+    def _next(
+        self, before: list[Override], wrong: frozenset[Any], allowed: set[int] | None
+    ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
+        """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
+        places = self.program.places(self.trial, before)
+        options = _Options(self.due, places, {one.place.key for one in before}, allowed)
+        best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
+        for kind in options.kinds():
+            for overrides in kind:
+                if not self.budget.spend():
+                    return None
+                now = self._wrong([*before, *overrides], wrong)
+                if now is None:
+                    continue
+                if not now and self._everywhere([*before, *overrides]):
+                    return overrides, now
+                same = best is not None and best[0][0].place.site is overrides[0].place.site
+                if now and (best is None or (same and len(now) < len(best[1]))):
+                    best = overrides, now
+            if best is not None and allowed is None:
+                return best
+        return best
+
+    def _deeper(self, held: list[Held], one: Held) -> list[Held]:
+        """Return overrides of what feeds one instead of it, where these make everything right, too."""
+        others = [other for other in held if other is not one]
+        before = [override for overrides, _ in others for override in overrides]
+        # With it held, so that nothing that it spoils comes back to what feeds it.
+        places = self.program.places(self.trial, [*before, *one[0]])
+        feeders = upstream(one[0][0].place.site, places)
+        found = self._solve(before, feeders) if feeders else []
+        return [*others, *found] if found else held
+
+    def _wrong(self, overrides: Sequence[Override], before: frozenset[Any] | None = None) -> frozenset[Any] | None:
+        """Return which tensors are wrong on which of the two cases; None where no more is right than before."""
+        found = frozenset((1, name) for name in self.program.wrong(self.single, overrides))
+        if before is not None:
+            there = frozenset(one for one in before if one[0])
+            # The shorter case is quicker: what does not help there is of no use.
+            if not (found < there or found == there == frozenset()):
+                return None
+        found |= {(0, name) for name in self.program.wrong(self.trial, overrides)}
+        return found if before is None or found < before else None
+
+    def _everywhere(self, overrides: Sequence[Override]) -> bool:
+        """Return whether everything is right on all trials with these overrides."""
+        return not any(self.program.wrong(trial, overrides) for trial in self.trials)
+
+    def _needed(self, before: list[Override], held: list[Held]) -> list[Held]:
+        """Return the overrides without those that the others can do without."""
+        for one in list(held):
+            others = [override for other in held if other is not one for override in other[0]]
+            if len(held) > 1 and not self.program.wrong(self.trial, [*before, *others]):
+                held = [other for other in held if other is not one]
+        return held
+
+
+def upstream(site: Site, places: Sequence[Place]) -> set[int]:
+    """Return the numbers of all sites that feed one and come to no known quantity, near and far."""
+    found: dict[int, Site] = {}
+    left = [site]
+    while left:
+        for feeder in unknown_feeders(left.pop(), places):
+            if feeder.number not in found and feeder is not site:
+                found[feeder.number] = feeder
+                left.append(feeder)
+    inner = {number for feeder in found.values() for number in feeder.parts}
+    return {*found, *inner}
+
+
+def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
+    """Return the sites that feed one and come to no known quantity: in its expression, its variables', its helpers'.
+
+    Only those nearest to it, one for each way in.
+    """
+    known: dict[int, bool] = {}
+    sites: dict[int, Site] = {}
+    for place in places:
+        known[place.site.number] = known.get(place.site.number, True) and place.known
+        sites[place.site.number] = place.site
+    unknown = {number for number, is_known in known.items() if not is_known}
+    found: dict[int, Site] = {}
+    parts = {number for number in site.parts if number in unknown}
+    # What is made of unknown parts is no feeder of its own: the innermost are.
+    inner = {number for number in parts if not parts & set(sites[number].parts)}
+    for number in sorted(inner):
+        part = sites[number]
+        if not part.is_leaf and not _calls_own(part, sites.values()):
+            found[number] = part
+            continue
+        for other in sites.values():
+            sets = set(part.names) & {name for bound in other.binds for name in bound.split(",")}
+            helper = not part.is_leaf and _calls(part, other)
+            if other.number in unknown and other is not site and (
+                (sets and other.function == part.function) or (helper and other.returned)
+            ):
+                found[other.number] = other
+    return tuple(found.values())
+
+
+def _calls(part: Site, other: Site) -> bool:
+    """Return whether an expression calls the function that another is in."""
+    name = other.function.rpartition(".")[2]
+    return f"{name}(" in part.text
+
+
+def _calls_own(part: Site, sites: object) -> bool:
+    """Return whether an expression calls a function of the user's."""
+    return any(_calls(part, other) for other in sites)  # type: ignore[attr-defined]
+
+
+class _Options:
+    """What may be tried at the places of a program, the likeliest first."""
+
+    def __init__(self, due: Due, places: list[Place], held: set[object], allowed: set[int] | None) -> None:
+        self.due, self.every = due, places
+        self.places = [
+            place
+            for place in places
+            if place.key not in held and (allowed is None or place.site.number in allowed)
+        ]
+        known = [place for place in places if place.known and place.form is not None]
+        self.shown_everywhere = {name for p in places if p.known and p.form is not None for name in p.form.names}
+        self.shown = {name for place in known if place.form is not None for name in place.form.names}
+        self.orders = self._orders(known)
+        self.backwards = self._directions(known)
+        self.gates = self._gates_of(known)
+
+    def kinds(self) -> Iterator[Iterator[tuple[Override, ...]]]:
+        """Yield all that is worth trying: the likeliest, then other quantities, then other places."""
+        unknown = sorted((place for place in self.places if not place.known), key=lambda place: place.departs)
+        first = self._behind_the_first()
+        yield self._at(first, None)
+        yield self._of_helpers()
+        computed = [place for place in unknown if place.site.whole or not place.site.is_leaf]
+        yield self._at(computed, True)
+        whole = [place for place in self.places if place.known and place.site.whole]
+        yield self._at(whole, None)
+        yield self._at(computed, False)
+        yield self.leaves()
+
+    def leaves(self) -> Iterator[tuple[Override, ...]]:
+        """Yield what may be tried at variables."""
+        yield from self._at([place for place in self.places if place.site.is_leaf and not place.site.whole], None)
+
+    def _of_helpers(self) -> Iterator[tuple[Override, ...]]:
+        """Yield overrides of what a function returns in all its uses, each with the quantity of its own gate."""
+        seen: set[int] = set()
+        for place in self.places:
+            if place.site.returned and place.site.number not in seen:
+                seen.add(place.site.number)
+                for likely in (True, False):
+                    yield from self._groups(place, likely)
+
+    def _behind_the_first(self) -> list[Place]:
+        """Return the places that set the variable which is the first to depart from what it began as."""
+        unknown = sorted((place for place in self.every if not place.known), key=lambda place: place.departs)
+        if not unknown or not unknown[0].site.is_leaf:
+            return []
+        name = unknown[0].site.text
+        return [place for place in self.places if any(name in bound.split(",") for bound in place.site.binds)]
+
+    def _at(self, places: list[Place], likely: bool | None) -> Iterator[tuple[Override, ...]]:
+        """Yield what may be tried at places, and at all uses of each one's site together."""
+        seen: set[int] = set()
+        for place in places:
+            if place.site.number not in seen:
+                seen.add(place.site.number)
+                yield from self._groups(place, likely)
+            yield from self._singles(place, likely)
+
+    def _groups(self, place: Place, likely: bool | None) -> Iterator[tuple[Override, ...]]:
+        """Yield overrides of all uses of a site at once, each with the quantity of its own gate."""
+        alike = [other for other in self.places if other.site is place.site]
+        gates = [self._gate(other) for other in alike]
+        if len(alike) < 2 or None in gates:
+            return
+        for family, members in self.due.families.items():
+            if likely not in (None, "(" not in family and " " not in family) or not set(gates) <= set(members):
+                continue
+            for transposed in (False, True):
+                overrides = []
+                for other, gate in zip(alike, gates, strict=True):
+                    assert gate is not None
+                    quantity = members[gate]
+                    letters = quantity.axes[::-1] if transposed else quantity.axes
+                    if tuple(self.due.sizes[letter] for letter in letters) != tuple(other.shape):
+                        break
+                    if quantity.of_steps == (other.view.kind == ONCE):
+                        break
+                    block = Block(quantity.name, transposed, self._goes_back(other) and quantity.of_steps)
+                    overrides.append(Override(other, Form(other.view, (letters[0],), (letters[1],), ((block,),))))
+                else:
+                    yield tuple(overrides)
+
+    def _singles(self, place: Place, likely: bool | None) -> Iterator[tuple[Override, ...]]:
+        """Yield overrides of one place."""
+        for form in self._forms(place, likely):
+            if not (place.known and form == place.form):
+                yield (Override(place, form),)
+
+    def _forms(self, place: Place, likely: bool | None) -> Iterator[Form]:
+        """Yield the forms that a place's values might be due to have."""
+        if likely and place.form is not None and not place.known and place.form.is_single:
+            # What its first values are; anything else is less likely.
+            yield place.form
+            return
+        for rows, columns in partitions(place.shape, self.due):
+            if len(rows) == len(columns) == 1:
+                for block in self._blocks(place, rows[0] + columns[0], likely):
+                    yield Form(place.view, rows, columns, ((block,),))
+            elif likely is not False:
+                yield from self._packed(place, rows, columns)
+
+    def _blocks(self, place: Place, letters: str, likely: bool | None) -> Iterator[Block]:
+        """Yield the quantities of some axes."""
+        back = self._goes_back(place)
+        once = place.view.kind == ONCE
+        gate = self._gate(place) if place.view.slots > 1 else None
+        for transposed in (False, True):
+            axes = letters[::-1] if transposed else letters
+            for of_steps in (not once, once):
+                for one in self.due.by_axes.get((axes, of_steps), ()):
+                    if gate is not None and family_of(one.name, self.due.cell.gates)[1] not in ("", gate):
+                        continue
+                    named = one.name.partition(" of ")[0].isidentifier()
+                    if named != (likely is None) if likely is None else self._is_likely(one) != likely:
+                        continue
+                    if once and of_steps:
+                        yield from (Block(one.name, transposed, False, at) for at in (0, -1))
+                    else:
+                        yield Block(one.name, transposed, back and of_steps)
+
+    def _gate(self, place: Place) -> str | None:
+        """Return the gate that a place is about, in a function or a loop that goes through them; None for no one."""
+        known = self.gates.get((place.site.function, place.context, place.view.slot))
+        orders = [order for order in self.orders if len(order) == place.view.slots]
+        return orders[0][place.view.slot] if known is None and len(orders) == 1 else known
+
+    def _is_likely(self, one: Quantity) -> bool:
+        """Return whether a quantity has a name of its own and the program shows it nowhere."""
+        return one.name not in self.shown and one.name.partition(" of ")[0].isidentifier()
+
+    def _packed(self, place: Place, rows: tuple[str, ...], columns: tuple[str, ...]) -> Iterator[Form]:
+        """Yield what gates packed beside one another, or x, h and ones below one another, may be due to be."""
+        for upright in (True, False):
+            down, across = (rows, columns) if upright else (columns, rows)
+            if set(across) == {"u"} and len(across) > 1:
+                for order, down_families in product(self._orders_for(len(across)), self._families(down)):
+                    blocks = []
+                    for family in down_families:
+                        members = self.due.families[family]
+                        if not set(order) <= set(members):
+                            break
+                        blocks.append([self._of(members[gate], place, upright) for gate in order])
+                    else:
+                        yield _form(place, rows, columns, blocks, upright)
+            if len(across) == 1 and set(down) <= {"e", "u", "1"} and len(down) > 1 and across[0] == "m":
+                for parts in BELOW:
+                    if not set(parts.values()) <= set(self.due.quantities):
+                        continue
+                    quantities = [self.due.quantities[parts[letter]] for letter in down]
+                    column = [[self._of(q, place, upright == (q.name == ONES))] for q in quantities]
+                    yield _form(place, rows, columns, column, upright)
+
+    def _of(self, quantity: Quantity, place: Place, upright: bool) -> Block:
+        """Return a block of a quantity at a place."""
+        return Block(quantity.name, not upright, self._goes_back(place) and quantity.of_steps)
+
+    def _families(self, letters: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """Yield families of gates' quantities for rows of these letters: all of one kind, such as dU, dV and db."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for family, members in self.due.families.items():
+            found[next(iter(members.values())).axes].append(family)
+        if len(letters) == 1:
+            yield from ((family,) for family in found[letters[0] + "u"])
+            return
+        # Parameters' by their first letters: U, V, b; then what a step adds to them, and so on.
+        kinds = defaultdict(dict)  # type: ignore[var-annotated]
+        for letter in letters:
+            for family in found[letter + "u"]:
+                head, _, rest = family.partition(" ")
+                if head.startswith("d") or not rest:
+                    kinds[head.startswith("d"), rest].setdefault(letter, family)
+        for families in kinds.values():
+            if set(letters) <= set(families):
+                yield tuple(families[letter] for letter in letters)
+
+    def _orders(self, known: list[Place]) -> list[tuple[str, ...]]:
+        """Return the orders in which gates are packed where the program is right."""
+        found: dict[tuple[str, ...], None] = {}
+        for place in known:
+            assert place.form is not None
+            for blocks in (*place.form.blocks, *zip(*place.form.blocks, strict=True)):
+                gates = [family_of(block.name, self.due.cell.gates)[1] for block in blocks if block is not None]
+                if len(gates) > 1 and all(gates) and len(set(gates)) == len(gates):
+                    found[tuple(gates)] = None
+        return list(found)
+
+    def _orders_for(self, count: int) -> list[tuple[str, ...]]:
+        """Return the orders for so many gates: those the program is seen to have, else all there are."""
+        seen = [order for order in self.orders if len(order) == count]
+        return seen or list(permutations(self.due.cell.gates, count))
+
+    def _directions(self, known: list[Place]) -> dict[str, bool]:
+        """Return whether each function goes through the steps backwards."""
+        votes: dict[str, int] = defaultdict(int)
+        for place in known:
+            assert place.form is not None
+            if place.view.kind not in (CALLS, SAMPLES, STEPS_OF_SAMPLES) or not place.form.is_single:
+                continue
+            (block,) = place.form.blocks[0]
+            if block is not None and block.name != ZERO and self.due.quantities[block.name].of_steps:
+                votes[place.site.function] += 1 if block.backwards else -1
+        return {function: count > 0 for function, count in votes.items()}
+
+    def _goes_back(self, place: Place) -> bool:
+        """Return whether a place is passed from the last step to the first."""
+        if place.form is not None and place.form.is_single:
+            return any(block is not None and block.backwards for row in place.form.blocks for block in row)
+        return self.backwards.get(place.site.function, False)
+
+    def _gates_of(self, known: list[Place]) -> dict[tuple[str, object, int], str]:
+        """Return which gate a function is about in each of its uses, by what is known there."""
+        found: dict[tuple[str, object, int], set[str]] = defaultdict(set)
+        for place in known:
+            assert place.form is not None
+            if len(place.form.names) == 1:
+                gate = family_of(place.form.names[0], self.due.cell.gates)[1]
+                if gate:
+                    found[place.site.function, place.context, place.view.slot].add(gate)
+        return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
+
+
+def _form(
+    place: Place, rows: tuple[str, ...], columns: tuple[str, ...], blocks: list[list[Block]], upright: bool
+) -> Form:
+    """Return a form of blocks given by rows, or by columns where it lies the other way."""
+    turned = blocks if upright else [list(row) for row in zip(*blocks, strict=True)]
+    return Form(place.view, rows, columns, tuple(tuple(row) for row in turned))

@@ -1,0 +1,237 @@
+"""The user's program, run with some of its values seen, or overridden with what they ought to be.
+
+A site of a helper that is called from several lines is a place of its own for each of them, and one in a loop over
+gates a place for each gate.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.contract import Target
+from lstm_checks.repair.due import family_of
+from lstm_checks.repair.forms import Block, Form, NoFormError, View, best_block, partitions, views
+from lstm_checks.repair.rewrite import Site, Sources
+from lstm_checks.repair.trial import Trial, like, plain_array
+
+Context = tuple[int, int]
+"""From where a function of the user's is called: so each use of a helper is a place of its own."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A site in one use of its function and in one slot, with what its values are known to be.
+
+    `form` is the quantity it is where `known`; else what its first values are, if these are some quantity.
+    """
+
+    site: Site
+    context: Context
+    event: int
+    view: View
+    shape: tuple[int, int]
+    form: Form | None
+    known: bool
+    departs: int
+
+    @property
+    def key(self) -> tuple[int, Context, int]:
+        """What tells it from all others."""
+        return self.site.number, self.context, self.view.slot
+
+
+@dataclass(frozen=True)
+class Override:
+    """An intervention: at a place, what its values are to be."""
+
+    place: Place
+    form: Form
+
+
+@dataclass
+class Budget:
+    """How many runs may still be made."""
+
+    runs: int = tolerance.LINE_RUNS
+
+    def spend(self) -> bool:
+        """Return whether there is one more."""
+        self.runs -= 1
+        return self.runs >= 0
+
+
+class Program:
+    """The user's program, loaded rewritten, and ways to run it."""
+
+    def __init__(self, target: Target, sources: Sources) -> None:
+        self.target, self.sources = target, sources
+        self.gates = len(target.cell.gates)
+
+    def wrong(self, trial: Trial, overrides: Sequence[Override] = ()) -> frozenset[str]:
+        """Return which tensors are wrong on a case with some values overridden."""
+        try:
+            handlers = self._handlers(trial, overrides)
+            self.sources.handlers.update({n: _in_context(handler) for n, handler in handlers.items()})
+        except NoFormError:
+            return frozenset({"error: no form", *trial.case.cell.tensors})
+        try:
+            return trial.wrong(self.target)
+        finally:
+            self.sources.handlers.clear()
+
+    def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
+        """Return what stands in the place of the values of sites."""
+        by_site: dict[int, dict[Context, dict[int, tuple[Override, Any]]]] = {}
+        for one in overrides:
+            number, context, slot = one.place.key
+            by_site.setdefault(number, {}).setdefault(context, {})[slot] = (one, one.form.values(trial.due))
+        return {number: self._handler(trial, contexts) for number, contexts in by_site.items()}
+
+    def _handler(self, trial: Trial, contexts: Mapping[Context, Mapping[int, tuple[Override, Any]]]) -> Any:
+        """Return what stands in the place of one site's values."""
+        passed: dict[Context, int] = {}
+        sizes, gates = trial.due.sizes, self.gates
+
+        def handle(value: Any, context: Context) -> Any:
+            slots = contexts.get(context)
+            if slots is None or not hasattr(value, "shape"):
+                return value
+            count = passed[context] = passed.get(context, -1) + 1
+            any_one = next(iter(slots.values()))[0]
+            chosen = slots.get(count % any_one.form.view.slots)
+            if chosen is None:
+                return value
+            one, steps = chosen
+            shape = tuple(value.shape)
+            try:
+                values = one.form.view.back(steps, shape, sizes, gates)
+            except NoFormError:
+                return value
+            at = count // one.form.view.slots
+            if at >= len(values):
+                return value
+            due = values[at]
+            kept = np.isnan(due)
+            if kept.any():
+                due = np.where(kept, plain_array(value), due)
+            return like(value, due)
+
+        return handle
+
+    def places(self, trial: Trial, overrides: Sequence[Override] = ()) -> list[Place]:
+        """Return all places of the program at which arrays pass, in the order in which it comes to them."""
+        passes: dict[tuple[int, Context], list[tuple[int, Any]]] = {}
+        events = iter(range(sys.maxsize))
+        handlers = self._handlers(trial, overrides)
+
+        def watch(number: int) -> Callable[[Any], Any]:
+            override = handlers.get(number)
+
+            def keep(value: Any) -> Any:
+                if not hasattr(value, "shape"):
+                    return value
+                context = context_of()
+                if override is not None:
+                    value = override(value, context)
+                array = plain_array(value)
+                if array is not None:
+                    passes.setdefault((number, context), []).append((next(events), array))
+                return value
+
+            return keep
+
+        self.sources.handlers.update({site.number: watch(site.number) for site in self.sources.sites})
+        try:
+            trial.wrong(self.target)
+        finally:
+            self.sources.handlers.clear()
+        found = []
+        for (number, context), seen in passes.items():
+            found += self._read(self.sources.sites[number], context, seen, trial)
+        return sorted(found, key=lambda place: place.event)
+
+    def _read(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
+        """Return the places of a site in one context, with what each is."""
+        values = [value for _, value in seen]
+        shapes = {value.shape for value in values}
+        if len(shapes) != 1 or not all(np.isfinite(value).all() for value in values):
+            return []
+        sizes = trial.due.sizes
+        best: list[Place] = []
+        for kind, slots, axis in views(len(values), next(iter(shapes)), sizes, self.gates):
+            places = []
+            for slot in range(slots):
+                view = View(kind, slots, slot, axis)
+                try:
+                    steps = view.steps(values[slot::slots], sizes, self.gates)
+                except NoFormError:
+                    break
+                place = self._match(site, context, [event for event, _ in seen][slot::slots], view, steps, trial)
+                if place is None:
+                    break
+                places.append(place)
+            if len(places) == slots and (not best or all(place.known for place in places)):
+                best = places
+                if all(place.known for place in places):
+                    break
+        return best
+
+    def _match(
+        self, site: Site, context: Context, events: list[int], view: View, steps: Any, trial: Trial
+    ) -> Place | None:
+        """Return a place with the quantity that its values are, or begin to be; None where its sizes say nothing."""
+        found: tuple[int, int, Place] | None = None
+        for rows, columns in partitions(steps.shape[1:], trial.due):
+            blocks, leading, whole = [], len(steps), True
+            top = 0
+            for letter in rows:
+                row: list[Block | None] = []
+                left = 0
+                height = trial.due.sizes[letter]
+                for other in columns:
+                    width = trial.due.sizes[other]
+                    part = steps[:, top : top + height, left : left + width]
+                    count, block = best_block(part, letter + other, trial.due, trial.case.dtype)
+                    leading, whole = min(leading, count), whole and count == len(steps)
+                    row.append(block if count == len(steps) or len(rows) * len(columns) == 1 else None)
+                    left += width
+                blocks.append(tuple(row))
+                top += height
+            if whole and _mixed(blocks, trial.case.cell.gates):
+                whole, leading = False, 0
+            count = sum(block is not None for row in blocks for block in row)
+            form = Form(view, rows, columns, tuple(blocks)) if count else None
+            departs = events[min(leading, len(events) - 1)]
+            place = Place(site, context, events[0], view, steps.shape[1:], form, whole, departs)
+            score = (whole, leading + count / (len(rows) * len(columns)))
+            if found is None or score > found[:2]:
+                found = (*score, place)  # type: ignore[assignment]
+            if whole:
+                break
+        return found[2] if found is not None else None
+
+
+def _mixed(blocks: Sequence[Sequence[Block | None]], gates: tuple[str, ...]) -> bool:
+    """Return whether blocks beside one another are of gates, and not of the same quantity of each."""
+    for row in (*blocks, *zip(*blocks, strict=True)):
+        families = {family_of(block.name, gates)[0] for block in row if block is not None}
+        if len(row) > 1 and "" not in families and len({name.partition("?")[0] for name in families}) == 1:
+            if len(families) > 1:
+                return True
+    return False
+
+
+def _in_context(handler: Callable[[Any, Context], Any]) -> Callable[[Any], Any]:
+    """Return a site's handler that finds out from where its function is called."""
+    return lambda value: handler(value, context_of())
+
+
+def context_of() -> Context:
+    """Return from where the function is called in which a site was just passed."""
+    frame: Any = sys._getframe(3)
+    back = frame.f_back
+    return (id(back.f_code), back.f_lasti) if back is not None else (0, 0)
