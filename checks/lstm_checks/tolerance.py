@@ -555,3 +555,10 @@ LINES_TOGETHER = 6
 
 FEEDERS_DEEP = 3
 """How many times what feeds a place is looked at instead of it, one assignment further up each time."""
+
+LINE_SECONDS = 2.5
+"""Seconds of the processor that these runs may take: what takes longer a run, such as PyTorch, is run less often."""
+
+SOURCE_SECONDS = 20.0
+"""Seconds after which the process that looks into a target's source is killed, importing it included: that takes some
+3 s of a framework, and a busy machine several times as long."""

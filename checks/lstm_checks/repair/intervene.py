@@ -77,34 +77,38 @@ class _Search:
             return ()
         for one in list(held):
             held = self._deeper(held, one)
-        every = [override for overrides, _ in held for override in overrides]
-        if not self._everywhere(every):
+        found = [Finding(overrides[0].place.site, overrides, mends) for overrides, mends in held]
+        # What holds much more than it need, further down, would stand for what is further up.
+        for one in reversed(found):
+            found[found.index(one)] = self._narrowed(one, found)
+        for one in list(found):
+            others = [override for other in found if other is not one for override in other.overrides]
+            # What the others can do without is no fault of its own.
+            if len(found) > 1 and not self.program.wrong(self.trial, others):
+                found.remove(one)
+        if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
-        places = self.program.places(self.trial, every)
-        return tuple(self._told(one, held, places) for one in held)
+        return tuple(found)
 
-    def _told(self, one: Held, held: list[Held], places: list[Place]) -> Finding:
-        """Return what is told of one line: with the word of it that is enough, where there is one."""
-        overrides, mends = one
-        site = overrides[0].place.site
-        feeders = unknown_feeders(site, places)
-        found = Finding(site, overrides, mends, feeders)
-        if feeders or len(overrides) > 1 or site.is_leaf:
-            return found
-        before = [override for other, _ in held if other is not overrides for override in other]
-        options = _Options(self.due, places, {one.place.key for one in before}, set(site.parts))
-        for leaf in options.leaves():
+    def _narrowed(self, one: Finding, found: list[Finding]) -> Finding:
+        """Return what is told of one line: what else feeds it, or the word of it that is enough, where there is one."""
+        others = [override for other in found if other is not one for override in other.overrides]
+        places = self.program.places(self.trial, [*others, *one.overrides])
+        feeders = unknown_feeders(one.site, places)
+        if feeders or len(one.overrides) > 1 or one.site.is_leaf:
+            return replace(one, feeders=feeders)
+        options = _Options(self.due, places, {override.place.key for override in others}, set(one.site.parts))
+        for leaf in options.leaves(True):
             if not self.budget.spend():
-                return found
-            if not self.program.wrong(self.single, [*before, *leaf]) and self._everywhere([*before, *leaf]):
+                return one
+            if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
-                found = replace(found, word=word)
-                if not set(leaf[0].form.names) & options.shown_everywhere:
-                    sets = [p.site for p in places if word.text in {n for b in p.site.binds for n in b.split(",")}]
-                    sets = [other for other in sets if other.function == word.function]
-                    found = replace(found, instead=sets[-1] if sets else None)
-                return found
-        return found
+                sets = [p.site for p in places if word.text in {n for b in p.site.binds for n in b.split(",")}]
+                sets = [site for site in sets if site.function == word.function]
+                # Where what it is to hold is computed nowhere, it is to be where the variable is set.
+                nowhere = not set(leaf[0].form.names) & options.alone
+                return replace(one, overrides=leaf, word=word, instead=sets[-1] if nowhere and sets else None)
+        return one
 
     def _solve(self, before: list[Override], allowed: set[int] | None) -> list[Held]:
         """Return overrides that make everything right together with those before; at allowed sites, or anywhere."""
@@ -121,7 +125,7 @@ class _Search:
             held.append((overrides, wrong - now))
             wrong = now
             if not wrong:
-                return self._needed(before, held)
+                return held
         return []
 
     def _next(
@@ -171,14 +175,6 @@ class _Search:
     def _everywhere(self, overrides: Sequence[Override]) -> bool:
         """Return whether everything is right on all trials with these overrides."""
         return not any(self.program.wrong(trial, overrides) for trial in self.trials)
-
-    def _needed(self, before: list[Override], held: list[Held]) -> list[Held]:
-        """Return the overrides without those that the others can do without."""
-        for one in list(held):
-            others = [override for other in held if other is not one for override in other[0]]
-            if len(held) > 1 and not self.program.wrong(self.trial, [*before, *others]):
-                held = [other for other in held if other is not one]
-        return held
 
 
 def upstream(site: Site, places: Sequence[Place]) -> set[int]:
@@ -246,7 +242,7 @@ class _Options:
             if place.key not in held and (allowed is None or place.site.number in allowed)
         ]
         known = [place for place in places if place.known and place.form is not None]
-        self.shown_everywhere = {name for p in places if p.known and p.form is not None for name in p.form.names}
+        self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
@@ -261,13 +257,14 @@ class _Options:
         computed = [place for place in unknown if place.site.whole or not place.site.is_leaf]
         yield self._at(computed, True)
         whole = [place for place in self.places if place.known and place.site.whole]
-        yield self._at(whole, None)
+        # What is next to what is returned first: what goes wrong further up is no known quantity from there on.
+        yield self._at(whole[::-1], None)
         yield self._at(computed, False)
         yield self.leaves()
 
-    def leaves(self) -> Iterator[tuple[Override, ...]]:
+    def leaves(self, whole: bool = False) -> Iterator[tuple[Override, ...]]:
         """Yield what may be tried at variables."""
-        yield from self._at([place for place in self.places if place.site.is_leaf and not place.site.whole], None)
+        yield from self._at([p for p in self.places if p.site.is_leaf and (whole or not p.site.whole)], None)
 
     def _of_helpers(self) -> Iterator[tuple[Override, ...]]:
         """Yield overrides of what a function returns in all its uses, each with the quantity of its own gate."""

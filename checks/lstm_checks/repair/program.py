@@ -186,10 +186,11 @@ class Program:
         """Return a place with the quantity that its values are, or begin to be; None where its sizes say nothing."""
         found: tuple[int, int, Place] | None = None
         for rows, columns in partitions(steps.shape[1:], trial.due):
-            blocks, leading, whole = [], len(steps), True
+            blocks, begun, leading, whole = [], [], len(steps), True
             top = 0
             for letter in rows:
                 row: list[Block | None] = []
+                first: list[Block | None] = []
                 left = 0
                 height = trial.due.sizes[letter]
                 for other in columns:
@@ -197,11 +198,13 @@ class Program:
                     part = steps[:, top : top + height, left : left + width]
                     count, block = best_block(part, letter + other, trial.due, trial.case.dtype)
                     leading, whole = min(leading, count), whole and count == len(steps)
+                    first.append(block)
                     row.append(block if count == len(steps) or len(rows) * len(columns) == 1 else None)
                     left += width
                 blocks.append(tuple(row))
+                begun.append(first)
                 top += height
-            if whole and _mixed(blocks, trial.case.cell.gates):
+            if _mixed(begun, trial.case.cell.gates):
                 whole, leading = False, 0
             count = sum(block is not None for row in blocks for block in row)
             form = Form(view, rows, columns, tuple(blocks)) if count else None

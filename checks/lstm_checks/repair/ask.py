@@ -1,0 +1,73 @@
+"""Asking another process which line of a target's source is wrong: this one never imports it."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+
+from lstm_checks import tolerance
+from lstm_checks.cases import Case
+from lstm_checks.repair.found import Found, from_plain
+from lstm_checks.targets.load import EXEC, FAULT, FRAMEWORKS, SUFFIXES
+from lstm_checks.workers import processes
+
+
+def has_source(spec: str) -> bool:
+    """Return whether a target is somebody's own Python: no program, model, framework or catalogued fault."""
+    return not spec.startswith((EXEC, FAULT)) and spec not in FRAMEWORKS and not spec.endswith(SUFFIXES)
+
+
+def look_into_source(
+    spec: str,
+    cases: Sequence[Case],
+    seconds: float = tolerance.SOURCE_SECONDS,
+    fix: bool = False,
+    every: bool = False,
+    run: Sequence[Case] = (),
+) -> Found:
+    """Return what is found in the source of a target that fails some cases; nothing where it has none, or in time.
+
+    Parameters
+    ----------
+    spec : str
+        As `load_target` takes it.
+    cases : sequence of Case
+        Some that it fails, the simplest first.
+    seconds : float
+        After so many the process is killed; what it has found by then counts.
+    fix : bool
+        Whether edits are looked for, too.
+    every : bool
+        Whether all that pass are, and not the first alone.
+    run : sequence of Case
+        The cases on all of which a fix must make everything right.
+    """
+    if not has_source(spec) or not cases:
+        return Found()
+    question = {
+        "spec": spec,
+        "cell": cases[0].cell.name,
+        "cases": [case.descriptor for case in cases],
+        "fix": fix,
+        "every": every,
+        "run": [case.descriptor for case in run],
+        "seconds": seconds,
+    }
+    try:
+        # Where nothing is compiled, each step of a scan is a call of its own, and any shape will do.
+        process = processes.start("lstm_checks.repair.process", env={"JAX_DISABLE_JIT": "1"})
+    except OSError:
+        return Found()
+    try:
+        told, _ = process.communicate(json.dumps(question).encode() + b"\n", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        processes.kill(process)
+        told, _ = process.communicate()
+    finally:
+        processes.kill(process)
+    found = Found()
+    for line in told.splitlines():
+        try:
+            found = from_plain(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    return found

@@ -1,0 +1,124 @@
+"""The process in which a target's own source is looked into; it imports the target, and whoever asks never does.
+
+What is asked comes as a line of JSON, and so does what is found: the lines first, then what mends them.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lstm_checks import tolerance
+from lstm_checks.cases import Case
+from lstm_checks.contract import DHN, Target
+from lstm_checks.diagnosis.observe import suited
+from lstm_checks.repair.found import Found, to_plain
+from lstm_checks.repair.intervene import find_lines
+from lstm_checks.repair.program import Budget, Program
+from lstm_checks.repair.rewrite import Sources
+from lstm_checks.repair.telling import tell
+from lstm_checks.repair.trial import Trial
+from lstm_checks.targets.load import load_target
+from lstm_checks.workers import processes
+from lstm_ref.cells import cell_named
+
+APART = (2, 3, 7, 5)
+"""Sizes that tell every axis from every other, sums and multiples of them included."""
+
+OTHERS = ((1, 2, 3, 3), (3, 1, 2, 4), (4, 6, 2, 2), (1, 1, 1, 1), (3, 5, 4, 7))
+"""Sizes of the cases on which everything must be right, too: single ones, square ones, more steps."""
+
+
+def main() -> int:
+    """Answer one question."""
+    processes.end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked, answers = processes.own_pipes()
+    own = os.getpid()
+
+    def say(found: Found) -> None:
+        if os.getpid() != own:
+            os._exit(0)  # what the target forked came back, too; only one may answer
+        data = memoryview(json.dumps(to_plain(found)).encode() + b"\n")
+        while data:
+            data = data[os.write(answers, data) :]
+
+    try:
+        with os.fdopen(asked, "rb") as stream:
+            question = json.loads(stream.readline())
+        with contextlib.redirect_stdout(sys.stderr), np.errstate(all="ignore"):
+            look_into(question, say)
+    finally:
+        os._exit(0)
+
+
+def look_into(question: Any, say: Any) -> None:
+    """Find the lines of a target that fails some cases, and what mends them, and say each as soon as it is found."""
+    cell = cell_named(question["cell"])
+    cases = [Case.parse(text) for text in question["cases"]]
+    sources = Sources()
+    before = set(sys.modules)
+    with sources.in_force():
+        target = load_target(question["spec"], cell=cell)
+    if not sources.sites:
+        return
+    program = Program(target, sources)
+    trials = trials_for(program, cases)
+    if not trials:
+        return
+    findings = find_lines(program, trials, budget_for(program, trials[0]))
+    judged = len([name for name in cell.tensors if name not in target.lacks])
+    lines = tell(findings, sources.files, trials[0].due, judged)
+    say(Found(lines))
+    if question.get("fix"):
+        from lstm_checks.repair.mend import find_fixes
+
+        for fixes in find_fixes(question, target, sources, findings, trials, before):
+            say(Found(lines, fixes))
+
+
+def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:
+    """Return the case that is searched on, which the target fails, then the failing cases, then others; [] if none."""
+    target = program.target
+    folds = DHN in target.lacks
+    if not cases:
+        return []
+    first = cases[0]
+    likely = [replace(first, m=m, s=s, e=e, u=u, seed=first.seed) for m, s, e, u in (APART,)]
+    likely = [replace(likely[0], regime="normal", cotangents="every+h+C", states=True), likely[0]]
+    searched = None
+    for case in [*likely, *cases]:
+        found = fitted(target, case)
+        if found is None:
+            continue
+        trial = Trial(found, folds)
+        if not trial.chaotic and program.wrong(trial):
+            searched = trial
+            break
+    if searched is None:
+        return []
+    others = [replace(first, m=m, s=s, e=e, u=u, regime="normal", seed=11 + k) for k, (m, s, e, u) in enumerate(OTHERS)]
+    more = [case for one in (*cases, *others) if (case := fitted(target, one)) is not None]
+    trials = [Trial(case, folds) for case in dict.fromkeys(more) if case != searched.case]
+    return [searched, *(trial for trial in trials if not trial.chaotic)]
+
+
+def fitted(target: Target, case: Case) -> Case | None:
+    """Return a case as the target can be asked it; it is not compiled here, so its sizes are those asked for."""
+    return suited(replace(target, compiles=False), case)
+
+
+def budget_for(program: Program, trial: Trial, seconds: float = tolerance.LINE_SECONDS) -> Budget:
+    """Return how many runs there may be: so many, or as many as fit into the time where each takes longer."""
+    start = time.process_time()
+    for _ in range(3):
+        program.wrong(trial)
+    each = (time.process_time() - start) / 3
+    return Budget(min(tolerance.LINE_RUNS, int(seconds / max(each, 1e-6))))

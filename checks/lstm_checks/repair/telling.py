@@ -1,0 +1,73 @@
+"""Findings in words: the line as it stands in the user's file, and what was put in the place of which of its words."""
+
+from collections.abc import Mapping, Sequence
+
+from lstm_checks.repair.due import ONES, ZERO, Due
+from lstm_checks.repair.found import Line
+from lstm_checks.repair.intervene import Finding
+from lstm_checks.repair.rewrite import Site, Source
+from lstm_checks.words import first_few, series
+
+SPAN = 4
+"""Over how many lines at most what cannot be told apart may reach, for it to be told at all."""
+
+
+def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, judged: int) -> tuple[Line, ...]:
+    """Return the lines to be shown, where all that cannot be told apart is next to one another; else nothing."""
+    told = []
+    for finding in findings:
+        sites = [finding.instead or finding.site]
+        also = [finding.site] if finding.instead is not None else []
+        also += finding.feeders
+        if any(other.path != sites[0].path for other in also) or len({other.statement for other in also}) > 2:
+            return ()
+        if any(abs(other.line - sites[0].line) > SPAN for other in also):
+            return ()
+        told.append(_line(finding, sites[0], also, files, due, judged, len(findings)))
+    return tuple(told)
+
+
+def _line(
+    finding: Finding, site: Site, also: Sequence[Site], files: Mapping[str, Source], due: Due, judged: int, count: int
+) -> Line:
+    """Return one line with what shows it."""
+    source = files[site.path]
+    word = finding.word if finding.word is not None and site is finding.site else site
+    raw = source.lines[site.line - 1].decode()
+    text = raw.strip()
+    before = source.lines[word.line - 1][: word.column].decode()
+    column = len(before) - (len(raw) - len(raw.lstrip())) if word.line == site.line else -1
+    further = sorted({other.line for other in also} - {site.line})
+    return Line(
+        site.path,
+        site.line,
+        site.statement[1],
+        text,
+        " ".join(word.text.split()),
+        column,
+        _shown(finding, due, judged, count),
+        tuple(further),
+    )
+
+
+def _shown(finding: Finding, due: Due, judged: int, count: int) -> str:
+    """Return what was put in the place of what, and what became right."""
+    names = list(dict.fromkeys(name for one in finding.overrides for name in one.form.names))
+    names = [name for name in names if name not in (ONES, ZERO)] or names
+    words = [_quantity(name) for name in names]
+    quantity = series(words) if len(words) <= 4 else first_few(words, 4, 3)
+    numbers = [due.quantities[name].equations for name in names if name in due.quantities]
+    equations = list(dict.fromkeys(", ".join(filter(None, numbers)).split(", ")))
+    if equations and equations[0]:
+        quantity += f" of equation{'s' if len(equations) > 1 else ''} {', '.join(equations)}"
+    place = "in its place" if finding.instead is None else f"in the place of {' '.join(finding.site.text.split())!r}"
+    if count == 1:
+        return f"with {quantity} {place} all {judged} tensors are right"
+    mended = sorted({name for case, name in finding.mends if case == 0}) or sorted({n for _, n in finding.mends})
+    return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
+
+
+def _quantity(name: str) -> str:
+    """Return a quantity's name; an expression in quotes."""
+    head = name.partition(" of ")[0]
+    return name if head.isidentifier() else f"`{name}`"
