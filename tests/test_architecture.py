@@ -66,6 +66,7 @@ ROOMS = {
     "asking": "what a target must give when it is asked again, in part or otherwise",
     "targets": "a target of whatever is named, a fault included",
     "workers": "the same in another process",
+    "repair": "a target's own source: the line that is wrong, and the edit that mends it",
     "judging": "a target on cases: it calls, compares, asks the properties and the diagnosis",
     "certified": "proven answers, and what judging says of a target that misses them",
     "campaign": "judging by many processes",

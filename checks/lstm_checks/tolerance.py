@@ -562,3 +562,9 @@ LINE_SECONDS = 2.5
 SOURCE_SECONDS = 20.0
 """Seconds after which the process that looks into a target's source is killed, importing it included: that takes some
 3 s of a framework, and a busy machine several times as long."""
+
+FIXES_SHOWN = 8
+"""How many fixes are looked for where all are asked for, and how many edits of each of several lines are kept."""
+
+PAIRED_COST = 2.0
+"""Up to which cost, about the number of words that change, edits are tried two at a time."""

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import Any
 
 from lstm_checks.commands import common
@@ -73,6 +74,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
     )
+    parser.add_argument(
+        "--no-source", action="store_true", help="do not look for the line of the target's own Python that is wrong"
+    )
     common.add_timeout(parser)
     common.add_process(parser)
     common.add_output(parser)
@@ -141,6 +145,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
         )
     if found.failures:
         found = explain(target, found)
+        found = _with_source(found, [found.case], options)
     exit_code = _case_exit_code(found)
     common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
     common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
@@ -186,12 +191,32 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
             raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
+    if report.failure is not None:
+        report = replace(report, failure=_with_source(report.failure, _failing(report), options))
     common.save_json(options.json, lambda: report_to_json(report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
         shown += text.render_diff(report.failure)
     common.say(shown, options, report.exit_code)
     return report.exit_code
+
+
+def _failing(report: Any) -> list[Any]:
+    """Return cases that a target fails: those that are told of, then some of the run, all over it."""
+    told = [one.case for one in (report.failure, *report.further)]
+    others = [one.case for one in report.examples if one.failures and one.case.dtype == told[0].dtype]
+    return [*told, *others[:: max(1, len(others) // 4)][:4]]
+
+
+def _with_source(found: Any, cases: list[Any], options: argparse.Namespace) -> Any:
+    """Return the report on a failing case with which lines of the user's own source are wrong, where that is found."""
+    from lstm_checks.judging.reports import is_tensor
+    from lstm_checks.repair.ask import look_into_source
+
+    kinds = {c.discrepancy.kind for c in found.failures if is_tensor(c.name) and c.discrepancy is not None}
+    if options.no_source or not found.reference or found.chance or not kinds & {"value", "finite"}:
+        return found
+    return replace(found, source=look_into_source(options.target, cases))
 
 
 def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -12,6 +12,7 @@ from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.properties import claims as properties_of
+from lstm_checks.repair.found import Found
 from lstm_ref.cell import Cell
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
@@ -60,7 +61,8 @@ class CaseReport:
 
     `chance` says how often a failure is there, if not always; `pattern` which cases fail and `diagnosis` what is wrong,
     where that was looked into. `stands_for` is how many failing examples of a run this one explains, and of how many.
-    `reference` is whether one was used; `declared` is what was said with the target that it lacks.
+    `reference` is whether one was used; `declared` is what was said with the target that it lacks. `source` is what was
+    found in the user's own source, where somebody looked.
     """
 
     case: Case
@@ -72,6 +74,7 @@ class CaseReport:
     chance: str = ""
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
+    source: Found = Found()
 
     @property
     def signature(self) -> Signature:

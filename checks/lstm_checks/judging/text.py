@@ -1,5 +1,6 @@
 """A report as text: quiet where all is well; value, expectation, tolerance, context where it is not."""
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from lstm_checks.judging.reports import (
 )
 from lstm_checks.oracles.kinks import AT_A_KINK
 from lstm_checks.properties.claims import ALL, OF_ITS_EQUATIONS
+from lstm_checks.repair.found import Line
 from lstm_checks.targets.load import is_spec
 from lstm_checks.words import first_few
 from lstm_ref.cell import Cell
@@ -86,6 +88,7 @@ def render_failure(name: str, report: CaseReport) -> str:
         lines.append(f"  oracles   {oracles}")
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
+    lines += _source(report)
     return "\n".join([*lines, f"  rerun     {_rerun(name, report)}"])
 
 
@@ -144,6 +147,34 @@ def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
     lines += [f"  relation  {text}" for text in found.relations[: 2 if certain else 3]]
     lines += [f"  layout    {found.reading}"] if found.reading else []
     return lines + [f"  where     {text}" for text in found.where[:4]]
+
+
+def _source(report: CaseReport) -> list[str]:
+    """Return which lines of the user's own are wrong and the edit that mends them, as far as an intervention showed."""
+    lines = []
+    for found in report.source.lines:
+        lines.append(f"  line      {place_of(found)}   {found.text}")
+        if found.column >= 0 and found.word != found.text:
+            indent = len(place_of(found)) + 15 + found.column
+            lines.append(" " * indent + "~" * len(found.word))
+        lines.append(f"            {found.shown}")
+    if len(report.source.lines) > 1:
+        lines.append("            with all of these in their places everything is right")
+    for fix in report.source.fixes[:1]:
+        changed = [line for line in fix.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+        lines += [f"  fix       {changed[0]}", *(f"            {line}" for line in changed[1:])] if changed else []
+        lines.append(f"            so changed, all is right in {fix.tried} cases; {fix.words}")
+    return lines
+
+
+def place_of(line: Line) -> str:
+    """Return the file and the number of a line, or of those that no intervention tells apart."""
+    path = os.path.relpath(line.path) if os.path.isabs(line.path) else line.path
+    path = line.path if path.startswith("..") else path
+    if not line.also:
+        return f"{path}:{line.line}"
+    numbers = sorted({line.line, *line.also})
+    return f"{path}:{line.line} (or in lines {numbers[0]} to {numbers[-1]})"
 
 
 def render_diff(report: CaseReport) -> str:

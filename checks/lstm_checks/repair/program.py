@@ -5,8 +5,11 @@ gates a place for each gate.
 """
 
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,7 @@ from lstm_checks.repair.forms import Block, Form, NoFormError, View, best_block,
 from lstm_checks.repair.rewrite import Site, Sources
 from lstm_checks.repair.trial import Trial, like, plain_array
 
-Context = tuple[int, int]
+Context = tuple[str, int, int]
 """From where a function of the user's is called: so each use of a helper is a place of its own."""
 
 
@@ -26,7 +29,7 @@ Context = tuple[int, int]
 class Place:
     """A site in one use of its function and in one slot, with what its values are known to be.
 
-    `form` is the quantity it is where `known`; else what its first values are, if these are some quantity.
+    `shape` is that of a step in rows and columns, `own` the value's own; `form` is the quantity it is where `known`; else what its first values are, if these are some quantity.
     """
 
     site: Site
@@ -34,6 +37,7 @@ class Place:
     event: int
     view: View
     shape: tuple[int, int]
+    own: tuple[int, ...]
     form: Form | None
     known: bool
     departs: int
@@ -154,6 +158,27 @@ class Program:
             found += self._read(self.sources.sites[number], context, seen, trial)
         return sorted(found, key=lambda place: place.event)
 
+    def variables(self, trial: Trial) -> dict[str, dict[str, set[tuple[int, ...]]]]:
+        """Return by function the variables that hold arrays while it runs, as they are written there, and their shapes."""
+        found: dict[str, dict[str, set[tuple[int, ...]]]] = defaultdict(lambda: defaultdict(set))
+
+        def watch(site: Site) -> Callable[[Any], Any]:
+            def keep(value: Any) -> Any:
+                for name, held in sys._getframe(2).f_locals.items():
+                    if name.isidentifier() and not name.startswith("__"):
+                        for text, shape in _arrays_in(name, held):
+                            found[site.function][text].add(shape)
+                return value
+
+            return keep
+
+        self.sources.handlers.update({site.number: watch(site) for site in self.sources.sites})
+        try:
+            trial.wrong(self.target)
+        finally:
+            self.sources.handlers.clear()
+        return found
+
     def _read(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
         """Return the places of a site in one context, with what each is."""
         values = [value for _, value in seen]
@@ -170,7 +195,7 @@ class Program:
                     steps = view.steps(values[slot::slots], sizes, self.gates)
                 except NoFormError:
                     break
-                place = self._match(site, context, [event for event, _ in seen][slot::slots], view, steps, trial)
+                place = self._match(site, context, [event for event, _ in seen][slot::slots], view, steps, trial, values[0].shape)
                 if place is None:
                     break
                 places.append(place)
@@ -181,7 +206,7 @@ class Program:
         return best
 
     def _match(
-        self, site: Site, context: Context, events: list[int], view: View, steps: Any, trial: Trial
+        self, site: Site, context: Context, events: list[int], view: View, steps: Any, trial: Trial, own: tuple[int, ...]
     ) -> Place | None:
         """Return a place with the quantity that its values are, or begin to be; None where its sizes say nothing."""
         found: tuple[int, int, Place] | None = None
@@ -209,13 +234,27 @@ class Program:
             count = sum(block is not None for row in blocks for block in row)
             form = Form(view, rows, columns, tuple(blocks)) if count else None
             departs = events[min(leading, len(events) - 1)]
-            place = Place(site, context, events[0], view, steps.shape[1:], form, whole, departs)
+            place = Place(site, context, events[0], view, steps.shape[1:], own, form, whole, departs)
             score = (whole, leading + count / (len(rows) * len(columns)))
             if found is None or score > found[:2]:
                 found = (*score, place)  # type: ignore[assignment]
             if whole:
                 break
         return found[2] if found is not None else None
+
+
+def _arrays_in(name: str, held: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the arrays that a variable holds, or its entries or attributes do, each as it is written."""
+    if hasattr(held, "shape") and hasattr(held, "dtype"):
+        return [(name, tuple(held.shape))]
+    if isinstance(held, dict):
+        inner = [(f'{name}["{key}"]', one) for key, one in held.items() if isinstance(key, str) and '"' not in key]
+    else:
+        kept = getattr(held, "__dict__", None)
+        inner = [(f"{name}.{key}", one) for key, one in kept.items()] if type(kept) is dict else []
+        if isinstance(held, tuple) and hasattr(held, "_fields"):
+            inner += [(f"{name}.{key}", one) for key, one in zip(held._fields, held, strict=True)]
+    return [(text, tuple(one.shape)) for text, one in inner[:64] if hasattr(one, "shape") and hasattr(one, "dtype")]
 
 
 def _mixed(blocks: Sequence[Sequence[Block | None]], gates: tuple[str, ...]) -> bool:
@@ -233,8 +272,18 @@ def _in_context(handler: Callable[[Any, Context], Any]) -> Callable[[Any], Any]:
     return lambda value: handler(value, context_of())
 
 
+_places: dict[tuple[CodeType, int], Context] = {}
+
+
 def context_of() -> Context:
-    """Return from where the function is called in which a site was just passed."""
+    """Return from where the function is called in which a site was just passed: by the call's place in its file."""
     frame: Any = sys._getframe(3)
     back = frame.f_back
-    return (id(back.f_code), back.f_lasti) if back is not None else (0, 0)
+    if back is None:
+        return "", 0, 0
+    key = back.f_code, back.f_lasti
+    found = _places.get(key)
+    if found is None:
+        position = next(islice(back.f_code.co_positions(), back.f_lasti // 2, None), None) or (0, 0, 0, 0)
+        found = _places[key] = (back.f_code.co_filename, position[0] or 0, position[2] or 0)
+    return found

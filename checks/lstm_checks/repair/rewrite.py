@@ -9,7 +9,7 @@ import ast
 import builtins
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -86,14 +86,21 @@ class Sources:
     alternatives : callable, optional
         ``alternatives(source, tree)`` returns for nodes of the tree what may stand in their place, as
         ``{node: [(number, other node), ...]}``.
+    texts : mapping, optional
+        What stands in place of a file's own text, by its path.
     """
 
-    def __init__(self, alternatives: Callable[[Source, ast.Module], dict[Any, list[tuple[int, Any]]]] | None = None):
+    def __init__(
+        self,
+        alternatives: Callable[[Source, ast.Module], dict[Any, list[tuple[int, Any]]]] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> None:
         self.files: dict[str, Source] = {}
         self.sites: list[Site] = []
         self.alternatives = alternatives
         self.handlers: dict[int, Callable[[Any], Any]] = {}
-        self.switch = [0, 0]
+        self.switch: dict[int, int] = {}
+        self.texts = dict(texts or {})
 
     def probe(self, number: int, value: Any) -> Any:
         """Return what is to stand in the place of a site's value: the value itself, where nobody asks for it."""
@@ -125,7 +132,7 @@ class Sources:
 
     def compile(self, path: str) -> Any:
         """Return the code of a file, rewritten."""
-        text = Path(path).read_text(encoding="utf-8")
+        text = self.texts.get(path) or Path(path).read_text(encoding="utf-8")
         return compile(self.rewrite(path, text), path, "exec", dont_inherit=True)
 
     def rewrite(self, path: str, text: str) -> ast.Module:
@@ -339,30 +346,21 @@ def _bound(target: Any) -> str:
 
 
 def _is_on(number: int) -> Any:
-    """Return the expression that is true where an edit is on."""
+    """Return the expression that is true where an edit is on, or one of a group."""
     return ast.Compare(ast.Constant(number), [ast.In()], [ast.Name(SWITCH, ast.Load())])
 
 
 def _switched(node: Any, alternatives: list[tuple[int, Any]]) -> Any:
     """Return an expression that is one of the alternatives where that is on; found in few steps among many."""
-    first, last = (ast.Constant(alternatives[k][0]) for k in (0, -1))
-
-    def here(slot: int) -> Any:
-        return ast.Compare(first, [ast.LtE(), ast.LtE()], [_slot(ast.Constant(slot)), last])
-
-    chosen = _chosen(alternatives, lambda: _slot(here(1)))
-    return ast.copy_location(ast.IfExp(ast.BoolOp(ast.Or(), [here(0), here(1)]), chosen, node), node)
+    group = alternatives[0][0]
+    return ast.copy_location(ast.IfExp(_is_on(group), _chosen(alternatives, group), node), node)
 
 
-def _slot(which: Any) -> Any:
-    """Return the expression for the number in one of the switch's two slots."""
-    return ast.Subscript(ast.Name(SWITCH, ast.Load()), which, ast.Load())
-
-
-def _chosen(alternatives: list[tuple[int, Any]], number: Callable[[], Any]) -> Any:
+def _chosen(alternatives: list[tuple[int, Any]], group: int) -> Any:
     """Return the alternative that is on, as a tree of comparisons."""
     if len(alternatives) == 1:
         return alternatives[0][1]
     half = len(alternatives) // 2
-    test = ast.Compare(number(), [ast.Lt()], [ast.Constant(alternatives[half][0])])
-    return ast.IfExp(test, _chosen(alternatives[:half], number), _chosen(alternatives[half:], number))
+    which = ast.Subscript(ast.Name(SWITCH, ast.Load()), ast.Constant(group), ast.Load())
+    test = ast.Compare(which, [ast.Lt()], [ast.Constant(alternatives[half][0])])
+    return ast.IfExp(test, _chosen(alternatives[:half], group), _chosen(alternatives[half:], group))

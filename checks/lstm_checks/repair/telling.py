@@ -60,7 +60,11 @@ def _shown(finding: Finding, due: Due, judged: int, count: int) -> str:
     equations = list(dict.fromkeys(", ".join(filter(None, numbers)).split(", ")))
     if equations and equations[0]:
         quantity += f" of equation{'s' if len(equations) > 1 else ''} {', '.join(equations)}"
-    place = "in its place" if finding.instead is None else f"in the place of {' '.join(finding.site.text.split())!r}"
+    place = "in its place"
+    if finding.instead is not None and finding.word is not None:
+        place = f"in the place of {finding.word.text} in line {finding.word.line}"
+    elif finding.word is not None and finding.word.text != finding.site.text:
+        place = f"in the place of {finding.word.text}"
     if count == 1:
         return f"with {quantity} {place} all {judged} tensors are right"
     mended = sorted({name for case, name in finding.mends if case == 0}) or sorted({n for _, n in finding.mends})

@@ -1,0 +1,422 @@
+"""One edit of a user's line: all the small slips of the pen, each as the text that would stand there instead.
+
+An edit is a span of the file and the new text of it, so the file keeps its own format and comments. The same text is
+parsed and compiled into the program as an alternative, with a switch. Names are replaced by names alone that stood for
+arrays of the same shape in the same function; nothing is called that the line, or its sisters, did not call.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import Any
+
+from lstm_checks.repair.rewrite import Source
+
+OPERATORS = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.MatMult: "@",
+    ast.Pow: "**",
+}
+COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+NUMBERS = ("0", "1", "2", "-1", "0.5")
+
+Span = tuple[tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of a user's file: what stands in a span becomes `text`.
+
+    `cost` is about how many words change; `line` the first line of its statement; `group` the first edit of the same
+    expression.
+    """
+
+    number: int
+    path: str
+    span: Span
+    text: str
+    cost: float
+    line: int
+    group: int
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the trace of a function showed: the shape of each variable that held arrays, by its text."""
+
+    shapes: Mapping[str, frozenset[tuple[int, ...]]]
+
+    def alike(self, text: str) -> list[str]:
+        """Return the other variables that held arrays of the same shape."""
+        own = self.shapes.get(text)
+        return [other for other, shapes in self.shapes.items() if own and other != text and shapes & own]
+
+
+class Edits:
+    """All edits at some lines; what `Sources` is given as its alternatives.
+
+    Parameters
+    ----------
+    lines : mapping
+        For each file the numbers of the lines whose statements may be edited; all of it where None.
+    scopes : mapping
+        By function, what its variables are.
+    values : mapping
+        By the place of an expression (file, line, column, end line, end column) the shapes of its values.
+    gates : sequence of str
+        The cell's gates, for names that differ in one.
+    """
+
+    def __init__(
+        self,
+        lines: Mapping[str, Collection[int]] | None,
+        scopes: Mapping[str, Scope],
+        values: Mapping[tuple[str, int, int, int, int], frozenset[tuple[int, ...]]],
+        gates: Sequence[str],
+    ) -> None:
+        self.lines, self.scopes, self.values, self.gates = lines, scopes, values, gates
+        self.all: list[Edit] = []
+
+    def __call__(self, source: Source, tree: ast.Module) -> dict[Any, list[tuple[int, Any]]]:
+        """Return the alternatives of a file's nodes, and take them down."""
+        found: dict[Any, list[tuple[int, Any]]] = defaultdict(list)
+        lines = None if self.lines is None else self.lines.get(source.path, ())
+        functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and _takes_one(node)}
+        functions |= {"np." + word for word in re.findall(r"\bnp\.(tanh|exp|log)\b", source.text)}
+        functions |= {
+            f"{root}.{word}" for root, word in re.findall(r"\b(torch|jnp|jax\.nn)\.(tanh|sigmoid|exp)\b", source.text)
+        }
+        for statement, function in _statements(tree):
+            if lines is not None and not any(
+                line in lines for line in range(statement.lineno, (_last(statement) or statement.lineno) + 1)
+            ):
+                continue
+            writer = _Writer(self, source, function, sorted(functions), statement)
+            for node, span, text, other, cost in writer.edits():
+                number = len(self.all) + 1
+                found[node].append((number, other))
+                group = found[node][0][0] if isinstance(node, ast.expr) else number
+                self.all.append(Edit(number, source.path, span, text, cost, statement.lineno, group))
+        return found
+
+
+def _takes_one(node: ast.FunctionDef) -> bool:
+    """Return whether a function takes one argument."""
+    return len(node.args.args) == 1 and not node.args.vararg
+
+
+def _last(statement: ast.stmt) -> int | None:
+    """Return the last line of a statement, of what has a body that of its head."""
+    return statement.lineno if hasattr(statement, "body") else statement.end_lineno
+
+
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
+    """Yield the statements within functions, each with its function's full name."""
+
+    def inside(node: Any, name: tuple[str, ...], of_function: bool) -> Iterator[tuple[ast.stmt, str]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield from inside(child, (*name, child.name), not isinstance(child, ast.ClassDef))
+                continue
+            if isinstance(child, ast.stmt) and of_function:
+                yield child, ".".join(name)
+            yield from inside(child, name, of_function)
+
+    yield from inside(tree, (), False)
+
+
+class _Writer:
+    """Writes the edits of one statement."""
+
+    def __init__(
+        self, edits: Edits, source: Source, function: str, functions: Sequence[str], statement: ast.stmt
+    ) -> None:
+        self.all, self.source, self.function = edits, source, function
+        self.functions, self.statement = functions, statement
+        shapes: dict[str, frozenset[tuple[int, ...]]] = {}
+        parts = function.split(".")
+        for k in range(1, len(parts) + 1):
+            # An inner function sees what the outer ones have.
+            shapes |= edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
+        self.scope = Scope(shapes)
+        self.on_line = set(re.findall(r"[A-Za-z_]\w*", ast.unparse(statement)))
+
+    def edits(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
+        """Yield (node, span, new text, new node, cost) of all."""
+        for node, roles in self._expressions():
+            seen = set()
+            for text, cost in self._of(node, roles):
+                if text in seen or len(text) > 2000:
+                    continue
+                seen.add(text)
+                try:
+                    other = ast.parse(f"({text}\n)", mode="eval").body
+                except (SyntaxError, ValueError):
+                    continue
+                yield node, _span(node), text, other, cost + (0 if self._is_on_line(text) else 0.5)
+        yield from self._of_statement()
+
+    def _is_on_line(self, text: str) -> bool:
+        """Return whether all names of a text are on the line already."""
+        return set(re.findall(r"[A-Za-z_]\w*", text)) <= self.on_line
+
+    def _expressions(self) -> Iterator[tuple[Any, frozenset[str]]]:
+        """Yield the expressions of the statement, with what they stand for: an index, or a value."""
+        fields = [
+            (name, value)
+            for name, value in ast.iter_fields(self.statement)
+            if name not in ("body", "orelse", "finalbody", "handlers", "target", "targets", "annotation")
+        ]
+        for _, value in fields:
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.expr):
+                    yield from self._within(child, frozenset({"whole"}))
+
+    def _within(self, node: Any, roles: frozenset[str]) -> Iterator[tuple[Any, frozenset[str]]]:
+        """Yield an expression and all within it."""
+        yield node, roles
+        for name, value in ast.iter_fields(node):
+            if isinstance(node, ast.Call) and name == "func":
+                if isinstance(value, ast.Attribute):
+                    yield from self._within(value.value, frozenset())
+                continue
+            inner = roles - {"whole"}
+            if (isinstance(node, ast.Subscript) and name == "slice") or (
+                isinstance(node, ast.Call) and ast.unparse(node.func) in ("range", "reversed")
+            ):
+                inner |= {"index"}
+            if isinstance(node, ast.Tuple | ast.List | ast.Dict) and "index" not in inner:
+                inner |= {"whole"}
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.comprehension):
+                    yield from self._within(child.iter, frozenset({"index"}))
+                elif isinstance(child, ast.keyword):
+                    yield from self._within(child.value, inner)
+                elif isinstance(child, ast.expr) and not isinstance(getattr(child, "ctx", None), ast.Store):
+                    yield from self._within(child, inner)
+
+    def _of(self, node: Any, roles: frozenset[str]) -> Iterator[tuple[str, float]]:
+        """Yield the texts that may stand in an expression's place, each with its cost."""
+        text = self.source.segment(node)
+        if isinstance(node, ast.Constant):
+            yield from self._of_constant(node, text)
+            return
+        if "index" in roles:
+            yield from self._of_index(node, text)
+            return
+        if isinstance(node, ast.Slice | ast.Starred | ast.Lambda | ast.JoinedStr):
+            return
+        shapes = self.all.values.get((self.source.path, *_place(node)), frozenset())
+        if isinstance(node, ast.BinOp):
+            yield from self._of_product(node)
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            own = COMPARISONS.get(type(node.ops[0]))
+            left, right = self.source.segment(node.left), self.source.segment(node.comparators[0])
+            yield from ((f"{left} {sign} {right}", 1) for sign in COMPARISONS.values() if sign != own)
+        if isinstance(node, ast.UnaryOp):
+            yield self.source.segment(node.operand), 1
+        if isinstance(node, ast.IfExp):
+            yield self._part(node.body), 2
+            yield self._part(node.orelse), 2
+        if isinstance(node, ast.Call):
+            yield from self._of_call(node, text)
+        if isinstance(node, ast.Subscript) and shapes:
+            yield self.source.segment(node.value), 1.5
+        if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+            yield self.source.segment(node.value), 1
+        if isinstance(node, ast.Tuple | ast.List) and 1 < len(node.elts) <= 8:
+            yield from self._exchanged(node, text)
+        if not shapes:
+            return
+        yield from self._of_value(node, text, shapes, roles)
+
+    def _part(self, node: Any) -> str:
+        """Return the text of a part, in brackets where it could fall apart."""
+        text = self.source.segment(node)
+        return text if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.Constant) else f"({text})"
+
+    def _of_product(self, node: ast.BinOp) -> Iterator[tuple[str, float]]:
+        """Yield what may stand in place of a product or sum: another sign, one side alone, the sides exchanged."""
+        left, right = self._side(node, node.left, True), self._side(node, node.right, False)
+        own = OPERATORS.get(type(node.op), "")
+        yield left, 1.2
+        yield right, 1.2
+        yield from ((f"{left} {sign} {right}", 1) for sign in OPERATORS.values() if sign != own)
+        if own in ("-", "/", "@", "**"):
+            yield f"{right} {own} {left}", 1.5
+        if own == "-":
+            yield f"{right} + {left}", 1.5
+
+    def _side(self, node: ast.BinOp, side: Any, left: bool) -> str:
+        """Return the text of a side with the brackets that it stands in."""
+        start, end = _span(node)
+        inner, outer = _span(side)
+        return (self.source.between(start, _op_start(self.source, node)) if left else self.source.between(_op_end(self.source, node), end)).strip() or self.source.between(inner, outer)
+
+    def _of_call(self, node: ast.Call, text: str) -> Iterator[tuple[str, float]]:
+        """Yield what may stand in place of a call: one of its arguments, what its method is called on, another name."""
+        for argument in node.args:
+            if not isinstance(argument, ast.Starred | ast.Constant):
+                yield self._part(argument), 1.5
+        if isinstance(node.func, ast.Attribute):
+            value = self.source.segment(node.func.value)
+            if (self.source.path, *_place(node.func.value)) in self.all.values:
+                yield value, 1.5
+        name = ast.unparse(node.func)
+        if len(node.args) == 1 and not node.keywords and name in self.functions:
+            argument = self.source.segment(node.args[0])
+            yield from ((f"{other}({argument})", 1) for other in self.functions if other != name)
+        if len(node.args) == 2 and not node.keywords:
+            first, second = (self.source.segment(one) for one in node.args)
+            yield f"{self.source.segment(node.func)}({second}, {first})", 1.5
+
+    def _exchanged(self, node: Any, text: str) -> Iterator[tuple[str, float]]:
+        """Yield a display with two of its entries exchanged."""
+        start, end = _span(node)
+        spans = [_span(one) for one in node.elts]
+        for one, other in combinations(range(len(spans)), 2):
+            parts, at = [], start
+            for k, (begin, stop) in enumerate(spans):
+                parts.append(self.source.between(at, begin))
+                swapped = {one: other, other: one}.get(k, k)
+                parts.append(self.source.between(*spans[swapped]))
+                at = stop
+            parts.append(self.source.between(at, end))
+            yield "".join(parts), 1.5
+
+    def _of_constant(self, node: ast.Constant, text: str) -> Iterator[tuple[str, float]]:
+        """Yield other numbers; of a word that ends in a gate's letter the other gates'."""
+        value = node.value
+        if isinstance(value, bool):
+            yield str(not value), 1
+        elif isinstance(value, int | float):
+            yield from ((number, 1) for number in NUMBERS if number != text)
+            yield from ((f"{value + step}", 1) for step in (1, -1))
+            yield from ((f"{value * 2}", 1), (f"{value / 2}", 1.2))
+        elif isinstance(value, str) and value and len(value) <= 8:
+            if set(value) == set(self.all.gates) and len(value) == len(self.all.gates):
+                yield from ((repr("".join(order)), 2) for order in permutations(value))
+            elif value.strip("_")[-1:] in self.all.gates:
+                at = len(value.rstrip("_")) - 1
+                quote = text[0] if text[:1] in "'\"" else '"'
+                others = [gate for gate in self.all.gates if gate != value[at]]
+                yield from ((f"{quote}{value[:at]}{gate}{value[at + 1 :]}{quote}", 1) for gate in others)
+
+    def _of_index(self, node: Any, text: str) -> Iterator[tuple[str, float]]:
+        """Yield other indices: the next, the one before, counted from the end."""
+        if isinstance(node, ast.Name):
+            yield from ((f"{text} - 1", 1.5), (f"{text} + 1", 1.5), (f"-1 - {text}", 2))
+            names = {n.id for n in ast.walk(self.statement) if isinstance(n, ast.Name)}
+            yield from ((other, 1) for other in sorted({*names, "m", "s", "e", "u", "t"}) if other != text)
+        elif isinstance(node, ast.BinOp):
+            yield from self._of_product(node)
+        elif isinstance(node, ast.Slice) and (node.lower or node.upper):
+            yield from ()
+        elif isinstance(node, ast.UnaryOp):
+            yield self.source.segment(node.operand), 1
+        elif isinstance(node, ast.Call) and node.args:
+            yield from ((self._part(one), 1.5) for one in node.args)
+
+    def _of_value(
+        self, node: Any, text: str, shapes: frozenset[tuple[int, ...]], roles: frozenset[str]
+    ) -> Iterator[tuple[str, float]]:
+        """Yield what may stand in place of an array: another, its transpose, what it lacks."""
+        own = self._part(node)
+        atom = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        alike = [other for other, seen in self.scope.shapes.items() if other != text and seen & shapes]
+        if atom or isinstance(node, ast.Call):
+            yield from ((other, 1) for other in alike)
+        yield f"-{own}", 1
+        if any(len(shape) == 2 for shape in shapes):
+            yield f"{own}.T", 1
+        yield from ((f"{own} {rest}", 2) for rest in ("* 2", "/ 2"))
+        yield from ((f"{function}({text})", 1.5) for function in self.functions)
+        yield from ((f"1 - {own}", 1.5), (f"{own} * {own}", 2), (f"1 - {own} * {own}", 2.5), (f"{own} * (1 - {own})", 3))
+        for other in alike:
+            yield from ((f"{own} {sign} {other}", 2) for sign in "*+-")
+            if "whole" in roles or isinstance(node, ast.BinOp):
+                yield f"{own} * (1 - {other})", 2.5
+                yield f"{own} * {other} * (1 - {other})", 3
+                yield f"{own} * (1 - {other} * {other})", 3
+                yield from ((f"{own} * {function}({other})", 2.5) for function in self.functions)
+
+    def _of_statement(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
+        """Yield the statement added up in place of set, or set in place of added up, or left out."""
+        node, source = self.statement, self.source
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
+            gap = (node.targets[0].end_lineno, node.targets[0].end_col_offset), _start(node.value)
+            if source.between(*gap).strip() == "=":  # type: ignore[arg-type]
+                other = ast.AugAssign(_stored(node.targets[0]), ast.Add(), _parsed(source.segment(node.value)))
+                yield node, gap, " += ", ast.copy_location(other, node), 1  # type: ignore[misc]
+        if isinstance(node, ast.AugAssign):
+            gap = (node.target.end_lineno, node.target.end_col_offset), _start(node.value)
+            for sign in ("=", "+=", "-=", "*="):
+                value = _parsed(source.segment(node.value))
+                if sign == "=":
+                    made: Any = ast.Assign([_stored(node.target)], value)
+                else:
+                    operator = {"+=": ast.Add(), "-=": ast.Sub(), "*=": ast.Mult()}[sign]
+                    if type(operator) is type(node.op):
+                        continue
+                    made = ast.AugAssign(_stored(node.target), operator, value)
+                yield node, gap, f" {sign} ", ast.copy_location(made, node), 1  # type: ignore[misc]
+        if isinstance(node, ast.Assign | ast.AugAssign) and not (
+            isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
+        ):
+            line = source.lines[node.lineno - 1]
+            alone = not line[: node.col_offset].strip() and node.end_lineno == node.lineno
+            if alone:
+                yield node, ((node.lineno, 0), (node.lineno + 1, 0)), "", None, 1.5
+
+
+def _stored(node: Any) -> Any:
+    """Return a copy of an assignment's target."""
+    made: Any = ast.parse(f"{ast.unparse(node)} = 0").body[0]
+    return made.targets[0]
+
+
+def _parsed(text: str) -> Any:
+    """Return the expression of a text."""
+    return ast.parse(f"({text}\n)", mode="eval").body
+
+
+def _start(node: Any) -> tuple[int, int]:
+    """Return where a node begins."""
+    return node.lineno, node.col_offset
+
+
+def _span(node: Any) -> Span:
+    """Return where a node begins and ends."""
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
+
+
+def _place(node: Any) -> tuple[int, int, int, int]:
+    """Return where a node begins and ends, as four numbers."""
+    return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
+
+
+def _op_start(source: Source, node: ast.BinOp) -> tuple[int, int]:
+    """Return where the sign of a product or sum begins, brackets of its left side before it."""
+    return _around_sign(source, node)[0]
+
+
+def _op_end(source: Source, node: ast.BinOp) -> tuple[int, int]:
+    """Return where it ends."""
+    return _around_sign(source, node)[1]
+
+
+def _around_sign(source: Source, node: ast.BinOp) -> Span:
+    """Return the span of the sign between the two sides."""
+    start = (node.left.end_lineno or 0, node.left.end_col_offset or 0)
+    gap = source.between(start, _start(node.right))
+    sign = OPERATORS.get(type(node.op), "")
+    at = gap.find(sign) if sign else -1
+    if at < 0 or "\n" in gap or "#" in gap or not gap.isascii():
+        return start, _start(node.right)
+    return (start[0], start[1] + at), (start[0], start[1] + at + len(sign))

@@ -1,0 +1,228 @@
+"""The edit that mends a program: searched among all small ones at the lines that are wrong, and held to every case.
+
+All edits are compiled into the program at once, each with a switch. One is on at a time, or one for each line that is
+wrong; while one line's are tried the others' values are held at what they ought to be, so that each is found by itself.
+What makes all cases right is written into the text of the file, that text is loaded anew, and it must be right in all
+the cases of a whole run.
+"""
+
+import difflib
+import hashlib
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+from typing import Any
+
+from lstm_checks import tolerance
+from lstm_checks.cases import Case
+from lstm_checks.contract import DHN, Target
+from lstm_checks.repair.edits import Edit, Edits, Scope
+from lstm_checks.repair.found import Fix
+from lstm_checks.repair.intervene import Finding
+from lstm_checks.repair.program import Override, Place, Program
+from lstm_checks.repair.rewrite import Sources, forget_own_modules
+from lstm_checks.repair.trial import Trial
+from lstm_checks.targets.load import load_target
+
+
+def find_fixes(
+    question: Mapping[str, Any],
+    target: Target,
+    sources: Sources,
+    findings: Sequence[Finding],
+    trials: Sequence[Trial],
+    before: set[str],
+) -> Iterator[tuple[Fix, ...]]:
+    """Yield what mends a program, each time that one more edit is found that does; at most `tolerance.FIXES_SHOWN`.
+
+    Parameters
+    ----------
+    question : mapping
+        What was asked: the target's "spec", the cases of the "run", whether "every" fix is wanted, and the "seconds".
+    target, sources
+        The program as it was loaded for the lines.
+    findings : sequence of Finding
+        Where it is wrong; where nothing is known of that, all lines are tried.
+    trials : sequence of Trial
+        Cases, the first of which is the one that was searched on.
+    before : set of str
+        The modules that were there before the target was loaded.
+    """
+    search = _Search(question, target, sources, findings, trials, before)
+    found: list[Fix] = []
+    for chosen in search.candidates():
+        fix = search.held_to_everything(chosen)
+        if fix is not None and all(fix.texts != other.texts for other in found):
+            found.append(fix)
+            yield tuple(found)
+            if not question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
+                return
+
+
+class _Search:
+    """The search for edits of one program."""
+
+    def __init__(
+        self,
+        question: Mapping[str, Any],
+        target: Target,
+        sources: Sources,
+        findings: Sequence[Finding],
+        trials: Sequence[Trial],
+        before: set[str],
+    ) -> None:
+        self.question, self.findings, self.trials, self.before = question, findings, trials, before
+        self.end = time.monotonic() + float(question["seconds"])
+        self.single = Trial(replace(trials[0].case, s=1), trials[0].folds)
+        self.original = {path: source.text for path, source in sources.files.items()}
+        program = Program(target, sources)
+        places, variables = program.places(trials[0]), program.variables(trials[0])
+        lines = self._lines() if findings else None
+        self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
+        self.edited = Sources(self.edits)
+        self.program = Program(self._load(self.edited), self.edited)
+
+    def _load(self, sources: Sources) -> Target:
+        """Return the target, imported anew with other sources."""
+        forget_own_modules(self.before)
+        with sources.in_force():
+            return load_target(self.question["spec"], cell=self.trials[0].case.cell)
+
+    def _lines(self) -> dict[str, set[int]]:
+        """Return the lines that may be edited: those that are wrong, and those that cannot be told apart from them."""
+        found: dict[str, set[int]] = defaultdict(set)
+        for finding in self.findings:
+            for site in _sites_of(finding):
+                found[site.path] |= set(range(site.statement[0], site.statement[1] + 1))
+        return found
+
+    def candidates(self) -> Iterator[tuple[Edit, ...]]:
+        """Yield edits, alone or several together, that make all trials right; the simplest first."""
+        if len(self.findings) < 2:
+            yield from self._alone(self.edits.all, [])
+            if self.findings:
+                yield from self._pairs(self.edits.all)
+            return
+        each = []
+        for finding in self.findings:
+            others = [one for other in self.findings if other is not finding for one in other.overrides]
+            places = {(site.path, line) for site in _sites_of(finding) for line in range(site.statement[0], site.statement[1] + 1)}
+            own = [edit for edit in self.edits.all if (edit.path, edit.line) in places]
+            each.append([edit for (edit,) in islice(self._alone(own, others), tolerance.FIXES_SHOWN)])
+        together = sorted(product(*each), key=lambda edits: sum(edit.cost for edit in edits))
+        for edits in together[:64]:
+            if len({edit.group for edit in edits}) == len(edits) and self._right(edits, []):
+                yield edits
+
+    def _alone(self, edits: Sequence[Edit], held: list[Override]) -> Iterator[tuple[Edit, ...]]:
+        """Yield the edits of which one alone makes all trials right, with other places held."""
+        for edit in sorted(edits, key=lambda one: (one.cost, one.number)):
+            if time.monotonic() > self.end:
+                return
+            if self._right((edit,), held):
+                yield (edit,)
+
+    def _pairs(self, edits: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
+        """Yield two edits of the lines in question that make all trials right together."""
+        simple = sorted((edit for edit in edits if edit.cost <= tolerance.PAIRED_COST), key=lambda one: one.cost)
+        for total in range(1, 2 * len(simple)):
+            for k in range(max(0, total - len(simple) + 1), (total + 1) // 2):
+                if time.monotonic() > self.end:
+                    return
+                pair = simple[k], simple[total - k]
+                if pair[0].group != pair[1].group and self._right(pair, []):
+                    yield pair
+
+    def _right(self, edits: Sequence[Edit], held: list[Override]) -> bool:
+        """Return whether all trials are right with these edits; that of a single step, the quickest, is asked first."""
+        self.edited.switch.update({key: edit.number for edit in edits for key in (edit.group, edit.number)})
+        try:
+            if self.program.wrong(self.single, held):
+                return False
+            return not any(self.program.wrong(trial, held) for trial in self.trials)
+        finally:
+            self.edited.switch.clear()
+
+    def held_to_everything(self, chosen: Sequence[Edit]) -> Fix | None:
+        """Return the fix, written into the text of the files and loaded anew, if all cases are right with it."""
+        for brackets in (False, True):
+            texts = self._written(chosen, brackets)
+            if texts is None:
+                continue
+            sources = Sources(texts={**self.original, **texts})
+            try:
+                program = Program(self._load(sources), sources)
+            except Exception:
+                continue
+            trials = [*self.trials, *self._run(program.target)]
+            if not any(program.wrong(trial) for trial in trials):
+                return self._fix(texts, len(trials))
+        return None
+
+    def _run(self, target: Target) -> list[Trial]:
+        """Return the cases of a whole run of which something can be told."""
+        if not hasattr(self, "_of_the_run"):
+            folds = DHN in target.lacks
+            trials = [Trial(Case.parse(text), folds) for text in self.question["run"]]
+            self._of_the_run = [trial for trial in trials if not trial.chaotic]
+        return self._of_the_run
+
+    def _written(self, chosen: Sequence[Edit], brackets: bool) -> dict[str, str] | None:
+        """Return the new texts of the files; None where they are no Python."""
+        texts: dict[str, str] = {}
+        for path in {edit.path for edit in chosen}:
+            data = self.original[path].encode().splitlines(keepends=True)
+            starts = [0]
+            for line in data:
+                starts.append(starts[-1] + len(line))
+            whole = b"".join(data)
+            spans = sorted(
+                ((_at(edit.span[0], starts), _at(edit.span[1], starts), edit.text) for edit in chosen if edit.path == path),
+                reverse=True,
+            )
+            for begin, stop, text in spans:
+                plain = not brackets or not text.strip() or text.strip() in ("=", "+=", "-=", "*=")
+                whole = whole[:begin] + (text if plain else f"({text})").encode() + whole[stop:]
+            try:
+                compile(whole, path, "exec", dont_inherit=True)
+            except (SyntaxError, ValueError):
+                return None
+            texts[path] = whole.decode()
+        return texts
+
+    def _fix(self, texts: Mapping[str, str], tried: int) -> Fix:
+        """Return a fix with its diff."""
+        diff = []
+        for path, text in texts.items():
+            name = os.path.relpath(path)
+            name = path if name.startswith("..") else name
+            old, new = (one.splitlines(keepends=True) for one in (self.original[path], text))
+            diff += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
+        digests = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in texts}
+        return Fix("".join(diff), dict(texts), digests, tried)
+
+
+def _at(place: tuple[int, int], starts: Sequence[int]) -> int:
+    """Return the offset of a line and column."""
+    return starts[min(place[0] - 1, len(starts) - 1)] + place[1]
+
+
+def _sites_of(finding: Finding) -> list[Any]:
+    """Return the sites of a finding, and those that cannot be told apart from it."""
+    return [site for site in (finding.instead, finding.site, *finding.feeders) if site is not None]
+
+
+def _traced(
+    places: Sequence[Place], variables: Mapping[str, Mapping[str, set[tuple[int, ...]]]]
+) -> tuple[dict[str, Scope], dict[Any, frozenset[tuple[int, ...]]]]:
+    """Return the shapes of the variables of each function, and those of each expression by its place."""
+    values: dict[Any, set[tuple[int, ...]]] = defaultdict(set)
+    for place in places:
+        site = place.site
+        values[site.path, site.line, site.column, site.end_line, site.end_column].add(place.own)
+    scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in variables.items()}
+    return scopes, {key: frozenset(found) for key, found in values.items()}
