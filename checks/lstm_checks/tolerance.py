@@ -568,3 +568,9 @@ FIXES_SHOWN = 8
 
 PAIRED_COST = 2.0
 """Up to which cost, about the number of words that change, edits are tried two at a time."""
+
+FIX_SECONDS = 60.0
+"""Seconds that `fix` looks at most, where nobody says."""
+
+FIX_IN_VERIFY = 5.0
+"""Seconds that `verify` looks for a fix: what takes longer is for `fix`."""

@@ -145,7 +145,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
         )
     if found.failures:
         found = explain(target, found)
-        found = _with_source(found, [found.case], options)
+        found = _with_source(found, [found.case], [], options)
     exit_code = _case_exit_code(found)
     common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
     common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
@@ -192,7 +192,10 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
     if report.failure is not None:
-        report = replace(report, failure=_with_source(report.failure, _failing(report), options))
+        from lstm_checks.repair.ask import failing_cases
+
+        run_cases = [example.case for example in report.examples]
+        report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
     common.save_json(options.json, lambda: report_to_json(report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
@@ -201,22 +204,18 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-def _failing(report: Any) -> list[Any]:
-    """Return cases that a target fails: those that are told of, then some of the run, all over it."""
-    told = [one.case for one in (report.failure, *report.further)]
-    others = [one.case for one in report.examples if one.failures and one.case.dtype == told[0].dtype]
-    return [*told, *others[:: max(1, len(others) // 4)][:4]]
-
-
-def _with_source(found: Any, cases: list[Any], options: argparse.Namespace) -> Any:
+def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: argparse.Namespace) -> Any:
     """Return the report on a failing case with which lines of the user's own source are wrong, where that is found."""
+    from lstm_checks import tolerance
     from lstm_checks.judging.reports import is_tensor
     from lstm_checks.repair.ask import look_into_source
 
     kinds = {c.discrepancy.kind for c in found.failures if is_tensor(c.name) and c.discrepancy is not None}
     if options.no_source or not found.reference or found.chance or not kinds & {"value", "finite"}:
         return found
-    return replace(found, source=look_into_source(options.target, cases))
+    # A fix is one only if all examples of a run are right with it.
+    seconds = tolerance.FIX_IN_VERIFY if run_cases else 0.0
+    return replace(found, source=look_into_source(options.target, cases, seconds, run=run_cases))
 
 
 def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:

@@ -53,7 +53,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "explains": None if report.stands_for is None else list(report.stands_for),
         "diagnosis": None if report.diagnosis is None else _diagnosis(report.diagnosis),
         "lines": [asdict(line) for line in report.source.lines],
-        "fixes": [{"diff": fix.diff, "cases": fix.tried, "words": fix.words} for fix in report.source.fixes],
+        "fixes": [{"diff": fix.diff, "cases": fix.tried} for fix in report.source.fixes],
         "claims": [_claim_to_json(claim) for claim in claims],
     }
 

@@ -21,9 +21,9 @@ from lstm_checks.judging.reports import (
 )
 from lstm_checks.oracles.kinks import AT_A_KINK
 from lstm_checks.properties.claims import ALL, OF_ITS_EQUATIONS
-from lstm_checks.repair.found import Line
+from lstm_checks.repair.found import Found, Line
 from lstm_checks.targets.load import is_spec
-from lstm_checks.words import first_few
+from lstm_checks.words import first_few, series
 from lstm_ref.cell import Cell
 
 REFERENCE = "lstm_ref"
@@ -149,21 +149,28 @@ def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
     return lines + [f"  where     {text}" for text in found.where[:4]]
 
 
-def _source(report: CaseReport) -> list[str]:
-    """Return which lines of the user's own are wrong and the edit that mends them, as far as an intervention showed."""
+def render_lines(found: Found) -> list[str]:
+    """Return which lines of the user's own are wrong, as far as an intervention showed, one text a line."""
     lines = []
-    for found in report.source.lines:
-        lines.append(f"  line      {place_of(found)}   {found.text}")
-        if found.column >= 0 and found.word != found.text:
-            indent = len(place_of(found)) + 15 + found.column
-            lines.append(" " * indent + "~" * len(found.word))
-        lines.append(f"            {found.shown}")
-    if len(report.source.lines) > 1:
+    for one in found.lines:
+        lines.append(f"  line      {place_of(one)}   {one.text}")
+        if one.column >= 0 and one.word != one.text:
+            indent = len(place_of(one)) + 15 + one.column
+            lines.append(" " * indent + "~" * len(one.word))
+        lines.append(f"            {one.shown}")
+    if len(found.lines) > 1:
         lines.append("            with all of these in their places everything is right")
+    return lines
+
+
+def _source(report: CaseReport) -> list[str]:
+    """Return the lines that are wrong, and the edit that mends them."""
+    lines = render_lines(report.source)
     for fix in report.source.fixes[:1]:
         changed = [line for line in fix.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        lines += [f"  fix       {changed[0]}", *(f"            {line}" for line in changed[1:])] if changed else []
-        lines.append(f"            so changed, all is right in {fix.tried} cases; {fix.words}")
+        edited = [f"{line[0]} {line[1:].strip()}" for line in changed]
+        lines += [f"  fix       {edited[0]}", *(f"            {line}" for line in edited[1:])] if edited else []
+        lines.append(f"            so changed, all is right in {fix.tried} cases")
     return lines
 
 
@@ -173,8 +180,7 @@ def place_of(line: Line) -> str:
     path = line.path if path.startswith("..") else path
     if not line.also:
         return f"{path}:{line.line}"
-    numbers = sorted({line.line, *line.also})
-    return f"{path}:{line.line} (or in lines {numbers[0]} to {numbers[-1]})"
+    return f"{path}:{line.line} or {series([str(number) for number in line.also], 'or')}"
 
 
 def render_diff(report: CaseReport) -> str:

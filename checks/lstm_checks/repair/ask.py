@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Sequence
+from typing import Any
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
@@ -16,11 +17,17 @@ def has_source(spec: str) -> bool:
     return not spec.startswith((EXEC, FAULT)) and spec not in FRAMEWORKS and not spec.endswith(SUFFIXES)
 
 
+def failing_cases(report: Any) -> list[Case]:
+    """Return cases that a target fails: those that its report tells of, then some of the run's, from all over it."""
+    told = [one.case for one in (report.failure, *report.further)]
+    others = [one.case for one in report.examples if one.failures and one.case.dtype == told[0].dtype]
+    return [*told, *others[:: max(1, len(others) // 4)][:4]]
+
+
 def look_into_source(
     spec: str,
     cases: Sequence[Case],
-    seconds: float = tolerance.SOURCE_SECONDS,
-    fix: bool = False,
+    fix: float = 0.0,
     every: bool = False,
     run: Sequence[Case] = (),
 ) -> Found:
@@ -32,10 +39,9 @@ def look_into_source(
         As `load_target` takes it.
     cases : sequence of Case
         Some that it fails, the simplest first.
-    seconds : float
-        After so many the process is killed; what it has found by then counts.
-    fix : bool
-        Whether edits are looked for, too.
+    fix : float
+        For how many seconds edits are looked for, too; none at 0. What has been found when the process is killed,
+        `tolerance.SOURCE_SECONDS` later, counts.
     every : bool
         Whether all that pass are, and not the first alone.
     run : sequence of Case
@@ -47,10 +53,10 @@ def look_into_source(
         "spec": spec,
         "cell": cases[0].cell.name,
         "cases": [case.descriptor for case in cases],
-        "fix": fix,
+        "fix": fix > 0,
         "every": every,
         "run": [case.descriptor for case in run],
-        "seconds": seconds,
+        "seconds": fix,
     }
     try:
         # Where nothing is compiled, each step of a scan is a call of its own, and any shape will do.
@@ -58,7 +64,7 @@ def look_into_source(
     except OSError:
         return Found()
     try:
-        told, _ = process.communicate(json.dumps(question).encode() + b"\n", timeout=seconds)
+        told, _ = process.communicate(json.dumps(question).encode() + b"\n", timeout=tolerance.SOURCE_SECONDS + fix)
     except subprocess.TimeoutExpired:
         processes.kill(process)
         told, _ = process.communicate()

@@ -43,15 +43,13 @@ class Line:
 class Fix:
     """An edit of the user's files with which everything is right: as a unified diff, and the new texts by file.
 
-    `digests` are SHA-256 of the files as they were read; `tried` on how many cases everything was right; `plain` whether
-    it is of the simplest kind, one word for another.
+    `digests` are SHA-256 of the files as they were read; `tried` on how many cases everything was right.
     """
 
     diff: str
     texts: Mapping[str, str]
     digests: Mapping[str, str]
     tried: int
-    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,6 @@ def from_plain(told: Any) -> Found:
             {str(path): str(text) for path, text in one["texts"].items()},
             {str(path): str(digest) for path, digest in one["digests"].items()},
             int(one["tried"]),
-            _text(one["words"]),
         )
         for one in told["fixes"]
     )

@@ -164,6 +164,9 @@ def forget_own_modules(before: set[str]) -> None:
             del sys.modules[name]
 
 
+MODULES = ("np", "numpy", "torch", "jnp", "jax", "F", "nn", "nnx", "eqx", "keras", "lax", "math", "super")
+"""The names by which libraries go, on which a method is called as a function is."""
+
 EXPRESSIONS = (
     ast.BinOp,
     ast.UnaryOp,
@@ -328,10 +331,12 @@ class _Writer:
 
 
 def _is_value(node: Any) -> bool:
-    """Return whether what a method is called on may be an array: neither a bare name such as np nor a dotted one."""
-    if isinstance(node, ast.Name):
-        return node.id not in ("np", "numpy", "torch", "jnp", "jax", "F", "nn", "lax", "math", "self", "cls")
-    return not isinstance(node, ast.Attribute)
+    """Return whether what a method is called on may be an array: not np, nor np.linalg."""
+    while isinstance(node, ast.Attribute):
+        if node.attr in ("T", "mT", "data"):
+            return True
+        node = node.value
+    return not (isinstance(node, ast.Name) and node.id in MODULES)
 
 
 def _bound(target: Any) -> str:
