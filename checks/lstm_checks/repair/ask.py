@@ -10,6 +10,11 @@ from lstm_checks.cases import Case
 from lstm_checks.repair.found import Found, from_plain
 from lstm_checks.targets.load import EXEC, FAULT, FRAMEWORKS, SUFFIXES
 from lstm_checks.workers import processes
+from lstm_checks.workers.threads import ONE_THREAD
+
+
+UNCOMPILED = {"JAX_DISABLE_JIT": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
+"""The environment in which JAX compiles nothing: each step of a scan is a call of its own, and any shape will do."""
 
 
 def has_source(spec: str) -> bool:
@@ -59,8 +64,7 @@ def look_into_source(
         "seconds": fix,
     }
     try:
-        # Where nothing is compiled, each step of a scan is a call of its own, and any shape will do.
-        process = processes.start("lstm_checks.repair.process", env={"JAX_DISABLE_JIT": "1"})
+        process = processes.start("lstm_checks.repair.process", env={**ONE_THREAD, **UNCOMPILED})
     except OSError:
         return Found()
     try:

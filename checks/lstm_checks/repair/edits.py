@@ -52,10 +52,18 @@ class Scope:
 
     shapes: Mapping[str, frozenset[tuple[int, ...]]]
 
-    def alike(self, text: str) -> list[str]:
-        """Return the other variables that held arrays of the same shape."""
-        own = self.shapes.get(text)
-        return [other for other, shapes in self.shapes.items() if own and other != text and shapes & own]
+    def alike(self, text: str, shapes: frozenset[tuple[int, ...]]) -> list[str]:
+        """Return the other variables that held arrays of a shape, or of one that is broadcast to it or from it."""
+        return [
+            other
+            for other, seen in self.shapes.items()
+            if other != text and any(_agree(one, shape) for one in seen for shape in shapes)
+        ]
+
+
+def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Return whether two shapes are the same but for what is 1."""
+    return len(one) == len(other) and all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
 
 
 class Edits:
@@ -329,7 +337,7 @@ class _Writer:
         """Yield what may stand in place of an array: another, its transpose, what it lacks."""
         own = self._part(node)
         atom = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
-        alike = [other for other, seen in self.scope.shapes.items() if other != text and seen & shapes]
+        alike = self.scope.alike(text, shapes)
         if atom or isinstance(node, ast.Call):
             yield from ((other, 1) for other in alike)
         yield f"-{own}", 1

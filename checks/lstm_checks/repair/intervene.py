@@ -67,7 +67,7 @@ class _Search:
     def __init__(self, program: Program, trials: Sequence[Trial], budget: Budget) -> None:
         self.program, self.trials, self.budget = program, trials, budget
         self.trial = trials[0]
-        self.single = Trial(replace(self.trial.case, s=1), self.trial.folds)
+        self.single = self.trial.of(replace(self.trial.case, s=1))
         self.due = self.trial.due
 
     def found(self) -> tuple[Finding, ...]:
@@ -95,7 +95,7 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if feeders or len(one.overrides) > 1 or one.site.is_leaf:
+        if feeders or one.site.is_leaf:
             return replace(one, feeders=feeders)
         options = _Options(self.due, places, {override.place.key for override in others}, set(one.site.parts))
         for leaf in options.leaves(True):
@@ -295,6 +295,11 @@ class _Options:
     def _groups(self, place: Place, likely: bool | None) -> Iterator[tuple[Override, ...]]:
         """Yield overrides of all uses of a site at once, each with the quantity of its own gate."""
         alike = [other for other in self.places if other.site is place.site]
+        if len(alike) > 1 and place.site.is_leaf and len({other.form and other.form.blocks for other in alike}) == 1:
+            # A variable that is the same each time that a loop comes by.
+            for form in self._forms(place, likely):
+                yield tuple(Override(other, replace(form, view=other.view)) for other in alike)
+            return
         gates = [self._gate(other) for other in alike]
         if len(alike) < 2 or None in gates:
             return

@@ -21,10 +21,11 @@ from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
 from lstm_checks.repair.edits import Edit, Edits, Scope
-from lstm_checks.repair.found import Fix
+from lstm_checks.repair.found import Fix, Line
 from lstm_checks.repair.intervene import Finding
 from lstm_checks.repair.program import Override, Place, Program
 from lstm_checks.repair.rewrite import Sources, forget_own_modules
+from lstm_checks.repair.telling import tell_edit
 from lstm_checks.repair.trial import Trial
 from lstm_checks.targets.load import load_target
 
@@ -36,8 +37,8 @@ def find_fixes(
     findings: Sequence[Finding],
     trials: Sequence[Trial],
     before: set[str],
-) -> Iterator[tuple[Fix, ...]]:
-    """Yield what mends a program, each time that one more edit is found that does; at most `tolerance.FIXES_SHOWN`.
+) -> Iterator[tuple[tuple[Fix, ...], tuple[Line, ...]]]:
+    """Yield what mends a program, each time that one more edit is found that does, and the first one's lines.
 
     Parameters
     ----------
@@ -54,11 +55,13 @@ def find_fixes(
     """
     search = _Search(question, target, sources, findings, trials, before)
     found: list[Fix] = []
+    lines: tuple[Line, ...] = ()
     for chosen in search.candidates():
         fix = search.held_to_everything(chosen)
         if fix is not None and all(fix.texts != other.texts for other in found):
             found.append(fix)
-            yield tuple(found)
+            lines = lines or tuple(tell_edit(edit, sources.files[edit.path], fix.tried) for edit in chosen)
+            yield tuple(found), lines
             if not question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
                 return
 
@@ -77,7 +80,8 @@ class _Search:
     ) -> None:
         self.question, self.findings, self.trials, self.before = question, findings, trials, before
         self.end = time.monotonic() + float(question["seconds"])
-        self.single = Trial(replace(trials[0].case, s=1), trials[0].folds)
+        self.single = trials[0].of(replace(trials[0].case, s=1))
+        self.outputs_alone = bool(question.get("outputs alone"))
         self.original = {path: source.text for path, source in sources.files.items()}
         program = Program(target, sources)
         places, variables = program.places(trials[0]), program.variables(trials[0])
@@ -85,6 +89,12 @@ class _Search:
         self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
         self.edited = Sources(self.edits)
         self.program = Program(self._load(self.edited), self.edited)
+
+    def _held_trials(self, held: list[Override]) -> tuple[Trial, list[Trial]]:
+        """Return the quick trial and all: of outputs alone where values are held that have no gradient to pass on."""
+        if not held or not self.outputs_alone:
+            return self.single, list(self.trials)
+        return replace(self.single, outputs_alone=True), [replace(one, outputs_alone=True) for one in self.trials]
 
     def _load(self, sources: Sources) -> Target:
         """Return the target, imported anew with other sources."""
@@ -141,9 +151,10 @@ class _Search:
         """Return whether all trials are right with these edits; that of a single step, the quickest, is asked first."""
         self.edited.switch.update({key: edit.number for edit in edits for key in (edit.group, edit.number)})
         try:
-            if self.program.wrong(self.single, held):
+            if self.outputs_alone and self.program.wrong(replace(self.single, outputs_alone=True), held):
                 return False
-            return not any(self.program.wrong(trial, held) for trial in self.trials)
+            single, trials = self._held_trials(held)
+            return not self.program.wrong(single, held) and not any(self.program.wrong(one, held) for one in trials)
         finally:
             self.edited.switch.clear()
 

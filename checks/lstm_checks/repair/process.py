@@ -25,6 +25,8 @@ from lstm_checks.repair.program import Budget, Program
 from lstm_checks.repair.rewrite import Sources
 from lstm_checks.repair.telling import tell
 from lstm_checks.repair.trial import Trial
+from lstm_checks.targets.function import FORM as OF_FUNCTIONS
+from lstm_checks.targets.layer import FORM as OF_LAYERS
 from lstm_checks.targets.load import load_target
 from lstm_checks.workers import processes
 from lstm_ref.cells import cell_named
@@ -73,15 +75,21 @@ def look_into(question: Any, say: Any) -> None:
     trials = trials_for(program, cases)
     if not trials:
         return
-    findings = find_lines(program, trials, budget_for(program, trials[0]))
-    judged = len([name for name in cell.tensors if name not in target.lacks])
+    searched = trials
+    if not target.kind.startswith((OF_FUNCTIONS, OF_LAYERS)) and set(cell.outputs) & program.wrong(trials[0]):
+        # A library makes the gradients of a forward pass that is wrong.
+        searched = [replace(trial, outputs_alone=True) for trial in trials]
+    findings = find_lines(program, searched, budget_for(program, searched[0]))
+    names = cell.outputs if searched[0].outputs_alone else cell.tensors
+    judged = [name for name in names if name not in target.lacks]
     lines = tell(findings, sources.files, trials[0].due, judged)
     say(Found(lines))
     if question.get("fix"):
         from lstm_checks.repair.mend import find_fixes
 
-        for fixes in find_fixes(question, target, sources, findings, trials, before):
-            say(Found(lines, fixes))
+        question = {**question, "outputs alone": searched[0].outputs_alone}
+        for fixes, by_edit in find_fixes(question, target, sources, findings, trials, before):
+            say(Found(lines or by_edit, fixes))
 
 
 def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:

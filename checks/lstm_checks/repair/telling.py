@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lstm_checks.repair.edits import Edit
 from lstm_checks.repair.due import ONES, ZERO, Due
 from lstm_checks.repair.found import Line
 from lstm_checks.repair.intervene import Finding
@@ -12,7 +13,7 @@ SPAN = 4
 """Over how many lines at most what cannot be told apart may reach, for it to be told at all."""
 
 
-def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, judged: int) -> tuple[Line, ...]:
+def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, judged: Sequence[str]) -> tuple[Line, ...]:
     """Return the lines to be shown, where all that cannot be told apart is next to one another; else nothing."""
     told = []
     for finding in findings:
@@ -21,14 +22,14 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
         also += finding.feeders
         if any(other.path != sites[0].path for other in also) or len({other.statement for other in also}) > 2:
             return ()
-        if any(abs(other.line - sites[0].line) > SPAN for other in also):
+        if any(abs(other.line - finding.site.line) > SPAN for other in finding.feeders):
             return ()
         told.append(_line(finding, sites[0], also, files, due, judged, len(findings)))
     return tuple(told)
 
 
 def _line(
-    finding: Finding, site: Site, also: Sequence[Site], files: Mapping[str, Source], due: Due, judged: int, count: int
+    finding: Finding, site: Site, also: Sequence[Site], files: Mapping[str, Source], due: Due, judged: Sequence[str], count: int
 ) -> Line:
     """Return one line with what shows it."""
     source = files[site.path]
@@ -50,7 +51,7 @@ def _line(
     )
 
 
-def _shown(finding: Finding, due: Due, judged: int, count: int) -> str:
+def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str:
     """Return what was put in the place of what, and what became right."""
     names = list(dict.fromkeys(name for one in finding.overrides for name in one.form.names))
     names = [name for name in names if name not in (ONES, ZERO)] or names
@@ -66,9 +67,22 @@ def _shown(finding: Finding, due: Due, judged: int, count: int) -> str:
     elif finding.word is not None and finding.word.text != finding.site.text:
         place = f"in the place of {finding.word.text}"
     if count == 1:
-        return f"with {quantity} {place} all {judged} tensors are right"
+        right = f"all {len(judged)} tensors" if len(judged) > 2 else series(judged)
+        return f"with {quantity} {place} {right} are right"
     mended = sorted({name for case, name in finding.mends if case == 0}) or sorted({n for _, n in finding.mends})
     return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
+
+
+def tell_edit(edit: Edit, source: Source, tried: int) -> Line:
+    """Return a line by the edit of it with which everything is right."""
+    raw = source.lines[edit.line - 1].decode()
+    (line, column), end = edit.span
+    word = " ".join(source.between(edit.span[0], end).split())
+    before = source.lines[line - 1][:column].decode()
+    at = len(before) - (len(raw) - len(raw.lstrip())) if line == edit.line and word and word in raw else -1
+    new = " ".join(edit.text.split())
+    shown = f"with {new} in its place all is right in {tried} cases" if new else f"without it all is right in {tried} cases"
+    return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, shown)
 
 
 def _quantity(name: str) -> str:

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -24,10 +24,19 @@ class StoppedError(BaseException):
 
 @dataclass
 class Trial:
-    """A case, and all that is due for it; `folds` where the target has no argument for the final hidden state's cotangent."""
+    """A case, and all that is due for it; `folds` where the target has no argument for the final hidden state's cotangent.
+
+    With `outputs_alone` nothing but the forward pass is run: where a library differentiates it, a value that is put in
+    from outside has no gradient to pass on.
+    """
 
     case: Case
     folds: bool = True
+    outputs_alone: bool = False
+
+    def of(self, case: Case) -> "Trial":
+        """Return the same of another case."""
+        return replace(self, case=case)
 
     @cached_property
     def due(self) -> Due:
@@ -54,12 +63,14 @@ class Trial:
     def wrong(self, target: Target) -> frozenset[str]:
         """Return the names of the tensors that are wrong now; one that is no tensor's where it raised."""
         with limited():
-            outcome = call_target(target, self.case.arrays.copy(), self.case.sequences)
+            outcome = call_target(target, self.case.arrays.copy(), self.case.sequences, not self.outputs_alone)
         if outcome.error:
             return frozenset({f"error: {outcome.error}", *self.case.cell.tensors})
         found = []
         names = {name: name for name in self.case.cell.tensors if name not in target.lacks} | dict(target.twins)
         for name, like in names.items():
+            if self.outputs_alone and name not in self.case.cell.outputs:
+                continue
             due, within = self.accepted[like]
             came = outcome.values.get(name)
             due = outcome.shaped(like, due, self.case.cell)
