@@ -1,9 +1,10 @@
 """How often the wrong line is named, and the edit found that mends it: random slips in ten layers, and the catalogue.
 
-Ten layers (`tests/repair/layers/`) are written as people write them. One slip of the pen is made in one of them at random
-(a name, a sign, a factor or term too many or too few, a transpose, an index, a gate's letter, `=` for `+=`); what changes
-nothing or does not run is drawn anew. Then it is asked of another process, as `verify` and `fix` do, which line is wrong
-and what mends it. The slips are made by a program of their own, which knows nothing of the edits that are searched.
+Ten layers (`tests/repair/layers/`) are written as people write them. One slip of the pen is made in one of them at
+random (a name, a sign, a factor or term too many or too few, a transpose, a number, a gate's letter, `=` for `+=`);
+what changes nothing or does not run is drawn anew. Then it is asked of another process, as `verify` and `fix` do,
+which line is wrong and what mends it. The slips are made by a program of their own, which knows nothing of the edits
+that are searched.
 
     .venv/bin/python benchmarks/repair_campaign.py --edits 100 --seed 0
     .venv/bin/python benchmarks/repair_campaign.py --edits 40 --together 2
@@ -25,22 +26,28 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ROOT / "tests" / "repair" / "layers"
 sys.path += [str(ROOT / "tests"), str(LAYERS)]
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from lstm_checks.cases import Case  # noqa: E402
-from lstm_checks.contract import DHN  # noqa: E402
-from lstm_checks.diagnosis.observe import suited  # noqa: E402
-from lstm_checks.repair.ask import look_into_source  # noqa: E402
-from lstm_checks.repair.found import Found  # noqa: E402
-from lstm_checks.repair.trial import Trial  # noqa: E402
-from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
+from lstm_checks.cases import Case
+from lstm_checks.contract import DHN
+from lstm_checks.diagnosis.observe import suited
+from lstm_checks.repair.ask import look_into_source
+from lstm_checks.repair.found import Found
+from lstm_checks.repair.trial import Trial
+from lstm_checks.targets.load import TargetError, load_target
 
 NAMES = {"layer_class": "LSTM", "torch_module": "LSTM"}
 TOLD = (Case(2, 3, 7, 5), Case(1, 2, 1, 1), Case(3, 4, 2, 2, seed=2))
 OTHERS = tuple(
     Case(m, s, e, u, regime=regime, seed=100 + k)
     for k, (m, s, e, u, regime) in enumerate(
-        [(2, 5, 3, 4, "normal"), (1, 3, 2, 2, "x1e-3"), (3, 2, 1, 5, "mixed"), (2, 2, 4, 4, "x10"), (4, 3, 2, 1, "padded")]
+        [
+            (2, 5, 3, 4, "normal"),
+            (1, 3, 2, 2, "x1e-3"),
+            (3, 2, 1, 5, "mixed"),
+            (2, 2, 4, 4, "x10"),
+            (4, 3, 2, 1, "padded"),
+        ]
     )
 )
 
@@ -55,7 +62,7 @@ class Slip:
 
 
 def layers(only: str | None = None) -> list[Path]:
-    """The files of the layers."""
+    """Return the files of the layers."""
     files = [path for path in sorted(LAYERS.glob("*.py")) if path.stem not in ("repair_helpers", "conftest")]
     return [path for path in files if only is None or path.stem == only]
 
@@ -90,9 +97,8 @@ def slips(text: str) -> list[tuple[tuple[int, int, int, int], str]]:
                 found += [(at, str(node.value + 1)), (at, str(max(node.value - 1, 0)))]
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in ("f", "i", "g", "o"):
                 found += [(at, repr(gate)) for gate in "figo" if gate != node.value]
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value[:1] in "UVb":
-                if len(node.value) == 2:
-                    found += [(at, repr(node.value[0] + gate)) for gate in "figo" if gate != node.value[1]]
+            if isinstance(node, ast.Constant) and str(node.value) in [k + gate for k in "UVb" for gate in "figo"]:
+                found += [(at, repr(node.value[0] + gate)) for gate in "figo" if gate != node.value[1]]
             if isinstance(node, ast.AugAssign):
                 target, value = (ast.get_source_segment(text, part) for part in (node.target, node.value))
                 found += [(at, f"{target} = {value}"), (at, f"{target} -= {value}")]
@@ -100,7 +106,7 @@ def slips(text: str) -> list[tuple[tuple[int, int, int, int], str]]:
 
 
 def slipped(text: str, rng: random.Random, count: int) -> Slip | None:
-    """The text with so many slips in different lines; None where they fall together."""
+    """Return the text with so many slips in different lines; None where they fall together."""
     chosen = [rng.choice(slips(text)) for _ in range(count)]
     if len({at[0] for at, _ in chosen}) < count:
         return None
@@ -150,8 +156,10 @@ class Result:
     def first(self) -> bool:
         """Whether the first line that is named is the wrong one, or all of several are."""
         named = {line.line for line in self.found.lines}
-        return bool(named) and set(self.lines) <= named if len(self.lines) > 1 else bool(named) and (
-            self.found.lines[0].line == self.lines[0]
+        return (
+            bool(named) and set(self.lines) <= named
+            if len(self.lines) > 1
+            else bool(named) and (self.found.lines[0].line == self.lines[0])
         )
 
     @property
@@ -161,7 +169,7 @@ class Result:
 
 
 def look(path: Path, name: str, slip: Slip, folder: Path, number: int, seconds: float, original: str) -> Result | None:
-    """What is found of a slip; None where it changes nothing, or does not run."""
+    """Return what is found of a slip; None where it changes nothing, or does not run."""
     file = folder / f"{path.stem}_{number}.py"
     file.write_text(slip.text, encoding="utf-8")
     spec = f"{file}:{name}"
@@ -179,7 +187,7 @@ def look(path: Path, name: str, slip: Slip, folder: Path, number: int, seconds: 
 
 
 def random_slips(options: argparse.Namespace) -> list[Result]:
-    """What is found of random slips, as many in each layer."""
+    """Return what is found of random slips, as many in each layer."""
     rng, results = random.Random(options.seed), list[Result]()
     files = layers(options.layer)
     with tempfile.TemporaryDirectory() as name:
@@ -199,7 +207,7 @@ def random_slips(options: argparse.Namespace) -> list[Result]:
 
 
 def catalogue(options: argparse.Namespace) -> list[Result]:
-    """What is found of every catalogued fault, as it is planted in `tests/plain_lstm.py`."""
+    """Return what is found of every catalogued fault, as it is planted in `tests/plain_lstm.py`."""
     import plain_lstm
     from planted_faults import EDITS
 
@@ -239,11 +247,12 @@ def _say(result: Result) -> None:
 
 
 def table(results: list[Result], words: str) -> str:
-    """The figures as a table, by layer."""
+    """Return the figures as a table, by layer."""
     by_layer: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_layer[result.layer].append(result)
-    rows = [f"| {words} | slips | line named first | no line | another line | fixed | so as it was, or alike elsewhere | median s |"]
+    heads = (words, "slips", "line named first", "no line", "another line", "fixed", "right elsewhere, too", "median s")
+    rows = [f"| {' | '.join(heads)} |"]
     rows += ["|---|---|---|---|---|---|---|---|"]
     for layer, many in [*sorted(by_layer.items()), ("all", results)]:
         count = Counter(

@@ -548,7 +548,7 @@ LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
 RUN_SECONDS = 2.0
-"""Seconds that one such run may take: a thousand times as long as one of NumPy takes. An edit may make a loop endless."""
+"""Seconds that one such run may take, a thousand times as long as one of NumPy: an edit may make a loop endless."""
 
 LINES_TOGETHER = 6
 """How many lines may be wrong together; hand-written layers were met with up to five faults."""

@@ -18,8 +18,8 @@ def add(commands: Any) -> None:
         "fix",
         run,
         help="find the edit of your own Python that makes everything right",
-        description="Judge an LSTM as verify does; where it fails, look for small edits of its own source, at the lines that "
-        "are wrong, with which all examples are right. What is shown is a fix, and need not be the only one.",
+        description="Judge an LSTM as verify does; where it fails, look for small edits of its source, at the lines "
+        "that are wrong, with which all examples are right. What is shown is a fix, and others may do.",
         epilog=common.TARGETS.replace(
             "exit code: 0 all that could be judged passed; 1 something failed; 2 nothing could be judged",
             "exit code: 0 it is right already, or a fix was written; 1 it is wrong; 2 nothing could be judged",
@@ -46,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
     from lstm_checks.repair.ask import failing_cases, has_source, look_into_source
 
     if not has_source(options.target):
-        raise UsageError(f"{options.target} has no Python source of its own to mend, expected a function or class of yours")
+        raise UsageError(
+            f"{options.target} has no Python source of its own to mend, expected a function or class of yours"
+        )
     options.examples = options.examples or EXAMPLES
     with common.loaded(options) as loaded:
         target = common.in_form(loaded)
@@ -83,7 +85,11 @@ def _rendered(options: argparse.Namespace, found: Any, written: bool) -> str:
     for number, fix in enumerate(found.fixes):
         lines += ["", fix.diff.rstrip(), f"{'a' if not number else 'another'} fix: all is right in {fix.tried} cases"]
     last = "FIXED" if written else "WRONG"
-    said = f"written to {', '.join(found.fixes[0].texts)}" if written else "--write writes the first fix" * bool(found.fixes)
+    said = (
+        f"written to {', '.join(found.fixes[0].texts)}"
+        if written
+        else "--write writes the first fix" * bool(found.fixes)
+    )
     return "\n".join([*lines, "", f"{last}  {options.target}" + (f": {said}" if said else "")])
 
 

@@ -12,7 +12,7 @@ from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.properties import claims as properties_of
-from lstm_checks.repair.found import Found
+from lstm_checks.repair.found import NOTHING_FOUND, Found
 from lstm_ref.cell import Cell
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
@@ -74,7 +74,7 @@ class CaseReport:
     chance: str = ""
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
-    source: Found = Found()
+    source: Found = NOTHING_FOUND
 
     @property
     def signature(self) -> Signature:

@@ -12,7 +12,6 @@ from lstm_checks.targets.load import EXEC, FAULT, FRAMEWORKS, SUFFIXES
 from lstm_checks.workers import processes
 from lstm_checks.workers.threads import ONE_THREAD
 
-
 UNCOMPILED = {"JAX_DISABLE_JIT": "1", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}
 """The environment in which JAX compiles nothing: each step of a scan is a call of its own, and any shape will do."""
 

@@ -5,7 +5,6 @@ The reference's source is rewritten as a user's is, so each of its expressions i
 numbers at the end of its lines. So another cell's quantities are had without a word about it here.
 """
 
-import ast
 import builtins
 import re
 import sys
@@ -153,7 +152,8 @@ class Due:
         m, s = self.sizes["m"], self.sizes["s"]
         for site, values in seen.values():
             shapes = {getattr(value, "shape", ()) for value in values}
-            if len(values) != s or len(shapes) != 1 or len(shape := next(iter(shapes))) != 2 or shape[0] != m:
+            shape: tuple[int, ...] = next(iter(shapes), ())
+            if len(values) != s or len(shapes) != 1 or len(shape) != 2 or shape[0] != m:
                 continue
             stacked = np.stack(values[::-1] if "backward" in site.function else values)
             bound = bool(site.binds) and site.binds[0].isidentifier() and not site.is_leaf

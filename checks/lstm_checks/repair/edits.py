@@ -164,10 +164,10 @@ class _Writer:
                     continue
                 seen.add(text)
                 try:
-                    other = ast.parse(f"({text}\n)", mode="eval").body
+                    made = ast.parse(f"({text}\n)", mode="eval").body
                 except (SyntaxError, ValueError):
                     continue
-                yield node, _span(node), text, other, cost + (0 if self._is_on_line(text) else 0.5)
+                yield node, _span(node), text, made, cost + (0 if self._is_on_line(text) else 0.5)
         yield from self._of_statement()
 
     def _is_on_line(self, text: str) -> bool:
@@ -247,7 +247,11 @@ class _Writer:
     def _part(self, node: Any) -> str:
         """Return the text of a part, in brackets where it could fall apart."""
         text = self.source.segment(node)
-        return text if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.Constant) else f"({text})"
+        return (
+            text
+            if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.Constant)
+            else f"({text})"
+        )
 
     def _of_product(self, node: ast.BinOp) -> Iterator[tuple[str, float]]:
         """Yield what may stand in place of a product or sum: another sign, one side alone, the sides exchanged."""
@@ -264,8 +268,9 @@ class _Writer:
     def _side(self, node: ast.BinOp, side: Any, left: bool) -> str:
         """Return the text of a side with the brackets that it stands in."""
         start, end = _span(node)
-        inner, outer = _span(side)
-        return (self.source.between(start, _op_start(self.source, node)) if left else self.source.between(_op_end(self.source, node), end)).strip() or self.source.between(inner, outer)
+        begin, stop = _around_sign(self.source, node)
+        text = self.source.between(start, begin) if left else self.source.between(stop, end)
+        return text.strip() or self.source.segment(side)
 
     def _of_call(self, node: ast.Call, text: str) -> Iterator[tuple[str, float]]:
         """Yield what may stand in place of a call: one of its arguments, what its method is called on, another name."""
@@ -321,11 +326,9 @@ class _Writer:
         if isinstance(node, ast.Name):
             yield from ((f"{text} - 1", 1.5), (f"{text} + 1", 1.5), (f"-1 - {text}", 2))
             names = {n.id for n in ast.walk(self.statement) if isinstance(n, ast.Name)}
-            yield from ((other, 1) for other in sorted({*names, "m", "s", "e", "u", "t"}) if other != text)
+            yield from ((name, 1) for name in sorted({*names, "m", "s", "e", "u", "t"}) if name != text)
         elif isinstance(node, ast.BinOp):
             yield from self._of_product(node)
-        elif isinstance(node, ast.Slice) and (node.lower or node.upper):
-            yield from ()
         elif isinstance(node, ast.UnaryOp):
             yield self.source.segment(node.operand), 1
         elif isinstance(node, ast.Call) and node.args:
@@ -345,7 +348,12 @@ class _Writer:
             yield f"{own}.T", 1
         yield from ((f"{own} {rest}", 2) for rest in ("* 2", "/ 2"))
         yield from ((f"{function}({text})", 1.5) for function in self.functions)
-        yield from ((f"1 - {own}", 1.5), (f"{own} * {own}", 2), (f"1 - {own} * {own}", 2.5), (f"{own} * (1 - {own})", 3))
+        yield from (
+            (f"1 - {own}", 1.5),
+            (f"{own} * {own}", 2),
+            (f"1 - {own} * {own}", 2.5),
+            (f"{own} * (1 - {own})", 3),
+        )
         for other in alike:
             yield from ((f"{own} {sign} {other}", 2) for sign in "*+-")
             if "whole" in roles or isinstance(node, ast.BinOp):
@@ -407,16 +415,6 @@ def _span(node: Any) -> Span:
 def _place(node: Any) -> tuple[int, int, int, int]:
     """Return where a node begins and ends, as four numbers."""
     return node.lineno, node.col_offset, node.end_lineno, node.end_col_offset
-
-
-def _op_start(source: Source, node: ast.BinOp) -> tuple[int, int]:
-    """Return where the sign of a product or sum begins, brackets of its left side before it."""
-    return _around_sign(source, node)[0]
-
-
-def _op_end(source: Source, node: ast.BinOp) -> tuple[int, int]:
-    """Return where it ends."""
-    return _around_sign(source, node)[1]
 
 
 def _around_sign(source: Source, node: ast.BinOp) -> Span:

@@ -225,7 +225,7 @@ class Form:
 def _partitions(length: int, sizes: tuple[tuple[str, int], ...], gates: int) -> tuple[tuple[str, ...], ...]:
     """Return the ways in which an axis may be made up of samples, elements, units and ones."""
     known = dict(sizes)
-    found = [(letter,) for letter in "meu1" if known[letter] == length]
+    found: list[tuple[str, ...]] = [(letter,) for letter in "meu1" if known[letter] == length]
     found += [(letter,) * k for k in range(2, gates + 1) for letter in "ume" if k * known[letter] == length]
     for letters in ("eu", "eu1", "e1", "u1"):
         if sum(known[letter] for letter in letters) == length:
@@ -248,9 +248,7 @@ def near(came: Array, value: Array, dtype: str) -> Array:
     return np.max(np.abs(came - value), axis=axes) <= allowed
 
 
-def best_block(
-    part: Array, letters: str, due: Due, dtype: str
-) -> tuple[int, Block | None]:
+def best_block(part: Array, letters: str, due: Due, dtype: str) -> tuple[int, Block | None]:
     """Return how many steps of a part, the first ones passed, are a quantity, and which; (0, None) for none."""
     best: tuple[int, Block | None] = (0, None)
     steps = len(part)
@@ -264,6 +262,7 @@ def best_block(
             if stacked is None or stacked.shape[2:] != came.shape[1:]:
                 continue
             many = due.by_axes[axes, of_steps]
+            options: list[tuple[Array, bool, int | None]]
             if of_steps and steps != due.sizes["s"]:
                 # What is passed once may hold the first or the last step's.
                 options = [(stacked[:, [at]], False, at) for at in (0, -1)]

@@ -60,6 +60,9 @@ class Found:
     fixes: tuple[Fix, ...] = field(default=())
 
 
+NOTHING_FOUND = Found()
+
+
 def to_plain(found: Found) -> dict[str, Any]:
     """Return what was found as JSON has it."""
     return asdict(found)

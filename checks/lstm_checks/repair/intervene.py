@@ -1,7 +1,7 @@
-"""Which line is wrong: a value of the user's own program is overridden with what there ought to be, and it is run again.
+"""Which line is wrong: a value of the user's own program is overridden with what it ought to be, and it is run again.
 
 If everything comes out right then, the program goes wrong at that place, or in what feeds only it. The places are tried
-in the order in which the program departs from every known quantity; what feeds a place that works is tried once more, and
+in the order in which the program departs from every known quantity; what feeds a place that works is tried, too, and
 what still feeds it and is no known quantity is told with it. Where no place alone is enough, the one that mends most
 tensors is held at what it ought to be, and the search goes on from there.
 """
@@ -21,6 +21,10 @@ from lstm_checks.repair.trial import Trial
 
 BELOW = ({"e": "X_s", "u": "hp", "1": ONES}, {"e": "dX", "u": "dh", "1": "dk_ @ b.mT of all gates"})
 """What stands below one another where weights are packed so: what goes in, and what comes back to it."""
+
+
+FIRST = 3
+"""How many variables are looked behind: those that a loop hands on depart together."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,21 @@ class _Search:
             return ()
         for one in list(held):
             held = self._deeper(held, one)
-        found = [Finding(overrides[0].place.site, overrides, mends) for overrides, mends in held]
+        found: list[Finding] = []
+        for overrides, mends in held:
+            # A line in a loop over gates is one line, whichever gate it was held for.
+            site = overrides[0].place.site
+            same = next((one for one in found if one.site is site), Finding(site, (), frozenset()))
+            found = [one for one in found if one is not same]
+            found.append(replace(same, overrides=same.overrides + overrides, mends=same.mends | mends))
         # What holds much more than it need, further down, would stand for what is further up.
-        for one in reversed(found):
-            found[found.index(one)] = self._narrowed(one, found)
-        for one in list(found):
-            others = [override for other in found if other is not one for override in other.overrides]
+        for k in reversed(range(len(found))):
+            found[k] = self._narrowed(found[k], found)
+        for finding in list(found):
+            others = [override for other in found if other is not finding for override in other.overrides]
             # What the others can do without is no fault of its own.
             if len(found) > 1 and not self.program.wrong(self.trial, others):
-                found.remove(one)
+                found.remove(finding)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         return tuple(found)
@@ -103,12 +113,25 @@ class _Search:
                 return one
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
-                sets = [p.site for p in places if word.text in {n for b in p.site.binds for n in b.split(",")}]
-                sets = [site for site in sets if site.function == word.function]
-                # Where what it is to hold is computed nowhere, it is to be where the variable is set.
+                found = replace(one, overrides=leaf, word=word)
+                # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
-                return replace(one, overrides=leaf, word=word, instead=sets[-1] if nowhere and sets else None)
+                return self._where_set(found, others, places) or found if nowhere else found
         return one
+
+    def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return a finding at the line that sets its word, if everything is right with that line's value overridden."""
+        word = one.word
+        assert word is not None
+        sets = [p for p in places if word.text in {name for bound in p.site.binds for name in bound.split(",")}]
+        sets = [place for place in sets if place.site.function == word.function]
+        options = _Options(self.due, places, set(), {place.site.number for place in sets[-1:]})
+        for overrides in options.anywhere():
+            if not self.budget.spend():
+                return None
+            if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
+                return replace(one, overrides=overrides, instead=overrides[0].place.site)
+        return None
 
     def _solve(self, before: list[Override], allowed: set[int] | None) -> list[Held]:
         """Return overrides that make everything right together with those before; at allowed sites, or anywhere."""
@@ -202,7 +225,7 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
         sites[place.site.number] = place.site
     unknown = {number for number, is_known in known.items() if not is_known}
     found: dict[int, Site] = {}
-    parts = {number for number in site.parts if number in unknown}
+    parts = {number for number in (*site.parts, *[site.number] * site.is_leaf) if number in unknown}
     # What is made of unknown parts is no feeder of its own: the innermost are.
     inner = {number for number in parts if not parts & set(sites[number].parts)}
     for number in sorted(inner):
@@ -210,13 +233,19 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
         if not part.is_leaf and not _calls_own(part, sites.values()):
             found[number] = part
             continue
+        before = len(found)
         for other in sites.values():
             sets = set(part.names) & {name for bound in other.binds for name in bound.split(",")}
             helper = not part.is_leaf and _calls(part, other)
-            if other.number in unknown and other is not site and (
-                (sets and other.function == part.function) or (helper and other.returned)
+            if (
+                other.number in unknown
+                and other is not site
+                and ((sets and other.function == part.function) or (helper and other.returned))
             ):
                 found[other.number] = other
+        if len(found) == before:
+            # It went wrong where nobody sees it: written to in place, or by a library.
+            found[number] = part
     return tuple(found.values())
 
 
@@ -237,9 +266,7 @@ class _Options:
     def __init__(self, due: Due, places: list[Place], held: set[object], allowed: set[int] | None) -> None:
         self.due, self.every = due, places
         self.places = [
-            place
-            for place in places
-            if place.key not in held and (allowed is None or place.site.number in allowed)
+            place for place in places if place.key not in held and (allowed is None or place.site.number in allowed)
         ]
         known = [place for place in places if place.known and place.form is not None]
         self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
@@ -266,6 +293,11 @@ class _Options:
         """Yield what may be tried at variables."""
         yield from self._at([p for p in self.places if p.site.is_leaf and (whole or not p.site.whole)], None)
 
+    def anywhere(self) -> Iterator[tuple[Override, ...]]:
+        """Yield all quantities at all places that are allowed."""
+        for likely in (True, None, False):
+            yield from self._at(self.places, likely)
+
     def _of_helpers(self) -> Iterator[tuple[Override, ...]]:
         """Yield overrides of what a function returns in all its uses, each with the quantity of its own gate."""
         seen: set[int] = set()
@@ -276,12 +308,13 @@ class _Options:
                     yield from self._groups(place, likely)
 
     def _behind_the_first(self) -> list[Place]:
-        """Return the places that set the variable which is the first to depart from what it began as."""
+        """Return the places that set the variables which are the first to depart from what they began as."""
         unknown = sorted((place for place in self.every if not place.known), key=lambda place: place.departs)
         if not unknown or not unknown[0].site.is_leaf:
             return []
-        name = unknown[0].site.text
-        return [place for place in self.places if any(name in bound.split(",") for bound in place.site.binds)]
+        names = list(dict.fromkeys(place.site.text for place in unknown if place.site.is_leaf))[:FIRST]
+        sets = [{name for bound in place.site.binds for name in bound.split(",")} for place in self.places]
+        return [place for name in names for place, bound in zip(self.places, sets, strict=True) if name in bound]
 
     def _at(self, places: list[Place], likely: bool | None) -> Iterator[tuple[Override, ...]]:
         """Yield what may be tried at places, and at all uses of each one's site together."""

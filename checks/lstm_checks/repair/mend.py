@@ -120,7 +120,11 @@ class _Search:
         each = []
         for finding in self.findings:
             others = [one for other in self.findings if other is not finding for one in other.overrides]
-            places = {(site.path, line) for site in _sites_of(finding) for line in range(site.statement[0], site.statement[1] + 1)}
+            places = {
+                (site.path, line)
+                for site in _sites_of(finding)
+                for line in range(site.statement[0], site.statement[1] + 1)
+            }
             own = [edit for edit in self.edits.all if (edit.path, edit.line) in places]
             each.append([edit for (edit,) in islice(self._alone(own, others), tolerance.FIXES_SHOWN)])
         together = sorted(product(*each), key=lambda edits: sum(edit.cost for edit in edits))
@@ -192,7 +196,11 @@ class _Search:
                 starts.append(starts[-1] + len(line))
             whole = b"".join(data)
             spans = sorted(
-                ((_at(edit.span[0], starts), _at(edit.span[1], starts), edit.text) for edit in chosen if edit.path == path),
+                (
+                    (_at(edit.span[0], starts), _at(edit.span[1], starts), edit.text)
+                    for edit in chosen
+                    if edit.path == path
+                ),
                 reverse=True,
             )
             for begin, stop, text in spans:
@@ -207,7 +215,7 @@ class _Search:
 
     def _fix(self, texts: Mapping[str, str], tried: int) -> Fix:
         """Return a fix with its diff."""
-        diff = []
+        diff: list[str] = []
         for path, text in texts.items():
             name = os.path.relpath(path)
             name = path if name.startswith("..") else name

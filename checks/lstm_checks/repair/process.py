@@ -102,8 +102,8 @@ def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:
     likely = [replace(first, m=m, s=s, e=e, u=u, seed=first.seed) for m, s, e, u in (APART,)]
     likely = [replace(likely[0], regime="normal", cotangents="every+h+C", states=True), likely[0]]
     searched = None
-    for case in [*likely, *cases]:
-        found = fitted(target, case)
+    for asked in [*likely, *cases]:
+        found = fitted(target, asked)
         if found is None:
             continue
         trial = Trial(found, folds)

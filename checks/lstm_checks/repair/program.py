@@ -29,7 +29,8 @@ Context = tuple[str, int, int]
 class Place:
     """A site in one use of its function and in one slot, with what its values are known to be.
 
-    `shape` is that of a step in rows and columns, `own` the value's own; `form` is the quantity it is where `known`; else what its first values are, if these are some quantity.
+    `shape` is that of a step in rows and columns, `own` the value's own. `form` is the quantity it is where `known`,
+    else what its first values are, if these are some quantity; `departs` when the first value came that is not.
     """
 
     site: Site
@@ -159,7 +160,7 @@ class Program:
         return sorted(found, key=lambda place: place.event)
 
     def variables(self, trial: Trial) -> dict[str, dict[str, set[tuple[int, ...]]]]:
-        """Return by function the variables that hold arrays while it runs, as they are written there, and their shapes."""
+        """Return by function the variables that hold arrays while it runs, as they are written, and their shapes."""
         found: dict[str, dict[str, set[tuple[int, ...]]]] = defaultdict(lambda: defaultdict(set))
 
         def watch(site: Site) -> Callable[[Any], Any]:
@@ -195,7 +196,9 @@ class Program:
                     steps = view.steps(values[slot::slots], sizes, self.gates)
                 except NoFormError:
                     break
-                place = self._match(site, context, [event for event, _ in seen][slot::slots], view, steps, trial, values[0].shape)
+                place = self._match(
+                    site, context, [event for event, _ in seen][slot::slots], view, steps, trial, values[0].shape
+                )
                 if place is None:
                     break
                 places.append(place)
@@ -206,7 +209,14 @@ class Program:
         return best
 
     def _match(
-        self, site: Site, context: Context, events: list[int], view: View, steps: Any, trial: Trial, own: tuple[int, ...]
+        self,
+        site: Site,
+        context: Context,
+        events: list[int],
+        view: View,
+        steps: Any,
+        trial: Trial,
+        own: tuple[int, ...],
     ) -> Place | None:
         """Return a place with the quantity that its values are, or begin to be; None where its sizes say nothing."""
         found: tuple[int, int, Place] | None = None
@@ -261,9 +271,9 @@ def _mixed(blocks: Sequence[Sequence[Block | None]], gates: tuple[str, ...]) -> 
     """Return whether blocks beside one another are of gates, and not of the same quantity of each."""
     for row in (*blocks, *zip(*blocks, strict=True)):
         families = {family_of(block.name, gates)[0] for block in row if block is not None}
-        if len(row) > 1 and "" not in families and len({name.partition("?")[0] for name in families}) == 1:
-            if len(families) > 1:
-                return True
+        alike = len({name.partition("?")[0] for name in families}) == 1
+        if len(row) > 1 and "" not in families and alike and len(families) > 1:
+            return True
     return False
 
 

@@ -124,7 +124,7 @@ class Sources:
 
         setattr(builtins, PROBE, self.probe)
         setattr(builtins, SWITCH, self.switch)
-        SourceFileLoader.get_code = rewritten  # type: ignore[method-assign]
+        SourceFileLoader.get_code = rewritten  # type: ignore[method-assign, assignment]
         try:
             yield
         finally:
@@ -237,7 +237,9 @@ class _Writer:
         if len(binds) == 1 and isinstance(node.value, ast.Tuple) and binds[0].count(",") + 1 == len(node.value.elts):
             self.apart |= dict(zip(node.value.elts, binds[0].split(","), strict=True))
         for name, value in ast.iter_fields(node):
-            if name in ("targets", "target", "annotation", "type", "name", "pattern") and not isinstance(node, ast.expr):
+            if name in ("targets", "target", "annotation", "type", "name", "pattern") and not isinstance(
+                node, ast.expr
+            ):
                 continue
             if isinstance(value, list):
                 setattr(node, name, [self._part(one) for one in value])
@@ -282,8 +284,8 @@ class _Writer:
                 self.source.path,
                 shown.lineno,
                 shown.col_offset,
-                shown.end_lineno,
-                shown.end_col_offset,
+                shown.end_lineno or shown.lineno,
+                shown.end_col_offset or shown.col_offset,
                 text,
                 self.statement,
                 ".".join(self.function),

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from lstm_checks.repair.edits import Edit
 from lstm_checks.repair.due import ONES, ZERO, Due
+from lstm_checks.repair.edits import Edit
 from lstm_checks.repair.found import Line
 from lstm_checks.repair.intervene import Finding
 from lstm_checks.repair.rewrite import Site, Source
@@ -17,6 +17,8 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
     """Return the lines to be shown, where all that cannot be told apart is next to one another; else nothing."""
     told = []
     for finding in findings:
+        if any(site.is_leaf for site in finding.feeders):
+            return ()
         sites = [finding.instead or finding.site]
         also = [finding.site] if finding.instead is not None else []
         also += finding.feeders
@@ -29,7 +31,13 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
 
 
 def _line(
-    finding: Finding, site: Site, also: Sequence[Site], files: Mapping[str, Source], due: Due, judged: Sequence[str], count: int
+    finding: Finding,
+    site: Site,
+    also: Sequence[Site],
+    files: Mapping[str, Source],
+    due: Due,
+    judged: Sequence[str],
+    count: int,
 ) -> Line:
     """Return one line with what shows it."""
     source = files[site.path]
@@ -81,7 +89,9 @@ def tell_edit(edit: Edit, source: Source, tried: int) -> Line:
     before = source.lines[line - 1][:column].decode()
     at = len(before) - (len(raw) - len(raw.lstrip())) if line == edit.line and word and word in raw else -1
     new = " ".join(edit.text.split())
-    shown = f"with {new} in its place all is right in {tried} cases" if new else f"without it all is right in {tried} cases"
+    shown = (
+        f"with {new} in its place all is right in {tried} cases" if new else f"without it all is right in {tried} cases"
+    )
     return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, shown)
 
 

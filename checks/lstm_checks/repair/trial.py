@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,14 +18,11 @@ from lstm_checks.oracles.expected import expect
 from lstm_checks.repair.due import Due
 
 
-class StoppedError(BaseException):
-    """A run that is of no use any more, stopped in the middle of the user's program; no Exception, which it may catch."""
-
-
 @dataclass
 class Trial:
-    """A case, and all that is due for it; `folds` where the target has no argument for the final hidden state's cotangent.
+    """A case, and all that is due for it.
 
+    `folds` is whether the target has no argument for the final hidden state's cotangent, which is then in another.
     With `outputs_alone` nothing but the forward pass is run: where a library differentiates it, a value that is put in
     from outside has no gradient to pass on.
     """
@@ -57,8 +54,10 @@ class Trial:
     @cached_property
     def chaotic(self) -> bool:
         """Whether rounding drowns what is due, so that nothing can be told."""
-        return any(np.any(within > tolerance.RESOLUTION[self.case.dtype] * np.max(np.abs(value), initial=1e-300))
-                   for value, within in self.accepted.values())
+        return any(
+            np.any(within > tolerance.RESOLUTION[self.case.dtype] * np.max(np.abs(value), initial=1e-300))
+            for value, within in self.accepted.values()
+        )
 
     def wrong(self, target: Target) -> frozenset[str]:
         """Return the names of the tensors that are wrong now; one that is no tensor's where it raised."""

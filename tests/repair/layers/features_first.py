@@ -1,14 +1,13 @@
 """Columns are samples; a dict for each step, and a loop over the gates in the backward pass."""
 
 import numpy as np
-
 from repair_helpers import logistic, logistic_slope, tanh_slope
 
 GATES = ("f", "i", "g", "o")
 
 
 def lstm(p, X, h0, C0):
-    m, s, e = X.shape
+    m, s, _ = X.shape
     hidden, memory = h0.T, C0.T
     steps = []
     for t in range(s):

@@ -1,7 +1,6 @@
 """A layer class in EpyNN's form, whose base class and helpers are in another file."""
 
 import numpy as np
-
 from repair_helpers import Recurrent, logistic, logistic_slope, tanh_slope
 
 
