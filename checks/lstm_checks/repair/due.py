@@ -45,7 +45,7 @@ class Quantity:
 
 @lru_cache(maxsize=4096)
 def family_of(name: str, gates_there: tuple[str, ...]) -> tuple[str, str]:
-    """Return a quantity's name with "?" for its gate, and the gate; ("", "") for what is of none or of several."""
+    """Return a quantity's name with "?" for its gate or memory, and which; ("", "") for what is of none or several."""
     gates: set[str] = set()
 
     def one(match: re.Match[str]) -> str:
@@ -73,6 +73,7 @@ class Due:
         self.arrays = arrays
         m, s, e = arrays["X"].shape
         self.sizes = {"m": m, "s": s, "e": e, "u": arrays[self.cell.initial[0]].shape[-1], "1": 1}
+        self.letters = (*self.cell.gates, *(state.name for state in self.cell.states[1:]))
         self.quantities: dict[str, Quantity] = {}
         self.distinct: list[Quantity] = []
         self._collect()
@@ -95,7 +96,7 @@ class Due:
         """The quantities of one kind by gate, where there is one for each of at least two gates."""
         found: dict[str, dict[str, Quantity]] = defaultdict(dict)
         for one in self.quantities.values():
-            family, gate = family_of(one.name, self.cell.gates)
+            family, gate = family_of(one.name, self.letters)
             if family:
                 found[family].setdefault(gate, one)
         return {family: gates for family, gates in found.items() if len(gates) > 1}

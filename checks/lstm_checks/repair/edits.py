@@ -158,7 +158,7 @@ class _Writer:
     def edits(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
         """Yield (node, span, new text, new node, cost) of all."""
         for node, roles in self._expressions():
-            seen = set()
+            seen: set[str] = set()
             for text, cost in self._of(node, roles):
                 if text in seen or len(text) > 2000:
                     continue

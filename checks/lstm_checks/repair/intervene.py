@@ -79,14 +79,14 @@ class _Search:
         held = self._solve([], None)
         if not held:
             return ()
-        for one in list(held):
-            held = self._deeper(held, one)
+        for part in list(held):
+            held = self._deeper(held, part)
         found: list[Finding] = []
         for overrides, mends in held:
             # A line in a loop over gates is one line, whichever gate it was held for.
             site = overrides[0].place.site
-            same = next((one for one in found if one.site is site), Finding(site, (), frozenset()))
-            found = [one for one in found if one is not same]
+            same = next((known for known in found if known.site is site), Finding(site, (), frozenset()))
+            found = [known for known in found if known is not same]
             found.append(replace(same, overrides=same.overrides + overrides, mends=same.mends | mends))
         # What holds much more than it need, further down, would stand for what is further up.
         for k in reversed(range(len(found))):
@@ -105,18 +105,21 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if feeders or one.site.is_leaf:
+        if feeders:
             return replace(one, feeders=feeders)
+        if one.site.is_leaf:
+            # A variable that is handed on as it is may be wrong from where it is set.
+            return self._where_set(replace(one, word=one.site), others, places) or one
         options = _Options(self.due, places, {override.place.key for override in others}, set(one.site.parts))
         for leaf in options.leaves(True):
             if not self.budget.spend():
                 return one
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
-                found = replace(one, overrides=leaf, word=word)
+                narrower = replace(one, overrides=leaf, word=word)
                 # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
-                return self._where_set(found, others, places) or found if nowhere else found
+                return (self._where_set(narrower, others, places) if nowhere else None) or narrower
         return one
 
     def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
@@ -382,7 +385,7 @@ class _Options:
             axes = letters[::-1] if transposed else letters
             for of_steps in (not once, once):
                 for one in self.due.by_axes.get((axes, of_steps), ()):
-                    if gate is not None and family_of(one.name, self.due.cell.gates)[1] not in ("", gate):
+                    if gate is not None and family_of(one.name, self.due.letters)[1] not in ("", gate):
                         continue
                     named = one.name.partition(" of ")[0].isidentifier()
                     if named != (likely is None) if likely is None else self._is_likely(one) != likely:
@@ -453,7 +456,7 @@ class _Options:
         for place in known:
             assert place.form is not None
             for blocks in (*place.form.blocks, *zip(*place.form.blocks, strict=True)):
-                gates = [family_of(block.name, self.due.cell.gates)[1] for block in blocks if block is not None]
+                gates = [family_of(block.name, self.due.letters)[1] for block in blocks if block is not None]
                 if len(gates) > 1 and all(gates) and len(set(gates)) == len(gates):
                     found[tuple(gates)] = None
         return list(found)
@@ -463,23 +466,25 @@ class _Options:
         seen = [order for order in self.orders if len(order) == count]
         return seen or list(permutations(self.due.cell.gates, count))
 
-    def _directions(self, known: list[Place]) -> dict[str, bool]:
-        """Return whether each function goes through the steps backwards."""
-        votes: dict[str, int] = defaultdict(int)
+    def _directions(self, known: list[Place]) -> dict[Any, bool]:
+        """Return whether each function, and each use of it, goes through the steps backwards."""
+        votes: dict[Any, int] = defaultdict(int)
         for place in known:
             assert place.form is not None
             if place.view.kind not in (CALLS, SAMPLES, STEPS_OF_SAMPLES) or not place.form.is_single:
                 continue
             (block,) = place.form.blocks[0]
             if block is not None and block.name != ZERO and self.due.quantities[block.name].of_steps:
-                votes[place.site.function] += 1 if block.backwards else -1
-        return {function: count > 0 for function, count in votes.items()}
+                for key in (place.site.function, (place.site.function, place.context)):
+                    votes[key] += 1 if block.backwards else -1
+        return {key: count > 0 for key, count in votes.items()}
 
     def _goes_back(self, place: Place) -> bool:
         """Return whether a place is passed from the last step to the first."""
         if place.form is not None and place.form.is_single:
             return any(block is not None and block.backwards for row in place.form.blocks for block in row)
-        return self.backwards.get(place.site.function, False)
+        function = place.site.function
+        return self.backwards.get((function, place.context), self.backwards.get(function, False))
 
     def _gates_of(self, known: list[Place]) -> dict[tuple[str, object, int], str]:
         """Return which gate a function is about in each of its uses, by what is known there."""
@@ -487,7 +492,7 @@ class _Options:
         for place in known:
             assert place.form is not None
             if len(place.form.names) == 1:
-                gate = family_of(place.form.names[0], self.due.cell.gates)[1]
+                gate = family_of(place.form.names[0], self.due.letters)[1]
                 if gate:
                     found[place.site.function, place.context, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}

@@ -140,12 +140,11 @@ class Program:
                 if not hasattr(value, "shape"):
                     return value
                 context = context_of()
-                if override is not None:
-                    value = override(value, context)
                 array = plain_array(value)
                 if array is not None:
                     passes.setdefault((number, context), []).append((next(events), array))
-                return value
+                # What is seen is the program's own value, what goes on is what it is held at.
+                return value if override is None else override(value, context)
 
             return keep
 
@@ -239,7 +238,7 @@ class Program:
                 blocks.append(tuple(row))
                 begun.append(first)
                 top += height
-            if _mixed(begun, trial.case.cell.gates):
+            if _mixed(begun, trial.due.letters):
                 whole, leading = False, 0
             count = sum(block is not None for row in blocks for block in row)
             form = Form(view, rows, columns, tuple(blocks)) if count else None

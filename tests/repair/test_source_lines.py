@@ -1,0 +1,173 @@
+"""Which line of somebody's own source is named, and what mends it: slips planted in layers written in several ways."""
+
+import json
+from pathlib import Path
+
+import plain_lstm
+import pytest
+from command_line import run
+from planted_faults import BG, EDITS, EO, RETURN
+
+from lstm_checks.cases import Case
+from lstm_checks.commands import fix as fix_command
+from lstm_checks.commands.common import UsageError
+from lstm_checks.judging.text import render_lines
+from lstm_checks.repair.ask import has_source, look_into_source
+from lstm_checks.repair.found import Fix, Found, from_plain, to_plain
+
+LAYERS = Path(__file__).parent / "layers"
+CASES = (Case(2, 3, 7, 5), Case(1, 2, 1, 1))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """On a busy machine a process may take its time."""
+    monkeypatch.setattr("lstm_checks.tolerance.SOURCE_SECONDS", 120.0)
+
+
+# The layer, its name, what stands there, what is put in its place; the last line of the file where it stands is meant.
+SLIPS = {
+    "a name": ("numpy_per_gate", "lstm", "dg = dc * i\n", "dg = dc * f\n"),
+    "a factor too few": ("numpy_per_gate", "lstm", "            dc = dc * f\n", "            dc = dc\n"),
+    "a sign, packed": ("numpy_packed", "lstm", "dh * o * (1 - tanh_c * tanh_c)", "dh * o * (1 + tanh_c * tanh_c)"),
+    "not added up, set far away": ("numpy_packed", "lstm", "db += dz", "db = dz"),
+    "in a dict, features first": ("features_first", "lstm", '"g": delta_c * k["i"]', '"g": delta_c * k["f"]'),
+    "steps first": ("time_major", "lstm", 'dc * k["c_in"][t]', 'dc * k["f"][t]'),
+    "a closure": ("closures", "lstm", "y, lambda d: d * y * (1 - y)", "y, lambda d: d * y * (1 + y)"),
+    "a layer class": ("layer_class", "LSTM", "dC = dC * f", "dC = dC * i"),
+}
+
+
+def slipped(folder, layer, old, new):
+    """The file of a layer with a slip, those that it imports beside it, and the number of the line."""
+    text = (LAYERS / f"{layer}.py").read_text(encoding="utf-8")
+    assert old in text
+    at = text.rindex(old)
+    path = folder / f"{layer}_slipped.py"
+    path.write_text(text[:at] + new + text[at + len(old) :], encoding="utf-8")
+    (folder / "repair_helpers.py").write_text((LAYERS / "repair_helpers.py").read_text(encoding="utf-8"))
+    return path, text[: at + len(old) - len(old.lstrip())].count("\n") + 1
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_the_line_is_named(tmp_path, slip):
+    layer, name, old, new = SLIPS[slip]
+    path, line = slipped(tmp_path, layer, old, new)
+    found = look_into_source(f"{path}:{name}", CASES)
+    assert [one.line for one in found.lines] == [line], found.lines
+    (one,) = found.lines
+    assert one.path == str(path)
+    assert one.text in path.read_text(encoding="utf-8")
+    assert "all 17 tensors are right" in one.shown
+
+
+def test_a_helper_in_another_file_is_mended_there(tmp_path):
+    path, _ = slipped(tmp_path, "features_first", "import numpy as np", "import numpy as np")
+    helpers = tmp_path / "repair_helpers.py"
+    text = helpers.read_text(encoding="utf-8")
+    helpers.write_text(text.replace("return y * (1 - y)", "return y * (1 + y)"), encoding="utf-8")
+    found = look_into_source(f"{path}:lstm", CASES, fix=20.0)
+    assert [Path(one.path).name for one in found.lines] == ["repair_helpers.py"]
+    (fixed,) = found.fixes[0].texts.values()
+    assert fixed == text
+    assert helpers.read_text(encoding="utf-8") != text, "nothing is written before somebody asks for it"
+
+
+def planted(folder, edits):
+    """The plain LSTM with lines of it changed, and their numbers."""
+    lines, changed = plain_lstm.source().splitlines(), set()
+    for old, new in edits:
+        (at,) = (k for k, line in enumerate(lines) if line.strip() == old)
+        lines[at] = lines[at].replace(old, new)
+        changed.add(at + 1)
+    path = folder / "planted.py"
+    text = "\n".join(lines).replace("def pullback(dh, dCn, dhn):", "def pullback(dh, dCn, dhn=0 * C0):")
+    path.write_text(text, encoding="utf-8")
+    return path, changed
+
+
+def test_three_faults_are_named_and_mended_together(tmp_path):
+    edits = [(EO, "eo = eta * k.new"), (BG, "bg = eg"), (RETURN, RETURN.replace("rho.T", "kappa.T"))]
+    path, changed = planted(tmp_path, edits)
+    found = look_into_source(f"{path}:plain_lstm", CASES, fix=60.0)
+    assert {one.line for one in found.lines} == changed
+    assert "everything is right" in render_lines(found)[-1]
+    assert list(found.fixes[0].texts) == [str(path)]
+
+
+@pytest.mark.parametrize("layer", ["numpy_per_gate", "features_first", "layer_class"])
+def test_of_a_right_layer_nothing_is_said(layer):
+    name = "LSTM" if layer == "layer_class" else "lstm"
+    assert look_into_source(f"{LAYERS / layer}.py:{name}", CASES, fix=1.0) == Found()
+
+
+def test_nothing_is_said_where_no_place_shows_it(tmp_path):
+    # The wrong lines are in no file, so there is no source of theirs to read.
+    text = (LAYERS / "numpy_per_gate.py").read_text(encoding="utf-8").replace("dg = dc * i", "dg = dc * f")
+    path = tmp_path / "hidden.py"
+    path.write_text(f"exec(compile({text!r}, '<somewhere>', 'exec'))\n", encoding="utf-8")
+    assert look_into_source(f"{path}:lstm", CASES, fix=1.0) == Found()
+
+
+def test_what_is_written_to_in_place_is_no_line_of_those_that_read_it(tmp_path):
+    right, wrong = "dz = np.hstack([di, df, do, dg])\n", "dz = np.hstack([di, df, do, dg])\n            dz *= 1.5\n"
+    path, line = slipped(tmp_path, "numpy_packed", right, wrong)
+    found = look_into_source(f"{path}:lstm", CASES)
+    assert {one.line for one in found.lines} <= {line, line + 1}
+
+
+@pytest.mark.parametrize("ending", ["import os; os._exit(0)", "while True: pass", "print('x' * 10**6)"])
+def test_a_target_that_misbehaves_when_it_is_looked_into_harms_nothing(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr("lstm_checks.tolerance.SOURCE_SECONDS", 6.0)
+    path, _ = slipped(tmp_path, "numpy_per_gate", "dg = dc * i\n", "dg = dc * f\n")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("def lstm(p, X, h0, C0):", f"def lstm(p, X, h0, C0):\n    {ending}"), encoding="utf-8")
+    found = look_into_source(f"{path}:lstm", CASES)
+    assert all(one.text == "dg = dc * f" for one in found.lines)
+
+
+PLANTED = ["carry-without-forget", "df-of-current-memory", "tanh-derivative-unsquared", "dh0-dc0-swapped", "cn-is-h"]
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_catalogued_faults_are_named_as_planted(tmp_path, fault):
+    path, changed = planted(tmp_path, EDITS[fault])
+    found = look_into_source(f"{path}:plain_lstm", CASES)
+    assert {one.line for one in found.lines} == changed
+
+
+def test_programs_models_frameworks_and_faults_have_no_source():
+    for spec in ("exec:./program", "model.onnx", "torch", "fault:carry-dropped"):
+        assert not has_source(spec)
+        assert look_into_source(spec, CASES) == Found()
+
+
+def test_what_is_found_goes_over_as_json():
+    found = Found((), (Fix("--- a\n+++ b\n-x\n+y\n", {"a.py": "y\n"}, {"a.py": "00"}, 3),))
+    assert from_plain(json.loads(json.dumps(to_plain(found)))) == found
+
+
+def test_a_file_that_has_changed_is_not_written_over(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("x = 1\n")
+    fix = Fix("", {str(path): "x = 2\n"}, {str(path): "0" * 64}, 1)
+    with pytest.raises(UsageError, match="has changed since it was read, so nothing was written"):
+        fix_command._write(fix)
+    assert path.read_text() == "x = 1\n"
+
+
+def test_verify_ends_with_the_line_and_the_fix_and_fix_writes_it(tmp_path):
+    path, line = slipped(tmp_path, "numpy_per_gate", "dg = dc * i\n", "dg = dc * f  # candidate\n")
+    few = ("--examples", "5", "--max-dims", "3,4,3,3")
+    told = run("verify", f"{path.name}:lstm", *few, cwd=tmp_path)
+    assert told.returncode == 1
+    assert f"  line      {path.name}:{line}   dg = dc * f  # candidate\n" in told.stdout
+    assert "with i of equation (3) in the place of f all 17 tensors are right" in told.stdout
+    silent = run("verify", f"{path.name}:lstm", *few, "--no-source", cwd=tmp_path)
+    assert silent.returncode == 1
+    assert "  line  " not in silent.stdout
+    shown = run("fix", f"{path.name}:lstm", "--examples", "5", "--write", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "+            dg = dc * i  # candidate" in shown.stdout
+    assert "FIXED" in shown.stdout
+    assert run("verify", f"{path.name}:lstm", *few, cwd=tmp_path).returncode == 0
