@@ -482,7 +482,10 @@ class _Options:
     def _goes_back(self, place: Place) -> bool:
         """Return whether a place is passed from the last step to the first."""
         if place.form is not None and place.form.is_single:
-            return any(block is not None and block.backwards for row in place.form.blocks for block in row)
+            (block,) = place.form.blocks[0]
+            known = self.due.quantities.get(block.name) if block is not None else None
+            if block is not None and known is not None and known.of_steps:
+                return block.backwards
         function = place.site.function
         return self.backwards.get((function, place.context), self.backwards.get(function, False))
 
