@@ -28,6 +28,7 @@ sys.path += [str(ROOT / "tests"), str(LAYERS)]
 
 import numpy as np
 
+from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN
 from lstm_checks.diagnosis.observe import suited
@@ -278,9 +279,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layer", help="in one layer alone")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long a fix is looked for")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=tolerance.SOURCE_SECONDS,
+        help="seconds for all but the fix, on a busy machine",
+    )
     parser.add_argument("--catalogue", action="store_true", help="the catalogue's faults in place of random slips")
     parser.add_argument("--every", type=int, default=1, help="of these every so many")
     options = parser.parse_args()
+    tolerance.SOURCE_SECONDS = options.patience
     results = catalogue(options) if options.catalogue else random_slips(options)
     print("\n" + table(results, "fault" if options.catalogue else "layer"))
 

@@ -15,8 +15,9 @@ from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
-from lstm_checks.judging.text import render_failure
+from lstm_checks.judging.text import render_failure, render_source
 from lstm_checks.judging.verify import verify
+from lstm_checks.repair.ask import look_into_source
 from lstm_checks.targets.layer import from_layer
 from lstm_checks.weights.files import write_arrays
 from lstm_checks.weights.packing import to_framework
@@ -88,6 +89,24 @@ def test_a_sample_of_a_failure_is_what_is_said(start, target):
     report = verify(replace(target, name="mylib.py:LSTM"), examples=40)
     assert report.failure.case.descriptor == re.search(r"case +(\S+)", shown)[1]
     assert rounded(render_failure("mylib.py:LSTM", report.failure)) == rounded(shown)
+
+
+def test_the_line_and_the_fix_are_what_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("lstm_checks.tolerance.SOURCE_SECONDS", 120.0)
+    monkeypatch.chdir(tmp_path)
+    layers = ROOT / "tests" / "repair" / "layers"
+    text = (layers / "layer_class.py").read_text()
+    assert text.count("dC = dC + dht * o * tanh_slope(C)\n") == 1
+    Path("mylib.py").write_text(text.replace("dC = dC + dht * o * tanh_slope(C)\n", "dC = dht * o * tanh_slope(C)\n"))
+    Path("repair_helpers.py").write_text((layers / "repair_helpers.py").read_text())
+    case = Case.parse("m1s1e1u1-float64-seed0")
+    report = replace(
+        verify_case(from_layer(lstm_fast.LSTM), case), source=look_into_source("mylib.py:LSTM", [case], fix=60.0)
+    )
+    shown, said = sample("  line      mylib.py:").splitlines(), render_source(report)
+    assert said[:-1] == shown[:-1]
+    assert said[-1].startswith("            so changed, all is right in ")
+    assert shown[-1].startswith("            so changed, all is right in ")
 
 
 ROOT = Path(__file__).parents[1]

@@ -88,7 +88,7 @@ def render_failure(name: str, report: CaseReport) -> str:
         lines.append(f"  oracles   {oracles}")
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
-    lines += _source(report)
+    lines += render_source(report)
     return "\n".join([*lines, f"  rerun     {_rerun(name, report)}"])
 
 
@@ -163,7 +163,7 @@ def render_lines(found: Found) -> list[str]:
     return lines
 
 
-def _source(report: CaseReport) -> list[str]:
+def render_source(report: CaseReport) -> list[str]:
     """Return the lines that are wrong, and the edit that mends them."""
     lines = render_lines(report.source)
     for fix in report.source.fixes[:1]:
