@@ -283,8 +283,8 @@ class _Writer:
                 yield value, 1.5
         name = ast.unparse(node.func)
         if len(node.args) == 1 and not node.keywords and name in self.functions:
-            argument = self.source.segment(node.args[0])
-            yield from ((f"{other}({argument})", 1) for other in self.functions if other != name)
+            given = self.source.segment(node.args[0])
+            yield from ((f"{other}({given})", 1) for other in self.functions if other != name)
         if len(node.args) == 2 and not node.keywords:
             first, second = (self.source.segment(one) for one in node.args)
             yield f"{self.source.segment(node.func)}({second}, {first})", 1.5
