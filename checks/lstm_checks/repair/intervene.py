@@ -127,7 +127,9 @@ class _Search:
         word = one.word
         assert word is not None
         sets = [p for p in places if word.text in {name for bound in p.site.binds for name in bound.split(",")}]
-        sets = [place for place in sets if place.site.function == word.function]
+        read = min(place.event for place in places if place.site is word)
+        # Of several lines that set it, the one that was passed last before it is read.
+        sets = [place for place in sets if place.site.function == word.function and place.event < read]
         options = _Options(self.due, places, set(), {place.site.number for place in sets[-1:]})
         for overrides in options.anywhere():
             if not self.budget.spend():
