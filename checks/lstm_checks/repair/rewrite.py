@@ -32,7 +32,7 @@ class Site:
     `statement` is the span of lines of its statement, `parts` the numbers of the sites within it, `names` the variables
     that it reads, `binds` those that its statement sets to it, where it is all that stands right of the `=`. `whole` is
     whether it is that, or all of what is returned, or an entry of a display; `returned` whether it is returned;
-    `is_leaf` whether it is a name or an attribute and nothing more.
+    `is_leaf` whether it is a name or an attribute and nothing more, `is_access` whether it is that or an entry of one.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Site:
     whole: bool = False
     returned: bool = False
     is_leaf: bool = False
+    is_access: bool = False
 
 
 @dataclass
@@ -295,6 +296,7 @@ class _Writer:
                 bool(binds) or shown in self.whole or shown in self.returned,
                 shown in self.returned,
                 isinstance(shown, ast.Name | ast.Attribute),
+                isinstance(shown, ast.Name | ast.Attribute | ast.Subscript),
             )
             self.sources.sites.append(site)
             self.source.sites.append(site)

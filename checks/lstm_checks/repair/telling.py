@@ -17,7 +17,8 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
     """Return the lines to be shown, where all that cannot be told apart is next to one another; else nothing."""
     told = []
     for finding in findings:
-        if any(site.is_leaf for site in finding.feeders):
+        if any(site.is_leaf or (site.is_access and site.number in finding.site.parts) for site in finding.feeders):
+            # What it is made of was wrong before, where nobody saw it.
             return ()
         sites = [finding.instead or finding.site]
         also = [finding.site] if finding.instead is not None else []
