@@ -574,3 +574,7 @@ FIX_SECONDS = 60.0
 
 FIX_IN_VERIFY = 5.0
 """Seconds that `verify` looks for a fix: what takes longer is for `fix`."""
+
+SAME_QUANTITY = {"float64": 3e-14, "float32": 3e-5}
+"""Share of the largest entry of a step within which a program's value is the reference's: some hundred roundings, as
+sums in another order need; it says which value to look at, and what is said rests on the trial."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_checks import tolerance
 from lstm_checks.repair.due import ZERO, Due
 
 Array = NDArray[Any]
@@ -244,7 +245,7 @@ def near(came: Array, value: Array, dtype: str) -> Array:
     """Return for each leading entry whether two arrays agree to rounding."""
     axes = (-2, -1)
     size = np.max(np.abs(value), axis=axes)
-    allowed = (3e-14 if dtype == "float64" else 3e-5) * (size + 1e-300)
+    allowed = tolerance.SAME_QUANTITY[dtype] * size
     return np.max(np.abs(came - value), axis=axes) <= allowed
 
 
