@@ -356,7 +356,8 @@ def test_what_a_target_lacks_is_unsupported_and_left_out_of_the_case():
 
     target = from_function(target)
     certificate = certify(target, Case(2, 3, 2, 2, seed=1))
-    assert certificate.case == Case(2, 3, 2, 2, states=False, cotangents="every+h", seed=1)
+    left = Case(2, 3, 2, 2, states=False, cotangents="every+h", seed=1)
+    assert certificate.case == replace(left, absent=("dCn",))
     unsupported = {t.name for t in certificate.tensors if t.status == "unsupported"}
     assert unsupported == {"Cn", "dh0", "dC0"}
     assert not certificate.failed
