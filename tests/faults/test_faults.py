@@ -280,7 +280,7 @@ def test_a_patch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"'dC_ = nothing' occurs 0 times in lstm_ref/backward.py, expected once"):
         fault_target(stale)
     lost = replace(stale, patches=(Patch("layer", "a", "b"),))
-    with pytest.raises(ValueError, match=r"patch to layer, expected one of activations, forward"):
+    with pytest.raises(ValueError, match=r"patch to layer, expected one of activations, other_activations, forward"):
         fault_target(lost)
 
 

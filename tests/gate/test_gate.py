@@ -420,9 +420,9 @@ class LSTM(Fast):
 """
 NO_STATES = """
 from lstm_checks.targets.load import load_target
-fast = load_target("lstm_fast:LSTM")
 def LSTM(p, X):
     import numpy as np
+    fast = load_target("lstm_fast:LSTM")
     none = np.zeros((len(X), p["Vf"].shape[0]), X.dtype)
     outputs, pullback = fast.call({**p, "X": X, "h0": none, "C0": none}, True)
     def pull(dh, dCn):
@@ -466,8 +466,8 @@ def make_pipe(path):
 
 ONE_GRADIENT = """
 from lstm_checks.targets.load import load_target
-right = load_target("lstm_ref:LSTM")
 def LSTM(p, X, h0, C0):
+    right = load_target("lstm_ref:LSTM")  # a layer of its own, as several passes may be alive
     outputs, pullback = right.call({**p, "X": X, "h0": h0, "C0": C0}, True)
     def pull(dh, dCn):
         found = pullback({"dh": dh, "dCn": dCn})
