@@ -13,6 +13,7 @@ from hypothesis import given, settings
 
 import lstm_fast
 import lstm_ref
+from lstm_checks.asking.claims import NAMES as QUESTIONS
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
@@ -416,9 +417,11 @@ def test_h_of_the_last_step_now_and_of_every_step_then_is_failed_for_its_shape(d
     report = verify_case(
         replace(layer, call=by_name(call)), Case(*dims, cotangents="last", seed=1), reference=reference
     )
-    assert report.failures
-    assert all(", h has shape (" in failed.discrepancy.message for failed in report.failures)
-    assert any(", and that of the case has (" in failed.discrepancy.message for failed in report.failures)
+    # What autograd asks besides may be refused by the layer itself, whose form is then another one.
+    told = [failed.discrepancy.message for failed in report.failures if failed.name not in QUESTIONS]
+    assert told
+    assert all(", h has shape (" in message for message in told)
+    assert any(", and that of the case has (" in message for message in told)
 
 
 def test_the_closed_form_is_the_reference_at_zero_weights():
