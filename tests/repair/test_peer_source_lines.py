@@ -11,7 +11,6 @@ SLIPS = {
     "an autograd.Function": ("torch_function", "lstm", "dzg = dc * i * (1 - g * g)", "dzg = dc * f * (1 - g * g)"),
     "a torch module": ("torch_module", "LSTM", "c = torch.sigmoid(f) * c", "c = torch.sigmoid(f) + c"),
     "a scan": ("jax_scan", "lstm", "c = f * c + i * g", "c = f * c + i * f"),
-    "a custom_vjp": ("jax_custom_vjp", "lstm", "dzi = dc * g * i * (1 - i)", "dzi = dc * g * i * (1 - f)"),
 }
 
 
