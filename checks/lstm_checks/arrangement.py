@@ -66,7 +66,8 @@ OF_TENSORS = ("non-contiguous", "transposed", "in Fortran order")
 
 def arrange(array: Array, how: str) -> Array:
     """Return an array of the same numbers that lies in memory in one of the `ARRANGEMENTS`."""
-    return ARRANGEMENTS[how](np.ascontiguousarray(array)) if array.size else array.copy()
+    # A single number lies in one way alone, and NumPy would make an axis for it.
+    return ARRANGEMENTS[how](np.ascontiguousarray(array)) if array.size and array.ndim else array.copy()
 
 
 def expand(array: Array) -> Array:

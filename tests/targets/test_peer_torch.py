@@ -252,7 +252,6 @@ def test_what_computes_in_float32_is_judged_in_float32(folder):
     ("name", "words"),
     [
         ("Halved", "has a projection whose size follows from the others in no way that is known"),
-        ("module", "is an instance of LSTM, of fixed sizes; expected the class"),
         ("needs_more", "takes (a, b, c), expected (p, X, h0, C0), (p, X, h0) or (p, X)"),
         ("Step", "is a torch.autograd.Function, expected a module that applies it"),
         ("scripted", "is a scripted module, whose weights cannot be replaced"),

@@ -100,7 +100,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
         module = make_module(make, name)
     except AdapterError:
         return None
-    if not isinstance(module, torch.nn.Module):
+    if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
     prefix, net = _network_of(module, name)
     if net is None or (net.layers == 1 and net.directions == (FORWARD,) and not isinstance(cell, Network)):

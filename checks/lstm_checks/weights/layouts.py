@@ -75,8 +75,9 @@ class Block:
 
     @property
     def parameters(self) -> frozenset[str]:
-        """The parameters that it holds; a second bias is a bias."""
-        return frozenset(("b" if kind == SECOND else kind) + gate for kind in self.kinds for gate in self.gates)
+        """The parameters that it holds; a second bias is a bias, and a projection is of no gate."""
+        gates = self.gates or ("",)
+        return frozenset(("b" if kind == SECOND else kind) + gate for kind in self.kinds for gate in gates)
 
     @property
     def is_bias(self) -> bool:
