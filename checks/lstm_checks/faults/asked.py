@@ -339,6 +339,7 @@ FAULTS = (
         title="The second pullback of a forward pass begins with the carry that the first ended with.",
         explanation=f"{_RIGHT}; the carry is set to zero by the forward pass.",
         wrap=_at_second(_carried),
+        needs=("C0",),
         example="m1s1e1u1-float64-seed7",
     ),
     _fault(
@@ -414,6 +415,7 @@ FAULTS = (
         title="Where the final memory state is not used, its cotangent is memory that nobody wrote.",
         explanation="No equation is violated where all cotangents are given; an absent one is not set to zero.",
         wrap=_when_absent(_filled("dCn", lambda like, given: np.full_like(like, np.nan))),
+        needs=("dCn",),
         example="m1s1e1u1-float64-every-seed0",
     ),
     _fault(
@@ -421,6 +423,7 @@ FAULTS = (
         title="Where the final memory state is not used, the initial one has no gradient.",
         explanation="No equation is violated where all cotangents are given; no memory out, none in.",
         wrap=_when_absent(_memory_lost),
+        needs=("dCn",),
         example="m1s1e1u1-float64-every-seed0",
     ),
     _fault(
@@ -428,6 +431,7 @@ FAULTS = (
         title="Where the final memory state is not used, its cotangent is taken for ones.",
         explanation="No equation is violated where all cotangents are given; a default of backward() for scalars.",
         wrap=_when_absent(_filled("dCn", lambda like, given: np.ones_like(like))),
+        needs=("dCn",),
         example="m1s1e1u1-float64-every-seed0",
     ),
     _fault(
@@ -435,6 +439,7 @@ FAULTS = (
         title="Where the final memory state is not used, the last step's dh is taken for its cotangent.",
         explanation="No equation is violated where all cotangents are given; the list of those there is read by place.",
         wrap=_when_absent(_filled("dCn", lambda like, given: like if given["dh"] is None else given["dh"][:, -1])),
+        needs=("dCn",),
         example="m1s1e1u1-float64-every-seed0",
     ),
     _fault(
@@ -466,6 +471,7 @@ FAULTS = (
         title="Where C0 requires no gradient, the forget gate's parameters have none.",
         explanation="No equation is violated where all gradients are required; the previous memory is detached.",
         wrap=_when_still(_stops(lambda still: "C0" in still, lambda name: name in ("dUf", "dVf", "dbf"))),
+        needs=("C0",),
     ),
     _fault(
         id="buffer-of-x-taken",

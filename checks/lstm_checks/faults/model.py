@@ -102,6 +102,8 @@ class Fault:
         The fault as a change of the reference's source.
     wrap : callable or None
         ``wrap(target)`` returns the target with the fault, for those that are no patch.
+    needs : tuple of str
+        The inputs and cotangents without which nothing can go wrong; a cell that has not all of them cannot have it.
     seen : str
         Where it was met in public, if that is known: "owner/repository#number".
     example : str
@@ -116,6 +118,7 @@ class Fault:
     explanation: str
     patches: tuple[Patch, ...] = ()
     wrap: Callable[[Target], Target] | None = None
+    needs: tuple[str, ...] = ()
     seen: str = ""
     example: str = "m1s1e1u1-float64-seed0"
     place: str = ""
@@ -278,6 +281,8 @@ def fits(fault: Fault, cell: Cell) -> bool:
     """
     if isinstance(cell, Network) and not any(patch.part == COMPOSITION for patch in fault.patches):
         return fits(fault, cell.cell)
+    if not {*fault.needs} <= {*cell.inputs, *cell.cotangents}:
+        return False
     if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
         return False
     example = replace(Case.parse(fault.example), cell=cell)
