@@ -244,14 +244,9 @@ def run_backward(cell: Cell, arrays: Mapping[str, Any], fc: Mapping[str, Any]) -
     return cell.backward(arrays, fc, *(arrays[name] for name in cell.cotangents))
 
 
-def outputs_of(cell: Cell, fc: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the outputs among the intermediates of a forward pass."""
-    return cell.outputs_of(fc)
-
-
 def evaluate_forward(cell: Cell, arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outputs of a cell by name, in whatever arithmetic the arrays are of."""
-    return outputs_of(cell, run_forward(cell, arrays, cell.kept_for_outputs))
+    return cell.outputs_of(run_forward(cell, arrays, cell.kept_for_outputs))
 
 
 def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = None) -> dict[str, Any]:
@@ -275,13 +270,13 @@ def evaluate(cell: Cell, arrays: Mapping[str, Any], steps_at_once: int | None = 
     bc = run_backward(cell, arrays, fc)
     s = arrays["X"].shape[-2]
     if steps_at_once is None or cell.places:
-        return {**outputs_of(cell, fc), **evaluate_gradients(cell, fc, bc)}
+        return {**cell.outputs_of(fc), **evaluate_gradients(cell, fc, bc)}
     found: dict[str, Any] = {}
     for start in range(0, s, steps_at_once):
         chosen = np.s_[..., start : start + steps_at_once, :]
         part = cell.parameter_gradients(_Steps(fc, chosen), _Steps(bc, chosen))
         found = {name: found[name] + value for name, value in part.items()} if found else part
-    return {**outputs_of(cell, fc), **_ordered(cell, found, bc)}
+    return {**cell.outputs_of(fc), **_ordered(cell, found, bc)}
 
 
 def evaluate_gradients(cell: Cell, fc: Mapping[str, Any], bc: Mapping[str, Any]) -> dict[str, Any]:

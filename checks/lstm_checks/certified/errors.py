@@ -11,7 +11,7 @@ import numpy as np
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.model import Fault, Patch, evaluate
-from lstm_ref.cell import evaluate_gradients, outputs_of, run_backward, run_forward
+from lstm_ref.cell import evaluate_gradients, run_backward, run_forward
 
 
 @dataclass(frozen=True)
@@ -153,4 +153,4 @@ def _evaluate(
     """Return h, Cn and the gradients, with other parameters in some pass."""
     fc = run_forward(PLAIN, {**arrays, **(forward_p or {})})
     bc = run_backward(PLAIN, {**arrays, **(backward_p or {})}, fc)
-    return outputs_of(PLAIN, fc) | evaluate_gradients(PLAIN, fc, bc)
+    return PLAIN.outputs_of(fc) | evaluate_gradients(PLAIN, fc, bc)

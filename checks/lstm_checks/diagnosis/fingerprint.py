@@ -38,7 +38,7 @@ from lstm_checks.faults.model import Fault, backward_with, evaluate, fault_targe
 from lstm_checks.faults.slips import slips
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.words import series
-from lstm_ref.cell import Cell, evaluate_forward, outputs_of, run_forward
+from lstm_ref.cell import Cell, evaluate_forward, run_forward
 
 Faults = tuple[Fault, ...]
 
@@ -325,7 +325,7 @@ def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
         # Hundreds of faults share one forward pass, and a fault whose outputs are far off is never run backward.
         # As a fault may write to what was kept, each has its own.
         fc = deepcopy(_forward_on(case)) if case.cell.places else {n: v.copy() for n, v in _forward_on(case).items()}
-        yield {name: value.copy() for name, value in outputs_of(case.cell, fc).items()}
+        yield {name: value.copy() for name, value in case.cell.outputs_of(fc).items()}
         yield backward(fc, arrays)
     if target is not None:
         outputs, pullback = target.call(arrays.given)

@@ -22,7 +22,7 @@ import numpy as np
 import lstm_ref
 from lstm_checks.cases import LENGTHS, Arrays, Case
 from lstm_checks.contract import CHANGE, EMPTY, KEEPS, LAST, PLAIN, SEVERAL, STILL, STRIDES, Target
-from lstm_ref.cell import Cell, evaluate_gradients, outputs_of, run_backward, run_forward
+from lstm_ref.cell import Cell, evaluate_gradients, run_backward, run_forward
 from lstm_ref.cell import evaluate as evaluate_cell
 from lstm_ref.network import PASSES, Network, Passes, Place
 from lstm_ref.slots import names_bound, text_with_slots
@@ -152,7 +152,7 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
         inputs = {name: value.copy() if type(value) is np.ndarray else value for name, value in inputs.items()}
         wrong = at_lengths_of(inputs, as_planted)
         fc = run_forward(wrong, inputs)
-        outputs = outputs_of(wrong, fc)
+        outputs = wrong.outputs_of(fc)
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
             given = {name: value for name, value in cotangents.items() if value is not None}

@@ -49,25 +49,18 @@ class OwnExpected(Expected):
         return "chaotic: rounding drowns the answer" if drowned else ""
 
 
-def answer(
-    target: Target, arrays: Arrays, sequences: bool, backward: bool = True, last_step: bool | None = None
-) -> dict[str, Array]:
-    """Return what a target gives for some arrays, in float64: h, Cn and its gradients, whose form is right.
+def answers(
+    target: Target, many: Sequence[Arrays], sequences: bool, backward: bool = True, last_step: bool | None = None
+) -> Iterator[dict[str, Array]]:
+    """Yield what a target gives for each of many arrays, in float64: outputs and gradients, whose form is right.
 
-    Without `backward` it is h and Cn alone. Of two forms of h that are right it must be the one said, if one is.
+    Without `backward` it is the outputs alone. Of two forms of h that are right it must be the one said, if one is.
 
     Raises
     ------
     BrokenAnswerError
         "forward raised RuntimeError: no memory", "dUf has shape (3,), expected (2, 3)", and the like.
     """
-    return next(answers(target, [arrays], sequences, backward, last_step))
-
-
-def answers(
-    target: Target, many: Sequence[Arrays], sequences: bool, backward: bool = True, last_step: bool | None = None
-) -> Iterator[dict[str, Array]]:
-    """Yield what a target gives for each of many arrays; see `answer`."""
     for arrays, outcome in zip(many, call_many(target, many, sequences, backward), strict=True):
         names = every(arrays) if backward else arrays.cell.outputs
         values = answered(target, outcome, arrays, outcome.last_step, names)
@@ -89,7 +82,7 @@ def answered(
 def checked(
     target: Target, outcome: Outcome, arrays: Arrays, last_step: bool, names: tuple[str, ...] | None = None
 ) -> dict[str, Array]:
-    """Return an answer in float64, with zeros for what the target lacks; raises as `answer` does."""
+    """Return an answer in float64, with zeros for what the target lacks; raises as `answers` does."""
     names = every(arrays) if names is None else names
     values, shapes = outcome.values, _shapes(arrays, last_step)
     shapes, dtype = {name: shapes[name] for name in names}, str(arrays["X"].dtype)
@@ -136,7 +129,7 @@ def own_expected(
     Parameters
     ----------
     target, arrays, sequences
-        What was called, as for `answer`.
+        What was called, as for `answers`.
     values : dict
         The answer.
     seed : int

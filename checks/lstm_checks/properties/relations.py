@@ -17,7 +17,7 @@ from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import PLAIN, STATES, Target
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties.closed_form import zero_weights_answer
-from lstm_checks.properties.noise import OwnExpected, answer, answers, every, own_expected
+from lstm_checks.properties.noise import OwnExpected, answers, every, own_expected
 
 Array = NDArray[Any]
 
@@ -72,11 +72,9 @@ class Example:
         self.judged = () if chaotic else (*clear, *gradients)
         self.rng = np.random.default_rng((case.seed, *case.dims, 3))
 
-    def ask(self, arrays: Arrays, sequences: bool | None = None) -> dict[str, Array]:
+    def ask(self, arrays: Arrays) -> dict[str, Array]:
         """Return the target's answer to a problem."""
-        sequences = self.case.sequences if sequences is None else sequences
-        last_step = self.last_step if sequences == self.case.sequences else None
-        return answer(self.target, arrays.copy(), sequences, last_step=last_step)
+        return self.ask_all(arrays)[0]
 
     def ask_all(self, *many: Arrays) -> list[dict[str, Array]]:
         """Return the target's answers to several problems; one in another process is asked for all at once."""

@@ -513,7 +513,8 @@ def target_of(
             reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
-        dtypes, told = _dtypes(form, weights, library), fitted.told
+        dtypes = dtypes_of(_run(form), library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
+        told = fitted.told
         if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
@@ -667,7 +668,7 @@ def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> 
     if Cn is not None and Cn.shape != (m, u):
         raise FormError(f"Cn of shape {tuple(Cn.shape)} came, expected (m, u) = {(m, u)}")
     if not library.compiles:
-        _check_time_axis(_call(form, weights, "own", evaluate), p, inputs)
+        check_time_axis(_call(form, weights, "own", evaluate), p, inputs)
     lacks = frozenset({CN, DCN}) if Cn is None else frozenset()
     if weights.extras:
         return _with_extras(form, weights, evaluate, lacks)
@@ -696,17 +697,17 @@ def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozen
     return _Fitted(fitted, told, lacks, "own", foreign=foreign)
 
 
-def _check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
+def check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapping[str, Any]) -> None:
     """Raise if the second axis is not time: the last step must not reach earlier ones, and the first all later ones."""
-    (h, _), _ = call(p, **inputs)
-    (again, _), _ = call(p, **inputs)
+    (h, *_), _ = call(p, **inputs)
+    (again, *_), _ = call(p, **inputs)
     if not np.array_equal(np.asarray(again), np.asarray(h), equal_nan=True):
         raise FormError("its outputs differ from call to call; switch off what is random in it, such as dropout")
     # Taken for (s, m, e), X gives an h of the very same shape: only what reaches what tells the two axes apart.
     for step in (0, -1):
         X = inputs["X"].copy()
         X[:, step] += 1
-        (changed, _), _ = call(p, X, inputs["h0"], inputs["C0"])
+        (changed, *_), _ = call(p, **{**inputs, "X": X})
         reached = np.any(np.asarray(changed) != np.asarray(h), axis=(0, 2))
         due = np.ones_like(reached) if step == 0 else np.arange(reached.size) == reached.size - 1
         if not np.array_equal(reached, due):
@@ -757,13 +758,13 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
     return best, f"{told}; in no order is it an LSTM, so {', '.join(said)}", smallest
 
 
-def _dtypes(form: Form, weights: Weights, library: Library) -> tuple[str, ...]:
-    """Return the dtypes it computes in, of those that are judged."""
+def dtypes_of(run: Run, library: Library, arrays_in: Callable[[str], Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the dtypes it computes in, of those that are judged, from its arrays in each."""
     found = []
     for dtype in ("float64", "float32"):
-        p, inputs = _probe(weights, dtype)
+        arrays = arrays_in(dtype)
         try:
-            h, _ = library.look(_run(form), _arrays(p, inputs, weights, "own"))
+            h, _ = library.look(run, arrays)
         except (Exception, SystemExit):
             continue
         if h.dtype == dtype:

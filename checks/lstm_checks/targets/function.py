@@ -159,10 +159,11 @@ def lengths_not_given(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = PLAIN) -> Callable[..., Any]:
     """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
+    names = states_taken(function, taken, cell)
 
     def call(p: Mapping[str, Any], X: Any, *rest: Any) -> Any:
         states = dict(zip(cell.initial, rest, strict=False))  # and then whether every step is asked for
-        given = (states[name] for name in states_taken(function, taken, cell))
+        given = (states[name] for name in names)
         outputs, pullback = unpack(function(_flattened(p, cell) if flat else p, X, *given), cell)
 
         def pull(dh: Any, *others: Any) -> Any:

@@ -6,6 +6,7 @@ LSTM in `common.py`. What differs from that is that there is no memory, and no o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from lstm_checks.targets.common import (
     Evaluate,
     FormError,
     Library,
+    check_time_axis,
+    dtypes_of,
     keeps_float64,
     probe_arrays,
 )
@@ -101,7 +104,8 @@ def one_state_target(
             ours = isinstance(error, FormError)
             reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
-        dtypes, told = _dtypes(run, kept, library), f"weights as in layout {kept.layout.name}"
+        dtypes = dtypes_of(run, library, partial(_probe, kept))
+        told = f"weights as in layout {kept.layout.name}"
         if demotes and "float64" in dtypes and not keeps_float64(call, *probe_arrays("float64", kept.cell)):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         return Target(
@@ -150,8 +154,7 @@ def _call(kept: Kept, form: OneStateForm, evaluate: Evaluate) -> Callable[..., A
 
 def _must_be_whole(name: str, library: Library, run: Any, kept: Kept) -> None:
     """Raise where it computes in low precision inside."""
-    p, inputs = probe_arrays(cell=kept.cell)
-    low = library.low_precision(run, {**kept.pack(p), **inputs})
+    low = library.low_precision(run, _probe(kept))
     if low:
         raise AdapterError(f"{name} computes in {low} inside when it is given float32: low precision is not judged")
 
@@ -163,28 +166,12 @@ def _check(call: Callable[..., Any], kept: Kept, form: OneStateForm, library: Li
     (h,), _ = call(p, **inputs)
     if h.shape != (m, s, u):
         raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
-    # Taken for (s, m, e), X gives an h of the very same shape: only what reaches what tells the two axes apart.
-    for step in (0, -1):
-        X = inputs["X"].copy()
-        X[:, step] += 1
-        (changed,), _ = call(p, X, inputs["h0"])
-        reached = np.any(np.asarray(changed) != np.asarray(h), axis=(0, 2))
-        due = np.ones_like(reached) if step == 0 else np.arange(reached.size) == reached.size - 1
-        if not np.array_equal(reached, due):
-            raise FormError("its outputs do not follow its inputs step by step")
+    check_time_axis(call, p, inputs)
     if not form.lacks and np.array_equal(call(p, inputs["X"], 0 * inputs["h0"])[0][0], h):
         raise FormError("its outputs do not follow from the initial state that it is given")
 
 
-def _dtypes(run: Any, kept: Kept, library: Library) -> tuple[str, ...]:
-    """Return the dtypes it computes in, of those that are judged."""
-    found = []
-    for dtype in ("float64", "float32"):
-        p, inputs = probe_arrays(dtype, kept.cell)
-        try:
-            h, _ = library.look(run, {**kept.pack(p), **inputs})
-        except (Exception, SystemExit):
-            continue
-        if h.dtype == dtype:
-            found.append(dtype)
-    return tuple(found) or ("float32",)
+def _probe(kept: Kept, dtype: str = "float32") -> dict[str, Any]:
+    """Return all its arrays by name, of the sizes with which things are tried out."""
+    p, inputs = probe_arrays(dtype, kept.cell)
+    return {**kept.pack(p), **inputs}
