@@ -23,6 +23,10 @@ sys.path += where
 sys.exit(importlib.import_module(module).main())
 """
 
+PIPE = 2**20
+"""Bytes that a pipe holds, where the system lets that be chosen (Linux; what anybody may have there): whoever writes a
+message waits for its reader each time a pipe is full, and one of 64 KiB is full some twenty times in a large case's."""
+
 
 def start(module: str, folder: Path | None = None, env: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     """Return a process in a session of its own that runs `main` of a module of this package, all three pipes ours.
@@ -44,6 +48,7 @@ def start(module: str, folder: Path | None = None, env: Mapping[str, str] | None
         cwd=folder,
         env={**os.environ, **(env or {})},
         start_new_session=True,
+        pipesize=PIPE,
     )
 
 
