@@ -52,7 +52,8 @@ def told(report):
     """What a report says that hangs on no last bit of this machine's sums: verdicts, cases, claims and suspects."""
     failure = report["failure"]
     suspects = [one["fault"] for one in failure["diagnosis"]["suspects"]] if failure and failure["diagnosis"] else []
-    examples = [(e["case"], e["verdict"], [c["claim"] for c in e["claims"]]) for e in report["examples"]]
+    # Sorted: which of two claims is the worse one can hang on a last bit.
+    examples = [(e["case"], e["verdict"], sorted(c["claim"] for c in e["claims"])) for e in report["examples"]]
     return [report["exit_code"], report["verdicts"], report["strata"], examples, failure and failure["case"], suspects]
 
 
