@@ -8,15 +8,22 @@ How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.works
 
 from lstm_fast.initialization import orthogonal, xavier
 from lstm_fast.layer import LSTM
+from lstm_fast.optimizers import Adam
 from lstm_fast.parameters import (
     lstm_compute_gradients,
     lstm_compute_shapes,
     lstm_initialize_parameters,
     lstm_update_parameters,
 )
+from lstm_fast.stack import Bidirectional, Stack
+
+__version__ = "0.1.0"
 
 __all__ = [
     "LSTM",
+    "Adam",
+    "Bidirectional",
+    "Stack",
     "lstm_compute_gradients",
     "lstm_compute_shapes",
     "lstm_initialize_parameters",

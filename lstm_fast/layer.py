@@ -21,18 +21,23 @@ from lstm_fast.cache import BackwardCache, Cache, ForwardCache
 from lstm_fast.forward import run_forward
 from lstm_fast.initialization import orthogonal
 from lstm_fast.layouts import make_workspace
-from lstm_fast.packing import NoParameters, Parameters, named_views, split
+from lstm_fast.lengths import PaddedCache, PaddedPass
+from lstm_fast.packing import PARAMETERS, NoParameters, Parameters, named_views, split
 from lstm_fast.validation import (
     as_input,
+    as_lengths,
     as_shaped,
     check_clip,
     check_dtype,
     check_rng,
-    check_units,
+    check_size,
+    check_state_dict,
 )
 from lstm_fast.workspace import Workspace
 
 __all__ = ["LSTM"]
+
+KEPT_NOTHING = "the last forward pass kept nothing for it: call forward(X) with keep_cache=True"
 
 
 class LSTM:
@@ -56,6 +61,9 @@ class LSTM:
         Of everything: parameters, input, cotangents, results, and all arithmetic.
     rng : None, int or numpy.random.Generator
         For the first values of the parameters.
+    stateful : bool
+        Whether a forward pass without h0 and C0 begins where the last one ended; `reset_states` begins
+        anew. No gradient flows back from one pass into the one before.
 
     Attributes
     ----------
@@ -112,17 +120,19 @@ class LSTM:
         clip_gradients: bool | float = False,
         dtype: Any = np.float64,
         rng: int | np.random.Generator | None = None,
+        stateful: bool = False,
     ) -> None:
-        if not isinstance(sequences, (bool, np.bool_)):
-            raise TypeError(f"sequences is {sequences!r}; expected True or False")
+        for name, value in (("sequences", sequences), ("stateful", stateful)):
+            if not isinstance(value, (bool, np.bool_)):
+                raise TypeError(f"{name} is {value!r}; expected True or False")
         if not callable(initialization):
             raise TypeError(f"initialization is {initialization!r}; expected a function of (shape, rng)")
         check_clip(clip_gradients)
-        self.d: dict[str, int] = {"u": check_units(unit_cells)}
+        self.d: dict[str, int] = {"u": check_size("unit_cells", unit_cells)}
         self.fs: dict[str, tuple[int, ...]] = {}
         self.dtype = check_dtype(dtype)
         self.rng = check_rng(rng)
-        self.sequences = bool(sequences)
+        self.sequences, self.stateful = bool(sequences), bool(stateful)
         self.initialization = initialization
         self.clip_gradients = clip_gradients
         self.lrate: Any = None
@@ -136,8 +146,15 @@ class LSTM:
         self._lean: Workspace | None = None  # buffers without
         self._forward: ForwardCache | None = None  # of the pass that backward would belong to
         self._backward: BackwardCache | None = None
+        self._padded: PaddedPass | None = None  # in place of these two, of samples of different lengths
+        self._carried: tuple[np.ndarray, np.ndarray] | None = None  # where a stateful layer goes on
         self._why_not = "there was no forward pass: call forward(X) first"
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        known = f", e={self.d['e']}" if "e" in self.d else ""
+        kinds = "".join(f", {name}=True" for name in ("sequences", "stateful") if getattr(self, name))
+        return f"LSTM({self.d['u']}{known}{kinds}, dtype={self.dtype.name})"
 
     @contextmanager
     def _exclusive(self, method: str) -> Iterator[None]:
@@ -228,6 +245,47 @@ class LSTM:
         """The gradient of `b`, (4u,)."""
         return self._big_gradient("b")
 
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of the twelve parameters by name: what `numpy.savez` and safetensors store."""
+        store = self._complete()
+        return {name: np.array(store[name]) for name in PARAMETERS}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy in the twelve parameters of a `state_dict`; `np.load(path)` will do. They decide e.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A name is missing or unknown; a dtype; a shape. Nothing is changed then.
+        """
+        with self._exclusive("load_state_dict"):
+            check_state_dict(state, PARAMETERS)
+            values = {name: np.asarray(state[name]) for name in PARAMETERS}
+            e = values["Uf"].shape[0] if values["Uf"].ndim == 2 and len(values["Uf"]) else 1
+            store = self._sized(e)
+            Parameters(e, self.d["u"], self.dtype).assign(values)  # refused here, if anywhere
+            self._parameters = store
+            store.assign(values)
+            self.d["e"] = e
+            self.fs.update(parameters.parameter_shapes(e, self.d["u"]))
+
+    def _sized(self, e: int) -> Parameters:
+        """Return the parameters there are if they are of e elements, or else new ones."""
+        store, u = self._parameters, self.d["u"]
+        return store if store is not None and store.W.shape[0] == u + e + 1 else Parameters(e, u, self.dtype)
+
+    def _complete(self) -> Parameters:
+        """Return the parameters, all of which must have been set."""
+        store = self._parameters
+        if store is None:
+            raise RuntimeError("the layer has no parameters: call compute_shapes(X) and initialize_parameters()")
+        if store.missing:
+            raise RuntimeError(
+                f"parameters not set: {', '.join(store.missing)}; call initialize_parameters() or "
+                "assign them to layer.p"
+            )
+        return store
+
     # The methods of a layer ---------------------------------------------------------------------
 
     def compute_shapes(self, X: Any) -> None:
@@ -243,19 +301,37 @@ class LSTM:
             X has not three axes, or one of length 0.
         """
         with self._exclusive("compute_shapes"):
-            e, u = as_input(X, self.dtype).shape[2], self.d["u"]
-            store = self._parameters
-            if store is None or store.W.shape[0] != u + e + 1:
-                store = Parameters(e, u, self.dtype)
+            store = self._sized(as_input(X, self.dtype).shape[2])
             parameters.lstm_compute_shapes(self, X)
             self._parameters = store
 
-    def initialize_parameters(self) -> None:
-        """Draw the parameters; see :func:`lstm_fast.lstm_initialize_parameters`."""
+    def initialize_parameters(self, elements: int | None = None) -> None:
+        """Draw the parameters; see :func:`lstm_fast.lstm_initialize_parameters`.
+
+        `elements` says e where no X has been seen yet, in place of compute_shapes.
+        """
         with self._exclusive("initialize_parameters"):
+            if elements is not None:
+                e = check_size("elements", elements)
+                self._parameters = self._sized(e)
+                self.d["e"] = e
+                self.fs.update(parameters.parameter_shapes(e, self.d["u"]))
             parameters.lstm_initialize_parameters(self)
 
-    def forward(self, X: Any, h0: Any = None, C0: Any = None, *, keep_cache: bool = True) -> np.ndarray:
+    def reset_states(self) -> None:
+        """Have a stateful layer's next forward pass begin with zero states."""
+        self._carried = None
+
+    def forward(
+        self,
+        X: Any,
+        h0: Any = None,
+        C0: Any = None,
+        *,
+        lengths: Any = None,
+        return_states: bool = False,
+        keep_cache: bool = True,
+    ) -> Any:
         """Return h of every step, (m, s, u), or of the last, (m, u), by `sequences`.
 
         Parameters
@@ -264,7 +340,14 @@ class LSTM:
             (m, s, e), of the layer's dtype; any strides and byte order. m and s may differ from
             call to call.
         h0, C0 : array_like, optional
-            (m, u), the states before the first step; zeros if None.
+            (m, u), the states before the first step. If both are None, where a stateful layer's last
+            pass ended; if None, else, zeros.
+        lengths : array_like of int, optional
+            (m,), the steps of each sample, from 0 to s, if the batch is padded. The result is zero in
+            the padding, as all intermediates are, and a sample's last step is that of its length. The
+            cost is that of the steps, not of the padding.
+        return_states : bool
+            True for (A, hn, Cn): the final states (m, u) too, each an array of its own.
         keep_cache : bool
             False for inference: `fc` then holds only hn and Cn (m, u), the final states, the
             memory needed beyond the result is of the order of m u, and backward is not possible.
@@ -277,23 +360,45 @@ class LSTM:
             An argument's dtype; its shape.
         """
         with self._exclusive("forward"):
-            return self._run_forward(X, h0, C0, bool(keep_cache))
+            A = self._run_forward(X, h0, C0, lengths, bool(keep_cache))
+            if not (return_states or self.stateful):
+                return A
+            final = self._final_states()
+            if self.stateful:
+                self._carried = final
+            return (A, *(state.copy() for state in final)) if return_states else A
 
-    def _run_forward(self, X: Any, h0: Any, C0: Any, keep: bool) -> np.ndarray:
-        store, dtype, u = self._parameters, self.dtype, self.d["u"]
-        if store is None:
-            raise RuntimeError("the layer has no parameters: call compute_shapes(X) and initialize_parameters()")
-        if store.missing:
-            raise RuntimeError(
-                f"parameters not set: {', '.join(store.missing)}; call initialize_parameters() or "
-                "assign them to layer.p"
-            )
+    def _final_states(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the final h and memory of the last forward pass, (m, u) each."""
+        if self._padded is not None:
+            return self._padded.final
+        if self._forward is not None:
+            return self._forward._workspace.final_states()
+        return self.fc["hn"], self.fc["Cn"]
+
+    def _initial_states(self, h0: Any, C0: Any, m: int) -> tuple[Any, Any]:
+        """Return the checked initial states: as given, carried over, or None."""
+        if h0 is None and C0 is None and self._carried is not None:
+            h0, C0 = self._carried
+            if len(h0) != m:
+                raise ValueError(
+                    f"X has {m} samples; expected {len(h0)}, those whose states this stateful layer holds: "
+                    "pass the same samples, or call reset_states() first"
+                )
+        shape = (m, self.d["u"])
+        if h0 is not None:
+            h0 = as_shaped("h0", h0, self.dtype, shape, "(m, u)")
+        if C0 is not None:
+            C0 = as_shaped("C0", C0, self.dtype, shape, "(m, u)")
+        return h0, C0
+
+    def _run_forward(self, X: Any, h0: Any, C0: Any, lengths: Any, keep: bool) -> np.ndarray:
+        store, dtype, u = self._complete(), self.dtype, self.d["u"]
         X = as_input(X, dtype, store.W.shape[0] - u - 1)
         m, s, e = X.shape
-        if h0 is not None:
-            h0 = as_shaped("h0", h0, dtype, (m, u), "(m, u)")
-        if C0 is not None:
-            C0 = as_shaped("C0", C0, dtype, (m, u), "(m, u)")
+        h0, C0 = self._initial_states(h0, C0, m)
+        if lengths is not None:
+            return self._run_padded(X, h0, C0, as_lengths(lengths, m, s), keep)
         sequences = bool(self.sequences)
         A = np.empty((m, s, u) if sequences else (m, u), dtype)
         workspace = self._workspace if keep else self._lean
@@ -302,7 +407,7 @@ class LSTM:
 
         # From here on the state changes.
         workspace.expire_readers()
-        self._forward = self._backward = None
+        self._forward = self._backward = self._padded = None
         self._why_not = "the last forward pass was interrupted: call forward(X) again"
         if keep:
             self._workspace = workspace
@@ -310,10 +415,7 @@ class LSTM:
             self._lean = workspace
         workspace.pack_weights(store.W)
         run_forward(workspace, X, h0, C0, A)
-        if self.d.get("m") != m or self.d.get("s") != s or self.d.get("e") != e:
-            self.d.update(m=m, s=s, e=e)
-            self.fs.update(parameters.shapes(m, s, e, u))
-        self.fs["A"] = A.shape
+        self._note_shapes(m, s, e, A)
         self.bc = Cache("bc")
         if keep:
             self.fc = self._forward = ForwardCache(workspace, sequences)
@@ -321,8 +423,37 @@ class LSTM:
         else:
             final = workspace.final_states()
             self.fc = Cache("fc", dict(zip(("hn", "Cn"), final, strict=True)))
-            self._why_not = "the last forward pass kept nothing for it: call forward(X) with keep_cache=True"
+            self._why_not = KEPT_NOTHING
         return A
+
+    def _note_shapes(self, m: int, s: int, e: int, A: np.ndarray) -> None:
+        """Fill `d` and `fs` with what a pass had."""
+        if self.d.get("m") != m or self.d.get("s") != s or self.d.get("e") != e:
+            self.d.update(m=m, s=s, e=e)
+            self.fs.update(parameters.shapes(m, s, e, self.d["u"]))
+        self.fs["A"] = A.shape
+
+    def _run_padded(self, X: np.ndarray, h0: Any, C0: Any, lengths: np.ndarray, keep: bool) -> np.ndarray:
+        """Return A of samples of different lengths."""
+        m, s, e = X.shape
+        u, dtype = self.d["u"], self.dtype
+
+        def part() -> LSTM:
+            layer = LSTM(u, sequences=True, dtype=dtype, rng=0)
+            layer._parameters = self._parameters
+            return layer
+
+        zeros = np.zeros((m, u), dtype)
+        h0, C0 = (zeros if state is None else state.astype(dtype) for state in (h0, C0))
+        self._forward = self._backward = self._padded = None
+        self._why_not = "the last forward pass was interrupted: call forward(X) again"
+        self._padded = padded = PaddedPass(part, X, h0, C0, lengths, bool(self.sequences), keep)
+        A, final = padded.A, {name: state.copy() for name, state in zip(("hn", "Cn"), padded.final, strict=True)}
+        self._note_shapes(m, s, e, A)
+        self.fc, self.bc = padded.fc or Cache("fc", final), Cache("bc")
+        if not keep:
+            self._why_not = KEPT_NOTHING
+        return A.copy()
 
     def backward(self, dA: Any, dhn: Any = None, dCn: Any = None) -> np.ndarray:
         """Return dX (m, s, e), the cotangent of the last forward pass's X.
@@ -345,33 +476,46 @@ class LSTM:
             An argument's dtype; its shape.
         """
         with self._exclusive("backward"):
-            if self._forward is None:
-                raise RuntimeError(f"backward cannot run: {self._why_not}")
-            workspace, sequences = self._forward._workspace, self._forward._sequences
-            m, s, e, u = workspace.shape
-            dtype = self.dtype
-            shape = (m, s, u) if sequences else (m, u)
-            dA = as_shaped("dA", dA, dtype, shape, "the shape of the forward pass's result")
-            if dhn is not None:
-                dhn = as_shaped("dhn", dhn, dtype, (m, u), "(m, u)").astype(dtype)
-            if dCn is not None:
-                dCn = as_shaped("dCn", dCn, dtype, (m, u), "(m, u)").astype(dtype)
-            dX = np.empty((m, s, e), dtype)
-            dh0, dC0 = np.empty((m, u), dtype), np.empty((m, u), dtype)
+            return self._run_backward(dA, dhn, dCn)
 
-            workspace.allocate_backward(sequences)
-            if self._backward is not None:
-                self._backward.expire()
-            self.bc, self._backward = Cache("bc"), None
-            workspace.pack_weights_back()
-            run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
-            ready = {"dh0": dh0, "dC0": dC0, "dhn": dhn, "dCn": dCn}
-            self.bc = self._backward = BackwardCache(workspace, sequences, ready)
-            workspace.readers["bc"] = self._backward
-            return dX
+    def _run_backward(self, dA: Any, dhn: Any, dCn: Any) -> np.ndarray:
+        padded, dtype = self._padded, self.dtype
+        if padded is not None and padded.fc is not None:
+            (m, s, e, u), sequences = padded.shape, padded.sequences
+        elif self._forward is not None:
+            (m, s, e, u), sequences = self._forward._workspace.shape, self._forward._sequences
+        else:
+            raise RuntimeError(f"backward cannot run: {self._why_not}")
+        shape = (m, s, u) if sequences else (m, u)
+        dA = as_shaped("dA", dA, dtype, shape, "the shape of the forward pass's result")
+        if dhn is not None:
+            dhn = as_shaped("dhn", dhn, dtype, (m, u), "(m, u)").astype(dtype)
+        if dCn is not None:
+            dCn = as_shaped("dCn", dCn, dtype, (m, u), "(m, u)").astype(dtype)
+        if padded is not None:
+            self.bc = Cache("bc")
+            self.bc = padded.backward(dA, dhn, dCn)
+            return self.bc["dX"].copy()
+        assert self._forward is not None
+        workspace = self._forward._workspace
+        dX = np.empty((m, s, e), dtype)
+        dh0, dC0 = np.empty((m, u), dtype), np.empty((m, u), dtype)
 
-    def compute_gradients(self) -> None:
+        workspace.allocate_backward(sequences)
+        if self._backward is not None:
+            self._backward.expire()
+        self.bc, self._backward = Cache("bc"), None
+        workspace.pack_weights_back()
+        run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
+        ready = {"dh0": dh0, "dC0": dC0, "dhn": dhn, "dCn": dCn}
+        self.bc = self._backward = BackwardCache(workspace, sequences, ready)
+        workspace.readers["bc"] = self._backward
+        return dX
+
+    def compute_gradients(self, accumulate: bool = False) -> None:
         """Fill `g` with the twelve parameters' gradients, clipped if the layer clips.
+
+        `accumulate` adds them to those in `g`, of the batches before; it is the sum that is clipped.
 
         Raises
         ------
@@ -379,21 +523,26 @@ class LSTM:
             There was no backward pass since the last forward pass.
         """
         with self._exclusive("compute_gradients"):
-            parameters.lstm_compute_gradients(self)
+            parameters.lstm_compute_gradients(self, accumulate)
 
-    def _sum_gradients(self) -> bool:
+    def _sum_gradients(self, accumulate: bool) -> bool:
         """Fill `g` by one product over all steps; False if there was no backward pass."""
-        backward, forward = self._backward, self._forward
-        if backward is None or forward is None:
+        padded = self._padded
+        fc, bc = (self._forward, self._backward) if padded is None else (padded.fc, padded.bc)
+        if fc is None or bc is None:
             return False
         limit = check_clip(self.clip_gradients)
-        if self.fc is forward and self.bc is backward and not (forward.edited or backward.edited):
-            dW = backward._workspace.sum_gradients()
+        if self.fc is fc and self.bc is bc and not (fc.edited or bc.edited):
+            dW = bc._padded.sum_gradients() if isinstance(bc, PaddedCache) else bc._workspace.sum_gradients()
         else:  # someone has put other arrays into fc or bc, and those count
             dW = np.empty_like(self._store.W)
             views = named_views(dW, "d")
             for name, gradient in parameters.sum_by_gate(self.fc, self.bc).items():
                 views[name][...] = gradient
+        if accumulate and self.g:
+            views = named_views(dW, "d")
+            for name, gradient in self.g.items():
+                views[name] += gradient
         if limit is not None:
             parameters.clip_global_norm([dW], limit)
         self._dW = dW

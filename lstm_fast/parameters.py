@@ -52,11 +52,15 @@ _STEPWISE = [
 ]
 
 
+def parameter_shapes(e: int, u: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter."""
+    by_kind = {"U": (e, u), "V": (u, u), "b": (1, u)}
+    return {name: by_kind[name[0]] for name in PARAMETERS}
+
+
 def shapes(m: int, s: int, e: int, u: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of every named array but A and dA-as-passed."""
-    fs: dict[str, tuple[int, ...]] = {"X": (m, s, e)}
-    by_kind = {"U": (e, u), "V": (u, u), "b": (1, u)}
-    fs |= {name: by_kind[name[0]] for name in PARAMETERS}
+    fs: dict[str, tuple[int, ...]] = {"X": (m, s, e), **parameter_shapes(e, u)}
     fs |= dict.fromkeys(_STEPWISE, (m, s, u))
     fs["dX"] = (m, s, e)
     fs |= dict.fromkeys(("h0", "C0", "hn", "Cn", "dh0", "dC0"), (m, u))
@@ -154,10 +158,11 @@ def _checked_draw(
     return cast
 
 
-def lstm_compute_gradients(layer: Any) -> None:
+def lstm_compute_gradients(layer: Any, accumulate: bool = False) -> None:
     """Fill ``layer.g`` with dUf .. dbo, and clip them if ``layer.clip_gradients`` says so.
 
-    Per gate k, over all samples and steps: dU = X^T dk_, dV = hp^T dk_ and db = the sum of dk_.
+    Per gate k, over all samples and steps: dU = X^T dk_, dV = hp^T dk_ and db = the sum of dk_. With
+    `accumulate` they are added to what ``layer.g`` holds, and the sum is clipped.
 
     Raises
     ------
@@ -165,11 +170,13 @@ def lstm_compute_gradients(layer: Any) -> None:
         There was no backward pass.
     """
     fused = getattr(layer, "_sum_gradients", None)
-    if fused is not None and fused():
+    if fused is not None and fused(accumulate):
         return
     if not layer.fc or "df_" not in layer.bc:
         raise RuntimeError("compute_gradients has nothing to sum: call forward(X) and backward(dA) first")
     gradients = sum_by_gate(layer.fc, layer.bc)
+    if accumulate:
+        gradients = {name: layer.g[name] + new if name in layer.g else new for name, new in gradients.items()}
     limit = check_clip(getattr(layer, "clip_gradients", False))
     if limit is not None:
         clip_global_norm(list(gradients.values()), limit)

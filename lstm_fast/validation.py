@@ -10,32 +10,58 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 __all__ = [
     "as_input",
+    "as_lengths",
     "as_parameter",
     "as_shaped",
     "check_clip",
     "check_dtype",
     "check_rng",
-    "check_units",
+    "check_size",
+    "check_state_dict",
 ]
 
 
-def check_units(unit_cells: Any) -> int:
-    """Return `unit_cells` as an int of at least 1."""
+def check_size(name: str, size: Any) -> int:
+    """Return a size as an int of at least 1."""
     try:
-        if isinstance(unit_cells, (bool, np.bool_)):
+        if isinstance(size, (bool, np.bool_)):
             raise TypeError
-        units = operator.index(unit_cells)
+        checked = operator.index(size)
     except TypeError:
-        raise TypeError(f"unit_cells is {unit_cells!r}; expected an integer of at least 1") from None
-    if units < 1:
-        raise ValueError(f"unit_cells is {units}; expected an integer of at least 1")
-    return units
+        raise TypeError(f"{name} is {size!r}; expected an integer of at least 1") from None
+    if checked < 1:
+        raise ValueError(f"{name} is {checked}; expected an integer of at least 1")
+    return checked
+
+
+def check_state_dict(state: Any, names: Sequence[str]) -> None:
+    """Refuse what is no mapping with exactly these names."""
+    if not isinstance(state, Mapping):
+        raise TypeError(f"the state dict is {type(state).__name__}; expected a mapping of names to arrays")
+    missing = ", ".join(name for name in names if name not in state)
+    unknown = ", ".join(str(name) for name in state if name not in names)
+    if missing or unknown:
+        found = " and ".join(f"{what} {which}" for what, which in (("lacks", missing), ("has also", unknown)) if which)
+        raise ValueError(f"the state dict {found}; expected exactly {', '.join(names)}")
+
+
+def as_lengths(lengths: Any, m: int, s: int) -> np.ndarray:
+    """Return the steps of each of m samples as integers from 0 to s."""
+    array = np.asarray(lengths)
+    if array.shape != (m,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"lengths has shape {array.shape} and dtype {array.dtype}; expected ({m},), an integer for each sample"
+        )
+    if array.size and (array.min() < 0 or array.max() > s):
+        raise ValueError(f"lengths has entries from {array.min()} to {array.max()}; expected 0 to s = {s}")
+    return array.astype(np.intp)
 
 
 def check_dtype(dtype: Any) -> np.dtype:

@@ -9,15 +9,22 @@ from lstm_ref.forward import lstm_forward
 from lstm_ref.gradients import lstm_parameter_gradients
 from lstm_ref.initialization import orthogonal, xavier
 from lstm_ref.layer import LSTM
+from lstm_ref.optimizers import Adam
 from lstm_ref.parameters import (
     lstm_compute_gradients,
     lstm_compute_shapes,
     lstm_initialize_parameters,
     lstm_update_parameters,
 )
+from lstm_ref.stack import Bidirectional, Stack
+
+__version__ = "0.1.0"
 
 __all__ = [
     "LSTM",
+    "Adam",
+    "Bidirectional",
+    "Stack",
     "lstm_backward",
     "lstm_compute_gradients",
     "lstm_compute_shapes",

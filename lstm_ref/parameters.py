@@ -35,10 +35,14 @@ def lstm_compute_shapes(layer: Any, X: Any) -> None:
     u = layer.d["u"]
     layer.d.update(m=m, s=s, e=e)
     layer.fs["X"] = (m, s, e)
-    layer.fs.update({f"U{gate}": (e, u) for gate in GATES})
-    layer.fs.update({f"V{gate}": (u, u) for gate in GATES})
-    layer.fs.update({f"b{gate}": (1, u) for gate in GATES})
+    layer.fs.update(parameter_shapes(e, u))
     layer.fs["h"] = layer.fs["C"] = (m, s, u)
+
+
+def parameter_shapes(e: int, u: int) -> dict[str, tuple[int, int]]:
+    """Return the shapes of the twelve parameters by name."""
+    by_kind = {"U": (e, u), "V": (u, u), "b": (1, u)}
+    return {kind + gate: shape for kind, shape in by_kind.items() for gate in GATES}
 
 
 def lstm_initialize_parameters(layer: Any) -> None:
@@ -85,7 +89,7 @@ def _initial(layer: Any, name: str, rng: Any, dtype: Any) -> Any:
     return value.astype(dtype)
 
 
-def lstm_compute_gradients(layer: Any) -> None:
+def lstm_compute_gradients(layer: Any, accumulate: bool = False) -> None:
     """Fill `layer.g` with the twelve parameters' gradients, clipped if the layer says so.
 
     Parameters
@@ -93,6 +97,8 @@ def lstm_compute_gradients(layer: Any) -> None:
     layer : object
         Holds `fc` and `bc` of a forward and a backward pass, `g`, and optionally `clip_gradients`: False,
         True (EpyNN's limit 0.25) or the limit of the global norm itself.
+    accumulate : bool
+        Whether they are added to those that are in `g`, as of several batches; the sum is clipped.
 
     Raises
     ------
@@ -102,6 +108,8 @@ def lstm_compute_gradients(layer: Any) -> None:
     if "df_" not in layer.bc:
         raise RuntimeError("compute_gradients before backward: call forward(X), then backward(dA)")
     g = lstm_parameter_gradients(layer.fc, layer.bc)
+    if accumulate and layer.g:
+        g = {name: layer.g[name] + gradient for name, gradient in g.items()}
     clip_gradients = getattr(layer, "clip_gradients", False)
     if clip_gradients:
         limit = EPYNN_CLIP_NORM if clip_gradients is True else clip_gradients

@@ -1,5 +1,6 @@
 """What the layer refuses, in words: each check names the argument, what came, what was expected, and the cure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,48 @@ def check_unit_cells(unit_cells: Any) -> int:
     if unit_cells < 1:
         raise ValueError(f"unit_cells is {unit_cells}, expected at least 1")
     return int(unit_cells)
+
+
+def check_elements(elements: Any) -> int:
+    """Return the number of elements of a step as an int."""
+    if isinstance(elements, bool) or not isinstance(elements, int | np.integer):
+        raise TypeError(f"elements is {elements!r} ({type(elements).__name__}), expected an int of at least 1")
+    if elements < 1:
+        raise ValueError(f"elements is {elements}, expected at least 1")
+    return int(elements)
+
+
+def check_lengths(lengths: Any, m: int, s: int) -> Array:
+    """Return how many steps each of m samples has, of s that there are."""
+    array = np.asarray(lengths)
+    if array.shape != (m,) or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"lengths has shape {array.shape} and dtype {array.dtype}, expected {m} integers, one for each sample"
+        )
+    outside = array[(array < 0) | (array > s)]
+    if len(outside):
+        raise ValueError(f"lengths holds {outside[0]}, expected 0 to {s}, the steps of X")
+    return array.astype(np.intp)
+
+
+def check_names(state: Any, names: list[str]) -> None:
+    """Refuse a mapping with other names than these."""
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"state is a {type(state).__name__}, expected a mapping from {names[0]} ... {names[-1]} to arrays"
+        )
+    missing = [name for name in names if name not in state]
+    besides = [str(name) for name in state if name not in names]
+    if missing or besides:
+        found = [f"{what} {', '.join(some)}" for what, some in (("lacks", missing), ("has besides", besides)) if some]
+        raise ValueError(f"state {' and '.join(found)}, expected {', '.join(names)} and no more")
+
+
+def check_stateful(stateful: Any) -> bool:
+    """Return whether the layer goes on from its final states."""
+    if not isinstance(stateful, bool | np.bool_):
+        raise TypeError(f"stateful is {stateful!r}, expected True or False")
+    return bool(stateful)
 
 
 def check_sequences(sequences: Any) -> bool:
