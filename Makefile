@@ -10,7 +10,9 @@ FLINT ?= python-flint>=0.7
 JAX ?= jax==0.10.2 flax==0.12.8 equinox==0.13.8 dm-haiku==0.0.17
 FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0 \
   distributed==2026.8.0
-EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled
+BROWSER ?= selenium>=4.20
+AXE ?= axe-core@4.14.1
+EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled html
 BENCH ?=
 
 # What each extra must do in an environment that has no other.
@@ -23,6 +25,7 @@ alone-onnx := tests/targets/test_peer_onnx.py
 alone-safetensors := tests/weights/test_layouts.py -k safetensors
 alone-dask := tests/campaign/test_campaign.py -m peer
 alone-certify := tests/commands/test_cli_certified.py
+alone-html := tests/html/test_page.py
 alone-compiled := tests/layers/test_fast_layer.py -k 'numba or compiled or threads or agrees'
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
@@ -127,11 +130,14 @@ $(VENV)/.torch: $(VENV)/.test
 	@$(pip) '$(TORCH)'
 	@touch $@
 
+# The tests of pages in a browser need chromium with chromedriver besides, and are skipped where there is none.
 # EpyNN without what it depends on: its layer needs NumPy alone.
 $(VENV)/.peers: $(VENV)/.torch
 	@echo 'Installing $(EPYNN), $(FLINT) and $(FRAMEWORKS) into $(VENV) ...'
 	@$(pip) --no-deps '$(EPYNN)'
-	@$(pip) '$(FLINT)' $(FRAMEWORKS)
+	@$(pip) '$(FLINT)' $(FRAMEWORKS) '$(BROWSER)'
+	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix '$(VENV)' '$(AXE)'; \
+		else echo 'There is no npm, so that the check of pages by axe-core will be skipped'; fi
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.peers

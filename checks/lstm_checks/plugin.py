@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the equations that it is to follow, as `lstm-checks verify --cell` takes them; default plain",
     )
     group.addoption("--lstm-timeout", type=float, metavar="SECONDS", help="time limit of one call")
+    group.addoption(
+        "--lstm-html", metavar="FILE", help="write what they say as a page to look at; needs the extra html"
+    )
     parser.addini("lstm_target", "what the tests of lstm_checks.suite judge, one a line", type="linelist")
     parser.addini("lstm_examples", "examples a claim; default the Hypothesis profile's")
     parser.addini("lstm_dtypes", "dtypes drawn; default all that the target has", type="args")
@@ -47,7 +50,26 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "--lstm-target is judged by the tests in lstm_checks.suite: add --pyargs lstm_checks.suite"
         )
-    config.pluginmanager.register(Summary(), "lstm-checks-summary")
+    path = config.getoption("lstm_html")
+    if path is not None:
+        _expect_page(path, config)
+    config.pluginmanager.register(Summary(path), "lstm-checks-summary")
+
+
+def _expect_page(path: str, config: pytest.Config) -> None:
+    """Raise a UsageError where a page cannot be made, or would take the place of a file that is read."""
+    from lstm_checks.files import FileError, expect_apart
+    from lstm_checks.html.render import MissingExtra, need_jinja
+    from lstm_checks.targets.load import files_of
+
+    specs = config.getoption("lstm_target") or config.getini("lstm_target")
+    read: list[tuple[str, str | Path]] = [(f"a file of target {spec}", f) for spec in specs for f in files_of(spec)]
+    read += [("a file of tests", str(arg).split("::")[0]) for arg in config.args]
+    try:
+        need_jinja()
+        expect_apart([("--lstm-html", path)], read)
+    except (FileError, MissingExtra) as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> None:
@@ -121,20 +143,52 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     if cls is not None and hasattr(cls, "lstm_properties"):
         found = item.instance.lstm_properties  # type: ignore[attr-defined]
         item.user_properties.extend((found or {}).items())
+        failure = item.instance.lstm_failure  # type: ignore[attr-defined]
+        if found and failure is not None and item.config.getoption("lstm_html") is not None:
+            item.user_properties.append((_REPORT, _looked(item.instance.lstm_judged, failure)))  # type: ignore[attr-defined]
+
+
+_REPORT = "lstm_report"
+"""The property in which a failure goes to the page, and which is taken out before anybody else sees it."""
+
+
+def _looked(target: Any, failure: Any) -> str:
+    """Return a failure and what there is to look at in it, in one string, as it goes from a worker to the page."""
+    import json
+
+    from lstm_checks.judging.json import case_to_json
+    from lstm_checks.judging.look import look
+
+    return json.dumps({"report": case_to_json(failure), "look": look(target, target.name, failure)})
 
 
 class Summary:
-    """What the tests of LayerSuites told, for the end of the terminal's output; wherever they ran."""
+    """What the tests of LayerSuites told, for the end of the terminal's output, and a page; wherever they ran."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str | None) -> None:
         self.told: dict[str, list[dict[str, Any]]] = {}
+        self.path = path
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what one test told."""
         if report.when == "teardown" and report.user_properties:
             found = dict(report.user_properties)
+            report.user_properties[:] = [pair for pair in report.user_properties if pair[0] != _REPORT]
             if "lstm_target" in found:
                 self.told.setdefault(report.nodeid.rpartition("::")[0], []).append(found)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the page, where one is asked for; a worker has none of its own."""
+        if self.path is None or hasattr(session.config, "workerinput"):
+            return
+        from lstm_checks.files import replace_file
+        from lstm_checks.html.page import report_to_html
+
+        try:
+            replace_file(self.path, report_to_html(_to_json(self.told)))
+        except OSError as error:
+            raise pytest.UsageError(f"the page cannot be written to {self.path}: {error.strerror or error}") from error
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Print a paragraph for each class."""
@@ -145,6 +199,26 @@ class Summary:
             target = told[0]["lstm_target"]
             for line in _paragraph(target if "::TestTarget(" in place else f"{target} in {place}", told):
                 terminalreporter.write_line(line)
+
+
+def _to_json(told: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Return what the tests told as plain values; a claim that nothing was judged of is no pass."""
+    import json
+
+    suites = []
+    for place, tests in told.items():
+        rows = []
+        for found in tests:
+            row = {
+                name: found.get(f"lstm_{name}", "") for name in ("claim", "outcome", "examples", "verdicts", "failure")
+            }
+            looked = json.loads(found[_REPORT]) if _REPORT in found else {"report": None, "look": None}
+            rows.append({**row, "worst_use": float(found["lstm_worst_use"]), **looked})
+        target = tests[0]["lstm_target"]
+        suites.append({"place": target if "::TestTarget(" in place else place, "target": target, "tests": rows})
+    outcomes = {row["outcome"] for suite in suites for row in suite["tests"]}
+    code = 1 if "failed" in outcomes else 0 if "passed" in outcomes and "not judged" not in outcomes else 2
+    return {"schema": "lstm-checks/suite/1", "exit_code": code, "suites": suites}
 
 
 def _paragraph(title: str, told: list[dict[str, Any]]) -> list[str]:

@@ -92,6 +92,8 @@ class LayerSuite:
     cell: ClassVar[str] = PLAIN.name
 
     lstm_properties: Mapping[str, str | int] | None = None
+    lstm_failure: CaseReport | None = None
+    lstm_judged: Target | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -269,6 +271,7 @@ def _make_test(cls: type[LayerSuite], name: str, shared: Callable[[], Shared]) -
                 raise
             report = explain(target, tally.failure[1]) if tally.failure[1].failures else tally.failure[1]
             self.lstm_properties = _properties(target, name, "failed", tally, report)
+            self.lstm_failure, self.lstm_judged = report, target
             if report.failures:
                 error.add_note(render_failure(target.name, report))
             raise

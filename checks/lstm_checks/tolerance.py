@@ -578,3 +578,9 @@ FIX_IN_VERIFY = 5.0
 SAME_QUANTITY = {"float64": 3e-14, "float32": 3e-5}
 """Share of the largest entry of a step within which a program's value is the reference's: some hundred roundings, as
 sums in another order need; it says which value to look at, and what is said rests on the trial."""
+
+DRAWN_LINE = 1e-12
+"""How far from a fitted line an entry may be besides what is accepted of it, relative to it.
+
+The line's two numbers are sums over at most 600 entries, off by 600 float64 roundoffs at most, 7e-14; over ten times
+that."""

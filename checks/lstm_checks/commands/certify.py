@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `certify`."""
-    common.expect_apart([("the report", options.json)], options.target)
+    common.expect_apart(common.reports_of(options), options.target)
     common.need_balls()
     with common.loaded(options) as target:
         return _certify(target, options)
@@ -82,7 +82,7 @@ def _certify(target: Any, options: argparse.Namespace) -> int:
             advance()
     verdict = overall([certificate.verdict for certificate in certificates])
     exit_code = {Verdict.PASS: OK, Verdict.FAIL: FAILED}.get(verdict, NOTHING_JUDGED)
-    common.save_json(options.json, lambda: report.certificates_to_json(target, certificates, exit_code))
+    common.save(options, lambda: report.certificates_to_json(target, certificates, exit_code))
     common.say(report.render_certificates(options.target, certificates), options, exit_code)
     return exit_code
 

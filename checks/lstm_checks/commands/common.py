@@ -55,9 +55,11 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
+def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
     """Add the options on what is printed and written."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
+    if page:
+        parser.add_argument("--html", metavar="FILE", help="write it as a page to look at, too; needs the extra html")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
 
 
@@ -377,6 +379,48 @@ def save_json(path: str | None, make: Callable[[], Any]) -> None:
         write_json(path, make())
     except OSError as error:
         raise UsageError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def reports_of(options: argparse.Namespace) -> list[tuple[str, str | None]]:
+    """Return where reports are to be written; raise where a page is asked for that cannot be made."""
+    need_pages(options.html)
+    return [("the report", options.json), ("the page", options.html)]
+
+
+def need_pages(path: str | None) -> None:
+    """Raise the command that installs the extra `html`, where a page is asked for and it is missing."""
+    if path is None:
+        return
+    from lstm_checks.html.render import MissingExtra, need_jinja
+
+    if path == "-":
+        raise UsageError("--html is '-', expected a file such as report.html")
+    try:
+        need_jinja()
+    except MissingExtra as error:
+        raise UsageError(str(error)) from error
+
+
+def save(options: argparse.Namespace, make: Callable[[], Any]) -> None:
+    """Write the report as JSON and as a page, as far as these are asked for; it is made once for both."""
+    if options.json is None and options.html is None:
+        return
+    report = make()
+    save_json(options.json, lambda: report)
+    if options.html is not None:
+        save_page(options.html, report)
+
+
+def save_page(path: str, report: Any) -> None:
+    """Write the page of a report, as its JSON tells it."""
+    from lstm_checks.files import replace_file
+    from lstm_checks.html.page import report_to_html
+
+    text = report_to_html(report)
+    try:
+        replace_file(path, text)
+    except OSError as error:
+        raise UsageError(f"the page cannot be written to {path}: {error.strerror or error}") from error
 
 
 def say(text: str, options: argparse.Namespace, exit_code: int) -> None:

@@ -44,7 +44,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `faults`."""
     picture = str(Path(options.write).with_suffix(".svg")) if options.write and Path(options.write).name else None
-    common.expect_apart([("the matrix", options.write), ("the picture", picture), ("the report", options.json)])
+    common.expect_apart([("the matrix", options.write), ("the picture", picture), *common.reports_of(options)])
     if options.matrix and options.cell is not None:
         raise common.UsageError("--matrix is of the plain cell, expected no --cell with it")
     if options.matrix:
@@ -61,7 +61,7 @@ def _list(options: argparse.Namespace) -> int:
     from lstm_checks.trials import text as report
 
     known = faults_of(common.cell_of(options)).values()
-    common.save_json(options.json, lambda: report.list_to_json(known))
+    common.save(options, lambda: report.list_to_json(known))
     common.say(report.render_list(known), options, OK)
     return OK
 
@@ -72,6 +72,7 @@ def _show(options: argparse.Namespace) -> int:
     from lstm_checks.faults.catalogue import find
     from lstm_checks.judging.case import verify_case
     from lstm_checks.judging.explain import explain
+    from lstm_checks.judging.look import look
     from lstm_checks.trials import text as report
 
     cell = common.cell_of(options)
@@ -84,7 +85,7 @@ def _show(options: argparse.Namespace) -> int:
     if not seen.failures:
         raise common.UsageError(f"{seen.case.descriptor} does not show {fault.id}")
     seen = explain(target, seen)
-    common.save_json(options.json, lambda: report.fault_to_json(fault, seen))
+    common.save(options, lambda: {**report.fault_to_json(fault, seen), "look": look(target, target.name, seen)})
     common.say(report.render_fault(fault, seen), options, OK)
     return OK
 
@@ -113,7 +114,7 @@ def _matrix(options: argparse.Namespace) -> int:
             replace_file(path, report.replace_figures(page, matrix, picture.name))
         except OSError as error:
             raise common.UsageError(f"the matrix cannot be written to {path}: {error.strerror or error}") from error
-    common.save_json(options.json, lambda: report.matrix_to_json(matrix))
+    common.save(options, lambda: report.matrix_to_json(matrix))
     code = OK if matrix.cases else NOTHING_JUDGED
     common.say(report.render_matrix(matrix), options, code)
     return code

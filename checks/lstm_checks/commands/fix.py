@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--seconds", type=common.seconds, metavar="SECONDS", help="how long to look, default 60")
     common.add_timeout(parser)
     common.add_process(parser)
-    common.add_output(parser)
+    common.add_output(parser, page=False)
 
 
 def run(options: argparse.Namespace) -> int:

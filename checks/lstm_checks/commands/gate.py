@@ -74,6 +74,7 @@ def _run(options: argparse.Namespace) -> int:
     from lstm_checks.gate.config import ConfigError, read_config
     from lstm_checks.gate.text import render_gate
 
+    common.need_pages(options.html)
     _check_places(options)
     _write_reports(options, _unfinished())
     try:
@@ -108,6 +109,7 @@ def _check_places(options: argparse.Namespace) -> None:
 
     reports: list[tuple[str, str | None]] = [
         ("the JSON report", options.json),
+        ("the page", options.html),
         ("the JUnit report", options.junit),
         ("the Markdown report", options.markdown),
         ("the summary", os.environ.get("GITHUB_STEP_SUMMARY") or None),
@@ -167,14 +169,19 @@ def _renderings(options: argparse.Namespace) -> list[tuple[str, Callable[[Any], 
     from lstm_checks.gate.junit import gate_to_junit
     from lstm_checks.gate.markdown import gate_to_markdown
     from lstm_checks.gate.text import gate_to_json
+    from lstm_checks.html.page import report_to_html
 
     def to_json(report: Any) -> str:
         return json.dumps(gate_to_json(report), indent=1) + "\n"
+
+    def to_html(report: Any) -> str:
+        return report_to_html(gate_to_json(report))
 
     wanted = [
         (options.json if options.json != "-" else None, to_json),
         (options.junit, gate_to_junit),
         (options.markdown, gate_to_markdown),
+        (options.html, to_html),
     ]
     return [(path, render) for path, render in wanted if path is not None]
 

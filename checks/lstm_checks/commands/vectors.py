@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     from lstm_checks.certified.read import shipped_vectors
 
     path = shipped_vectors() if options.file is None else options.file
-    common.expect_apart([("the report", options.json)], options.target, [("the file of vectors", path)])
+    common.expect_apart(common.reports_of(options), options.target, [("the file of vectors", path)])
     with common.loaded(options) as target:
         return _run_vectors(target, options)
 
@@ -98,6 +98,16 @@ def _run_vectors(target: Any, options: argparse.Namespace) -> int:
     found = run_vectors(target, file)
     exit_code = (OK if found.passed else FAILED) if found.judged else NOTHING_JUDGED
     explained = explain_vectors(target, found)
-    common.save_json(options.json, lambda: report.vectors_to_json(found, exit_code, explained))
+    common.save(options, lambda: {**report.vectors_to_json(found, exit_code, explained), **_looked(target, explained)})
     common.say(report.render_vectors(options.target, found, explained), options, exit_code)
     return exit_code
+
+
+def _looked(target: Any, explained: Any) -> dict[str, Any]:
+    """Return what there is to look at in the vector that was looked into, where one was."""
+    from lstm_checks.judging.json import case_to_json
+    from lstm_checks.judging.look import look
+
+    if explained is None or not explained.failures:
+        return {}
+    return {"explained": case_to_json(explained), "look": look(target, target.name, explained)}

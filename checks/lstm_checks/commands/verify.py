@@ -84,8 +84,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
-    written = [("the report", options.json), ("the journal", options.journal)]
-    common.expect_apart(written, options.target)
+    common.expect_apart([*common.reports_of(options), ("the journal", options.journal)], options.target)
     if options.case is not None:
         _refuse_draws(options)
     options.examples = EXAMPLES if options.examples is None else options.examples
@@ -127,7 +126,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
     from lstm_checks.judging import text
     from lstm_checks.judging.case import verify_case
     from lstm_checks.judging.explain import explain
-    from lstm_checks.judging.json import case_to_json
+    from lstm_checks.judging.look import case_in_full
     from lstm_checks.properties.claims import GENERAL, NAMES
 
     properties = _parse_properties(options.properties)
@@ -147,7 +146,7 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
         found = explain(target, found)
         found = _with_source(found, [found.case], [], options)
     exit_code = _case_exit_code(found)
-    common.save_json(options.json, lambda: {"target": target.name, "exit_code": exit_code, **case_to_json(found)})
+    common.save(options, lambda: case_in_full(target, found, exit_code))
     common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
     return exit_code
 
@@ -174,7 +173,7 @@ def _large_progress(case: Any, options: argparse.Namespace) -> Any:
 def _verify_examples(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `verify` over random examples."""
     from lstm_checks.judging import text
-    from lstm_checks.judging.json import report_to_json
+    from lstm_checks.judging.look import report_in_full
     from lstm_checks.judging.verify import verify
     from lstm_checks.properties.claims import OWN_REGIMES
 
@@ -196,7 +195,7 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
 
         run_cases = [example.case for example in report.examples]
         report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
-    common.save_json(options.json, lambda: report_to_json(report))
+    common.save(options, lambda: report_in_full(target, report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
         shown += text.render_diff(report.failure)
@@ -267,7 +266,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         if options.journal is None:
             raise
         raise UsageError(f"interrupted; the same command goes on from {options.journal}") from None
-    common.save_json(options.json, report.to_json)
+    common.save(options, report.to_json)
     common.say(render_campaign(report, time.perf_counter() - start), options, report.exit_code)
     return report.exit_code
 

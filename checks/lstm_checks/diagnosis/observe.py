@@ -245,6 +245,12 @@ def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> d
     dict or None
         None where the call raised, or where rounding drowns the gradients.
     """
+    seen = observe_values(target, case, arrays)
+    return None if seen is None else seen.wrong
+
+
+def observe_values(target: Target, case: Case, arrays: Arrays | None = None) -> Observation | None:
+    """Return what one call gives for a case's values or others; None where it raised, or rounding drowns gradients."""
     arrays = arrays or case.arrays
     answer = call_target(target, arrays.copy(), case.sequences)
     expected = due_on(case)
@@ -254,7 +260,7 @@ def wrong_entries(target: Target, case: Case, arrays: Arrays | None = None) -> d
         expected = replace(expected, values=values, sd=slack(values, expected))
     if answer.error or expected.chaotic(case.cell.gradients):
         return None
-    return Observation(case, expected, answer, answer, (), (), target.lacks).wrong
+    return Observation(case, expected, answer, answer, (), (), target.lacks)
 
 
 def errs_like_rounding(target: Target, case: Case) -> bool:

@@ -310,7 +310,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         alone = np.zeros_like(case.arrays["dh"])
         # The pullback is linear, so that it may be asked about one step's cotangents at a time, whatever they are.
         alone[:, t] = case.arrays["dh"][:, t] if case.arrays["dh"][:, t].any() else 1
-        wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **_no_final(case)))
+        wrong = wrong_entries(target, case, case.arrays.replaced(dh=alone, **no_final(case)))
         if wrong is None:
             return
         outputs += [t] if wrong else []
@@ -342,7 +342,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         yield f"where credit goes wrong: {_map(marks)}"
 
 
-def _no_final(case: Case) -> dict[str, Array]:
+def no_final(case: Case) -> dict[str, Array]:
     """Return the final states' cotangents as zero."""
     _, *finals = case.cell.cotangents
     return {name: np.zeros_like(case.arrays[name]) for name in finals}
@@ -351,7 +351,7 @@ def _no_final(case: Case) -> dict[str, Array]:
 def _of_final_states(target: Target, case: Case) -> Iterator[str]:
     """Yield that it takes a final state's cotangent to go wrong."""
     nothing = {name: np.zeros_like(value) for name, value in case.arrays.cotangents.items()}
-    if wrong_entries(target, case, case.arrays.replaced(**_no_final(case))) != {}:
+    if wrong_entries(target, case, case.arrays.replaced(**no_final(case))) != {}:
         return
     found = []
     for name, words, lack in (("dhn", "hidden", DHN), ("dCn", "memory", DCN)):
@@ -632,25 +632,37 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
 
 def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
+    found = solved_for(target, case, {gate: f"dU{gate}" for gate in case.cell.gates})
+    if found is None:
+        return None
+    return {gate: ~(np.abs(solved - due) <= accepted) for gate, (solved, due, accepted) in found.items()}
+
+
+def solved_for(target: Target, case: Case, names: Mapping[str, str]) -> dict[str, tuple[Array, Array, Array]] | None:
+    """Return for what each gradient X^T dk_ is solved for dk_: what came, what is due, and what is accepted, (m, s, u).
+
+    `names` has each gradient by what it is to be called. None where one is lacking, or cannot come from any dk_.
+    """
     X = case.arrays["X"].reshape(-1, case.e).astype(np.float64)
     # X.T (e, m s) has full column rank where e >= m s, for values drawn at random: then dk_ is the only solution, and
     # what is left of dU beside it can come of no dk_. Rounding is bounded by the sums of sizes, with no cancellation.
     inverse = np.linalg.pinv(X.T)
     observation, expected = observe_once(target, case), due_on(case)
     found = {}
-    for gate in case.cell.gates:
-        if f"dU{gate}" not in observation.came:
+    for called, name in names.items():
+        if name not in observation.came:
             return None
-        came, sd = observation.came[f"dU{gate}"], expected.sd[f"dU{gate}"]
+        came, sd = observation.came[name], expected.sd[name]
         solved = inverse @ came
         rounding = tolerance.SIGMAS * (np.abs(X.T) @ np.abs(inverse) @ sd + sd) + tolerance.SOLVED * np.max(
             np.abs(came)
         )
         if not np.all(np.abs(X.T @ solved - came) <= rounding):
             return None
-        due = inverse @ expected.values[f"dU{gate}"]
+        due = inverse @ expected.values[name]
         accepted = tolerance.SIGMAS * (np.abs(inverse) @ sd) + tolerance.SOLVED * np.max(np.abs(due))
-        found[gate] = ~(np.abs(solved - due) <= accepted).reshape(case.m, case.s, case.u)
+        rows = (case.m, case.s, -1)
+        found[called] = (solved.reshape(rows), due.reshape(rows), accepted.reshape(rows))
     return found
 
 

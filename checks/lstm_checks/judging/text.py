@@ -89,10 +89,10 @@ def render_failure(name: str, report: CaseReport) -> str:
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
     lines += render_source(report)
-    return "\n".join([*lines, f"  rerun     {_rerun(name, report)}"])
+    return "\n".join([*lines, f"  rerun     {rerun_command(name, report)}"])
 
 
-def _rerun(name: str, report: CaseReport) -> str:
+def rerun_command(name: str, report: CaseReport) -> str:
     """Return how to run the case again: by the command, or in Python where the target's name is none that loads."""
     of_the_cell = not report.reference and any(claim.name in OF_ITS_EQUATIONS for claim in report.failures)
     # A program's arguments, and the fault of one place of a network, have spaces.
