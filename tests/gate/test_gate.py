@@ -1043,7 +1043,7 @@ def test_every_key_is_in_the_documentation():
 
 def test_the_action_runs_the_gate(folder, path_with_lstm_checks):
     text = (DOCS.parent / "action.yml").read_text()
-    install, run_gate = (
+    install, run_gate, say = (
         "\n".join(line.strip() for line in block.splitlines())
         for block in re.findall(r"      run: \|\n((?:        .*\n)+)", text)
     )
@@ -1055,6 +1055,27 @@ def test_the_action_runs_the_gate(folder, path_with_lstm_checks):
         found = shell(run_gate, folder, path_with_lstm_checks, CONFIG=config_, JUNIT=junit)
         assert found.returncode == 1, found.stdout + found.stderr
     assert ElementTree.parse(folder / "out file.xml").getroot().get("failures") == "1"
+    # The comment of the run before is there to be edited, or not; who does not ask for it gets none.
+    gh = folder / "bin" / "gh"
+    gh.write_text(f'#!/bin/sh\necho "$@" >> {folder / "said"}\ncase "$*" in *--edit-last*) exit 1;; esac\n')
+    gh.chmod(0o755)
+    asked = {"NUMBER": "7", "REPOSITORY": "them/theirs"}
+    for comment, lines in (("false", 0), ("true", 2)):
+        assert shell(say, folder, path_with_lstm_checks, COMMENT=comment, **asked).returncode == 0
+        said = (folder / "said").read_text().splitlines() if (folder / "said").exists() else []
+        assert len(said) == lines
+    assert said[-1] == "pr comment 7 --repo them/theirs --body-file ./lstm-checks.md"
+    assert "mine.py:LSTM" in (folder / "lstm-checks.md").read_text()
+
+
+def test_the_template_and_the_hook_run_the_gate_too(folder, path_with_lstm_checks):
+    (folder / "mine.py").write_text(WRONG)
+    template = (DOCS.parent / "examples" / "gitlab.yml").read_text()
+    (script,) = re.findall(r"^    - (lstm-checks .*)$", template, re.M)
+    (entry,) = re.findall(r"^  entry: (.*)$", (DOCS.parent / ".pre-commit-hooks.yaml").read_text(), re.M)
+    for command in (script, entry):
+        found = shell(command, folder, path_with_lstm_checks, LSTM_CHECKS_CONFIG="")
+        assert found.returncode == 1, found.stdout + found.stderr
 
 
 # ---- Ten real regressions of lstm_fast, in a copy

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -472,6 +473,11 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """Return a seed: a natural number, or for "random" one that nobody can foresee; the report says which it was."""
+    return secrets.randbelow(2**32) if text == "random" else natural(text)
 
 
 def seconds(text: str) -> float:

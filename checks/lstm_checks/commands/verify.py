@@ -31,7 +31,12 @@ def add(commands: Any) -> None:
     common.add_lacks(parser)
     common.add_lengths(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
-    parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
+    parser.add_argument(
+        "--seed",
+        type=common.seed,
+        metavar="N",
+        help="seed of the examples, default 0; random: one that cannot be foreseen, which the report says",
+    )
     parser.add_argument(
         "--dtype",
         choices=["float64", "float32", "both"],
