@@ -445,3 +445,24 @@ def test_the_other_reports_have_pages(here, capsys):
     assert read.inside["title"][0] == "REGRESSION: lstm-checks gate"
     assert all(word in read.text for word in ("a note", "slower", "so <it> is", "1 s", "2 s"))
     assert any(isinstance(part, Table) for part in parts_of({**page, "findings": []}, Table))
+
+
+def test_a_report_shows_itself_in_a_notebook():
+    def my_lstm(p, X, h0, C0):
+        raise RuntimeError("<script>no</script>")
+
+    from lstm_checks.targets.load import to_target
+
+    wrong = verify(to_target(my_lstm, "my_lstm"), examples=2)
+    text = wrong._repr_html_()
+    read = Read(text)
+    assert {tag for tag, _ in read.tags} == {
+        *("p", "strong", "details", "summary"),
+        *("table", "thead", "tbody", "tr", "th", "td"),
+    }
+    assert read.inside["strong"][0] == "FAIL: my_lstm, 2 fail, seed 0"
+    assert any("<script>no</script>" in cell for cell in read.inside["td"])
+    assert len(text) < 20_000
+    right = verify(load_target("lstm_ref:LSTM"), examples=1, properties=())
+    assert "PASS: lstm_ref:LSTM, 1 pass" in Read(right._repr_html_()).text
+    assert "failing case" not in right._repr_html_()

@@ -1,9 +1,10 @@
 """What is said of a target: on one case a CaseReport, on all its examples a Report, and the names of all claims."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import Case, strata, strata_of
@@ -207,3 +208,35 @@ class Report:
         if self.failure is not None:
             return 1
         return 0 if self.counts[Verdict.PASS] else 2
+
+    def _repr_html_(self) -> str:
+        """Return the report as a notebook shows it: the verdict, and claim by claim how many examples came out how."""
+        told = [f"{count} {verdict}" for verdict, count in self.counts.items()]
+        found = [self.failure, *self.further] if self.failure is not None else []
+        wrong = [(failure.case.descriptor, _first_sentence(failure)) for failure in found]
+        rows = [(name, *(counts[v] for v in Verdict)) for name, counts in self.claim_counts.items()]
+        head = f"{_WORDS[self.exit_code]}: {self.target.name}, {', '.join(told) or 'no examples'}, seed {self.seed}"
+        return (
+            f"<p><strong>{escape(head)}</strong></p>"
+            + _html_table(("failing case", "what came of it"), wrong)
+            + f"<details><summary>claim by claim</summary>{_html_table(('claim', *Verdict), rows)}</details>"
+        )
+
+
+_WORDS = {0: "PASS", 1: "FAIL", 2: "NOT JUDGED"}
+"""A verdict by its exit code."""
+
+
+def _first_sentence(report: CaseReport) -> str:
+    """Return the sentence of the worst failed claim."""
+    claim = report.failures[0]
+    return claim.discrepancy.message if claim.discrepancy is not None else claim.name
+
+
+def _html_table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Return a table in HTML, all of it escaped; nothing where it has no rows."""
+    if not rows:
+        return ""
+    first = "".join(f"<th>{escape(str(word))}</th>" for word in head)
+    others = "".join("<tr>" + "".join(f"<td>{escape(str(word))}</td>" for word in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{first}</tr></thead><tbody>{others}</tbody></table>"
