@@ -254,14 +254,16 @@ def _target(graph: Graph, name: str) -> Target:
     AdapterError
         "m.onnx cannot be run by onnxruntime 1.32.0: ...", or which of its outputs has another shape than it should.
     """
-    runner, sizes, declared = _arranged(graph, _sizes_of(graph), name)
-    free = {letter for letter in "mseu" if letter not in declared.sizes and _is_free(runner, sizes, letter, declared)}
+    way, against = _arranged(graph, _sizes_of(graph), name)
+    runner, sizes = way.runner, way.sizes
+    # A size that is declared in numbers is one that it has; those of the weights alone may be others.
+    numbers = _declared_numbers(graph, runner.axes)
+    free = {z for z in "mseu" if z not in numbers and _is_free(runner, sizes, z, way.declared)}
     given = tuple((letter, 0, 0, sizes[letter]) for letter in "mseu" if letter not in free)
     cell = graph.cell
     lacks = {LAST, *cell.gradients, *([] if cell.places else [DHN]), *_not_given(graph)}
     notes = [*graph.notes, *_notes(graph)]
-    ports = (*graph.inputs, *graph.outputs)
-    notes.append(_AXES_SAID + ", ".join(in_words(port, runner.axes[port.name]) for port in ports))
+    notes += [_AXES_SAID + way.words, *([against] if against else [])]
     if given:
         notes.append("judged at its own sizes alone: " + " ".join(f"{z}={size}" for z, _, _, size in given))
     target = Target(
@@ -284,11 +286,6 @@ def _target(graph: Graph, name: str) -> Target:
     return target if graph.ignores_lens else with_conventions(target)
 
 
-def _run_by(name: str) -> str:
-    """Return the beginning of what is said of a model that does not run."""
-    return f"{name} cannot be run by onnxruntime {onnxruntime.__version__}"
-
-
 def _sizes_of(graph: Graph) -> dict[str, int]:
     """Return e and u as the first layer's weights have them; small ones where these are inputs."""
     first = next(unit for unit in graph.units if unit.layer == 0)
@@ -305,40 +302,67 @@ def _sizes_of(graph: Graph) -> dict[str, int]:
     return {"e": e, "u": u}
 
 
-def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Runner, dict[str, int], Declared]:
-    """Return how a graph is called, the sizes with which that was found out, and what it declares."""
+@dataclass(frozen=True)
+class _Way:
+    """A way of calling a graph that gives what it should: how, at what sizes, and what its samples hang on."""
+
+    runner: _Runner
+    sizes: dict[str, int]
+    declared: Declared
+    apart: bool
+
+    @property
+    def words(self) -> str:
+        """The axes of what enters and leaves, in words."""
+        graph = self.runner.graph
+        return ", ".join(in_words(port, self.runner.axes[port.name]) for port in (*graph.inputs, *graph.outputs))
+
+
+def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Way, str]:
+    """Return how a graph is called, by what it declares and then by what it does, and what speaks against that.
+
+    What is declared comes first: where a graph runs over what it calls samples, it is wrong, and not its names.
+    """
     known = arrangements(graph.inputs, Declared(dict(base), {}))
     if not known:
         words = ", ".join(f"{port.name} {port.dims}" for port in graph.inputs)
-        raise AdapterError(f"{name} cannot be judged: its inputs are {words}, expected X of m, s and e and states of m, u")
-    refused, best = "", None
+        raise AdapterError(
+            f"{name} cannot be judged: its inputs are {words}, expected X of m, s and e, and states of m and u"
+        )
+    ways, refused = [], ""
     for axes, declared in known:
-        for probed in _PROBED:
-            sizes = {**probed, **declared.sizes}
-            runner = _Runner(graph, axes)
-            try:
-                arrays = _arrays(graph, sizes)
-                found = runner.run(arrays)
-            except Exception as error:
-                refused = refused or describe_error(error)
-                continue
-            for rest, whole in arrangements(graph.outputs, declared):
-                if not all(fits(p, rest[p.name], found[p.name].shape, {**probed, **whole.sizes}) for p in graph.outputs):
-                    continue
-                whole_runner = replace(runner, axes={**axes, **rest}, kept=(None, None))
-                rank = (whole.against, not _samples_are_apart(whole_runner, arrays))
-                if best is None or rank < best[0]:
-                    best = rank, whole_runner, sizes, whole
-            refused = refused or "its outputs are " + ", ".join(
-                f"{port.name} {found[port.name].shape}" for port in graph.outputs
-            ) + f" for {' '.join(f'{z}={sizes[z]}' for z in 'mseu')}, expected axes of m, s and u"
-            break
-    if best is None:
-        raise AdapterError(f"{_run_by(name)}: {refused}")
-    _, runner, sizes, declared = best
-    # A size that is declared in numbers is one that it has; those of the weights alone may be others.
-    numbers = _declared_numbers(graph, runner.axes)
-    return runner, sizes, Declared({z: size for z, size in declared.sizes.items() if z in numbers}, declared.names)
+        found, said = _ways(graph, axes, declared)
+        ways += found
+        refused = refused or said
+    if not ways:
+        raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {refused}")
+    best = min(ways, key=lambda way: (way.declared.against, not way.apart))
+    other = next((way for way in ways if way.apart), None)
+    against = "" if best.apart or other is None else f"by what hangs on what its axes are rather {other.words}"
+    return best, against
+
+
+def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:
+    """Return the ways to call a graph whose inputs have these axes, or why there is none."""
+    refused = ""
+    for probed in _PROBED:
+        sizes = {**probed, **declared.sizes}
+        runner, arrays = _Runner(graph, axes), _arrays(graph, sizes)
+        try:
+            found = runner.run(arrays)
+        except Exception as error:
+            refused = refused or describe_error(error)
+            continue
+        ways = []
+        for rest, whole in arrangements(graph.outputs, declared):
+            own = {**probed, **whole.sizes}
+            if all(fits(port, rest[port.name], found[port.name].shape, own) for port in graph.outputs):
+                way = replace(runner, axes={**axes, **rest}, kept=(None, None))
+                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays)))
+        shapes = ", ".join(f"{port.name} {found[port.name].shape}" for port in graph.outputs)
+        at = " ".join(f"{z}={sizes[z]}" for z in "mseu")
+        return ways, f"its outputs are {shapes} for {at}, expected axes of m, s and u"
+    return [], refused
 
 
 def _declared_numbers(graph: Graph, axes: Mapping[str, Axes]) -> set[str]:

@@ -135,17 +135,21 @@ class Declared:
         The letter that each name stands for.
     against : int
         How many names look like those of another axis.
+    left_out : frozenset of str
+        The letters of which some port has no axis, since it is 1 long.
     """
 
     sizes: dict[str, int]
     names: dict[str, str]
     against: int = 0
+    left_out: frozenset[str] = frozenset()
 
     def with_port(self, port: Port, axes: Axes) -> "Declared | None":
         """Return what is said with one more port; None where it contradicts itself."""
-        found = Declared(dict(self.sizes), dict(self.names), self.against)
+        left_out = set(port.letters) - set("".join(axes))
+        found = Declared(dict(self.sizes), dict(self.names), self.against, self.left_out | left_out)
         known = port.sizes(found.sizes)
-        for letter in set(port.letters) - set("".join(axes)):
+        for letter in left_out:
             if known.setdefault(letter, 1) != 1:
                 return None
             found.sizes |= {letter: 1} if letter in "ms" else {}
@@ -160,7 +164,8 @@ class Declared:
                     return None
                 if unknown:
                     known[axis] = found.sizes[axis] = dim
-        return found
+        # What has a name may be of any size.
+        return None if found.left_out & set(found.names.values()) else found
 
 
 def arrangements(ports: Sequence[Port], known: Declared) -> list[tuple[dict[str, Axes], Declared]]:
@@ -183,11 +188,8 @@ def arrangements(ports: Sequence[Port], known: Declared) -> list[tuple[dict[str,
 
 
 def in_words(port: Port, axes: Axes) -> str:
-    """Return a port and its axes as they are said: "input (m, s, e)"."""
-    letters = [axis.replace("D", "directions " if len(axis) > 1 else "directions") for axis in axes]
-    letters = [axis.replace("P", "places " if len(axis) > 1 else "places") for axis in letters]
-    if len(port.suffixes) == 1:
-        letters = [axis.replace("places", "1") for axis in letters]
-    if port.directions == 1:
-        letters = [axis.replace("directions", "1") for axis in letters]
+    """Return a port and its axes as they are said: "h0 (places, m, u)"."""
+    words = {"P": "1" if len(port.suffixes) == 1 else "places", "D": "1" if port.directions == 1 else "directions"}
+    parts = [[words.get(letter, letter) for letter in axis] for axis in axes]
+    letters = [" ".join([part for part in axis if part != "1"] or axis) for axis in parts]
     return f"{port.name} ({', '.join(letters)}{',' if len(letters) == 1 else ''})"

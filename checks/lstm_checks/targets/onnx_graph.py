@@ -382,7 +382,7 @@ class Reader:
 
     def _network(self, cell: Cell) -> Network:
         """Return the network that the nodes are."""
-        layers = 1 + max(unit.layer for unit in self.units)
+        layers = 1 + self._top
         kinds = set()
         for layer in range(layers):
             directions = [d for unit in self.units if unit.layer == layer for d in unit.directions]
@@ -399,6 +399,11 @@ class Reader:
         net = cell_named(f"{cell.name}@{layers}x{word}")
         assert isinstance(net, Network)
         return net
+
+    @property
+    def _top(self) -> int:
+        """The last layer."""
+        return max(unit.layer for unit in self.units)
 
     @cached_property
     def _added(self) -> bool:
@@ -552,8 +557,7 @@ class Reader:
 
     def _outputs(self) -> list[Port]:
         """Return the ports of the outputs, h first."""
-        top = max(unit.layer for unit in self.units)
-        found = []
+        top, found = self._top, []
         for output in self.model.graph.output:
             trace = self.traces.get(output.name, Trace())
             kinds = {origin.kind for origin in trace.origins}
@@ -569,18 +573,35 @@ class Reader:
                 count = sum(len(self.units[k].directions) for k in units)
                 if count != sum(len(unit.directions) for unit in self.units if unit.layer == top):
                     raise self.refuse(f"its output {output.name!r} is of one direction, expected both")
-                found.append(Port(output.name, EVERY, _declared(output), kept, (), 1 if self._added else count))
+                found.append(self._of_every_step(output, kept, 1 if self._added else count))
             else:
                 own = [suffix for unit in sorted(self.units, key=_standing) for suffix in unit.suffixes]
                 mine = {suffix for k in units for suffix in self.units[k].suffixes}
                 suffixes = tuple(suffix for suffix in own if suffix in mine)
                 found.append(Port(output.name, {"Y_h": "hn", "Y_c": "Cn"}[kind], _declared(output), kept, suffixes))
+        if not found:
+            raise self.refuse("it has no outputs")
         for role in (EVERY, "hn", "Cn"):
             held = [suffix for port in found if port.role == role for suffix in port.suffixes or ("",)]
             if len(set(held)) != len(held):
                 names = series([repr(port.name) for port in found if port.role == role])
                 raise self.refuse(f"its outputs {names} are the same thing, expected one of each")
         return sorted(found, key=lambda port: port.role != EVERY)
+
+
+    def _of_every_step(self, output: Any, kind: str, directions: int) -> Port:
+        """Return the port of an output made of Y: h of every step, or the final one where it has an axis less than X."""
+        dims, x = _declared(output), self.traces[self.units[0].given["X"]].of("input")
+        whole = _declared(self.fed[x[0]]) if x else None
+        if dims is None or whole is None or not (len(dims) == 2 < len(whole)):
+            return Port(output.name, EVERY, dims, kind, (), directions)
+        top = [suffix for unit in self.units for suffix in unit.suffixes if unit.layer == self._top]
+        if len(top) > 1:
+            raise self.refuse(
+                f"its output {output.name!r} is one step of both directions, of which one is not the final state: "
+                "expected Y of every step, or Y_h"
+            )
+        return Port(output.name, "hn", dims, kind, tuple(top))
 
 
 _KNOWN = frozenset(
