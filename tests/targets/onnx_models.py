@@ -1,4 +1,4 @@
-"""ONNX models as exporters write them, each with what may be wrong of it as an option; and a converter of parameters."""
+"""ONNX models as exporters write them, each with what may be wrong of it as an option; a converter of parameters."""
 
 import numpy as np
 import onnx
@@ -80,7 +80,9 @@ def both_ways(path, order=(0, 1), turned_back=True, axis=3):
         helper.make_node(
             "LSTM", ["turned", "Wb", "Rb", "Bb", "", "h1", "c1"], ["yr", "hb", "cb"], name="bw", hidden_size=3
         ),
-        helper.make_node("Slice", ["yr", *turn], ["yb"]) if turned_back else helper.make_node("Identity", ["yr"], ["yb"]),
+        helper.make_node("Slice", ["yr", *turn], ["yb"])
+        if turned_back
+        else helper.make_node("Identity", ["yr"], ["yb"]),
         helper.make_node("Concat", [["yf", "yb"][k] for k in order], ["joined"], axis=axis),
         helper.make_node("Squeeze", ["joined", "one"], ["y"]),
     ]
@@ -91,7 +93,7 @@ def both_ways(path, order=(0, 1), turned_back=True, axis=3):
 
 
 def stack(path, order=(0, 1), states=(0, 1), layers=2):
-    """Layers of one bidirectional node each, with the states of all places in one tensor, as PyTorch's exporter has it."""
+    """Layers of one bidirectional node each, the states of all places in one tensor, as PyTorch's exporter has it."""
     nodes, constants, below = [], {"shape": [0, 0, -1], "order": list(order), "none": [0]}, "x"
     for layer in range(layers):
         at = f"_{layer}"

@@ -5,7 +5,7 @@ from the graph (`onnx_graph.py`), which of their axes is which from what they de
 (`onnx_axes.py`). ONNX Runtime has no kernel of LSTM, GRU or RNN for float64.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -84,7 +84,13 @@ def _model(cell: Cell, layers: int, directions: tuple[str, ...], join: str, whol
         finals = [name + at for name in ("Y_h", "Y_c")[: len(states)]]
         nodes.append(
             helper.make_node(
-                operator, given, [f"Y{at}", *finals], name=f"{operator.lower()}{at}", hidden_size=u, direction=word, **said
+                operator,
+                given,
+                [f"Y{at}", *finals],
+                name=f"{operator.lower()}{at}",
+                hidden_size=u,
+                direction=word,
+                **said,
             )
         )
         inputs += [(name + at, (count, "m", None)) for name in states]
@@ -335,11 +341,21 @@ def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Way, s
         ways += found
         refused = refused or said
     if not ways:
-        raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {refused}")
+        raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {_known(graph)}{refused}")
     best = min(ways, key=lambda way: (way.declared.against, not way.apart))
     other = next((way for way in ways if way.apart), None)
     against = "" if best.apart or other is None else f"by what hangs on what its axes are rather {other.words}"
     return best, against
+
+
+def _known(graph: Graph) -> str:
+    """Return what ONNX Runtime is known to have no kernel for, as far as a graph has it, before its own words."""
+    operator = graph.units[0].operator
+    if any(unit.said.get("layout") for unit in graph.units):
+        return f"it has no {operator} with layout=1, expected layout 0 between transposes; "
+    if any(tensor.data_type == TensorProto.DOUBLE for tensor in graph.model.graph.initializer):
+        return f"it has no {operator} of float64, expected float32; "
+    return ""
 
 
 def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:

@@ -1,8 +1,9 @@
 """ONNX's recurrent operators: of which cell a node's attributes make it, and how it keeps that cell's parameters.
 
-All numbers of a node are in four arrays, W, R, B and P, each with a row of its own for each direction. With input_forget
-an LSTM is the one with coupled gates, read otherwise: ONNX Runtime has f = 1 - i, and no weights of f, where the coupled
-cell has i = 1 - f. As sigmoid(-x) = 1 - sigmoid(x), that is the cell whose f has the weights of i, their signs changed.
+All numbers of a node are in four arrays, W, R, B and P, each with a row of its own for each direction. With
+input_forget an LSTM is the one with coupled gates, read otherwise: ONNX Runtime has f = 1 - i, and no weights of f,
+where the coupled cell has i = 1 - f. As sigmoid(-x) = 1 - sigmoid(x), that is the cell whose f has the weights of i,
+their signs changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lstm_ref.cell import Cell
-from lstm_ref.cells import CELLS, cell_named
+from lstm_ref.cells import cell_named
 from lstm_ref.slots import KINDS, MODULES, USUAL, Activation
 
 GATES = {"LSTM": "iofg", "GRU": "zrg", "RNN": "g"}

@@ -27,8 +27,10 @@ _WEIGHTS = ("W", "R", "B", "P")
 _STATES = ("initial_h", "initial_c")
 
 _MOVING = frozenset(
-    "Identity Transpose Squeeze Unsqueeze Reshape Flatten Slice Gather Concat Split Cast CastLike Expand Tile "
-    "ReverseSequence Dropout".split()
+    {
+        *("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Slice", "Gather", "Concat", "Split"),
+        *("Cast", "CastLike", "Expand", "Tile", "ReverseSequence", "Dropout"),
+    }
 )
 """The operators that move numbers about, and compute nothing."""
 
@@ -37,8 +39,8 @@ _JOINING = frozenset({"Add", "Sum", "ReduceSum"})
 
 _SIZES = frozenset({"Shape", "Size"})
 
-_FEEDS_OF_NUMBERS = {"Concat": None, "Add": None, "Sum": None}
-"""The operators of which all inputs are numbers; of all others here it is the first, the others say how it is moved."""
+_OF_SEVERAL = frozenset({"Concat", "Add", "Sum"})
+"""The operators of which all inputs are moved; of all others here it is the first, the others say how."""
 
 _FLOATS = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 _LOW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
@@ -239,7 +241,7 @@ class Reader:
 
     def _numbers_of(self, node: NodeProto) -> Iterable[str]:
         """Return the inputs of a node whose numbers its outputs hold; all of what is not known."""
-        if node.op_type in (_MOVING | _JOINING) - set(_FEEDS_OF_NUMBERS):
+        if node.op_type in (_MOVING | _JOINING) - _OF_SEVERAL:
             return node.input[:1]
         return node.input
 
@@ -334,10 +336,9 @@ class Reader:
             live = [origin for origin in trace.origins if origin.kind != "constant"]
             if not live:
                 continue
-            if trace.of("constant") and any(np.size(self.values(name)) for name in self._floats(trace)):
-                name = next(iter(self._floats(trace)))
+            if floats := self._floats(trace):
                 raise self.refuse(
-                    f"{in_words(node)} takes the weights {name!r}, which would not be judged: expected a graph that "
+                    f"{in_words(node)} takes the weights {floats[0]!r}, which would not be judged: expected a graph that "
                     "ends with its LSTM, GRU or RNN; cut it there (onnx.utils.extract_model)"
                 )
             joins = node.op_type in _JOINING and all(origin.kind == "Y" for origin in live)
@@ -431,7 +432,7 @@ class Reader:
         units, count = int(unit.said.get("hidden_size", 0)), len(unit.directions)
         dims = {which: self._dims(name) for which, name in found.items()}
         R = dims["R"]
-        if R is not None and units and R != (count, len(GATES[unit.operator]) * units, units):
+        if R is not None and units and (count, len(GATES[unit.operator]) * units, units) != R:
             due = (count, len(GATES[unit.operator]) * units, units)
             raise self.refuse(f"{unit.words} has hidden_size={units}, but R of shape {R}, expected {due}")
         return found
@@ -463,7 +464,9 @@ class Reader:
                     continue
                 known = roles.setdefault(name, [role])
                 if known[0] != role:
-                    raise self.refuse(f"{name!r} is {known[0]} and {role} at once, expected an input of its own for each")
+                    raise self.refuse(
+                        f"{name!r} is {known[0]} and {role} at once, expected an input of its own for each"
+                    )
                 known += [suffix for suffix in unit.suffixes if suffix not in known]
         roles |= self._left_over(roles)
         return [self._port(name, role, suffixes) for name, (role, *suffixes) in roles.items()]
@@ -564,7 +567,9 @@ class Reader:
             units = sorted({origin.node for origin in trace.origins if origin.node >= 0})
             if len(kinds) != 1 or not units:
                 made = series(sorted(origin.name for origin in trace.origins)) or "nothing"
-                raise self.refuse(f"its output {output.name!r} is made of {made}, expected Y, Y_h or Y_c of nodes alone")
+                raise self.refuse(
+                    f"its output {output.name!r} is made of {made}, expected Y, Y_h or Y_c of nodes alone"
+                )
             kind = kinds.pop()
             kept = self._kind(output.name, output.type.tensor_type.elem_type or TensorProto.FLOAT)
             if kind == "Y":
@@ -588,9 +593,8 @@ class Reader:
                 raise self.refuse(f"its outputs {names} are the same thing, expected one of each")
         return sorted(found, key=lambda port: port.role != EVERY)
 
-
     def _of_every_step(self, output: Any, kind: str, directions: int) -> Port:
-        """Return the port of an output made of Y: h of every step, or the final one where it has an axis less than X."""
+        """Return the port of an output made of Y: h of every step, or the last where it has an axis less than X."""
         dims, x = _declared(output), self.traces[self.units[0].given["X"]].of("input")
         whole = _declared(self.fed[x[0]]) if x else None
         if dims is None or whole is None or not (len(dims) == 2 < len(whole)):
@@ -605,9 +609,12 @@ class Reader:
 
 
 _KNOWN = frozenset(
-    "direction hidden_size activations activation_alpha activation_beta input_forget linear_before_reset layout "
-    "output_sequence".split()
+    {
+        *("direction", "hidden_size", "activations", "activation_alpha", "activation_beta"),
+        *("input_forget", "linear_before_reset", "layout", "output_sequence"),
+    }
 )
+"""The attributes that are known what to do with."""
 
 
 def _standing(unit: Unit) -> tuple[int, bool]:
@@ -673,6 +680,4 @@ def _declared(value: Any) -> tuple[Any, ...] | None:
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
-    return tuple(
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim
-    )
+    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in kind.shape.dim)
