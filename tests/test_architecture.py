@@ -36,7 +36,7 @@ DOORS = {
     "flax": {"lstm_checks.targets.flax"},
     "equinox": {"lstm_checks.targets.equinox"},
     "keras": {"lstm_checks.targets.keras"},
-    "onnx": {"lstm_checks.targets.onnx"},
+    "onnx": {"lstm_checks.targets.onnx", "lstm_checks.targets.onnx_graph"},
     "onnxruntime": {"lstm_checks.targets.onnx"},
     "matplotlib": {"lstm_checks.trials.picture"},
     "jinja2": {"lstm_checks.html.render"},

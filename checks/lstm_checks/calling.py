@@ -382,7 +382,8 @@ class FourCalls:
     """
 
     def __init__(self, target: Target, case: Case, thorough: bool = True, between: Case | None = None) -> None:
-        self.target, self.case, self.between = target, case, between or another_shape(case)
+        other = another_shape(case)
+        self.target, self.case, self.between = target, case, between or other.resized(target.limits.fit(other.sizes))
         self.arrays = case.arrays.copy()
         self._earlier = self._begin_over_other_values() if thorough else Outcome
         self._answer = begin(target, self.arrays, case.sequences)

@@ -6,10 +6,12 @@ even when it was found under a constraint.
 """
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -25,6 +27,7 @@ from lstm_checks.cases import (
     LARGE_REGIME,
     LENGTHS,
     LONG,
+    OF_NETWORKS,
     REGIMES,
     SIZES,
     STRATA,
@@ -289,7 +292,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "last": any("last" in c for c in cotangents),
         "final h": any("h" in c.split("+") for c in cotangents),
         "final C": any("C" in c.split("+") for c in cotangents),
-        **{name: name[0] in edge_sizes(name, max_dims, cell) and name[0] not in given for name in EDGES},
+        **{name: name[0] in (own := edge_sizes(name, max_dims, cell)) and not given & own.keys() for name in EDGES},
         **{
             name: (letter not in given or how == "< u")
             and (max_u > 1 or how in ("= 1", "> u"))
@@ -299,11 +302,25 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "e = 2u": max_e > 1,
         **{f"{kind} lengths": kind in options.get("lengths", ()) for kind in LENGTHS},
     }
+    if given & set("mseu"):
+        possible |= {name: possible.get(name, True) and found for name, found in _at_given(limits, max_dims).items()}
+        possible[LARGE_REGIME] &= not given & set("ms")
     shapes = options.get("shapes", ())
     possible |= {name: any(STRATA[name](Case.of(d, cell=cell)) for d in shapes) for name in SIZES if shapes}
     if set(regimes) == {LARGE_REGIME}:
         possible |= dict.fromkeys((*SIZES, *REGIMES, "m = s", "every", "last"), False)
     return tuple(name for name in strata_of(cell) if possible.get(name, True))
+
+
+def _at_given(limits: SizeLimits, max_dims: Dims | None) -> dict[str, bool]:
+    """Return, of each stratum of sizes, whether there is a case in it where some of m, s, e, u are given."""
+    fixed = limits.fit(dict.fromkeys("mseu", 1) | {letter: 1 for letter, *_ in limits.given})
+    most = dict(zip("mseu", max_dims or MAX_DIMS, strict=False))
+    given = {letter for letter, *_ in limits.given}
+    ranges = ([fixed[z]] if z in given else range(1, min(most[z], LONG) + 1) for z in "mseu")
+    drawn = [SimpleNamespace(**dict(zip("mseu", sizes, strict=True))) for sizes in itertools.product(*ranges)]
+    names = {name: STRATA[name] for name in (*SIZES, "m = s") if name not in (*EDGES, *COMPARED)}
+    return {name: any(map(of, drawn)) for name, of in (names | {"e = 2u": OF_NETWORKS["e = 2u"]}).items()}
 
 
 def stratified(**options: Any) -> st.SearchStrategy[Case]:

@@ -30,7 +30,7 @@ A TARGET is one of
                         a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
                         or a function of the sizes that makes one. What it is is found out;
                         of PyTorch and Keras a GRU or a simple RNN as well: torch.nn:GRU
-  path/model.onnx   the one LSTM node of a model, forward only; gradients are unsupported
+  path/model.onnx   a model of LSTM, GRU or RNN nodes as a whole, forward only; gradients are unsupported
   torch, flax, equinox, keras, onnx
                     the framework's own LSTM; each needs its extra of that name
   exec:./program    an external program in any language; how it speaks is said in

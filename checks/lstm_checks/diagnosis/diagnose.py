@@ -176,6 +176,7 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     # One sample and one step are cases of their own.
     case = larger.case
     single = [one for one in (replace(case, m=1), replace(case, s=1)) if one != case]
+    single = [one for one in single if not target.limits.refused(one.sizes)]
     return found + [observe_once(target, other) for other in (*single, *of_other_sizes(target, case))]
 
 

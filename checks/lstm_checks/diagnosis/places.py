@@ -418,6 +418,8 @@ def _of_single_gates(target: Target, case: Case) -> Iterator[str]:
     if not target.takes_states or set(target.absent) & set(target.cell.inputs) or case.cell is not PLAIN:
         return  # what opens and shuts the gates of other cells is not their biases alone
     single = replace(case, s=1)
+    if target.limits.refused(single.sizes):
+        return
 
     def wrong_with(biases: Mapping[str, float], C0: Array) -> Mapping[str, Array] | None:
         inputs = {f"b{gate}": np.full_like(single.arrays.p[f"b{gate}"], bias) for gate, bias in biases.items()}

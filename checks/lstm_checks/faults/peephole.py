@@ -35,6 +35,22 @@ FAULTS = (
         for gate, name in _GATES.items()
     ),
     _fault(
+        id="peepholes-ignored",
+        title="No gate sees the memory.",
+        explanation="(1f), (1i), (1o): weights of peepholes are taken and not used; the gradient is right for that.",
+        patches=(
+            *(in_forward(f" + {_SEES[gate]}", "") for gate in _GATES),
+            *(in_backward(_BACK[gate], "") for gate in _GATES),
+            *(in_gradients(_SUM[gate], f"0 * {_SUM[gate]}") for gate in _GATES),
+        ),
+    ),
+    _fault(
+        id="peepholes-ignored-forward-only",
+        title="No gate sees the memory in the forward pass.",
+        explanation="(1f), (1i), (1o): the three terms are lacking; the gradient is as if they were there.",
+        patches=tuple(in_forward(f" + {_SEES[gate]}", "") for gate in _GATES),
+    ),
+    _fault(
         id="peephole-output-sees-memory-before",
         title="The output gate sees the memory of the step before.",
         explanation="(1o): all four linear activations are computed at once, before C_ is there; the gradient is right"

@@ -86,4 +86,5 @@ def _sides(cell: Cell, inputs: Mapping[str, Any]) -> Any:
     kept = [
         (values, kink) for linear, kinks in cell.kinks.items() for _, values in cell.kept(fc, linear) for kink in kinks
     ]
-    return np.concatenate([np.ravel(values > kink.at) for values, kink in kept])
+    # Where no sample has any step there is no activation at all.
+    return np.concatenate([np.zeros(0, bool), *(np.ravel(values > kink.at) for values, kink in kept)])

@@ -78,6 +78,9 @@ class Example:
 
     def ask_all(self, *many: Arrays) -> list[dict[str, Array]]:
         """Return the target's answers to several problems; one in another process is asked for all at once."""
+        letters, limits = self.case.cell.letters, self.target.limits
+        if any(limits.refused(dict(zip(letters, a.cell.sizes_of(a), strict=True))) for a in many):
+            raise NotAskedError("the target takes its own sizes alone")
         copies = [arrays.copy() for arrays in many]
         return list(answers(self.target, copies, self.case.sequences, last_step=self.last_step))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstm_checks.targets.common import AdapterError
+from lstm_ref.cell import Cell
 
 
 def _choose_keras_backend() -> None:
@@ -50,6 +51,8 @@ class Adapter:
         The distribution whose version its results hang on, where that is not `name`.
     cells : tuple of str
         Of which cells its own LSTM is: ``framework_target(cell)`` takes them where there are more than the plain one.
+    activations : bool
+        Whether it takes them with other activations, too.
     prepare : callable
         Called before any module of a user's is imported.
     """
@@ -63,7 +66,13 @@ class Adapter:
     suffix: str = ""
     runs_on: str = ""
     cells: tuple[str, ...] = ("plain",)
+    activations: bool = False
     prepare: Callable[[], None] = lambda: None
+
+    def has(self, cell: Cell) -> bool:
+        """Return whether its own LSTM can be of a cell."""
+        name, options, _ = cell.name.partition(",")
+        return name in self.cells and (not options or self.activations)
 
     def ask(self, function: str, *arguments: Any) -> Any:
         """Return what a function of the adapter's file returns.
@@ -99,7 +108,16 @@ ADAPTERS = (
     Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True),
     Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True),
     Adapter("keras", "keras jax", "keras.layers.LSTM", objects=True, prepare=_choose_keras_backend),
-    Adapter("onnx", "onnx onnxruntime", "ONNX Runtime's LSTM, forward only", suffix=".onnx", runs_on="onnxruntime"),
+    Adapter(
+        "onnx",
+        "onnx onnxruntime",
+        "ONNX Runtime's LSTM, forward only",
+        networks=True,
+        suffix=".onnx",
+        runs_on="onnxruntime",
+        cells=("plain", "coupled", "peephole", "gru", "gru_reset_after", "rnn"),
+        activations=True,
+    ),
 )
 """In the order in which they are listed. What somebody wrote is offered to the last one first: to Keras before PyTorch,
 of whose modules Keras's layers may be, and to JAX before it."""

@@ -53,7 +53,7 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
         return outcome.error
     cell = target.cell
     hidden = cell.outputs[0]
-    if hidden in outcome.values and (shape := _wrong_shape_of_h(case, outcome.values[hidden])):
+    if hidden in outcome.values.keys() - target.lacks and (shape := _wrong_shape_of_h(case, outcome.values[hidden])):
         return shape
     if outcome.error:
         kind = outcome.error.partition(":")[0].partition(" (")[0]

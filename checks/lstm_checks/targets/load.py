@@ -179,7 +179,7 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
     if isinstance(cell, Network) and spec in FRAMEWORKS and FRAMEWORKS[spec].networks:
         stack: Target = _ask(FRAMEWORKS[spec], "framework_network", cell)
         return stack
-    if spec in FRAMEWORKS and cell is not PLAIN and cell.name in FRAMEWORKS[spec].cells:
+    if spec in FRAMEWORKS and cell is not PLAIN and FRAMEWORKS[spec].has(cell):
         own: Target = _ask(FRAMEWORKS[spec], "framework_target", cell)
         return own
     if spec in FRAMEWORKS:
@@ -479,7 +479,8 @@ def _as_asked(target: Target, spec: str, cell: Cell) -> Target:
     """Return a framework's target, of the cell that its own options say; raises where another one is asked for."""
     if target.cell is PLAIN:
         _must_be_plain(spec, cell)
-    if cell not in (PLAIN, target.cell):
+    of_places = target.cell.cell if isinstance(target.cell, Network) else target.cell
+    if cell not in (PLAIN, target.cell, of_places):
         raise TargetError(
             f"{spec} is a {target.cell.title} by its own options, --cell {target.cell.name}, expected {cell.name}"
         )

@@ -115,8 +115,9 @@ def with_what_it_lacks(target: Target) -> Target:
 def _small(target: Target, lengths: str, seed: int = 1) -> Case:
     """Return a case to try a target on."""
     cotangents = "+".join(["every", *(kind for kind in "hC" if kind not in target.without_finals)])
+    sizes = target.limits.fit(dict(zip("mseu", TRIED, strict=True)))
     return Case(
-        *TRIED,
+        *sizes.values(),
         dtype=target.dtypes[0],
         cotangents=cotangents,
         states=STATES not in target.lacks,

@@ -1,269 +1,482 @@
-"""ONNX as a target: an LSTM node run by ONNX Runtime, forward only and in float32.
+"""ONNX as a target: a whole graph by what enters and leaves it, run by ONNX Runtime, forward only and in float32.
 
-A model file is judged by its LSTM node: the node is put in a graph of its own, with the sizes and the parameters of
-each case in place of the file's. So the file may hold nothing else: what would be left out, be it a node around the
-LSTM, a length or a clip, would pass unjudged, and is refused with its name. Its activations say of which cell it is.
-With input_forget it is the LSTM with coupled gates, read otherwise: ONNX Runtime has f = 1 - i, and no weights of f,
-where the coupled cell has i = 1 - f. As sigmoid(-x) = 1 - sigmoid(x), that is the cell whose f has the weights of i,
-their signs changed.
+A model's weights are its own initialisers, which are set to those of each case. What its inputs and outputs are is read
+from the graph (`onnx_graph.py`), which of their axes is which from what they declare, and by running it
+(`onnx_axes.py`). ONNX Runtime has no kernel of LSTM, GRU or RNN for float64.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, Target, by_name
-from lstm_checks.targets.common import NO_STATES, AdapterError
-from lstm_checks.weights.packing import to_framework
+from lstm_checks.calling import describe_error
+from lstm_checks.cases import LENGTHS
+from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, SizeLimits, Target
+from lstm_checks.targets.common import AdapterError
+from lstm_checks.targets.network import with_conventions
+from lstm_checks.targets.onnx_axes import EVERY, INPUT, LENS, Axes, Declared, Port, arrangements, fits, in_words
+from lstm_checks.targets.onnx_cells import GATES, arrays_of, attributes_of
+from lstm_checks.targets.onnx_graph import Graph, Reader
 from lstm_ref.cell import Cell
-from lstm_ref.cells import cell_named
-from lstm_ref.cells.coupled import CELL as COUPLED
-from lstm_ref.slots import KINDS, MODULES, USUAL, Activation
+from lstm_ref.network import FORWARD, Network
 
-_INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-_OUTPUTS = ("Y", "Y_h", "Y_c")
-_STATES = ("initial_h", "initial_c")
 _OPSET = 14
 
-_SAID = {
-    "direction": b"forward",
-    "layout": 0,
-}
-"""What the attributes may say, beside hidden_size and those of the cell; any other makes it another one."""
+_PROBED = ({"m": 3, "s": 5}, {"m": 1, "s": 5}, {"m": 3, "s": 1}, {"m": 1, "s": 1})
+"""The numbers of samples and steps with which a graph is tried out, where it declares none."""
 
-_OF_THE_CELL = ("activations", "activation_alpha", "activation_beta", "input_forget")
-
-_NUMBERS = {
-    "affine": (1.0, 0.0),
-    "leakyrelu": (0.01,),
-    "thresholdedrelu": (1.0,),
-    "hardsigmoid": (0.2, 0.5),
-    "elu": (1.0,),
-}
-"""The numbers that ONNX has where none are given; a scaled tanh has none, and has to say its own."""
+_OTHER = {"m": 2, "s": 4, "e": 6, "u": 7}
+"""Other sizes, to find out which are free."""
 
 
-def framework_target() -> Target:
-    """Return the target of a plain LSTM node."""
-    return _target(f"onnx {onnx.__version__}", "ONNX LSTM node", _OPSET, frozenset(), {}, PLAIN)
+def framework_target(cell: Cell = PLAIN) -> Target:
+    """Return the target of a node of a cell's own, in a model made for it."""
+    return _made(cell, cell, 1, (FORWARD,), "concat")
+
+
+def framework_network(net: Network) -> Target:
+    """Return the target of a model made for a network: a node for each layer, and lengths."""
+    return _made(net, net.cell, net.layers, net.directions, net.join)
+
+
+def _made(whole: Cell, cell: Cell, layers: int, directions: tuple[str, ...], join: str) -> Target:
+    """Return the target of a model that is made for a cell or a network."""
+    try:
+        model = _model(cell, layers, directions, join, isinstance(whole, Network))
+    except ValueError as error:
+        raise AdapterError(f"{error}, expected plain, coupled, peephole, gru, gru_reset_after or rnn") from error
+    name = f"onnx {onnx.__version__}"
+    target = _target(Reader(name, model).read(), name)
+    operator, _ = attributes_of(cell)
+    nodes = f"{layers} ONNX {operator} node{'s' if layers > 1 else ''}" if layers > 1 else f"ONNX {operator} node"
+    # Its own axes are no news to anybody.
+    notes = tuple(note for note in target.notes if not note.startswith(_AXES_SAID))
+    return replace(target, kind=f"{nodes}, by onnxruntime {onnxruntime.__version__}", notes=notes)
+
+
+def _model(cell: Cell, layers: int, directions: tuple[str, ...], join: str, whole: bool) -> ModelProto:
+    """Return a model of a node a layer; `whole` with lengths, and the final hidden states."""
+    operator, said = attributes_of(cell)
+    count, e, u = len(directions), 2, 3
+    if count > 1:
+        said |= {"activations": [*said["activations"]] * 2} if "activations" in said else {}
+        for which in ("activation_alpha", "activation_beta"):
+            said |= {which: [*said[which]] * 2} if which in said else {}
+    word = "bidirectional" if count > 1 else directions[0]
+    states = ["initial_h", "initial_c"][: len(cell.states)]
+    nodes, weights, inputs, outputs = [], {}, [], []
+    below = "X"
+    for layer in range(layers):
+        at, wide = f"_l{layer}" if whole else "", e if layer == 0 else u * (count if join == "concat" else 1)
+        rows = len(GATES[operator]) * u
+        shapes = {"W": (count, rows, wide), "R": (count, rows, u), "B": (count, 2 * rows)}
+        shapes |= {"P": (count, 3 * u)} if "pi" in cell.parameters else {}
+        weights |= {f"{name}{at}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        own = [name + at for name in ("W", "R", "B")]
+        given = [below, *own, "lengths" if whole else "", *(name + at for name in states)]
+        given += [f"P{at}"] if "P" in shapes else []
+        finals = [name + at for name in ("Y_h", "Y_c")[: len(states)]]
+        nodes.append(
+            helper.make_node(
+                operator,
+                given,
+                [f"Y{at}", *finals],
+                name=f"{operator.lower()}{at}",
+                hidden_size=u,
+                direction=word,
+                **said,
+            )
+        )
+        inputs += [(name + at, (count, "m", None)) for name in states]
+        outputs += [(name, (count, "m", None)) for name in finals]
+        below, joined = f"joined{at}", _joined(f"Y{at}", f"joined{at}", join if count > 1 else "sum")
+        nodes += joined if layer < layers - 1 or count > 1 else []
+    last = f"Y_l{layers - 1}" if whole else "Y"
+    every = (below, ("s", "m", None)) if count > 1 else (last, ("s", 1, "m", None))
+    inputs = [("X", ("s", "m", None)), *inputs]
+    value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    values = [value(name, shape=shape) for name, shape in inputs]
+    values += [helper.make_tensor_value_info("lengths", TensorProto.INT32, ("m",))] if whole else []
+    weights |= {"shape": np.array([0, 0, -1]), "axis": np.array([1])}
+    graph = helper.make_graph(
+        nodes,
+        operator.lower(),
+        values,
+        [value(name, shape=shape) for name, shape in [every, *(o for o in outputs if whole or "Y_c" in o[0])]],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    # The oldest version of the file format with these operators: any ONNX Runtime of today reads it.
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+
+
+def _joined(given: str, made: str, join: str) -> list[Any]:
+    """Return the nodes that put directions, (s, 2, m, u), side by side or add them."""
+    if join == "sum":
+        return [helper.make_node("ReduceSum", [given, "axis"], [made], keepdims=0)]
+    turned = f"{made}_turned"
+    return [
+        helper.make_node("Transpose", [given], [turned], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [turned, "shape"], [made]),
+    ]
 
 
 def file_target(path: str) -> Target:
-    """Return the target of a model file that is one plain LSTM node.
+    """Return the target of a model file.
 
     Raises
     ------
     AdapterError
-        When the file is no model, or has none or several such nodes, or more than a plain LSTM.
+        When the file is no model, or is something that cannot be judged, with the name of what is in the way.
     """
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = _loaded(path)
     except Exception as error:
-        raise AdapterError(f"{path} cannot be read as an ONNX model: {type(error).__name__}: {error}") from error
-    nodes = [node for node in model.graph.node if node.op_type == "LSTM" and node.domain in ("", "ai.onnx")]
-    if len(nodes) != 1:
-        others = sorted({node.op_type for node in model.graph.node})
-        raise AdapterError(
-            f"{path} has {len(nodes)} LSTM nodes, expected exactly one; its operators are {', '.join(others) or 'none'}"
-        )
-    more = _more_than_plain(model, nodes[0])
-    if more:
-        raise AdapterError(
-            f"{path} is more than a plain LSTM node, and would be judged without what is more: {'; '.join(more)}. "
-            "Expected one node alone; or name a function in the vjp form that runs the whole model"
-        )
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), _OPSET)
-    given = _inputs_of(nodes[0])
-    lacks = frozenset() if "initial_h" in given and _is_fed(model, given["initial_h"]) else NO_STATES
-    returned = {output.name for output in model.graph.output}
-    lacks |= frozenset() if [*nodes[0].output, "", ""][2] in returned - {""} else {CN, DCN}
-    told = {attribute.name: helper.get_attribute_value(attribute) for attribute in nodes[0].attribute}
-    said = {name: told[name] for name in _OF_THE_CELL if name in told}
+        raise AdapterError(f"{path} cannot be read as an ONNX model: {describe_error(error)}") from error
+    return _target(Reader(path, model).read(), path)
+
+
+def _loaded(path: str) -> ModelProto:
+    """Return the model of a file; its weights may lie elsewhere, and need not be there: they are set anyway."""
     try:
-        cell = _cell_of(said)
-    except ValueError as error:
-        raise AdapterError(f"{path} cannot be judged: {error}") from error
-    return _target(path, f"LSTM node {nodes[0].name!r}", opset, lacks, said, cell)
+        return onnx.load(path)
+    except (FileNotFoundError, onnx.checker.ValidationError):
+        return onnx.load(path, load_external_data=False)
 
 
-def _cell_of(said: Mapping[str, Any]) -> Cell:
-    """Return the cell that a node's attributes say; raises ValueError where there is none."""
-    kinds = [_said(kind).lower() for kind in said.get("activations", (b"Sigmoid", b"Tanh", b"Tanh"))]
-    if len(kinds) != len(USUAL):
-        raise ValueError(f"its activations are {kinds}, expected three, of the gates, the candidate and the memory")
-    # Each takes what it needs of two lists, one after the other, in which the others have no place.
-    alphas, betas = (list(said.get(f"activation_{which}", ())) for which in ("alpha", "beta"))
-    words = []
-    for slot, kind in zip(USUAL, kinds, strict=True):
-        needed = KINDS[kind].parameters if kind in KINDS and kind != "hardsigmoid6" else None
-        if needed is None:
-            raise ValueError(f"it has the activation {kind}, expected one of {', '.join(KINDS)}")
-        given = [
-            which.pop(0) if which else None for which, name in ((alphas, "alpha"), (betas, "beta")) if name in needed
-        ]
-        usual = _NUMBERS.get(kind, (None,) * len(needed))
-        numbers = [own if came is None else came for came, own in zip(given, usual, strict=True)]
-        if None in numbers:
-            raise ValueError(f"it has the activation {kind} without its {' and '.join(needed)}")
-        # They are kept in float32, and are meant to be what they read as.
-        words.append(f"{slot}={':'.join([kind, *(str(np.float32(number)) for number in numbers)])}")
-    if alphas or betas:
-        raise ValueError(f"its activations {kinds} leave over activation_alpha {alphas} and activation_beta {betas}")
-    coupled = bool(said.get("input_forget", 0))
-    cell = cell_named(",".join([COUPLED.name if coupled else PLAIN.name, *words]))
-    if coupled and not _is_odd_about_a_half(cell):
-        raise ValueError(
-            f"with input_forget its gates have {words[0].partition('=')[2]}, expected a sigmoid: f(-x) = 1 - f(x)"
-        )
-    return cell
+@dataclass
+class _Runner:
+    """Runs a graph with a case's arrays; `axes` says how what enters and leaves it lies."""
+
+    graph: Graph
+    axes: Mapping[str, Axes] = field(default_factory=dict)
+    kept: tuple[Any, Any] = (None, None)
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what each output of the graph is, as the graph has it."""
+        fed = {port.name: self._fed(port, inputs) for port in self.graph.inputs}
+        fed |= {name: array.astype("float32") for name, array in self._weights(inputs).items()}
+        own = {tensor.name for tensor in self.graph.model.graph.initializer}
+        session = self._session({name: array for name, array in fed.items() if name in own}, inputs)
+        given = {name: array for name, array in fed.items() if name not in own}
+        values = session.run(None, {name: np.ascontiguousarray(array) for name, array in given.items()})
+        return dict(zip((port.name for port in session.get_outputs()), values, strict=True))
+
+    def _fed(self, port: Port, inputs: Mapping[str, Any]) -> Any:
+        """Return what is given for an input of the graph."""
+        if port.role == INPUT:
+            array = inputs["X"]
+        elif port.role == LENS:
+            m, s = inputs["X"].shape[:2]
+            array = np.asarray(inputs["lengths"]) if "lengths" in inputs else np.full(m, s)
+        else:
+            array = np.stack([inputs[self.key(port.role, suffix)] for suffix in port.suffixes])
+        return port.give(np.asarray(array), self.axes[port.name]).astype(port.kind)
+
+    def key(self, name: str, suffix: str) -> str:
+        """Return what something of a place is called by the cell or the network."""
+        return name + suffix if self.graph.cell.places else name
+
+    def _weights(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arrays of the nodes by the names that they have in the graph."""
+        cell, found = self.graph.cell, {}
+        of_places = cell.cell if isinstance(cell, Network) else cell
+        for unit in self.graph.units:
+            suffixes = [suffix if cell.places else "" for suffix in unit.suffixes]
+            arrays = arrays_of(unit.operator, of_places, inputs, suffixes)
+            own = {which: name for (number, which), name in self.graph.weights.items() if number == unit.number}
+            found |= {name: arrays[which] for which, name in own.items()}
+        return found
+
+    def _session(self, arrays: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        """Return the session of the graph with these values of its initialisers; the last one is kept."""
+        key = [(name, array.shape, array.tobytes()) for name, array in sorted(arrays.items())]
+        if self.kept[0] != key:
+            model = ModelProto()
+            model.CopyFrom(self.graph.model)
+            initial = next(name for name in self.graph.cell.initial)
+            _put_in(model, arrays, inputs[initial].shape[-1])
+            self.kept = key, _session(model)
+        return self.kept[1]
+
+    def outputs(self, inputs: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs by the names of the cell, from what the graph gave."""
+        cell = self.graph.cell
+        m, s, e = inputs["X"].shape
+        sizes = {"m": m, "s": s, "e": e, "u": inputs[cell.initial[0]].shape[-1]}
+        values: dict[str, Any] = dict.fromkeys(cell.outputs)
+        for port in self.graph.outputs:
+            array = port.take(found[port.name], self.axes[port.name], sizes)
+            array = np.asarray(array).astype("float32") if np.asarray(array).dtype.kind == "f" else array
+            if port.role == EVERY:
+                values["h"] = np.ascontiguousarray(array[:, ::-1]) if self.graph.turned_out else array
+            elif np.shape(array) == (len(port.suffixes), m, sizes["u"]):
+                values |= {self.key(port.role, suffix): array[k] for k, suffix in enumerate(port.suffixes)}
+            else:
+                # Of another shape than it had: each of its places is told so.
+                values |= {self.key(port.role, suffix): array for suffix in port.suffixes}
+        return {name: None if value is None else np.array(value) for name, value in values.items()}
+
+    def call(self, inputs: Mapping[str, Any], sequences: bool = True) -> Any:
+        """Return the outputs by name, and a pullback that knows no gradients."""
+        return self.outputs(inputs, self.run(inputs)), lambda cotangents: {}
 
 
-def _is_odd_about_a_half(cell: Cell) -> bool:
-    """Return whether f(-x) = 1 - f(x) for the activation of a cell's gates."""
-    value, _ = cell.activations.get("f", Activation(USUAL["f"])).functions(MODULES)
-    x = np.linspace(-9, 9, 37)
-    return bool(np.allclose(value(-x), 1 - value(x), atol=1e-12))
+def _put_in(model: ModelProto, arrays: Mapping[str, Any], u: int) -> None:
+    """Put other values into initialisers, and say nothing of sizes that may be others now."""
+    for tensor in model.graph.initializer:
+        if tensor.name in arrays:
+            tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    del model.graph.value_info[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.ClearField("shape")
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type in GATES and attribute.name == "hidden_size":
+                attribute.i = u
 
 
-def _inputs_of(node: Any) -> dict[str, str]:
-    """Return what is wired to a node, by ONNX's names."""
-    return {name: wired for name, wired in zip(_INPUTS, node.input, strict=False) if wired}
-
-
-def _is_fed(model: Any, name: str) -> bool:
-    """Return whether something is an input of a model, and not a constant."""
-    return name in {value.name for value in model.graph.input} - {value.name for value in model.graph.initializer}
-
-
-def _more_than_plain(model: Any, node: Any) -> list[str]:
-    """Return in words what a model has that a plain LSTM node of its own would not have."""
-    around = _around(model)
-    # Where the node stands among others, theirs are the names that it is wired to.
-    wiring = [] if around else _wiring(model, node)
-    return [*around, *_attributes(model, node), *_refused_inputs(node), *wiring, *_precision(model)]
-
-
-def _around(model: Any) -> list[str]:
-    """Return the other nodes."""
-    others = sorted({node.op_type for node in model.graph.node} - {"LSTM"})
-    return [f"other nodes around it, {', '.join(others)}"] if others else []
-
-
-def _attributes(model: Any, node: Any) -> list[str]:
-    """Return the attributes that say something else than a plain LSTM's."""
-    found = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    units = found.pop("hidden_size", None)
-    told = {
-        name: value
-        for name, value in found.items()
-        if name not in _OF_THE_CELL and (name not in _SAID or value != _SAID[name])
-    }
-    more = [f"{name}={_said(value)}" for name, value in told.items()]
-    weights = {value.name: tuple(value.dims) for value in model.graph.initializer}
-    recurrent = weights.get(_inputs_of(node).get("R", ""))
-    if units is not None and recurrent is not None and recurrent != (1, 4 * units, units):
-        more.append(f"hidden_size={units}, but R of shape {recurrent}, expected {(1, 4 * units, units)}")
-    return more
-
-
-def _said(value: Any) -> Any:
-    """Return an attribute's value as one would write it."""
-    if isinstance(value, list):
-        return [_said(item) for item in value]
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _refused_inputs(node: Any) -> list[str]:
-    """Return the inputs that a plain LSTM has not."""
-    given = _inputs_of(node)
-    return [f"{name} is wired to {given[name]}" for name in ("sequence_lens", "P") if name in given]
-
-
-def _wiring(model: Any, node: Any) -> list[str]:
-    """Return the inputs and outputs that are wired otherwise than a plain LSTM's."""
-    given = _inputs_of(node)
-    more = [f"{name} is missing" for name in ("X", "W", "R", "B") if name not in given]
-    if "X" in given and not _is_fed(model, given["X"]):
-        more.append(f"X is {given['X']}, no input of the model")
-    states = [given[name] for name in _STATES if name in given]
-    constants = {value.name: value for value in model.graph.initializer}
-    fed = [name for name in states if _is_fed(model, name)]
-    zero = [name for name in states if name in constants and not _values(constants[name]).any()]
-    if states and not (len(set(fed)) == len(_STATES) or len(zero) == len(states)):
-        wired = " and ".join(f"{name} {given.get(name, 'nowhere')}" for name in _STATES)
-        more.append(f"the initial states are wired to {wired}, expected two inputs of the model, or zeros")
-    outputs = {output.name for output in model.graph.output}
-    if node.output[0] not in outputs - {""}:
-        more.append("Y, h of every step, is no output of the model")
-    return more
-
-
-def _values(constant: Any) -> Any:
-    """Return a constant's values; NaN where they lie in a file of their own."""
-    return np.array(np.nan) if constant.external_data else numpy_helper.to_array(constant)
-
-
-def _precision(model: Any) -> list[str]:
-    """Return the arrays that are not float32, in which ONNX Runtime is run here."""
-    words = {number: name for name, number in TensorProto.DataType.items()}
-    types = {value.name: value.data_type for value in model.graph.initializer}
-    types |= {value.name: value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)}
-    others = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-    return [f"{name} in {words[kind]}, expected FLOAT" for name, kind in types.items() if kind in others][:1]
-
-
-def _target(name: str, kind: str, opset: int, lacks: frozenset[str], said: Mapping[str, Any], cell: Cell) -> Target:
-    """Return the target of an LSTM node with these attributes; one session serves all calls of equal units."""
-    sessions: dict[int, Any] = {}
-    states = () if STATES in lacks else _STATES
-
-    def call(p: Mapping[str, Any], X: Any, h0: Any, C0: Any, sequences: bool = True) -> Any:
-        u = h0.shape[-1]
-        if u not in sessions:
-            sessions[u] = _session(u, states, opset, said)
-        feed = to_framework(_as_fed(p), "onnx") | {"X": X.swapaxes(0, 1)}
-        feed |= dict(zip(states, (h0[np.newaxis], C0[np.newaxis]), strict=False))
-        Y, _, Yc = sessions[u].run(None, {key: np.ascontiguousarray(value) for key, value in feed.items()})
-        # Y is (s, directions, m, u).
-        Cn = None if CN in lacks else Yc[0].copy()
-        return (np.ascontiguousarray(Y[:, 0].swapaxes(0, 1)), Cn), lambda dh, dCn, dhn=None: {}
-
-    kind = f"{kind}, by onnxruntime {onnxruntime.__version__}"
-    lacks |= {DHN, LAST, *cell.gradients}
-    return Target(name, kind, by_name(call, cell), lacks, ("float32",), notes=_notes(cell), cell=cell)
-
-
-def _as_fed(p: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the twelve parameters that a node is fed: of coupled gates i has those of f with their signs changed."""
-    if set(p) == set(PLAIN.parameters):
-        return p
-    # The node does not read those of f.
-    return {**p, **{f"{kind}i": -p[f"{kind}f"] for kind in "UVb"}}
-
-
-def _notes(cell: Cell) -> tuple[str, ...]:
-    """Return how a cell that is not the node's own reading is fed to it."""
-    if set(cell.parameters) == set(PLAIN.parameters):
-        return ()
-    return ("input_forget is f = 1 - i: fed with the weights of f for those of i, their signs changed",)
-
-
-def _session(u: int, states: tuple[str, ...], opset: int, said: Mapping[str, Any]) -> Any:
-    """Return ONNX Runtime's session for a graph of the node alone."""
-    fed = ("X", "W", "R", "B", *(("", *states) if states else ()))
-    node = helper.make_node("LSTM", fed, _OUTPUTS, hidden_size=u, **said)
-
-    def values(names: tuple[str, ...]) -> list[Any]:
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name]
-
-    graph = helper.make_graph([node], "lstm", values(fed), values(_OUTPUTS))
-    # The oldest version of the file format with these operators: any ONNX Runtime of today reads it.
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+def _session(model: ModelProto) -> Any:
+    """Return ONNX Runtime's session of a model."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+_AXES_SAID = "its axes: "
+
+
+def _target(graph: Graph, name: str) -> Target:
+    """Return the target of a model that was read, once it is found out how it is called.
+
+    Raises
+    ------
+    AdapterError
+        "m.onnx cannot be run by onnxruntime 1.32.0: ...", or which of its outputs has another shape than it should.
+    """
+    way, against = _arranged(graph, _sizes_of(graph), name)
+    runner, sizes = way.runner, way.sizes
+    # A size that is declared in numbers is one that it has; those of the weights alone may be others.
+    numbers = _declared_numbers(graph, runner.axes)
+    free = {z for z in "mseu" if z not in numbers and _is_free(runner, sizes, z, way.declared)}
+    given = tuple((letter, 0, 0, sizes[letter]) for letter in "mseu" if letter not in free)
+    cell = graph.cell
+    lacks = {LAST, *cell.gradients, *([] if cell.places else [DHN]), *_not_given(graph)}
+    notes = [*graph.notes, *_notes(graph)]
+    notes += [_AXES_SAID + way.words, *([against] if against else [])]
+    if given:
+        notes.append("judged at its own sizes alone: " + " ".join(f"{z}={size}" for z, _, _, size in given))
+    target = Target(
+        name,
+        f"{graph.title}, by onnxruntime {onnxruntime.__version__}",
+        runner.call,
+        frozenset(lacks),
+        ("float32",),
+        notes=tuple(notes),
+        cell=cell,
+        limits=SizeLimits(given=given),
+        lengths=LENGTHS if graph.lens and cell.places else (),
+    )
+    if target.lengths and _is_zero_without_steps(runner, sizes):
+        # The specification says nothing of it, and it is no doing of the model's.
+        note = "not judged at empty lengths: ONNX Runtime's final states of a sample of no steps are zero, not initial"
+        lengths = tuple(kind for kind in target.lengths if kind != "empty")
+        target = replace(target, lengths=lengths, notes=(*target.notes, note))
+    # Whoever does not tell a node the lengths has no convention of padding.
+    return target if graph.ignores_lens else with_conventions(target)
+
+
+def _sizes_of(graph: Graph) -> dict[str, int]:
+    """Return e and u as the first layer's weights have them; small ones where these are inputs."""
+    first = next(unit for unit in graph.units if unit.layer == 0)
+    names = {which: name for (number, which), name in graph.weights.items() if number == first.number}
+    dims = {tensor.name: tuple(tensor.dims) for tensor in graph.model.graph.initializer}
+    values = {value.name: value for value in graph.model.graph.input}
+    for which in ("W", "R"):
+        if names[which] not in dims:
+            shape = values[names[which]].type.tensor_type.shape.dim
+            dims[names[which]] = tuple(dim.dim_value for dim in shape)
+    W, R = dims[names["W"]], dims[names["R"]]
+    e = W[2] if len(W) == 3 and W[2] else 2
+    u = R[2] if len(R) == 3 and R[2] else int(first.said.get("hidden_size", 0)) or 3
+    return {"e": e, "u": u}
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way of calling a graph that gives what it should: how, at what sizes, and what its samples hang on."""
+
+    runner: _Runner
+    sizes: dict[str, int]
+    declared: Declared
+    apart: bool
+
+    @property
+    def words(self) -> str:
+        """The axes of what enters and leaves, in words."""
+        graph = self.runner.graph
+        return ", ".join(in_words(port, self.runner.axes[port.name]) for port in (*graph.inputs, *graph.outputs))
+
+
+def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Way, str]:
+    """Return how a graph is called, by what it declares and then by what it does, and what speaks against that.
+
+    What is declared comes first: where a graph runs over what it calls samples, it is wrong, and not its names.
+    """
+    known = arrangements(graph.inputs, Declared(dict(base), {}))
+    if not known:
+        words = ", ".join(f"{port.name} {port.dims}" for port in graph.inputs)
+        raise AdapterError(
+            f"{name} cannot be judged: its inputs are {words}, expected X of m, s and e, and states of m and u"
+        )
+    ways, refused = [], ""
+    for axes, declared in known:
+        found, said = _ways(graph, axes, declared)
+        ways += found
+        refused = refused or said
+    if not ways:
+        raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {_known(graph)}{refused}")
+    best = min(ways, key=lambda way: (way.declared.against, not way.apart))
+    other = next((way for way in ways if way.apart), None)
+    against = "" if best.apart or other is None else f"by what hangs on what its axes are rather {other.words}"
+    return best, against
+
+
+def _known(graph: Graph) -> str:
+    """Return what ONNX Runtime is known to have no kernel for, as far as a graph has it, before its own words."""
+    operator = graph.units[0].operator
+    if any(unit.said.get("layout") for unit in graph.units):
+        return f"it has no {operator} with layout=1, expected layout 0 between transposes; "
+    if any(tensor.data_type == TensorProto.DOUBLE for tensor in graph.model.graph.initializer):
+        return f"it has no {operator} of float64, expected float32; "
+    return ""
+
+
+def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:
+    """Return the ways to call a graph whose inputs have these axes, or why there is none."""
+    refused = ""
+    for probed in _PROBED:
+        sizes = {**probed, **declared.sizes}
+        runner, arrays = _Runner(graph, axes), _arrays(graph, sizes)
+        try:
+            found = runner.run(arrays)
+        except Exception as error:
+            refused = refused or describe_error(error)
+            continue
+        ways = []
+        for rest, whole in arrangements(graph.outputs, declared):
+            own = {**probed, **whole.sizes}
+            if all(fits(port, rest[port.name], found[port.name].shape, own) for port in graph.outputs):
+                way = replace(runner, axes={**axes, **rest}, kept=(None, None))
+                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays)))
+        shapes = ", ".join(f"{port.name} {found[port.name].shape}" for port in graph.outputs)
+        at = " ".join(f"{z}={sizes[z]}" for z in "mseu")
+        return ways, f"its outputs are {shapes} for {at}, expected axes of m, s and u"
+    return [], refused
+
+
+def _declared_numbers(graph: Graph, axes: Mapping[str, Axes]) -> set[str]:
+    """Return the letters of the sizes that a graph declares in numbers."""
+    pairs = [
+        (axis, dim)
+        for port in (*graph.inputs, *graph.outputs)
+        for axis, dim in zip(axes[port.name], port.dims or (), strict=False)
+        if isinstance(dim, int)
+    ]
+    found = {letter for axis, _ in pairs for letter in axis if letter in "mseu"}
+    missing = {"m", "s"} - {letter for axes_of in axes.values() for axis in axes_of for letter in axis}
+    return found | missing
+
+
+def _arrays(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Return random inputs of a cell or network."""
+    rng = np.random.default_rng(0)
+    dims = [sizes[letter] for letter in graph.cell.letters]
+    shapes = graph.cell.input_shapes(*dims)
+    return {name: rng.standard_normal(shape).astype("float32") for name, shape in shapes.items()}
+
+
+def _samples_are_apart(runner: _Runner, arrays: Mapping[str, Any]) -> bool:
+    """Return whether no output of a sample hangs on another sample's input."""
+    changed = {**arrays, "X": arrays["X"].copy()}
+    changed["X"][0] += 1
+    try:
+        first, second = (runner.outputs(given, runner.run(given)) for given in (arrays, changed))
+    except Exception:
+        return False
+    m = arrays["X"].shape[0]
+    pairs = [(first[name], second[name]) for name in first if first[name] is not None]
+    return all(len(a) == m and np.array_equal(a[1:], b[1:]) for a, b in pairs)
+
+
+def _is_free(runner: _Runner, sizes: Mapping[str, int], letter: str, declared: Declared) -> bool:
+    """Return whether a size that is not declared in numbers can be another one.
+
+    A name for it says so, whatever becomes of it; where there is none it is tried out.
+    """
+    if letter in "ms" and letter in declared.names.values():
+        return True
+    other = {**sizes, letter: _OTHER[letter] if sizes[letter] != _OTHER[letter] else _OTHER[letter] + 1}
+    try:
+        arrays = _arrays(runner.graph, other)
+        found = runner.run(arrays)
+    except Exception:
+        return False
+    return all(fits(port, runner.axes[port.name], found[port.name].shape, other) for port in runner.graph.outputs)
+
+
+def _is_zero_without_steps(runner: _Runner, sizes: Mapping[str, int]) -> bool:
+    """Return whether the final states of a sample of no steps are zero, though the initial ones are not."""
+    arrays = _arrays(runner.graph, sizes)
+    lengths = np.full(sizes["m"], sizes["s"])
+    lengths[0] = 0
+    try:
+        given = {**arrays, "lengths": lengths}
+        found = runner.outputs(given, runner.run(given))
+    except Exception:
+        return False
+    finals = [value for name, value in found.items() if name != "h" and value is not None]
+    states = any(port.role in ("h0", "C0") for port in runner.graph.inputs)
+    return bool(finals) and states and not any(value[0].any() for value in finals)
+
+
+def _not_given(graph: Graph) -> set[str]:
+    """Return what a graph does not take or return, as `Target.lacks` has it."""
+    cell = graph.cell
+    taken: dict[str, set[str]] = {}
+    for port in (*graph.inputs, *graph.outputs):
+        taken.setdefault(port.role, set()).update(port.suffixes)
+    suffixes = [place.suffix for place in cell.places] or ["_l0"]
+    own = (lambda name, suffix: name + suffix) if cell.places else (lambda name, suffix: name)
+    lacks: set[str] = set()
+    missing = [own(role, suffix) for role in ("h0", "C0") for suffix in suffixes if suffix not in taken.get(role, ())]
+    missing = [name for name in missing if name in cell.initial]
+    lacks |= {STATES} if len(missing) == len(cell.initial) else set(missing)
+    finals = [own(role, suffix) for role in ("hn", "Cn") for suffix in suffixes if suffix not in taken.get(role, ())]
+    lacks |= {name for name in finals if name in cell.outputs}
+    lacks |= {DCN} if CN in lacks else set()
+    lacks |= set() if EVERY in taken else {"h"}
+    of_places = cell.cell if isinstance(cell, Network) else cell
+    for unit in graph.units:
+        if (unit.number, "B") not in graph.weights:
+            biases = [name for name in of_places.parameters if name[0] in "bc"]
+            lacks |= {own(name, suffix) for suffix in unit.suffixes for name in biases}
+    return lacks
+
+
+def _notes(graph: Graph) -> list[str]:
+    """Return what is to be said of how a graph is judged."""
+    found = []
+    if graph.cell.name.startswith("coupled"):
+        found.append("input_forget is f = 1 - i: fed with the weights of f for those of i, their signs changed")
+    if graph.lens and graph.lens in {tensor.name for tensor in graph.model.graph.initializer}:
+        found.append(f"its lengths {graph.lens!r} are an initialiser, and set as its weights are")
+    if graph.ignores_lens:
+        found.append(f"its lengths {graph.lens!r} are told to no node, or not to all")
+    return found
