@@ -57,13 +57,14 @@ class VJP:
 
         @with_x64
         def evaluate(arrays: Mapping[str, Any], still: frozenset[str] = frozenset()) -> Any:
+            still = still | {name for name, value in arrays.items() if value.dtype.kind != "f"}
             kept = {name: np.array(value) for name, value in arrays.items()}
             found = forward(kept)
 
             @with_x64
-            def pullback(dh: Any, dCn: Any, moved: object = None) -> dict[str, Any]:
-                cotangents = (dh, None if found[1] is None else dCn)
-                used = tuple(k for k, given in enumerate((dh, dCn)) if found[k] is not None and given is not None)
+            def pullback(given: Any, moved: object = None) -> dict[str, Any]:
+                cotangents = tuple(None if output is None else c for output, c in zip(found, given, strict=True))
+                used = tuple(k for k, cotangent in enumerate(cotangents) if cotangent is not None)
                 if still or len(used) < sum(output is not None for output in found):
                     gradients = in_part(still, used)(kept, tuple(cotangents[k] for k in used))
                 else:

@@ -61,7 +61,7 @@ def _library() -> tuple[Library, Callable[[], Any]]:
     """Return what differentiates Keras's backend, and a context in which layers are made."""
     backend = keras.backend.backend()
     if backend == "torch":
-        from lstm_checks.targets.torch import Autograd
+        from lstm_checks.targets.torch_autograd import Autograd
 
         return Autograd(), contextlib.nullcontext
     if backend == "jax":
