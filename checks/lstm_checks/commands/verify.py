@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(parser)
+    common.add_layer(parser)
     common.add_cell(parser)
     common.add_projection(parser)
     common.add_lacks(parser)
@@ -84,6 +85,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
+    common.with_layer(options)
     written = [("the report", options.json), ("the journal", options.journal)]
     common.expect_apart(written, options.target)
     if options.case is not None:

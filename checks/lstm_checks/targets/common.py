@@ -386,8 +386,16 @@ def beside(name: str, others: Sequence[str], holders: Collection[str]) -> Adapte
     """Return the error that a module has parameters beside those of an LSTM that is in it, in `holders`."""
     listed = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
     holder = min(holders, key=len, default="")
-    hint = f"--layer {holder} judges that alone" if len(holders) == 1 and holder else "name a module that ends with it"
-    return AdapterError(f"{name} has {listed} beside its LSTM's parameters, expected the LSTM alone: {hint}")
+    return AdapterError(
+        f"{name} has {listed} beside its LSTM's parameters, expected the LSTM alone: "
+        f"{_alone(holder) if len(holders) == 1 else 'name a module that ends with it'}"
+    )
+
+
+def _alone(holder: str) -> str:
+    """Return how the LSTM inside something is named alone."""
+    holder = holder.rstrip("./")
+    return f"--layer {holder} judges that alone" if holder else "give the LSTM alone"
 
 
 def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
@@ -557,7 +565,7 @@ def target_of(
             call_as=call_as,
         )
     # What came of a call tells more than why others could not be made.
-    besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
+    besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
     raise AdapterError(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
         f"{reasons.get(True) or reasons[False]}{besides}"

@@ -56,6 +56,7 @@ def kept_in(shapes: Mapping[str, tuple[int, ...]], name: str) -> Kept | None:
     if besides:
         raise AdapterError(
             f"{name} has {besides[0]} besides the weights of {with_article(kept.cell.title)}, expected one layer alone"
+            + (f": --layer {kept.prefix.rstrip('./')} judges that" if kept.prefix else "")
         )
     return kept
 
@@ -113,7 +114,7 @@ def one_state_target(
             name,
             f"{kind}, {told}",
             by_name(call, kept.cell),
-            form.lacks | {DHN, LAST},
+            form.lacks | {DHN, LAST} | {word for name in kept.absent() for word in (name, f"d{name}")},
             dtypes,
             kept.twins,
             compiles=library.compiles,

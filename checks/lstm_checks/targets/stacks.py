@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.calling import describe_error
+from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import ANY_SIZES, LAST, STATES, SizeLimits, Target, undisturbed, with_article
 from lstm_checks.targets.common import (
     SAME,
@@ -24,8 +25,8 @@ from lstm_checks.targets.common import (
     probe_arrays,
     refuse_low_inside,
 )
-from lstm_checks.targets.network import with_conventions
-from lstm_checks.weights.stacked import Stacked
+from lstm_checks.targets.network import arguments_taken, with_conventions
+from lstm_checks.weights.stacked import Stacked, by_its_names
 from lstm_ref.network import Network
 
 LENGTHS_GIVEN, MASK = "lengths", "mask"
@@ -48,12 +49,15 @@ class StackForm:
         The kinds of lengths that it takes, of `lstm_checks.cases`.
     notes : tuple of str
         What is to be said of it.
+    masks : bool
+        Whether it is given masks, and so has holes in them.
     """
 
     run: Callable[..., tuple[Any, Sequence[Any] | None]]
     states: bool = True
     lengths: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    masks: bool = False
 
 
 @undisturbed()
@@ -90,13 +94,13 @@ def stack_target(
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
     reasons: dict[bool, str] = {}
-    working: list[tuple[StackForm, Evaluate, bool]] = []
+    working: list[tuple[StackForm, Evaluate, frozenset[str]]] = []
     for form in forms:
         run = _run(form, stacked.net)
         evaluate = library.evaluator(run)
         try:
             refuse_low_inside(name, library, run, _probe(stacked, limits))
-            finals, same = _check(form, evaluate, stacked, limits)
+            missing, same = _check(form, evaluate, stacked, limits)
         except AdapterError:
             raise
         except (Exception, SystemExit) as error:
@@ -106,7 +110,7 @@ def stack_target(
         # A wrong one may look right where it is given no states: it is called with all that it takes.
         if working and working[0][0].states != form.states:
             break
-        working = [(form, evaluate, finals)] if same else [*working, (form, evaluate, finals)]
+        working = [(form, evaluate, missing)] if same else [*working, (form, evaluate, missing)]
         if same:
             break
     if working:
@@ -117,19 +121,37 @@ def stack_target(
     )
 
 
-def list_of_finals(given: Any, net: Network, by_kind: bool = False) -> list[Any] | None:
+def first_that_fits(stacks: Sequence[Stacked], made: Callable[[Stacked], Target]) -> Target:
+    """Return the target of the first of the networks that a module may be in which it can be called.
+
+    Raises
+    ------
+    AdapterError
+        What is said of the first where it can be called as none.
+    """
+    said: list[AdapterError] = []
+    for stacked in stacks:
+        try:
+            return made(stacked)
+        except AdapterError as error:
+            said.append(error)
+    raise said[0]
+
+
+def list_of_finals(given: Any, net: Network, by_kind: bool = False, turned: bool = False) -> list[Any] | None:
     """Return final states in the order of the network's outputs, from whatever a call returns besides its output.
 
     They come stacked, one array (places, m, u) for each state of a cell; or else one by one, place by place, or all of
-    one kind before those of the next.
+    one kind before those of the next. Where they are `turned`, the memory comes before the hidden state.
     """
     flat = list(_flat(given))
     places, count = len(net.places), len(net.places[0].states)
+    kinds = range(count)[:: -1 if turned else 1]
     if len(flat) == count and all(len(value.shape) == 3 and value.shape[0] == places for value in flat):
-        return [value[k] for k in range(places) for value in flat]
+        return [flat[j][k] for k in range(places) for j in kinds]
     if len(flat) != places * count or any(len(value.shape) != 2 for value in flat):
         return None
-    return [flat[j * places + k] for k in range(places) for j in range(count)] if by_kind else flat
+    return [flat[j * places + k if by_kind else k * count + j] for k in range(places) for j in kinds]
 
 
 def _flat(given: Any) -> Iterator[Any]:
@@ -149,7 +171,7 @@ def _as_target(
     stacked: Stacked,
     form: StackForm,
     evaluate: Evaluate,
-    finals: bool,
+    missing: frozenset[str],
     library: Library,
     demotes: bool,
     limits: SizeLimits,
@@ -167,7 +189,7 @@ def _as_target(
         dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
     lacks = {LAST, *stacked.absent()}
     lacks |= set() if form.states else {STATES, *(f"d{n}" for n in net.initial)}
-    lacks |= set() if finals else set(net.outputs[1:])
+    lacks |= missing
     notes = form.notes if form.lengths else (*form.notes, "it takes no lengths: every sample has all steps")
     return Target(
         name,
@@ -203,20 +225,63 @@ def _call(stacked: Stacked, form: StackForm, evaluate: Evaluate) -> Callable[...
     kept = ("X", *net.initial) if form.states else ("X",)
 
     def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
-        given = ("X", *net.initial, *(name for name in (LENGTHS_GIVEN, MASK) if name in inputs))
-        found, pull = evaluate({**stacked.pack(inputs), **{name: np.asarray(inputs[name]) for name in given}})
+        given: dict[str, Any] = {name: np.asarray(inputs[name]) for name in ("X", *net.initial)}
+        lengths = np.asarray(inputs[LENGTHS_GIVEN]) if LENGTHS_GIVEN in inputs else None
+        steps = None if lengths is None else _steps_of(lengths, given["X"].shape[1], form.masks)
+        if steps is not None:
+            given |= {LENGTHS_GIVEN: lengths, MASK: steps.mask, "X": steps.spread(given["X"])}
+        (h, *finals), pull = evaluate({**stacked.pack(inputs), **given})
+        outputs = dict(zip(net.outputs, (h if steps is None else steps.gathered(h), *finals), strict=True))
 
         def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            gradients = pull(tuple(cotangents.get(f"d{name}") for name in net.outputs))
+            named = [cotangents.get(f"d{name}") for name in net.outputs]
+            named[0] = named[0] if steps is None else steps.spread(named[0])
+            gradients = dict(pull(tuple(named)))
+            gradients["X"] = gradients["X"] if steps is None else steps.gathered(gradients["X"])
             return {**stacked.gradients(gradients), **{f"d{name}": gradients[name] for name in kept}}
 
-        return dict(zip(net.outputs, found, strict=True)), pullback
+        return outputs, pullback
 
     return call
 
 
-def _check(form: StackForm, evaluate: Evaluate, stacked: Stacked, limits: SizeLimits) -> tuple[bool, bool]:
-    """Return whether a call gives final states, and whether its outputs are those of the network.
+@dataclass(frozen=True)
+class _Steps:
+    """Where the steps of each sample of a padded batch are put: `order` (m, s) has the places of its own steps first.
+
+    They keep their order; what is masked lies in the padding, or in holes among them.
+    """
+
+    order: Any
+    mask: Any
+
+    def spread(self, values: Any) -> Any:
+        """Return an array (m, s, ...) with each sample's steps where they are put."""
+        return np.take_along_axis(values, np.argsort(self.order, axis=1)[..., np.newaxis], axis=1)
+
+    def gathered(self, values: Any) -> Any:
+        """Return an array (m, s, ...) with each sample's steps one after the other, and the padding behind them."""
+        if values.shape[:2] != self.order.shape:
+            return values  # of another shape than was expected, which is for those to say who judge it
+        return np.take_along_axis(values, self.order[..., np.newaxis], axis=1)
+
+
+def _steps_of(lengths: Any, s: int, holes: bool) -> _Steps:
+    """Return where the steps of samples are put: with holes, where there may be any, if the lengths add up odd."""
+    rng = np.random.default_rng([s, *lengths])
+    order = np.broadcast_to(np.arange(s), (len(lengths), s)).copy()
+    if holes and lengths.sum() % 2:
+        for row, n in zip(order, lengths, strict=True):
+            own = np.sort(rng.permutation(s)[:n])
+            own = own + (0 < n < s and own[-1] == n - 1)  # steps in a row from the first have no hole before them
+            row[:] = [*own, *(k for k in range(s) if k not in own)]
+    mask = np.zeros(order.shape, bool)
+    np.put_along_axis(mask, order, np.arange(s) < lengths[:, np.newaxis], axis=1)
+    return _Steps(order, mask)
+
+
+def _check(form: StackForm, evaluate: Evaluate, stacked: Stacked, limits: SizeLimits) -> tuple[frozenset[str], bool]:
+    """Return which outputs a call does not give, and whether its outputs are those of the network.
 
     Of several forms that work, which differ in the order of states, it is the one in which they are; the gradients are
     judged in it, which had no part in finding it. Raises where outputs are not those of the samples by themselves.
@@ -231,8 +296,6 @@ def _check(form: StackForm, evaluate: Evaluate, stacked: Stacked, limits: SizeLi
     for name, value in zip(net.outputs[1:], finals, strict=True):
         if value is not None and tuple(value.shape) != net.shape(name, *sizes):
             raise FormError(f"{name} of shape {tuple(value.shape)} came, expected {net.shape(name, *sizes)}")
-    if len({value is None for value in finals}) > 1:
-        raise FormError("some of the final states came, and others did not")
     X = arrays["X"].copy()
     X[0] += 1
     (changed, *_), _ = evaluate({**arrays, "X": X})
@@ -244,10 +307,61 @@ def _check(form: StackForm, evaluate: Evaluate, stacked: Stacked, limits: SizeLi
     due = net.outputs_of(fc)
     came = zip(net.outputs, (h, *finals), strict=True)
     same = all(value is None or np.allclose(value, due[name], atol=SAME) for name, value in came)
-    return finals[0] is not None, same
+    return frozenset(name for name, value in zip(net.outputs[1:], finals, strict=True) if value is None), same
 
 
 def _probe(stacked: Stacked, limits: SizeLimits, dtype: str = "float32") -> dict[str, Any]:
     """Return all its arrays by name, of the sizes with which things are tried out."""
     p, inputs = probe_arrays(dtype, stacked.net, limits)
     return {**stacked.pack(p), **inputs}
+
+
+def function_network(
+    function: Callable[..., Any], name: str, net: Network, library: Library, kind: str, native: Callable[[Any], Any]
+) -> Target | None:
+    """Return the target of a function of a framework's arrays, in the by-name form without a pullback; None if none.
+
+    Parameters
+    ----------
+    function : callable
+        ``outputs = function(p, X, states, lengths)``, or with the first three or two of these.
+    name : str
+    net : Network
+    library : Library
+        What differentiates it.
+    kind : str
+        What its arrays are called.
+    native : callable
+        Returns the framework's array of NumPy's.
+
+    Raises
+    ------
+    AdapterError
+        Where it returns outputs by name, and they are not those of the network.
+    """
+    taken = arguments_taken(function)
+    stacked = by_its_names(net)
+    if not taken:
+        return None
+
+    def outputs(p: Mapping[str, Any], X: Any, states: Any, lengths: Any) -> Any:
+        if lengths is None and taken == 4:
+            lengths = native(np.full(X.shape[0], X.shape[1]))
+        return function(*(p, X, dict(zip(net.initial, states, strict=True)), lengths)[:taken])
+
+    p, inputs = probe_arrays("float32", net)
+    given = {key: native(value) for key, value in {**p, **inputs}.items()}
+    try:
+        with undisturbed():
+            found = outputs({n: given[n] for n in p}, given["X"], [given[n] for n in net.initial], None)
+    except (Exception, SystemExit):
+        return None
+    if not isinstance(found, Mapping) or type(found.get("h")) is not type(given["X"]):
+        return None
+
+    def run(weights: Any, X: Any, states: Any, lengths: Any, mask: Any) -> Any:
+        found = outputs(weights, X, states, lengths)
+        return found["h"], [found.get(key) for key in net.outputs[1:]]
+
+    form = StackForm(run, taken > 2, LENGTHS if taken == 4 else ())
+    return stack_target(name, f"function by name of {kind}", stacked, [form], library)

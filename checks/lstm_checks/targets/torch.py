@@ -18,12 +18,25 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form
 from lstm_checks.targets.function import without_states
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.targets.stacks import function_network
 from lstm_checks.targets.torch_autograd import Autograd, numpy_of
-from lstm_checks.targets.torch_networks import framework_network, network_target
+from lstm_checks.targets.torch_networks import framework_network, is_module, layers_in, network_target, seeds_for
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
+from lstm_ref.network import Network
 
-__all__ = ["framework_network", "framework_target", "function_target", "gradcheck", "network_target", "recognize"]
+__all__ = [
+    "framework_network",
+    "framework_target",
+    "function_target",
+    "gradcheck",
+    "is_module",
+    "layers_in",
+    "network_function",
+    "network_target",
+    "recognize",
+    "seeds_for",
+]
 
 
 def framework_target(cell: Cell = PLAIN) -> Target:
@@ -91,6 +104,11 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     common.must_be_plain(name, "a function of torch tensors", cell)
     form = common.function_form(function, taken)
     return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
+
+
+def network_function(function: Callable[..., Any], name: str, net: Network) -> Target | None:
+    """Return the target of a function of tensors of a network, in the by-name form without a pullback; None if none."""
+    return function_network(function, name, net, Autograd(), "torch tensors", torch.from_numpy)
 
 
 def _from_module(

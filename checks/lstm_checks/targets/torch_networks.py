@@ -7,7 +7,8 @@ out by small calls. PyTorch's own take the states of all places stacked as (laye
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +18,12 @@ from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target, signature_in_words
 from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError, make_module
-from lstm_checks.targets.stacks import StackForm, list_of_finals, stack_target
+from lstm_checks.targets.stacks import StackForm, first_that_fits, list_of_finals, stack_target
 from lstm_checks.targets.torch_autograd import Autograd
 from lstm_checks.weights.layouts import LAYOUTS, ROWS, Layout, with_projection, without_biases
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
 from lstm_checks.weights.recurrent import Kept
-from lstm_checks.weights.stacked import FIRST, Stacked, StackError, as_stacks, at_place, find_places
+from lstm_checks.weights.stacked import BACKWARDS, FIRST, Stacked, StackError, as_stacks, at_place, find_places
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORWARD, REVERSE, Network
@@ -112,7 +113,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
         return None
     limits = _limits(make, module, stacks[0], name)
     if type(module) in OWN:
-        return _of_torchs_own(make, name, f"torch.nn.{type(module).__name__}", net, limits, module.batch_first)
+        return _of_torchs_own(make, name, f"torch.nn.{type(module).__name__}", net, limits, bool(module.batch_first))
     return _of_a_module(make, module, name, [s for s in stacks if cell in (PLAIN, s.net)] or stacks, limits)
 
 
@@ -132,6 +133,38 @@ def _of_instance(found: Any, name: str) -> Target:
     return _of_torchs_own(make, name, f"torch.nn.{type(found).__name__}", stacked.net, limits, found.batch_first)
 
 
+def is_module(found: Any) -> bool:
+    """Return whether something is a module."""
+    return isinstance(found, torch.nn.Module)
+
+
+def seeds_for(found: Any) -> dict[str, Any]:
+    """Return the keywords of what is random in a model's making: PyTorch has one generator for all."""
+    return {}
+
+
+def layers_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the recurrent layers in a model by their paths, each as something that makes others of its kind."""
+    cells = {torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell}
+    for path, inner in model.named_modules():
+        if type(inner) in OWN:
+            yield path, inner
+        elif type(inner) in cells:
+            yield path, _cells_like(inner)
+        elif any(_PLACE.search(key) for key, _ in inner.named_parameters()) and path:
+            yield path, type(inner)
+
+
+def _cells_like(cell: Any) -> Callable[[int, int], Any]:
+    """Return what makes cells of a kind, of other sizes."""
+    more = {"nonlinearity": cell.nonlinearity} if isinstance(cell, torch.nn.RNNCell) else {}
+
+    def make(e: int, u: int) -> Any:
+        return type(cell)(e, u, bias=cell.bias, **more)
+
+    return make
+
+
 def _layouts(suffixes: set[str]) -> list[Layout]:
     """Return how PyTorch's own layers keep what stands at places, and its cells."""
     found = []
@@ -147,7 +180,6 @@ def _layouts(suffixes: set[str]) -> list[Layout]:
 
 
 _PLACE = re.compile(r"(?:^|[._])weight_ih(_l\d+(?:_reverse)?)?$")
-_BACKWARDS = re.compile(r"reverse|backward|(?:^|[._])(?:bw|bwd|rev)(?=\d*(?:[._]|$))")
 
 
 def _stacks_of(module: Any, name: str) -> list[Stacked]:
@@ -174,7 +206,7 @@ def _stacks_of(module: Any, name: str) -> list[Stacked]:
 
 def _is_reverse(kept: Kept) -> bool:
     """Return whether what stands at a place runs in reverse, by its names."""
-    return bool(_BACKWARDS.search(kept.names[0]))
+    return bool(BACKWARDS.search(kept.names[0]))
 
 
 def _refuse(module: Any, name: str, stacked: Stacked) -> None:
@@ -248,15 +280,10 @@ def _of_torchs_own(
 
 def _of_a_module(make: Callable[..., Any], module: Any, name: str, stacks: list[Stacked], limits: SizeLimits) -> Target:
     """Return the target of modules of somebody's own, in the first of the ways to join directions that fits."""
-    kind, said = f"torch.nn.Module {type(module).__name__}", ""
-    for stacked in stacks:
-        forms = _forms_of(make, module, name, stacked.net)
-        takes = common.call_in_words(module.forward, "(x, ...) with the lengths, and (h0, C0) or h0 and C0")
-        try:
-            return stack_target(name, kind, stacked, forms, Autograd(), takes, limits=limits)
-        except AdapterError as error:
-            said = said or str(error)
-    raise AdapterError(said)
+    kind = f"torch.nn.Module {type(module).__name__}"
+    takes = common.call_in_words(module.forward, "(x, ...) with the lengths, and (h0, C0) or h0 and C0")
+    made = partial(stack_target, name, kind, library=Autograd(), takes=takes, limits=limits)
+    return first_that_fits(stacks, lambda stacked: made(stacked, _forms_of(make, module, name, stacked.net)))
 
 
 def _forms_of(make: Callable[..., Any], module: Any, name: str, net: Network) -> list[StackForm]:

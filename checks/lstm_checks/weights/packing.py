@@ -3,7 +3,7 @@
 They may be NumPy's, JAX's or PyTorch's, in a function that is traced or differentiated, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +49,7 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = {name: as_array(value) for name, value in p.items()}
-    check_arrays(values, _named_like(layout))
+    check_arrays(values, named_like(layout, layout.parameters))
     for gate in layout.cell.gates:
         if f"b{gate}" in values:
             bias = values[f"b{gate}"]
@@ -123,10 +123,10 @@ def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dic
     return values
 
 
-def _named_like(layout: Layout) -> Layout:
-    """Return the layout of this project's own arrays that holds the same as another."""
+def named_like(layout: Layout, parameters: Iterable[str]) -> Layout:
+    """Return the layout of this project's own arrays that holds some parameters of another one's cell."""
     blocks = []
-    for name in layout.parameters:
+    for name in parameters:
         gated = name[-1] in layout.cell.gates
         kind = "b" if layout.cell.parameters[name] == "1u" else name[:-1] if gated else name
         blocks.append(Block(name, (kind,), name[-1] if gated else "", COLUMNS))

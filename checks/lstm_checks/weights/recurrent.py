@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_checks.weights.guessing import common_prefix
-from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout
+from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout, without_biases
 from lstm_checks.weights.packing import gradients_from_framework, to_framework
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
@@ -30,6 +30,22 @@ def _keras(gates: str, bias: Block) -> tuple[Block, ...]:
     return Block("kernel", ("U",), gates, COLUMNS), Block("recurrent_kernel", ("V",), gates, COLUMNS), bias
 
 
+def _flax(gates: str) -> tuple[Block, ...]:
+    """Return the arrays of Flax's nnx cells of one state, whose only bias is beside the input."""
+    return (
+        Block("dense_i.kernel", ("U",), gates, COLUMNS),
+        Block("dense_h.kernel", ("V",), gates, COLUMNS),
+        Block("dense_i.bias", ("b",), gates, VECTOR),
+    )
+
+
+_EQUINOX_GRU = (
+    Block("weight_ih", ("U",), "rzg", ROWS),
+    Block("weight_hh", ("V",), "rzg", ROWS),
+    Block("bias", ("b",), "rzg", VECTOR),
+    Block("bias_n", (SECOND,), "g", VECTOR),
+)
+
 _LAYER, _CELL, _ONE = "h (layers * directions, m, u), even with batch_first", "h (m, u)", "h (m, u)"
 
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
@@ -43,6 +59,8 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         "gru_reset_after": (
             Layout("torch", "torch.nn.GRU", _torch("rzg", "_l0"), _LAYER, PROVEN),
             Layout("torch-cell", "torch.nn.GRUCell", _torch("rzg"), _CELL, PROVEN),
+            Layout("flax", "flax.nnx.GRUCell", _flax("rzg"), _CELL, PROVEN),
+            Layout("equinox", "equinox.nn.GRUCell", _EQUINOX_GRU, "h (u,): one sample at a time", PROVEN),
             Layout(
                 "keras", "keras.layers.GRU", _keras("zrg", Block("bias", ("b", SECOND), "zrg", COLUMNS)), _ONE, PROVEN
             ),
@@ -50,6 +68,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         "rnn": (
             Layout("torch", "torch.nn.RNN", _torch("g", "_l0"), _LAYER, PROVEN),
             Layout("torch-cell", "torch.nn.RNNCell", _torch("g"), _CELL, PROVEN),
+            Layout("flax", "flax.nnx.SimpleCell", _flax("g"), _CELL, PROVEN),
             Layout("keras", "keras.layers.SimpleRNN", _keras("g", Block("bias", ("b",), "g", VECTOR)), _ONE, PROVEN),
         ),
     }.items()
@@ -100,7 +119,9 @@ def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kep
         With e, u and 3 u different.
     """
     for name, layouts in LAYOUTS.items():
-        for layout in layouts:
+        # Without biases Keras's two GRUs have the same weights.
+        bare = [without_biases(layout) for layout in layouts if layout.name != "keras"]
+        for layout in (*layouts, *bare):
             prefix = common_prefix(shapes, layout)
             due = {f"{prefix}{own}": shape for own, shape in layout.shapes(e, u).items()}
             if prefix is not None and due.items() <= shapes.items():

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lstm_checks.weights.layouts import ROWS, Array, Layout
+from lstm_checks.weights.layouts import PROVEN, ROWS, Array, Layout
+from lstm_checks.weights.packing import named_like
 from lstm_checks.weights.recurrent import Kept
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
@@ -17,6 +18,10 @@ from lstm_ref.network import Network
 
 FIRST = "_l0"
 """How the names of arrays end of which PyTorch says the place: those of the first layer."""
+
+
+BACKWARDS = re.compile(r"reverse|backward|(?:^|[._/])(?:bw|bwd|rev)(?=\d*(?:[._/]|$))")
+"""What the name of something that runs in reverse has in it."""
 
 
 def at_place(layout: Layout, suffix: str) -> Layout:
@@ -85,8 +90,19 @@ def natural(name: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
+def by_its_names(net: Network) -> Stacked:
+    """Return a network whose arrays are its own parameters, by its own names."""
+    kept = {}
+    for place in net.places:
+        layout = named_like(
+            Layout("named", "a function by name", (), "", PROVEN, cell=place.cell), place.cell.parameters
+        )
+        kept[place.suffix] = Kept(place.cell, at_place(layout, place.suffix))
+    return Stacked(net, kept)
+
+
 def find_places(shapes: Mapping[str, tuple[int, ...]], u: int, layouts: Iterable[Layout]) -> list[Kept]:
-    """Return the cells whose weights are among arrays, by their names and shapes; each array is of one of them.
+    """Return the cells whose weights are among arrays, by their names and shapes, in the order of the arrays.
 
     Parameters
     ----------
@@ -107,7 +123,8 @@ def find_places(shapes: Mapping[str, tuple[int, ...]], u: int, layouts: Iterable
             if fits and not used & {*kept.names} and _has_shapes(kept, shapes, u):
                 found.append(kept)
                 used |= {*kept.names}
-    return found
+    order = {name: k for k, name in enumerate(shapes)}
+    return sorted(found, key=lambda kept: order[kept.names[0]])
 
 
 def width_of(kept: Kept, shapes: Mapping[str, tuple[int, ...]], u: int) -> int:
@@ -140,7 +157,7 @@ def as_stacks(
     cell: Cell,
     is_reverse: Callable[[Kept], bool],
 ) -> list[Stacked]:
-    """Return the networks that cells may make, in the order of their names: one, or two that differ in how they join.
+    """Return the networks that cells in their order may make: one, or two that differ in how directions are joined.
 
     Parameters
     ----------
@@ -162,7 +179,7 @@ def as_stacks(
     if len({kept.layout.parameters for kept in places}) > 1:
         raise StackError("its layers are of several kinds, or have biases in part, expected equal ones")
     # The first layer is the one that takes X, whatever it is called.
-    ordered = sorted(places, key=lambda kept: (width_of(kept, shapes, u) != e, natural(kept.names[0])))
+    ordered = sorted(places, key=lambda kept: width_of(kept, shapes, u) != e)
     sides = [[k for k in ordered if not is_reverse(k)], [k for k in ordered if is_reverse(k)]]
     sides = [side for side in sides if side]
     if len({len(side) for side in sides}) > 1:
