@@ -52,12 +52,9 @@ class Several(keras.layers.Layer):
         super().__init__()
         self.first, self.second = keras.layers.LSTM(units, return_sequences=True), hard(units)
     def call(self, x): return self.second(self.first(x))
-def backwards(units): return lstm(units, go_backwards=True)
 def dropping(units): return lstm(units, recurrent_dropout=0.5)
 def mixed(units): return lstm(units, dtype="mixed_bfloat16")
 def low(units): return lstm(units, dtype="float16", recurrent_initializer="glorot_uniform")
-def both(units): return keras.layers.Bidirectional(keras.layers.LSTM(units, return_sequences=True))
-def masked(units): return keras.Sequential([keras.layers.Masking(), keras.layers.LSTM(units, return_sequences=True)])
 def inner(units): return keras.layers.RNN(keras.layers.LSTMCell(units, activation="relu"), return_sequences=True)
 
 class Rounding(keras.layers.LSTMCell):
@@ -125,12 +122,9 @@ def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folde
     [
         ("Several", "has LSTMs of several activations, plain and plain,f=hardsigmoid6, expected those of one"),
         ("silu", "has activation silu, which is none of sigmoid, tanh, affine, relu,"),
-        ("backwards", "its LSTM has go_backwards=True, expected False"),
         ("dropping", "has recurrent_dropout=0.5, expected 0"),
         ("mixed", "in bfloat16: low precision is not judged"),
         ("low", "in float16: low precision is not judged"),
-        ("both", "has two directions, expected one"),
-        ("masked", "masks steps, which is not judged"),
     ],
 )
 def test_what_is_more_or_less_than_a_plain_lstm_is_refused_with_the_reason(folder, name, words):

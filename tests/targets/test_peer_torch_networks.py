@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence  # noqa: E402
 
 from lstm_checks.cases import Case  # noqa: E402
+from lstm_checks.compare import Verdict  # noqa: E402
 from lstm_checks.diagnosis.diagnose import diagnose  # noqa: E402
 from lstm_checks.judging.case import verify_case  # noqa: E402
 from lstm_checks.judging.text import render_failure  # noqa: E402
@@ -86,7 +87,7 @@ def test_its_own_stack_passes_with_packed_sequences(net):
     [
         ("plain@1xreverse", "torch.nn.LSTM has no layers that run in reverse alone, expected a network of forward or"),
         ("plain@2xsum", "torch.nn.LSTM has no directions that are added"),
-        ("peephole@2xboth", "torch.nn.LSTM has plain LSTM cells, the network peephole@2xboth others"),
+        ("peephole@2xboth", "torch.nn has stacks of the cells plain, .*, the network peephole@2xboth is of others"),
     ],
 )
 def test_a_network_that_pytorch_has_not_is_refused(cell, said):
@@ -112,13 +113,32 @@ def test_dropout_between_layers_is_refused_unless_it_is_off():
     assert to_target(module.eval(), "it").cell is STACK
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [({"bias": False}, "it has no bias_hh_l0, expected both biases"), ({"proj_size": 2}, "it has weight_hr_l0")],
-)
-def test_what_is_not_judged_yet_is_refused_in_words(options, said):
-    with pytest.raises(TargetError, match=said):
-        to_target(torch.nn.LSTM(3, 5, num_layers=2, **options), "it")
+OTHERS = {
+    "no biases": (torch.nn.LSTM, {"bias": False}, "plain@2xforward"),
+    "projected": (torch.nn.LSTM, {"proj_size": 2, "bidirectional": True}, "projected@2xboth"),
+    "GRU": (torch.nn.GRU, {"bidirectional": True}, "gru_reset_after@2xboth"),
+    "relu": (torch.nn.RNN, {"nonlinearity": "relu", "bias": False}, "rnn,g=relu@2xforward"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_its_stacks_of_other_options_and_cells_pass(kind):
+    made, options, due = OTHERS[kind]
+    target = to_target(made(3, 5, num_layers=2, **options), "it")
+    assert target.cell is cell_named(due)
+    assert ("bg_l0" in target.lacks) is (options.get("bias") is False)
+    sizes = (3, 4, 2, 3, *(2 for _ in target.cell.further))
+    for lengths, dtype in (("", "float64"), ("ragged", "float32")):
+        report = verify_case(target, Case.of(sizes, dtype, seed=4, cell=target.cell, lengths=lengths))
+        assert not report.failures
+        assert report.claim("dUg_l1").verdict is Verdict.PASS
+
+
+def test_its_stacks_are_named_by_cell():
+    for name in ("projected@2xforward", "gru_reset_after@1xboth", "rnn@2xforward"):
+        target = load_target("torch", cell=cell_named(name))
+        assert (target.cell.name, target.lengths) == (name, LENGTHS)
+    assert not verify_case(target, Case(3, 4, 2, 3, seed=4, cell=target.cell, lengths="ragged")).failures
 
 
 # Modules round one
@@ -187,11 +207,54 @@ def test_a_module_that_packs_wrongly_is_caught_and_named(bug):
     assert due in [suspect.fault for suspect in found if suspect.certain]
 
 
-@pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.RNN])
-def test_a_stack_of_other_cells_is_not_taken_for_one_of_lstms(kind):
-    with pytest.raises(TargetError) as raised:
-        to_target(lambda e, u: kind(e, u, 2, batch_first=True), "it")
-    assert "plain@2xforward" not in str(raised.value)
+class Cells(torch.nn.Module):
+    """A stack of cells, stepped by hand; states and what comes back in one of the forms that people have."""
+
+    made, by_kind, bug = torch.nn.LSTMCell, False, ""
+
+    def __init__(self, e, u):
+        super().__init__()
+        self.first, self.second = self.made(e, u), self.made(u, u)
+
+    def forward(self, x, states=None):
+        if states is None:
+            states = [tuple(x.new_zeros(len(x), self.first.hidden_size) for _ in "hC") for _ in "12"]
+        first, second = zip(*states, strict=True) if self.by_kind else states
+        every = []
+        for t in range(x.shape[1]):
+            first = self.first(x[:, t], first)
+            second = self.second(first[1 if self.bug == "C" else 0], second)
+            every.append(second[0])
+        return torch.stack(every, 1), list(zip(first, second, strict=True)) if self.by_kind else [first, second]
+
+
+@pytest.mark.parametrize("by_kind", [False, True])
+def test_a_stack_of_cells_is_judged_and_in_the_order_of_its_states(by_kind):
+    target = to_target(type("Mine", (Cells,), {"by_kind": by_kind}), "it")
+    assert target.cell is STACK
+    assert not target.lacks & {*STACK.outputs, *STACK.initial}
+    assert not verify_case(target, Case(3, 4, 2, 3, seed=1, cell=STACK), thorough=False).failures
+    wrong = to_target(type("Mine", (Cells,), {"bug": "C", "by_kind": by_kind}), "it")
+    case = Case(3, 4, 4, 2, seed=4, cell=STACK)
+    assert verify_case(wrong, case, thorough=False).failures
+
+
+def test_what_makes_no_network_is_refused_with_the_reason():
+    class Uneven(torch.nn.Module):
+        def __init__(self, e, u):
+            super().__init__()
+            self.one, self.two = torch.nn.LSTM(e, u, bidirectional=True), torch.nn.LSTM(2 * u, u)
+
+    with pytest.raises(TargetError, match="3 cells, but its layers' directions are 2 forward and 1 in reverse"):
+        to_target(Uneven, "it")
+
+    class Frozen(torch.nn.LSTM):
+        def __init__(self, e, u):
+            super().__init__(e, u, 2)
+            self.weight_hh_l1.requires_grad_(False)
+
+    with pytest.raises(TargetError, match="it: weight_hh_l1 does not learn"):
+        to_target(Frozen, "it")
 
 
 def test_what_is_detached_is_caught():

@@ -23,7 +23,7 @@ def test_what_is_packed_comes_back_and_a_second_bias_is_zero_or_the_cells_own(ce
     assert {name: array.shape for name, array in arrays.items()} == {
         prefix + name: shape for name, shape in layout.shapes(e, u).items()
     }
-    found = kept.gradients(arrays, e, u)
+    found = kept.gradients(arrays)
     for name, value in p.items():
         np.testing.assert_array_equal(found.pop(f"d{name}"), value)
     assert set(found) == set(kept.twins)

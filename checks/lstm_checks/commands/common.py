@@ -56,6 +56,23 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
 
 
+def add_layer(parser: argparse.ArgumentParser) -> None:
+    """Add the option for a layer inside a model."""
+    parser.add_argument(
+        "--layer",
+        metavar="PATH",
+        help="judge the recurrent layer at this place in the model that TARGET is or makes, e.g. encoder.lstm",
+    )
+
+
+def with_layer(options: argparse.Namespace) -> None:
+    """Let the target be the layer inside it that the options name."""
+    from lstm_checks.targets.inside import with_layer
+
+    if getattr(options, "layer", None):
+        options.target = with_layer(options.target, options.layer)
+
+
 def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
     """Add the options on what is printed and written."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")

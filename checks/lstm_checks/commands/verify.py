@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(parser)
+    common.add_layer(parser)
     common.add_cell(parser)
     common.add_projection(parser)
     common.add_lacks(parser)
@@ -89,6 +90,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `verify`."""
+    common.with_layer(options)
     common.expect_apart([*common.reports_of(options), ("the journal", options.journal)], options.target)
     if options.case is not None:
         _refuse_draws(options)

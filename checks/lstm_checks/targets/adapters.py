@@ -41,10 +41,15 @@ class Adapter:
         Whether classes, objects, and functions that make them are recognised: by ``recognize(found, name)``, which
         returns a Target, or None where they are somebody else's.
     functions : bool
-        Whether functions of the framework's arrays are: by ``function_target(function, name, taken, cell)``, likewise.
+        Whether functions of the framework's arrays are: by ``function_target(function, name, taken, cell)``, and of a
+        network by ``network_function(function, name, net)``, likewise.
     networks : bool
         Whether its networks of several layers and directions are: by ``framework_network(net)`` for its own, and by
         ``network_target(found, name, cell)`` likewise.
+    inside : bool
+        Whether a layer inside one of its models can be named: by ``is_module(found)``; ``seeds_for(found)``, the
+        keywords of what is random in a model's making; and ``layers_in(model)``, the recurrent layers by their paths,
+        each as something that is recognized.
     suffix : str
         How the name of a model's file ends; empty where there is none. The file then has ``file_target(path)``.
     runs_on : str
@@ -63,6 +68,7 @@ class Adapter:
     objects: bool = False
     functions: bool = False
     networks: bool = False
+    inside: bool = False
     suffix: str = ""
     runs_on: str = ""
     cells: tuple[str, ...] = ("plain",)
@@ -102,12 +108,21 @@ ADAPTERS = (
         objects=True,
         functions=True,
         networks=True,
+        inside=True,
         cells=("plain", "projected"),
     ),
     Adapter("jax", "jax", functions=True),
-    Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True),
-    Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True),
-    Adapter("keras", "keras jax", "keras.layers.LSTM", objects=True, prepare=_choose_keras_backend),
+    Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True, networks=True, inside=True),
+    Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True, networks=True, inside=True),
+    Adapter(
+        "keras",
+        "keras jax",
+        "keras.layers.LSTM",
+        objects=True,
+        networks=True,
+        inside=True,
+        prepare=_choose_keras_backend,
+    ),
     Adapter(
         "onnx",
         "onnx onnxruntime",

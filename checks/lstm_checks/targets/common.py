@@ -46,8 +46,8 @@ PROBE = (2, 3, 5, 7)
 """The sizes m, s, e, u with which things are tried out: they, 4 e and 4 u differ, so that shapes tell axes apart."""
 
 STATE_INPUTS = ("X", "h0", "C0")
-Run = Callable[[Mapping[str, Any]], tuple[Any, Any]]
-Evaluate = Callable[..., tuple[tuple[Any, Any], Callable[..., Mapping[str, Any]]]]
+Run = Callable[[Mapping[str, Any]], tuple[Any, ...]]
+Evaluate = Callable[..., tuple[tuple[Any, ...], Callable[..., Mapping[str, Any]]]]
 
 
 class AdapterError(Exception):
@@ -67,20 +67,21 @@ def of_fixed_sizes(found: Any, name: str, arguments: str) -> AdapterError:
 
 
 class Library(Protocol):
-    """Something that differentiates: a function of named native arrays that returns (h, Cn), Cn possibly None."""
+    """Something that differentiates: a function of named native arrays to outputs, h and others, which may be None."""
 
     compiles: bool
     can: frozenset[str]
 
     def evaluator(self, run: Run) -> Evaluate:
-        """Return a function of named NumPy arrays that gives the outputs, and a pullback (dh, dCn) to all of them.
+        """Return a function of named NumPy arrays that gives the outputs, and a pullback of their cotangents to all.
 
-        The function may be given the names of arrays no gradient of which is required, and the pullback None for the
-        cotangent of an output that is not used, and arrays of new values that are to be written into those of the call.
+        The function may be given the names of arrays no gradient of which is required; of arrays of whole numbers and
+        of truth values there is none. The pullback may be given None for the cotangent of an output that is not used,
+        and arrays of new values that are to be written into those of the call.
         """
         ...
 
-    def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, Any]:
+    def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the outputs, or what has their shape and dtype where that is quicker."""
         ...
 
@@ -354,11 +355,13 @@ def chosen_projection(
     AdapterError
         "mine.py:lstm has a projection whose size follows from the others in no way that is known; ..."
     """
+    return chosen_size(name, held[weights.projection].shape[0], lambda e, u: at_sizes(e, u)[weights.projection][0])
+
+
+def chosen_size(name: str, own: int, at_sizes: Callable[[int, int], int]) -> SizeLimits:
+    """Return what p is, by the size of a projection at the sizes `PROBE`, `own`, and at others; raises as above."""
     e, u = PROBE[2:]
-    own = int(held[weights.projection].shape[0])
-    wider, longer, both = (
-        at_sizes(*sizes)[weights.projection][0] for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4))
-    )
+    wider, longer, both = (at_sizes(*sizes) for sizes in ((e + 1, u), (e, u + 1), (e + 3, u + 4)))
     a, b = wider - own, longer - own
     if both != own + 3 * a + 4 * b:
         raise AdapterError(
@@ -379,6 +382,22 @@ def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
 LOW = ("float16", "bfloat16")
 
 
+def beside(name: str, others: Sequence[str], holders: Collection[str]) -> AdapterError:
+    """Return the error that a module has parameters beside those of an LSTM that is in it, in `holders`."""
+    listed = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
+    holder = min(holders, key=len, default="")
+    return AdapterError(
+        f"{name} has {listed} beside its LSTM's parameters, expected the LSTM alone: "
+        f"{_alone(holder) if len(holders) == 1 else 'name a module that ends with it'}"
+    )
+
+
+def _alone(holder: str) -> str:
+    """Return how the LSTM inside something is named alone."""
+    holder = holder.rstrip("./")
+    return f"--layer {holder} judges that alone" if holder else "give the LSTM alone"
+
+
 def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
     """Raise if any of the arrays of a thing, given by its dtype, is of low precision.
 
@@ -391,6 +410,13 @@ def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
         low = [word for word in LOW if str(dtype).rpartition(".")[2] == word]
         if low:
             raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
+
+
+def refuse_low_inside(name: str, library: Library, run: Run, arrays: Mapping[str, Any]) -> None:
+    """Raise where something is computed in low precision inside, as under autocast."""
+    low = library.low_precision(run, arrays)
+    if low:
+        raise AdapterError(f"{name} computes in {low} inside when it is given float32{_NOT_YET}")
 
 
 def cell_with(name: str, **functions: tuple[str, Any]) -> Cell:
@@ -502,9 +528,7 @@ def target_of(
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(_run(form))
         try:
-            low = library.low_precision(_run(form), _arrays(*_probe(weights), weights, "zero"))
-            if low:
-                raise AdapterError(f"{name} computes in {low} inside when it is given float32{_NOT_YET}")
+            refuse_low_inside(name, library, _run(form), _arrays(*_probe(weights), weights, "zero"))
             fitted = _try(form, weights, library, evaluate)
         except AdapterError:
             raise
@@ -541,7 +565,7 @@ def target_of(
             call_as=call_as,
         )
     # What came of a call tells more than why others could not be made.
-    besides = f"; it has {list_extras(weights.extras)} besides, give the LSTM alone" if weights.extras else ""
+    besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
     raise AdapterError(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
         f"{reasons.get(True) or reasons[False]}{besides}"
@@ -625,7 +649,7 @@ def _call(
         def pullback(dh: Any, dCn: Any, dhn: Any = None) -> dict[str, Any]:
             now = packed(p, inputs)
             moved = {name: value for name, value in now.items() if not np.array_equal(value, before[name])}
-            gradients = pull(dh, dCn, moved) if moved else pull(dh, dCn)
+            gradients = pull((dh, dCn), moved) if moved else pull((dh, dCn))
             gradients = {name: gradients.get(name, np.zeros_like(value)) for name, value in before.items()}
             named = gradients_from_framework({name: gradients[prefix + name] for name in layout.names}, layout)
             named |= {f"d{extra.name}": gradients[extra.name] for extra in weights.extras if extra.name in p}
@@ -689,7 +713,7 @@ def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozen
         return _Fitted(fitted, told, lacks, "zero", f"{listed} reaches no output; no gradient of it judged")
     for held in ("zero", "own"):
         fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
-        if difference < _SAME:
+        if difference < SAME:
             where = "at zero" if held == "zero" else "as they are made"
             beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
             return _Fitted(fitted, told, lacks, held, beside)
@@ -714,7 +738,7 @@ def check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapp
             raise FormError("its outputs do not follow its inputs step by step")
 
 
-_SAME = 1e-3
+SAME = 1e-3
 """A wrong order of gates is off by some tenths at `PROBE`, rounding in float32 by some 1e-6."""
 
 
@@ -747,7 +771,7 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
         difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
         if difference < smallest:
             best, smallest = fitted, difference
-    known = smallest < _SAME
+    known = smallest < SAME
     best = best if known else weights
     if known_layout:
         return best, told, smallest
@@ -764,7 +788,7 @@ def dtypes_of(run: Run, library: Library, arrays_in: Callable[[str], Mapping[str
     for dtype in ("float64", "float32"):
         arrays = arrays_in(dtype)
         try:
-            h, _ = library.look(run, arrays)
+            h, *_ = library.look(run, arrays)
         except (Exception, SystemExit):
             continue
         if h.dtype == dtype:

@@ -9,7 +9,29 @@ import jax
 from lstm_checks.contract import Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
-from lstm_checks.targets.jax import VJP, like, name_of, scan_cell
+from lstm_checks.targets.equinox_modules import (
+    Modules,
+    fields_of,
+    framework_network,
+    is_module,
+    layers_in,
+    network_target,
+    seeds_for,
+    weights_in,
+)
+from lstm_checks.targets.jax import VJP, scan_cell, scan_one
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.weights.recurrent import Kept
+
+__all__ = [
+    "framework_network",
+    "framework_target",
+    "is_module",
+    "layers_in",
+    "network_target",
+    "recognize",
+    "seeds_for",
+]
 
 
 def framework_target() -> Target:
@@ -29,7 +51,7 @@ def recognize(found: Any, name: str) -> Target | None:
     AdapterError
         When it is a module that cannot be judged.
     """
-    if isinstance(found, equinox.Module) and not isinstance(found, type) and _weights(found):
+    if isinstance(found, equinox.Module) and not isinstance(found, type) and weights_in(found):
         raise common.of_fixed_sizes(found, name, "input_size, hidden_size, key")
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, equinox.Module):
@@ -45,26 +67,11 @@ def recognize(found: Any, name: str) -> Target | None:
     return _from_module(make, name, f"Equinox module {type(module).__name__}")
 
 
-def _weights(module: Any) -> dict[str, Any]:
-    """Return the arrays of a module by name."""
-    leaves = jax.tree_util.tree_leaves_with_path(equinox.filter(module, equinox.is_inexact_array))
-    return {name_of(path): leaf for path, leaf in leaves}
-
-
-def _fields(module: Any, before: str = "") -> list[tuple[str, Any]]:
-    """Return everything that a module and the modules in it hold, static fields too, by name."""
-    found: list[tuple[str, Any]] = []
-    for name, value in vars(module).items():
-        inner = isinstance(value, equinox.Module)
-        found += _fields(value, f"{before}{name}.") if inner else [(before + name, value)]
-    return found
-
-
 def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common.Weights:
     """Return what a module's weights are; where biases lack, static fields that may be them are named."""
     told = f"; {' and '.join(still)} is static and does not learn: make it an array" if still else ""
     try:
-        found = common.weights_of({k: v.shape for k, v in _weights(module).items()}, name, at_sizes=shapes)
+        found = common.weights_of({k: v.shape for k, v in weights_in(module).items()}, name, at_sizes=shapes)
     except common.AdapterError as error:
         raise common.AdapterError(f"{error}{told}") from error
     if told and found.absent():
@@ -74,25 +81,16 @@ def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common
 
 def _from_module(make: Any, name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
-    first = common.make_module(make, name)
-    common.refuse_low(name, {key: value.dtype for key, value in _weights(first).items()})
-
-    def shapes(e: int, u: int) -> dict[str, tuple[int, ...]]:
-        return {key: value.shape for key, value in _weights(make(e, u)).items()}
-
-    still = [key for key, value in _fields(first) if equinox.is_inexact_array(value) and key not in _weights(first)]
-    weights = _weights_of(first, name, still, shapes)
-    modules: dict[Any, Any] = {}
+    modules = Modules(make, name)
+    first, shapes = modules.first, modules.shapes()
+    kept = kept_in(shapes, name)
+    if kept is not None:
+        return _of_one_state(modules, name, kind, kept)
+    still = [key for key, value in fields_of(first) if equinox.is_inexact_array(value) and key not in shapes]
+    weights = _weights_of(first, name, still, modules.at_sizes)
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
-        key = X.shape[-1], h0.shape[-1]
-        if key not in modules:
-            # Made outside of any trace, so that what it holds are numbers.
-            with jax.ensure_compile_time_eval():
-                modules[key] = make(*key)
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: given.get(name_of(path), like(leaf, X)), modules[key]
-        )
+        return modules.filled(given, X, h0.shape[-1])
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         # One sample at a time, as Equinox has it.
@@ -110,3 +108,22 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
     return common.target_of(
         name, kind, weights, forms, VJP(), takes=takes, notes=common.lengths_not_given(first.__call__)
     )
+
+
+def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept) -> Target:
+    """Return the target of modules with the weights of a GRU, or of a plain RNN."""
+
+    def cell(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        module = modules.filled(given, X, h0.shape[-1])
+        # One sample at a time, as Equinox has it.
+        return scan_one(jax.vmap(lambda x, h: module(x, h)), X, h0)
+
+    def whole(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        return jax.vmap(lambda x, h: modules.filled(given, X, h0.shape[-1])(x, h))(X, h0)
+
+    def without(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        return jax.vmap(lambda x: modules.filled(given, X, h0.shape[-1])(x))(X)
+
+    forms = [OneStateForm(cell), OneStateForm(whole), OneStateForm(without, NO_STATE)]
+    takes = common.call_in_words(modules.first.__call__, "(x, h) of one step, or (X, h0) or (X) of all")
+    return one_state_target(name, kind, kept, forms, VJP(), takes)

@@ -11,8 +11,28 @@ from flax import nnx
 from lstm_checks.contract import Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
-from lstm_checks.targets.jax import VJP, like, name_of, scan_cell
-from lstm_ref.cell import Cell
+from lstm_checks.targets.flax_modules import (
+    Modules,
+    cell_of,
+    framework_network,
+    is_module,
+    layers_in,
+    network_target,
+    seeds_for,
+)
+from lstm_checks.targets.jax import VJP, scan_cell, scan_one
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.weights.recurrent import Kept
+
+__all__ = [
+    "framework_network",
+    "framework_target",
+    "is_module",
+    "layers_in",
+    "network_target",
+    "recognize",
+    "seeds_for",
+]
 
 
 def framework_target() -> Target:
@@ -47,62 +67,21 @@ def recognize(found: Any, name: str) -> Target | None:
     return _from_module(make, name, f"Flax nnx module {type(module).__name__}")
 
 
-def _pure(state: Any) -> Any:
-    """Return the arrays of a state, nested as it is."""
-    return nnx.to_pure_dict(state)
-
-
-def _named(state: Any) -> dict[str, Any]:
-    """Return the arrays of a state by name."""
-    leaves = jax.tree_util.tree_leaves_with_path(_pure(state))
-    return {name_of(path): leaf for path, leaf in leaves if hasattr(leaf, "dtype")}
-
-
-def _cell_of(module: Any, name: str) -> Cell:
-    """Return the cell by the activations of Flax's own in a module; plain where there is none."""
-    cells: set[Cell] = set()
-    for _, inner in nnx.iter_graph(module):
-        if isinstance(inner, nnx.LSTMCell | nnx.OptimizedLSTMCell):
-            activation = ("activation_fn", inner.activation_fn)
-            cells.add(common.cell_with(name, f=("gate_fn", inner.gate_fn), g=activation, h=activation))
-    return common.the_one_of(cells, name)
-
-
 def _from_module(make: Any, name: str, kind: str) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
-    module = common.make_module(make, name)
-    its_cell = _cell_of(module, name)
-    parts: Any = nnx.split(module, nnx.Param, ...)
-    first, others = parts[1:]
-    held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact)}
-    common.refuse_low(name, {key: leaf.dtype for key, leaf in (_named(first) | held).items()})
-
-    def shapes(e: int, u: int) -> dict[str, tuple[int, ...]]:
-        return {key: leaf.shape for key, leaf in _named(nnx.split(make(e, u), nnx.Param, ...)[1]).items()}
-
-    besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in held.items()}
-    weights = common.weights_of({k: leaf.shape for k, leaf in _named(first).items()}, name, besides, at_sizes=shapes)
+    modules = Modules(make, name)
+    module, shapes = modules.first, modules.shapes()
+    its_cell = cell_of(module, name)
+    kept = kept_in(shapes, name)
+    if kept is not None and not modules.held:
+        return _of_one_state(modules, name, kind, kept)
+    besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in modules.held.items()}
+    weights = common.weights_of(shapes, name, besides, at_sizes=modules.at_sizes)
     weights = replace(weights, recurrence=its_cell)
-    modules: dict[Any, Any] = {}
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
-        key = X.shape[-1], h0.shape[-1]
-        if key not in modules:
-            # Made outside of any trace, so that what it holds are numbers.
-            with jax.ensure_compile_time_eval():
-                modules[key] = nnx.split(make(*key), nnx.Param, ...)
-        graph, parameters, rest = modules[key]
         still = {key: jax.lax.stop_gradient(value) if key in weights.frozen else value for key, value in given.items()}
-
-        def state(own: Any) -> Any:
-            put = jax.tree_util.tree_map_with_path(
-                lambda path, leaf: still.get(name_of(path), like(leaf, X)), _pure(own)
-            )
-            new = jax.tree.map(lambda leaf: leaf, own)
-            nnx.replace_by_pure_dict(new, put)
-            return new
-
-        return nnx.merge(graph, state(parameters), state(rest))
+        return modules.filled(still, X, h0.shape[-1])
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         def step(x: Any, h: Any, C: Any) -> Any:
@@ -123,3 +102,21 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
     return common.target_of(
         name, kind, weights, forms, VJP(), takes=takes, notes=common.lengths_not_given(module.__call__)
     )
+
+
+def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept) -> Target:
+    """Return the target of modules with the weights of a GRU or an RNN."""
+
+    def cell(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        module = modules.filled(given, X, h0.shape[-1])
+        return scan_one(lambda x, h: module(h, x)[0], X, h0)
+
+    def whole(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        return modules.filled(given, X, h0.shape[-1])(X, h0)
+
+    def without(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        return modules.filled(given, X, h0.shape[-1])(X)
+
+    forms = [OneStateForm(cell), OneStateForm(whole), OneStateForm(without, NO_STATE)]
+    takes = common.call_in_words(modules.first.__call__, "(h, x) of one step, or (X, h0) or (X) of all")
+    return one_state_target(name, kind, kept, forms, VJP(), takes)

@@ -14,7 +14,9 @@ import numpy as np
 from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STILL, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
+from lstm_checks.targets.stacks import function_network
 from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 # Compiling a small LSTM and its gradient took 2.4 s without these, 0.7 s with them.
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -57,13 +59,14 @@ class VJP:
 
         @with_x64
         def evaluate(arrays: Mapping[str, Any], still: frozenset[str] = frozenset()) -> Any:
+            still = still | {name for name, value in arrays.items() if value.dtype.kind != "f"}
             kept = {name: np.array(value) for name, value in arrays.items()}
             found = forward(kept)
 
             @with_x64
-            def pullback(dh: Any, dCn: Any, moved: object = None) -> dict[str, Any]:
-                cotangents = (dh, None if found[1] is None else dCn)
-                used = tuple(k for k, given in enumerate((dh, dCn)) if found[k] is not None and given is not None)
+            def pullback(given: Any, moved: object = None) -> dict[str, Any]:
+                cotangents = tuple(None if output is None else c for output, c in zip(found, given, strict=True))
+                used = tuple(k for k, cotangent in enumerate(cotangents) if cotangent is not None)
                 if still or len(used) < sum(output is not None for output in found):
                     gradients = in_part(still, used)(kept, tuple(cotangents[k] for k in used))
                 else:
@@ -118,6 +121,11 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     return common.target_of(name, "JAX function", common.NAMED, [form], VJP(), named=True)
 
 
+def network_function(function: Callable[..., Any], name: str, net: Network) -> Target | None:
+    """Return the target of a JAX function of a network, in the by-name form without a pullback; None if it is none."""
+    return function_network(function, name, net, VJP(), "JAX arrays", jax.numpy.asarray)
+
+
 def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
     """Return h and Cn of `step(x, h, C)`, which returns (h, C), over all steps."""
 
@@ -127,6 +135,16 @@ def scan_cell(step: Callable[..., Any], X: Any, h0: Any, C0: Any) -> Any:
 
     (_, Cn), h = jax.lax.scan(body, (h0, C0), X.swapaxes(0, 1))
     return h.swapaxes(0, 1), Cn
+
+
+def scan_one(step: Callable[..., Any], X: Any, h0: Any) -> Any:
+    """Return h of `step(x, h)`, which returns the next h, over all steps."""
+
+    def body(h: Any, x: Any) -> Any:
+        h = step(x, h)
+        return h, h
+
+    return jax.lax.scan(body, h0, X.swapaxes(0, 1))[1].swapaxes(0, 1)
 
 
 def like(leaf: Any, X: Any) -> Any:

@@ -27,6 +27,7 @@ from lstm_checks.contract import PLAIN, Target, expect_cell, not_interrupted, un
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
+from lstm_checks.targets.inside import layer_in, parted
 from lstm_checks.targets.layer import from_layer, not_constructible
 from lstm_checks.targets.network import EXPECTED as NETWORK_FUNCTION
 from lstm_checks.targets.network import from_network_function
@@ -109,7 +110,7 @@ def files_of(spec: str, root: Path | None = None) -> list[Path]:
             return []
         program = [Path(found) for found in [shutil.which(words[0])] if found] if words else []
         return program + [root / word.rpartition("=")[2] for word in words if word]
-    place = spec if spec.endswith(SUFFIXES) else spec.rpartition(":")[0]
+    place = spec if spec.endswith(SUFFIXES) else parted(spec)[0].rpartition(":")[0]
     if place.endswith((*SUFFIXES, ".py")):
         return [root / place]
     return _files_of_module(place, root)
@@ -192,15 +193,19 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
             raise TargetError(f"there is no file {spec}")
         target = _ask(adapter, "file_target", spec)
         return _as_asked(target, spec, cell)
-    place, _, name = spec.rpartition(":")
+    whole, layer = parted(spec)
+    place, _, name = whole.rpartition(":")
     if not place or not all(part.isidentifier() for part in name.split(".")):
         raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
     module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
     on_import()
     try:
-        return to_target(_find(module, place, name), spec, cell)
+        found = _find(module, place, name)
+        return to_target(layer_in(found, layer, whole) if layer else found, spec, cell)
     except TargetError:
         raise
+    except AdapterError as error:
+        raise TargetError(str(error)) from error
     except BaseException as error:
         not_interrupted(error)
         raise TargetError(f"{spec} cannot be made out: {describe_error(error)}") from error
@@ -445,6 +450,10 @@ def _network_from_callable(found: Any, spec: str, net: Network) -> Target:
     made = _of_a_framework("objects", "recognize", found, spec, net) if arguments_of(found) == 2 else None
     if made is not None:
         return made
+    for adapter in in_use("functions"):
+        target: Target | None = _ask(adapter, "network_function", found, spec, net)
+        if target is not None:
+            return target
     try:
         return from_network_function(found, spec, net)
     except TypeError as error:

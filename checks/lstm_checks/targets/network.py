@@ -58,7 +58,7 @@ def from_network_function(function: Callable[..., Any], name: str, net: Network)
     TypeError
         "lstm takes (a, b, c, d, e), expected (p, X, states, lengths), ...".
     """
-    taken = next((count for count in (4, 3, 2) if _accepts(function, count)), 0)
+    taken = arguments_taken(function)
     if not taken:
         raise TypeError(f"{name} takes {signature_in_words(function)}, expected {EXPECTED}")
 
@@ -82,6 +82,11 @@ def from_network_function(function: Callable[..., Any], name: str, net: Network)
         lacks |= {STATES, *(f"d{key}" for key in net.initial)}
     target = Target(name, FORM, call, frozenset(lacks), cell=net, lengths=LENGTHS if taken == 4 else ())
     return with_conventions(with_what_it_lacks(target))
+
+
+def arguments_taken(function: Callable[..., Any]) -> int:
+    """Return with how many arguments a function in the by-name form is called; 0 if with none of these numbers."""
+    return next((count for count in (4, 3, 2) if _accepts(function, count)), 0)
 
 
 def _accepts(function: Callable[..., Any], count: int) -> bool:

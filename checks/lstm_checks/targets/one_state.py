@@ -23,6 +23,7 @@ from lstm_checks.targets.common import (
     dtypes_of,
     keeps_float64,
     probe_arrays,
+    refuse_low_inside,
 )
 from lstm_checks.weights.recurrent import Kept, recognize_cell
 
@@ -55,6 +56,7 @@ def kept_in(shapes: Mapping[str, tuple[int, ...]], name: str) -> Kept | None:
     if besides:
         raise AdapterError(
             f"{name} has {besides[0]} besides the weights of {with_article(kept.cell.title)}, expected one layer alone"
+            + (f": --layer {kept.prefix.rstrip('./')} judges that" if kept.prefix else "")
         )
     return kept
 
@@ -96,7 +98,7 @@ def one_state_target(
         run = _run(form)
         call = _call(kept, form, library.evaluator(run))
         try:
-            _must_be_whole(name, library, run, kept)
+            refuse_low_inside(name, library, run, _probe(kept))
             _check(call, kept, form, library)
         except AdapterError:
             raise
@@ -112,7 +114,7 @@ def one_state_target(
             name,
             f"{kind}, {told}",
             by_name(call, kept.cell),
-            form.lacks | {DHN, LAST},
+            form.lacks | {DHN, LAST} | {word for name in kept.absent() for word in (name, f"d{name}")},
             dtypes,
             kept.twins,
             compiles=library.compiles,
@@ -143,20 +145,13 @@ def _call(kept: Kept, form: OneStateForm, evaluate: Evaluate) -> Callable[..., A
         (h, _), pull = evaluate({**kept.pack(p), "X": X, "h0": h0})
 
         def pullback(dh: Any, dhn: Any = None) -> dict[str, Any]:
-            gradients = pull(dh, None)
+            gradients = pull((dh, None))
             states = {f"d{name}": gradients[name] for name in ("X", "h0") if f"d{name}" not in form.lacks}
-            return {**kept.gradients(gradients, X.shape[-1], h0.shape[-1]), **states}
+            return {**kept.gradients(gradients), **states}
 
         return (h,), pullback
 
     return call
-
-
-def _must_be_whole(name: str, library: Library, run: Any, kept: Kept) -> None:
-    """Raise where it computes in low precision inside."""
-    low = library.low_precision(run, _probe(kept))
-    if low:
-        raise AdapterError(f"{name} computes in {low} inside when it is given float32: low precision is not judged")
 
 
 def _check(call: Callable[..., Any], kept: Kept, form: OneStateForm, library: Library) -> None:

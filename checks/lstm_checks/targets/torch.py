@@ -11,117 +11,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import (
-    ANY_SIZES,
-    CHANGE,
-    EMPTY,
-    KEEPS,
-    PLAIN,
-    SEVERAL,
-    STILL,
-    STRIDES,
-    SizeLimits,
-    Target,
-)
+from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target
 from lstm_checks.targets import common
-from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
+from lstm_checks.targets.common import NO_STATES, AdapterError, Form
 from lstm_checks.targets.function import without_states
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
-from lstm_checks.targets.torch_networks import framework_network, network_target
+from lstm_checks.targets.stacks import function_network
+from lstm_checks.targets.torch_autograd import Autograd, numpy_of
+from lstm_checks.targets.torch_networks import framework_network, is_module, layers_in, network_target, seeds_for
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
+from lstm_ref.network import Network
 
-__all__ = ["framework_network", "framework_target", "function_target", "gradcheck", "network_target", "recognize"]
-
-
-class Autograd:
-    """`torch.autograd`, as a `lstm_checks.targets.common.Library`."""
-
-    compiles = False
-    can = frozenset({SEVERAL, CHANGE, KEEPS, STILL, STRIDES, EMPTY})
-
-    def evaluator(self, run: Run) -> common.Evaluate:
-        """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
-
-        def evaluate(arrays: Mapping[str, Any], still: frozenset[str] = frozenset()) -> Any:
-            tensors = {k: _tensor(v).requires_grad_(k not in still) for k, v in arrays.items()}
-            moving = {k: tensor for k, tensor in tensors.items() if k not in still}
-            found = run(tensors)
-
-            def pullback(dh: Any, dCn: Any, moved: Mapping[str, Any] | None = None) -> dict[str, Any]:
-                with torch.no_grad():
-                    # Into the tensors themselves, as an optimizer's step writes.
-                    for name, value in (moved or {}).items():
-                        tensors[name].copy_(torch.from_numpy(np.array(value)))
-                # An output whose cotangent is absent is not used: autograd gives its operation none, or zero.
-                pairs = zip(found, (dh, dCn), strict=True)
-                used = [(output, c) for output, c in pairs if output is not None and c is not None]
-                given = [_tensor(c).to(output.device) for output, c in used]
-                gradients = torch.autograd.grad(
-                    [output for output, _ in used], list(moving.values()), given, retain_graph=True, allow_unused=True
-                )
-                # The gradient of an input that no output hangs on is zero.
-                named = zip(moving, gradients, strict=True)
-                return {k: np.zeros(arrays[k].shape, arrays[k].dtype) if g is None else _numpy(g) for k, g in named}
-
-            return tuple(None if output is None else _numpy(output) for output in found), pullback
-
-        return evaluate
-
-    def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
-        """Return the outputs."""
-        return self.evaluator(run)(arrays)[0]
-
-    def low_precision(self, run: Run, arrays: Mapping[str, Any]) -> str:
-        """Return the dtype of low precision that an operation of the forward pass gives, such as under autocast."""
-        with _Dtypes() as seen:
-            run({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-        return next((low for low in common.LOW if f"torch.{low}" in seen.given), "")
-
-    def unreached(self, run: Run, arrays: Mapping[str, Any]) -> set[str]:
-        """Return the arrays that no output hangs on by autograd, though one does when their numbers change."""
-        tensors = {name: torch.from_numpy(np.array(value)).requires_grad_() for name, value in arrays.items()}
-        found = [output.sum() for output in run(tensors) if output is not None]
-        gradients = torch.autograd.grad(found, list(tensors.values()), allow_unused=True)
-        return {name for name, gradient in zip(tensors, gradients, strict=True) if gradient is None}
-
-
-class _Dtypes(TorchDispatchMode):
-    """Sees the dtypes of what all operations give, those that autocast puts in among them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: set[str] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Return what an operation gives."""
-        result = function(*args, **(kwargs or {}))
-        found = result if isinstance(result, tuple | list) else (result,)
-        self.given |= {str(value.dtype) for value in found if isinstance(value, torch.Tensor)}
-        return result
-
-
-def _tensor(array: Any) -> Any:
-    """Return a tensor of an array's numbers, in memory as they are there where a tensor can be so."""
-    strides, item = array.strides, array.dtype.itemsize
-    if array.flags.c_contiguous or any(stride < 0 or stride % item for stride in strides) or not array.size:
-        return torch.from_numpy(np.array(array, order="C"))
-    reach = 1 + sum((n - 1) * stride // item for n, stride in zip(array.shape, strides, strict=True))
-    laid = torch.zeros(reach, dtype=torch.from_numpy(np.zeros(1, array.dtype)).dtype)
-    laid = laid.as_strided(array.shape, [stride // item for stride in strides])
-    if 0 in strides:  # a number that stands for many is written once
-        at = tuple(slice(None, 1) if stride == 0 else slice(None) for stride in strides)
-        laid[at].copy_(torch.from_numpy(np.array(array[at])))
-        return laid
-    return laid.copy_(torch.from_numpy(np.array(array)))
-
-
-def _numpy(tensor: Any) -> Any:
-    """Return a tensor, wherever it is, as an array of its own."""
-    return tensor.detach().cpu().numpy().copy()
+__all__ = [
+    "framework_network",
+    "framework_target",
+    "function_target",
+    "gradcheck",
+    "is_module",
+    "layers_in",
+    "network_function",
+    "network_target",
+    "recognize",
+    "seeds_for",
+]
 
 
 def framework_target(cell: Cell = PLAIN) -> Target:
@@ -189,6 +104,11 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     common.must_be_plain(name, "a function of torch tensors", cell)
     form = common.function_form(function, taken)
     return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
+
+
+def network_function(function: Callable[..., Any], name: str, net: Network) -> Target | None:
+    """Return the target of a function of tensors of a network, in the by-name form without a pullback; None if none."""
+    return function_network(function, name, net, Autograd(), "torch tensors", torch.from_numpy)
 
 
 def _from_module(
@@ -384,14 +304,14 @@ def gradcheck(target: Target, arrays: Arrays) -> bool:
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> Any:
             """Return (h, Cn)."""
-            given = dict(zip(PLAIN.inputs, (_numpy(value) for value in inputs), strict=True))
+            given = dict(zip(PLAIN.inputs, (numpy_of(value) for value in inputs), strict=True))
             outputs, ctx.pullback = target.call(given, True)
             return tuple(torch.from_numpy(outputs[name].copy()) for name in PLAIN.outputs)
 
         @staticmethod
         def backward(ctx: Any, *cotangents: Any) -> Any:
             """Return the gradients in the order of the inputs."""
-            named = zip((f"d{name}" for name in PLAIN.outputs), map(_numpy, cotangents), strict=True)
+            named = zip((f"d{name}" for name in PLAIN.outputs), map(numpy_of, cotangents), strict=True)
             found = ctx.pullback(dict(named))
             return tuple(torch.from_numpy(np.array(found["d" + name])) for name in PLAIN.inputs)
 

@@ -1,69 +1,72 @@
-"""PyTorch's stacks as targets: `torch.nn.LSTM` of several layers and directions, packed, and modules round one.
+"""PyTorch's stacks as targets: `torch.nn.LSTM`, GRU and RNN of several layers and directions, packed, and modules.
 
-How many layers and directions a module has is read from the names of its parameters, `weight_ih_l1_reverse`. Whether it
-is batch-first and in which form it takes states and lengths is found out by small calls. The states of all places come
-stacked as (layer, direction).
+These are round one of them, several, or cells. How many layers and directions a module has is read from the names of
+its parameters, `weight_ih_l1_reverse`. Whether it is batch-first and in which form it takes states and lengths is found
+out by small calls. PyTorch's own take the states of all places stacked as (layer, direction).
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from lstm_checks.cases import LENGTHS
-from lstm_checks.contract import LAST, PLAIN, STATES, Target, signature_in_words, undisturbed
+from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target, signature_in_words
+from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError, make_module
-from lstm_checks.targets.network import with_conventions
+from lstm_checks.targets.stacks import StackForm, first_that_fits, list_of_finals, stack_target
+from lstm_checks.targets.torch_autograd import Autograd
+from lstm_checks.weights.layouts import LAYOUTS, ROWS, Layout, with_projection, without_biases
+from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
+from lstm_checks.weights.recurrent import Kept
+from lstm_checks.weights.stacked import BACKWARDS, FIRST, Stacked, StackError, as_stacks, at_place, find_places
 from lstm_ref.cell import Cell
-from lstm_ref.cells import cell_named
+from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORWARD, REVERSE, Network
 
-GATES = "ifgo"
-"""The order of the gates in PyTorch's packed weights."""
+OWN = (torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)
+"""PyTorch's own layers."""
+
+BELOW = SizeLimits(below=(("p", "u"),))
+"""It takes a projection of fewer entries than it has units alone."""
 
 
 def framework_network(net: Network) -> Target:
-    """Return the target of a batch-first `torch.nn.LSTM` with a network's layers and directions, packed for lengths.
+    """Return the target of a batch-first `torch.nn.LSTM`, GRU or RNN with a network's layers and directions.
+
+    Where lengths are said, its batches are packed.
 
     Raises
     ------
     AdapterError
         "torch.nn.LSTM has no layers that run in reverse alone, expected a network of forward or both".
     """
-    _expect_torchs(net, "torch.nn.LSTM")
-
-    def make(e: int, u: int) -> Any:
-        return torch.nn.LSTM(e, u, net.layers, batch_first=True, bidirectional=len(net.directions) > 1)
-
-    return _of_torchs_own(make, net, f"torch {torch.__version__}")
-
-
-def _expect_torchs(net: Network, name: str) -> None:
-    """Raise where PyTorch has no such network."""
-    if net.cell is not PLAIN:
-        raise AdapterError(f"{name} has plain LSTM cells, the network {net.name} others")
+    kinds: dict[Cell, tuple[type[Any], dict[str, Any]]] = {
+        PLAIN: (torch.nn.LSTM, {}),
+        CELLS["projected"]: (torch.nn.LSTM, {}),
+        CELLS["gru_reset_after"]: (torch.nn.GRU, {}),
+        CELLS["rnn"]: (torch.nn.RNN, {}),
+        cell_named("rnn,g=relu"): (torch.nn.RNN, {"nonlinearity": "relu"}),
+    }
+    if net.cell not in kinds:
+        named = ", ".join(cell.name for cell in kinds)
+        raise AdapterError(f"torch.nn has stacks of the cells {named}, the network {net.name} is of others")
+    made, options = kinds[net.cell]
+    title = f"torch.nn.{made.__name__}"
     if net.directions == (REVERSE,) or net.join != "concat":
         what = "layers that run in reverse alone" if net.directions == (REVERSE,) else "directions that are added"
-        raise AdapterError(f"{name} has no {what}, expected a network of forward or both")
+        raise AdapterError(f"{title} has no {what}, expected a network of forward or both")
+    options |= {"num_layers": net.layers, "batch_first": True, "bidirectional": len(net.directions) > 1}
 
+    def make(e: int, u: int, *p: int) -> Any:
+        return made(e, u, **options, **({"proj_size": p[0]} if p else {}))
 
-def _of_torchs_own(make: Callable[[int, int], Any], net: Network, name: str, batch_first: bool = True) -> Target:
-    """Return the target of modules of `torch.nn.LSTM` itself, whose batches are packed where lengths are said."""
-
-    def run(module: Any, weights: Mapping[str, Any], X: Any, states: Any, lengths: Any) -> Any:
-        if lengths is None:
-            X = X if batch_first else X.transpose(0, 1)
-            out, final = torch.func.functional_call(module, dict(weights), (X, states))
-            return out if batch_first else out.transpose(0, 1), *final
-        packed = pack_padded_sequence(X, lengths, batch_first=True, enforce_sorted=False)
-        out, final = torch.func.functional_call(module, dict(weights), (packed, states))
-        return pad_packed_sequence(out, batch_first=True, total_length=X.shape[1])[0], *final
-
-    return _target(make, net, name, "torch.nn.LSTM", _Form(run, True, True, True), "")
+    limits = BELOW if net.cell is CELLS["projected"] else ANY_SIZES
+    return _of_torchs_own(make, f"torch {torch.__version__}", title, net, limits)
 
 
 def network_target(found: Any, name: str, cell: Cell) -> Target | None:
@@ -72,8 +75,8 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     Parameters
     ----------
     found : object
-        A `torch.nn.LSTM`, whose options are taken over; a module's class, or a function that makes modules of
-        (input size, hidden size).
+        A `torch.nn.LSTM`, GRU or RNN, whose options are taken over; a module's class, or a function that makes modules
+        of (input size, hidden size).
     name : str
     cell : Cell
         What was asked for: a network, or the plain cell where nobody said anything.
@@ -83,12 +86,12 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     AdapterError
         Where it is such a module and cannot be judged.
     """
-    if type(found) is torch.nn.LSTM:
-        return _of_instance(found, name, cell)
+    if type(found) in OWN:
+        return _of_instance(found, name)
     is_class = isinstance(found, type)
     if is_class and not issubclass(found, torch.nn.Module):
         return None
-    if found is torch.nn.LSTM:
+    if found in OWN:
         return framework_network(cell) if isinstance(cell, Network) else None
     if isinstance(found, torch.nn.Module) or not callable(found):
         return None
@@ -102,225 +105,245 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
         return None
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
-    prefix, net = _network_of(module, name)
-    if net is None or (net.layers == 1 and net.directions == (FORWARD,) and not isinstance(cell, Network)):
+    stacks = _stacks_of(module, name)
+    if not stacks:
         return None
-    _refuse(module, name, prefix, net)
-    if type(module) is torch.nn.LSTM:
-        return _of_torchs_own(make, net, name, module.batch_first)
-    form = _form_of(module, name, prefix, net)
-    return _target(make, net, name, f"torch.nn.Module {type(module).__name__}", form, prefix)
+    net = stacks[0].net
+    if net.layers == 1 and net.directions == (FORWARD,) and not isinstance(cell, Network):
+        return None
+    limits = _limits(make, module, stacks[0], name)
+    if type(module) in OWN:
+        return _of_torchs_own(make, name, f"torch.nn.{type(module).__name__}", net, limits, bool(module.batch_first))
+    return _of_a_module(make, module, name, [s for s in stacks if cell in (PLAIN, s.net)] or stacks, limits)
 
 
-def _of_instance(found: Any, name: str, cell: Cell) -> Target:
-    """Return the target of a `torch.nn.LSTM` as it was made, of other sizes."""
-    _, net = _network_of(found, name)
-    assert net is not None
-    _refuse(found, name, "", net)
-    options = {"num_layers": found.num_layers, "bidirectional": found.bidirectional, "batch_first": found.batch_first}
+def _of_instance(found: Any, name: str) -> Target:
+    """Return the target of a layer of PyTorch's own as it was made, of other sizes."""
+    kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
+    options = {key: getattr(found, key) for key in kept}
+    options |= {"proj_size": found.proj_size} if found.proj_size else {}
+    options |= {"nonlinearity": found.nonlinearity} if isinstance(found, torch.nn.RNN) else {}
 
     def make(e: int, u: int) -> Any:
-        return torch.nn.LSTM(e, u, **options)
+        return type(found)(e, u, **options).train(found.training)
 
-    return _of_torchs_own(make, net, name, found.batch_first)
-
-
-def _network_of(module: Any, name: str) -> tuple[str, Network | None]:
-    """Return what stands before the names of the one LSTM in a module, and its layers and directions."""
-    held = [key for key, _ in module.named_parameters() if key.rpartition(".")[2].startswith("weight_ih_l")]
-    prefixes = {key.rpartition(".")[0] for key in held}
-    if len(prefixes) != 1:
-        return "", None
-    prefix = prefixes.pop()
-    ends = {key.rpartition("weight_ih")[2] for key in held}
-    both = any(end.endswith("_reverse") for end in ends)
-    layers = len(ends) // (2 if both else 1)
-    word = "both" if both else "forward"
-    net = cell_named(f"{PLAIN.name}@{layers}x{word}")
-    assert isinstance(net, Network)
-    # A GRU and an RNN have the same names, and fewer rows a unit; a projection is an LSTM's alone.
-    named = dict(module.named_parameters())
-    rows = {named[key].shape[0] / _units(module, key) for key in held}
-    whole = rows == {len(GATES)} or any(".weight_hr" in f".{key}" for key in named)
-    if {place.suffix for place in net.places} != ends or not whole:
-        return prefix, None
-    return (f"{prefix}." if prefix else ""), net
+    module = make_module(make, name)
+    (stacked, *_) = _stacks_of(module, name)
+    limits = _limits(make, module, stacked, name)
+    return _of_torchs_own(make, name, f"torch.nn.{type(found).__name__}", stacked.net, limits, found.batch_first)
 
 
-def _units(module: Any, key: str) -> int:
-    """Return how many units there are, by the weights of the hidden state beside some of the input."""
-    return int(module.get_parameter(key.replace("weight_ih", "weight_hh")).shape[1])
+def is_module(found: Any) -> bool:
+    """Return whether something is a module."""
+    return isinstance(found, torch.nn.Module)
 
 
-def _names(net: Network, prefix: str) -> list[str]:
-    """Return the names of a module's parameters."""
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return [f"{prefix}{kind}{place.suffix}" for place in net.places for kind in kinds]
+def seeds_for(found: Any) -> dict[str, Any]:
+    """Return the keywords of what is random in a model's making: PyTorch has one generator for all."""
+    return {}
 
 
-def _refuse(module: Any, name: str, prefix: str, net: Network) -> None:
-    """Raise for a module whose parameters are not those of a stack of LSTMs, or whose dropout is on."""
-    held, due = {key for key, _ in module.named_parameters()}, set(_names(net, prefix))
-    if missing := sorted(due - held):
-        raise AdapterError(
-            f"{name} has no {missing[0]}, expected both biases of every place: bias=False is not judged yet"
-        )
-    if others := sorted(held - due):
-        raise AdapterError(
-            f"{name} has {', '.join(others[:3])}{' ...' if len(others) > 3 else ''} beside its LSTM's parameters, "
-            "expected the LSTM alone: name a module that ends with it"
-        )
+def layers_in(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the recurrent layers in a model by their paths, each as something that makes others of its kind."""
+    cells = {torch.nn.LSTMCell, torch.nn.GRUCell, torch.nn.RNNCell}
+    for path, inner in model.named_modules():
+        if type(inner) in OWN:
+            yield path, inner
+        elif type(inner) in cells:
+            yield path, _cells_like(inner)
+        elif any(_PLACE.search(key) for key, _ in inner.named_parameters()) and path:
+            yield path, type(inner)
+
+
+def _cells_like(cell: Any) -> Callable[[int, int], Any]:
+    """Return what makes cells of a kind, of other sizes."""
+    more = {"nonlinearity": cell.nonlinearity} if isinstance(cell, torch.nn.RNNCell) else {}
+
+    def make(e: int, u: int) -> Any:
+        return type(cell)(e, u, bias=cell.bias, **more)
+
+    return make
+
+
+def _layouts(suffixes: set[str]) -> list[Layout]:
+    """Return how PyTorch's own layers keep what stands at places, and its cells."""
+    found = []
+    for layout in (LAYOUTS["torch"], LAYOUTS["torch-cell"], *(one for of in OTHERS.values() for one in of)):
+        if not layout.name.startswith("torch"):
+            continue
+        own = [layout, without_biases(layout)]
+        if layout.name == "torch" and layout.cell is PLAIN:
+            own += [with_projection(one, f"weight_hr{FIRST}", ROWS) for one in own]
+        placed = suffixes if layout.name == "torch" else {""}
+        found += [at_place(one, suffix) if suffix else one for one in own for suffix in placed]
+    return found
+
+
+_PLACE = re.compile(r"(?:^|[._])weight_ih(_l\d+(?:_reverse)?)?$")
+
+
+def _stacks_of(module: Any, name: str) -> list[Stacked]:
+    """Return the networks that a module may be, by the names of its parameters; none where it is no network."""
+    held = dict(module.named_parameters())
+    shapes = {key: tuple(value.shape) for key, value in held.items()}
+    matches = [found for found in map(_PLACE.search, shapes) if found]
+    e, u = PROBE[2:]
+    places = find_places(shapes, u, _layouts({found[1] for found in matches if found[1]}))
+    if not places or len(places) != len(matches):
+        return []
+    cell = places[0].cell
+    if any(getattr(inner, "nonlinearity", "tanh") == "relu" for inner in module.modules()):
+        cell = cell_named(f"{cell.name},g=relu")
+    if len(places) == 1 and not (isinstance(module, OWN) or places[0].layout.name == "torch"):
+        return []  # a single cell is judged as such
+    try:
+        stacks = as_stacks(places, shapes, e, u, cell, _is_reverse)
+    except StackError as error:
+        raise AdapterError(f"{name} has the weights of {len(places)} cells, but {error}") from error
+    _refuse(module, name, stacks[0])
+    return stacks
+
+
+def _is_reverse(kept: Kept) -> bool:
+    """Return whether what stands at a place runs in reverse, by its names."""
+    return bool(BACKWARDS.search(kept.names[0]))
+
+
+def _refuse(module: Any, name: str, stacked: Stacked) -> None:
+    """Raise for a module with parameters beside those of the stack, that do not learn, or whose dropout is on."""
+    held = dict(module.named_parameters())
+    if others := sorted(held.keys() - {*stacked.names}):
+        raise common.beside(name, others, {key.rpartition(".")[0] for key in stacked.names})
+    if still := [key for key, value in held.items() if not value.requires_grad]:
+        raise AdapterError(f"{name}: {still[0]} does not learn, expected parameters all of which learn, in a stack")
+    common.refuse_low(name, {key: value.dtype for key, value in held.items()})
     for _, inner in module.named_modules():
-        p = (
-            getattr(inner, "dropout", getattr(inner, "p", 0))
-            if isinstance(inner, torch.nn.LSTM | torch.nn.Dropout)
-            else 0
-        )
+        p = getattr(inner, "dropout", getattr(inner, "p", 0)) if isinstance(inner, (*OWN, torch.nn.Dropout)) else 0
         if p and inner.training:
             raise AdapterError(f"{name} has dropout {p:g}, which is random and not judged: set it to 0, or call eval()")
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How a module is called: ``run(module, weights, X, states, lengths)`` returns h, batch-first, and the finals."""
+def _limits(make: Callable[..., Any], module: Any, stacked: Stacked, name: str) -> SizeLimits:
+    """Return which sizes a stack takes whose maker has chosen the projection; any where there is none."""
+    if not stacked.layout.projects:
+        return ANY_SIZES
+    held = next(key for key in stacked.names if "weight_hr" in key)
 
-    run: Callable[..., Any]
-    states: bool
-    lengths: bool
-    finals: bool
+    def size(made: Any) -> int:
+        return int(made.get_parameter(held).shape[0])
+
+    return common.chosen_size(name, size(module), lambda e, u: size(make(e, u)))
 
 
-def _form_of(module: Any, name: str, prefix: str, net: Network) -> _Form:
-    """Return how a module is called, found out by small calls.
+def _modules(make: Callable[..., Any], net: Network, free: bool) -> Callable[..., Any]:
+    """Return ``called(weights, X, states, *arguments)``, which calls a module of the sizes of its arguments."""
+    modules: dict[Any, Any] = {}
+
+    def called(weights: Mapping[str, Any], X: Any, states: Any, /, *arguments: Any, **keywords: Any) -> Any:
+        u = states[len(net.places[0].states) - 1].shape[-1]
+        key = (X.shape[-1], u, *((states[0].shape[-1],) if free else ()))
+        if (*key, X.dtype) not in modules:
+            modules[*key, X.dtype] = make(*key).to(X.dtype)
+        return torch.func.functional_call(modules[*key, X.dtype], dict(weights), arguments, keywords)
+
+    return called
+
+
+def _joined(net: Network, states: Any) -> tuple[Any, ...]:
+    """Return the states of all places stacked, one tensor for each state of a cell."""
+    count = len(net.places[0].states)
+    return tuple(torch.stack(states[k::count]) for k in range(count))
+
+
+def _of_torchs_own(
+    make: Callable[..., Any], name: str, kind: str, net: Network, limits: SizeLimits, batch_first: bool = True
+) -> Target:
+    """Return the target of layers of PyTorch's own, whose batches are packed where lengths are said."""
+    free = limits is BELOW
+    module = make_module(lambda e, u: make(e, u, *((common.whole_sizes(PROBE, net)[4],) if free else ())), name)
+    (stacked, *_) = _stacks_of(module, name)
+    called = _modules(make, net, free)
+
+    def run(weights: Mapping[str, Any], X: Any, states: Any, lengths: Any, mask: Any) -> Any:
+        joined = _joined(net, states)
+        given = joined if len(joined) > 1 else joined[0]
+        if lengths is None:
+            out, final = called(weights, X, states, X if batch_first else X.transpose(0, 1), given)
+            return (out if batch_first else out.transpose(0, 1)), list_of_finals([final], net)
+        packed = pack_padded_sequence(X, lengths, batch_first=True, enforce_sorted=False)
+        out, final = called(weights, X, states, packed, given)
+        out = pad_packed_sequence(out, batch_first=True, total_length=X.shape[1])[0]
+        return out, list_of_finals([final], net)
+
+    return stack_target(name, kind, stacked, [StackForm(run, lengths=LENGTHS)], Autograd(), limits=limits)
+
+
+def _of_a_module(make: Callable[..., Any], module: Any, name: str, stacks: list[Stacked], limits: SizeLimits) -> Target:
+    """Return the target of modules of somebody's own, in the first of the ways to join directions that fits."""
+    kind = f"torch.nn.Module {type(module).__name__}"
+    takes = common.call_in_words(module.forward, "(x, ...) with the lengths, and (h0, C0) or h0 and C0")
+    made = partial(stack_target, name, kind, library=Autograd(), takes=takes, limits=limits)
+    return first_that_fits(stacks, lambda stacked: made(stacked, _forms_of(make, module, name, stacked.net)))
+
+
+def _forms_of(make: Callable[..., Any], module: Any, name: str, net: Network) -> list[StackForm]:
+    """Return the forms in which a module may be called.
 
     The arguments of its forward pass are told by their names: one with "len" in it takes the lengths; of the others
-    behind the first, one takes (h0, C0) and two take h0 and C0.
+    behind the first, one takes all states and two take those of each kind.
     """
     arguments = list(inspect.signature(module.forward).parameters.values())[1:]
     fixed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    names = [argument.name for argument in arguments if argument.kind not in fixed]
+    every = [argument.name for argument in arguments if argument.kind not in fixed]
+    names = [key for key in every if "mask" not in key]
     of_lengths = [key for key in names if "len" in key]
     of_states = [key for key in names if key not in of_lengths]
     if len(of_lengths) > 1 or len(of_states) > 2:
         raise AdapterError(
             f"{name} takes {signature_in_words(module.forward)}, expected x, the lengths, and (h0, C0) or h0 and C0"
         )
+    called = _modules(make, net, free=False)
 
-    def runner(batch_first: bool, with_states: bool) -> Callable[..., Any]:
-        def run(module: Any, weights: Mapping[str, Any], X: Any, states: Any, lengths: Any) -> Any:
+    def form(batch_first: bool, given: Callable[[Any], Any] | None, by_kind: bool) -> StackForm:
+        def run(weights: Mapping[str, Any], X: Any, states: Any, lengths: Any, mask: Any) -> Any:
             keywords: dict[str, Any] = {}
             if of_lengths:
                 m, s = X.shape[:2]
                 keywords[of_lengths[0]] = torch.full((m,), s) if lengths is None else lengths
-            if with_states:
-                keywords |= dict(zip(of_states, states if len(of_states) == 2 else (states,), strict=True))
-            given = X if batch_first else X.transpose(0, 1)
-            raw = torch.func.functional_call(module, dict(weights), (given,), keywords)
-            out, *rest = _flat(raw)
+            if given is not None:
+                own = given(states)
+                keywords |= dict(zip(of_states, own if len(of_states) == 2 else (own,), strict=True))
+            raw = called(weights, X, states, X if batch_first else X.transpose(0, 1), **keywords)
+            out, *rest = raw if isinstance(raw, tuple | list) and not isinstance(raw, PackedSequence) else (raw,)
             if isinstance(out, PackedSequence):
                 out = pad_packed_sequence(out, batch_first=True, total_length=X.shape[1])[0]
             elif not batch_first:
                 out = out.transpose(0, 1)
-            return out, *rest
+            return out, list_of_finals(rest, net, by_kind)
 
-        return run
+        masks = tuple(f"{key} not given: it takes no mask here" for key in every if key not in names)
+        return StackForm(run, given is not None, LENGTHS if of_lengths else (), masks)
 
-    said = ""
-    tries = [(major, states) for states in ((True, False) if of_states else (False,)) for major in (True, False)]
-    for batch_first, with_states in tries:
-        run = runner(batch_first, with_states)
-        try:
-            finals = _try(module, net, prefix, run)
-        except (Exception, SystemExit) as error:
-            said = said or f"{type(error).__name__}: {error}"
-            continue
-        return _Form(run, with_states, bool(of_lengths), finals)
-    raise AdapterError(f"{name} cannot be called with {', '.join(['x', *names])}: {said}")
+    ways: list[Any] = [*_ways_of_states(net, len(of_states)), None]
+    kinds = (False, True) if len(net.places) > 1 < len(net.places[0].states) else (False,)
+    return [form(major, given, by_kind) for given in ways for major in (True, False) for by_kind in kinds]
 
 
-def _flat(raw: Any) -> list[Any]:
-    """Return the tensors that a call returned, however nested."""
-    if isinstance(raw, PackedSequence) or not isinstance(raw, tuple | list):
-        return [raw]
-    return [tensor for part in raw for tensor in _flat(part)]
+def _ways_of_states(net: Network, arguments: int) -> list[Callable[[Any], Any]]:
+    """Return the forms in which states may be given, from all of them place by place, to so many arguments."""
+    count = len(net.places[0].states)
+    if not arguments or (arguments == 2 and count == 1):
+        return []
 
+    def stacked(states: Any) -> Any:
+        joined = _joined(net, states)
+        return joined if count > 1 else joined[0]
 
-def _try(module: Any, net: Network, prefix: str, run: Callable[..., Any]) -> bool:
-    """Return whether a call gives final states; raise where its outputs are not those of the samples by themselves."""
-    m, s, e, u = PROBE
-    rng = torch.Generator().manual_seed(0)
-    X, other = (torch.randn(m, s, e, generator=rng) for _ in range(2))
-    places = len(net.places)
-    states = torch.randn(places, m, u, generator=rng), torch.randn(places, m, u, generator=rng)
-    weights = {key: torch.randn(value.shape, generator=rng) for key, value in module.named_parameters()}
-    with undisturbed(), torch.no_grad():
-        out, *rest = run(module, weights, X, states, None)
-        changed, *_ = run(module, weights, torch.cat([other[:1], X[1:]]), states, None)
-    if tuple(out.shape) != (m, s, net.by_letter(*PROBE)["d"]):
-        raise ValueError(f"it returned an output of shape {tuple(out.shape)}")
-    if not torch.equal(out[1:], changed[1:]):
-        raise ValueError("the output of one sample hangs on another")
-    return [tuple(tensor.shape) for tensor in rest] == [(places, m, u)] * 2
+    def by_place(states: Any) -> Any:
+        pairs = [tuple(states[k : k + count]) for k in range(0, len(states), count)]
+        return [pair if count > 1 else pair[0] for pair in pairs]
 
+    def by_kind(states: Any) -> Any:
+        return tuple([*states[k::count]] for k in range(count)) if count > 1 else [*states]
 
-def _target(make: Callable[[int, int], Any], net: Network, name: str, kind: str, form: _Form, prefix: str) -> Target:
-    """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes and dtype."""
-    modules: dict[Any, Any] = {}
-
-    def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
-        leaves = {key: torch.from_numpy(np.array(inputs[key])).requires_grad_() for key in net.inputs}
-        e, u = inputs["X"].shape[-1], inputs[net.initial[0]].shape[-1]
-        key = (e, u, leaves["X"].dtype)
-        if key not in modules:
-            modules[key] = make(e, u).to(leaves["X"].dtype)
-        weights, second = {}, {}
-        for place in net.places:
-            at = place.suffix
-            for kind_, letter in (("weight_ih", "U"), ("weight_hh", "V")):
-                weights[f"{prefix}{kind_}{at}"] = torch.cat([leaves[f"{letter}{g}{at}"].T for g in GATES])
-            weights[f"{prefix}bias_ih{at}"] = torch.cat([leaves[f"b{g}{at}"][0] for g in GATES])
-            second[at] = torch.zeros(4 * u, dtype=leaves["X"].dtype, requires_grad=True)
-            weights[f"{prefix}bias_hh{at}"] = second[at]
-        stacked = tuple(torch.stack([leaves[place.initial[k]] for place in net.places]) for k in (0, 1))
-        lengths = torch.from_numpy(np.array(inputs["lengths"])) if "lengths" in inputs else None
-        out, *rest = form.run(modules[key], weights, leaves["X"], stacked if form.states else None, lengths)
-        found: dict[str, Any] = {"h": out}
-        for k in (0, 1):
-            found |= {p.finals[k]: rest[k][i] if form.finals else None for i, p in enumerate(net.places)}
-
-        def pullback(cotangents: Mapping[str, Any]) -> dict[str, Any]:
-            pairs = [
-                (value, torch.from_numpy(np.array(cotangents[f"d{n}"])))
-                for n, value in found.items()
-                if value is not None
-            ]
-            wanted = [*leaves.values(), *second.values()]
-            outs, given = zip(*pairs, strict=True)
-            came = torch.autograd.grad(outs, wanted, given, retain_graph=True, allow_unused=True)
-            # The gradient of an input that no output hangs on is zero.
-            values = [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(wanted, came, strict=True)]
-            arrays = [value.detach().numpy().copy() for value in values]
-            gradients = {f"d{n}": value for n, value in zip(leaves, arrays, strict=False)}
-            for (at, _), value in zip(second.items(), arrays[len(leaves) :], strict=True):
-                gradients |= {_twin(g, at): part[np.newaxis] for g, part in zip(GATES, np.split(value, 4), strict=True)}
-            kept = {n: v for n, v in gradients.items() if form.states or n.removeprefix("d") not in net.initial}
-            return kept
-
-        outputs = {n: None if value is None else value.detach().numpy().copy() for n, value in found.items()}
-        return outputs, pullback
-
-    lacks = {LAST}
-    if not form.states:
-        lacks |= {STATES, *(f"d{n}" for n in net.initial)}
-    if not form.finals:
-        lacks |= set(net.finals)
-    twins = {_twin(g, place.suffix): f"db{g}{place.suffix}" for place in net.places for g in GATES}
-    lengths = LENGTHS if form.lengths else ()
-    notes = () if form.lengths else ("it takes no lengths: every sample has all steps",)
-    target = Target(name, kind, call, frozenset(lacks), twins=twins, cell=net, lengths=lengths, notes=notes)
-    return with_conventions(target)
-
-
-def _twin(gate: str, suffix: str) -> str:
-    """Return what the gradient of a second bias is called, which must be that of the first."""
-    return f"db{gate}{suffix} of bias_hh{suffix}"
+    return [stacked, by_kind] if arguments == 2 else [stacked, by_place, by_kind]

@@ -15,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks.contract import PLAIN
+from lstm_checks.weights.namespace import contiguous, namespace, own
+from lstm_ref.cell import Cell
+from lstm_ref.cells import CELLS
 
 Array = NDArray[Any]
 
 
 SECOND = "b2"  # the second of two biases that are only ever added
+
+OWN_SECOND = "c"
+"""How the name of a cell's own second bias begins, before its gate: that of a GRU's candidate where r scales it."""
 
 
 PROVEN, DOCUMENTED = "proven", "from documentation"
@@ -101,24 +107,25 @@ class Block:
     def pack(self, values: Mapping[str, Array]) -> Array:
         """Return the array, from values by kind and gate: (e, u), (u, u) or (1, u) each."""
         gates = tuple(self.gates) or ("",)
-        stacked = [np.concatenate([values[kind + gate] for gate in gates], axis=1) for kind in self.kinds]
-        matrix = np.concatenate(stacked)
+        joined = namespace(next(iter(values.values()))).concatenate
+        stacked = [joined([values[kind + gate] for gate in gates], axis=1) for kind in self.kinds]
+        matrix = joined(stacked, axis=0)
         matrix = matrix.T if self.form == ROWS else matrix
-        own = next(gate for gate in "figo" if f"U{gate}" in values)
-        (e, u), p = values[f"U{own}"].shape, values[f"V{own}"].shape[0]
-        return np.ascontiguousarray(matrix).reshape(self.shape(e, u, p))
+        some = next(gate for gate in "figo" if f"U{gate}" in values)
+        (e, u), p = values[f"U{some}"].shape, values[f"V{some}"].shape[0]
+        return contiguous(matrix).reshape(self.shape(e, u, p))
 
     def unpack(self, array: Array, e: int, u: int, p: int | None = None) -> dict[str, Array]:
         """Return the values by kind and gate."""
         rows = self.rows(e, u, p)
         if not self.gates:
-            return {kind: (array.T if self.form == ROWS else array).copy() for kind in self.kinds}
+            return {kind: own(array.T if self.form == ROWS else array) for kind in self.kinds}
         wide = len(self.gates) * u
         matrix = array.reshape(wide, sum(rows)).T if self.form == ROWS else array.reshape(sum(rows), wide)
         found, start = {}, 0
         for kind, count in zip(self.kinds, rows, strict=True):
             for k, gate in enumerate(self.gates):
-                found[kind + gate] = matrix[start : start + count, k * u : (k + 1) * u].copy()
+                found[kind + gate] = own(matrix[start : start + count, k * u : (k + 1) * u])
             start += count
         return found
 
@@ -133,7 +140,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one framework keeps the weights of one LSTM.
+    """How one framework keeps the weights of one LSTM, or of one of another cell.
 
     Attributes
     ----------
@@ -157,6 +164,8 @@ class Layout:
         Whether the first axis holds the directions of a bidirectional layer.
     flat : bool
         Whether the arrays follow each other in a single one, named `weights`.
+    cell : Cell
+        Whose parameters they are; activations are no matter here.
     """
 
     name: str
@@ -169,11 +178,12 @@ class Layout:
     refused: Mapping[str, str] | None = None
     directions: bool = False
     flat: bool = False
+    cell: Cell = PLAIN
 
     @property
     def gates(self) -> str:
         """The order of the gates."""
-        return self.blocks[0].gates if len(self.blocks[0].gates) == len(PLAIN.gates) else "by name"
+        return self.blocks[0].gates if len(self.blocks[0].gates) == len(self.cell.gates) else "by name"
 
     @property
     def biases(self) -> str:
@@ -193,8 +203,12 @@ class Layout:
     @property
     def twins(self) -> dict[str, str]:
         """The gradients of the second bias, and the gradient of the contract that each must equal."""
-        second = (block for block in self.blocks if SECOND in block.kinds)
-        return {twin(gate, block.name): f"db{gate}" for block in second for gate in block.gates}
+        second = [(block, gate) for block in self.blocks if SECOND in block.kinds for gate in block.gates]
+        return {twin(gate, block.name): f"db{gate}" for block, gate in second if not self.has_own_second(gate)}
+
+    def has_own_second(self, gate: str) -> bool:
+        """Return whether a gate's second bias is a parameter of the cell, and not only added to the first."""
+        return OWN_SECOND + gate in self.cell.parameters
 
     @property
     def projects(self) -> bool:
@@ -204,9 +218,13 @@ class Layout:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The parameters that it holds, by the names that this project gives them."""
-        own = ("P",) if self.projects else ()
-        held = {kind + gate for block in self.blocks for kind in block.kinds for gate in block.gates}
-        return (*(name for name in PLAIN.parameters if name in held), *own)
+        held = {
+            (OWN_SECOND if kind == SECOND else kind) + gate
+            for block in self.blocks
+            for kind in block.kinds
+            for gate in block.gates or ("",)
+        }
+        return tuple(name for name in self.cell.parameters if name in held)
 
     def shapes(self, e: int, u: int, p: int | None = None) -> dict[str, tuple[int, ...]]:
         """Return the shape of each array; of p where the hidden state is projected."""
@@ -244,7 +262,9 @@ def without_biases(layout: Layout) -> Layout:
 def with_projection(layout: Layout, name: str, form: str) -> Layout:
     """Return a layout with the array of a projection besides."""
     refused = {key: what for key, what in (layout.refused or {}).items() if key != name}
-    return replace(layout, blocks=(*layout.blocks, Block(name, ("P",), "", form)), refused=refused)
+    return replace(
+        layout, blocks=(*layout.blocks, Block(name, ("P",), "", form)), refused=refused, cell=CELLS["projected"]
+    )
 
 
 _PEEPHOLES = {"P": "peephole weights (order i o f)"}

@@ -1,24 +1,27 @@
-"""Carrying weights and gradients from this project's twelve arrays to a framework's, and back."""
+"""Carrying weights and gradients from this project's arrays to a framework's, and back.
 
-from collections.abc import Mapping
+They may be NumPy's, JAX's or PyTorch's, in a function that is traced or differentiated, too.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import PLAIN
 from lstm_checks.weights.layouts import (
     COLUMNS,
-    LAYOUTS,
+    OWN_SECOND,
     ROWS,
     SECOND,
     Array,
+    Block,
     Layout,
     LayoutError,
     find_layout,
     twin,
-    with_projection,
-    without_biases,
 )
+from lstm_checks.weights.namespace import as_array, is_floating, namespace
 
 
 def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]:
@@ -45,14 +48,19 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
-    values = {name: np.asarray(value) for name, value in p.items()}
-    check_arrays(values, _named_like(layout))
-    for gate in PLAIN.gates if "bf" in values else ():
-        values[SECOND + gate] = np.zeros_like(values["b" + gate])
+    values = {name: as_array(value) for name, value in p.items()}
+    check_arrays(values, named_like(layout, layout.parameters))
+    for gate in layout.cell.gates:
+        if f"b{gate}" in values:
+            bias = values[f"b{gate}"]
+            values[SECOND + gate] = values.get(OWN_SECOND + gate, namespace(bias).zeros_like(bias))
     if layout.forget_bias:
-        values["bf"] = values["bf"] - values["bf"].dtype.type(layout.forget_bias)
+        values["bf"] = values["bf"] - layout.forget_bias
     arrays = {block.name: block.pack(values) for block in layout.blocks}
-    return {"weights": np.concatenate([a.ravel() for a in arrays.values()])} if layout.flat else arrays
+    if not layout.flat:
+        return arrays
+    parts = [array.reshape(-1) for array in arrays.values()]
+    return {"weights": namespace(parts[0]).concatenate(parts, axis=0)}
 
 
 def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None) -> dict[str, Array]:
@@ -75,12 +83,14 @@ def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: in
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
-    for gate in PLAIN.gates:
+    for gate in layout.cell.gates:
         second = values.get(SECOND + gate)
-        if second is not None:
+        if second is not None and layout.has_own_second(gate):
+            values[OWN_SECOND + gate] = second
+        elif second is not None:
             values["b" + gate] = values["b" + gate] + second
     if layout.forget_bias:
-        values["bf"] = values["bf"] + values["bf"].dtype.type(layout.forget_bias)
+        values["bf"] = values["bf"] + layout.forget_bias
     return {name: values[name] for name in layout.parameters}
 
 
@@ -94,14 +104,16 @@ def gradients_from_framework(
     """
     layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
-    found = {f"d{name}": values[name] for name in layout.parameters}
-    second = [block for block in layout.blocks if SECOND in block.kinds]
-    return found | {twin(gate, block.name): values[SECOND + gate] for block in second for gate in block.gates}
+    second = [(block, gate) for block in layout.blocks if SECOND in block.kinds for gate in block.gates]
+    own = {OWN_SECOND + gate: values[SECOND + gate] for _, gate in second if layout.has_own_second(gate)}
+    found = {f"d{name}": {**values, **own}[name] for name in layout.parameters}
+    twins = {twin(gate, block.name): values[SECOND + gate] for block, gate in second}
+    return found | {name: value for name, value in twins.items() if name in layout.twins}
 
 
 def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dict[str, Array]:
     """Return the values by kind and gate, once the arrays are seen to fit."""
-    found = {name: np.asarray(value) for name, value in arrays.items()}
+    found = {name: as_array(value) for name, value in arrays.items()}
     e, u = check_arrays(found, layout, units)
     if layout.flat:
         found = _cut(found["weights"], layout, e, u)
@@ -111,11 +123,14 @@ def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dic
     return values
 
 
-def _named_like(layout: Layout) -> Layout:
-    """Return the layout of this project's own arrays that holds the same as another."""
-    named = LAYOUTS["named"]
-    named = named if "bf" in layout.parameters else without_biases(named)
-    return with_projection(named, "P", COLUMNS) if layout.projects else named
+def named_like(layout: Layout, parameters: Iterable[str]) -> Layout:
+    """Return the layout of this project's own arrays that holds some parameters of another one's cell."""
+    blocks = []
+    for name in parameters:
+        gated = name[-1] in layout.cell.gates
+        kind = "b" if layout.cell.parameters[name] == "1u" else name[:-1] if gated else name
+        blocks.append(Block(name, (kind,), name[-1] if gated else "", COLUMNS))
+    return replace(find_layout("named"), blocks=tuple(blocks), cell=layout.cell)
 
 
 def _projected(arrays: Mapping[str, Array], layout: Layout) -> int | None:
@@ -146,13 +161,13 @@ def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None 
         Naming every array that is missing, too many, of a wrong shape, or not of real numbers.
     """
     for name, what in (layout.refused or {}).items():
-        if name in arrays and np.any(arrays[name]):
+        if name in arrays and bool((arrays[name] != 0).any()):
             raise LayoutError(
                 f"{name} holds {what}, which a plain LSTM has not; layout {layout.name} without it is expected"
             )
     arrays = {name: array for name, array in arrays.items() if name not in (layout.refused or {})}
     wrong = [
-        f"{name} has dtype {a.dtype}, expected floating point" for name, a in arrays.items() if a.dtype.kind != "f"
+        f"{name} has dtype {a.dtype}, expected floating point" for name, a in arrays.items() if not is_floating(a.dtype)
     ]
     if len({a.dtype for a in arrays.values()}) > 1:
         wrong.append("arrays of one dtype expected, got " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items()))
@@ -162,8 +177,8 @@ def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None 
         due = formulas.get(name, "(size,)") + (f" = {shape}" if e and u else "")
         if name not in arrays:
             wrong.append(f"{name} is missing, expected {due}")
-        elif not (e and u) or arrays[name].shape != shape:
-            wrong.append(f"{name} has shape {arrays[name].shape}, expected {due}")
+        elif not (e and u) or tuple(arrays[name].shape) != shape:
+            wrong.append(f"{name} has shape {tuple(arrays[name].shape)}, expected {due}")
     extra = sorted(set(arrays) - set(layout.names))
     wrong += [f"{name} is none of layout {layout.name}'s arrays, {', '.join(layout.names)}" for name in extra]
     if wrong:
@@ -197,5 +212,5 @@ def _flat_sizes(arrays: Mapping[str, Array], layout: Layout, units: int | None) 
     if "weights" not in arrays:
         return None, units
     (size_1,), (size_2,) = layout.shapes(1, units)["weights"], layout.shapes(2, units)["weights"]
-    e, rest = divmod(arrays["weights"].size - size_1, size_2 - size_1)
+    e, rest = divmod(int(np.prod(arrays["weights"].shape)) - size_1, size_2 - size_1)
     return (e + 1 if rest == 0 and e >= 0 else None), units

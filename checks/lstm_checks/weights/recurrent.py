@@ -5,18 +5,14 @@ a second bias that the cell has as a parameter of its own, the candidate's where
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from lstm_checks.weights.guessing import common_prefix
-from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout, twin
+from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout, without_biases
+from lstm_checks.weights.packing import gradients_from_framework, to_framework
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
-
-OWN_SECOND = "c"
-"""How the name of a cell's own second bias begins, before its gate."""
 
 
 def _torch(gates: str, ending: str = "") -> tuple[Block, ...]:
@@ -34,22 +30,48 @@ def _keras(gates: str, bias: Block) -> tuple[Block, ...]:
     return Block("kernel", ("U",), gates, COLUMNS), Block("recurrent_kernel", ("V",), gates, COLUMNS), bias
 
 
+def _flax(gates: str) -> tuple[Block, ...]:
+    """Return the arrays of Flax's nnx cells of one state, whose only bias is beside the input."""
+    return (
+        Block("dense_i.kernel", ("U",), gates, COLUMNS),
+        Block("dense_h.kernel", ("V",), gates, COLUMNS),
+        Block("dense_i.bias", ("b",), gates, VECTOR),
+    )
+
+
+_EQUINOX_GRU = (
+    Block("weight_ih", ("U",), "rzg", ROWS),
+    Block("weight_hh", ("V",), "rzg", ROWS),
+    Block("bias", ("b",), "rzg", VECTOR),
+    Block("bias_n", (SECOND,), "g", VECTOR),
+)
+
 _LAYER, _CELL, _ONE = "h (layers * directions, m, u), even with batch_first", "h (m, u)", "h (m, u)"
 
 LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    "gru": (
-        Layout("keras", "GRU(reset_after=False)", _keras("zrg", Block("bias", ("b",), "zrg", VECTOR)), _ONE, PROVEN),
-    ),
-    "gru_reset_after": (
-        Layout("torch", "torch.nn.GRU", _torch("rzg", "_l0"), _LAYER, PROVEN),
-        Layout("torch-cell", "torch.nn.GRUCell", _torch("rzg"), _CELL, PROVEN),
-        Layout("keras", "keras.layers.GRU", _keras("zrg", Block("bias", ("b", SECOND), "zrg", COLUMNS)), _ONE, PROVEN),
-    ),
-    "rnn": (
-        Layout("torch", "torch.nn.RNN", _torch("g", "_l0"), _LAYER, PROVEN),
-        Layout("torch-cell", "torch.nn.RNNCell", _torch("g"), _CELL, PROVEN),
-        Layout("keras", "keras.layers.SimpleRNN", _keras("g", Block("bias", ("b",), "g", VECTOR)), _ONE, PROVEN),
-    ),
+    name: tuple(replace(layout, cell=CELLS[name]) for layout in layouts)
+    for name, layouts in {
+        "gru": (
+            Layout(
+                "keras", "GRU(reset_after=False)", _keras("zrg", Block("bias", ("b",), "zrg", VECTOR)), _ONE, PROVEN
+            ),
+        ),
+        "gru_reset_after": (
+            Layout("torch", "torch.nn.GRU", _torch("rzg", "_l0"), _LAYER, PROVEN),
+            Layout("torch-cell", "torch.nn.GRUCell", _torch("rzg"), _CELL, PROVEN),
+            Layout("flax", "flax.nnx.GRUCell", _flax("rzg"), _CELL, PROVEN),
+            Layout("equinox", "equinox.nn.GRUCell", _EQUINOX_GRU, "h (u,): one sample at a time", PROVEN),
+            Layout(
+                "keras", "keras.layers.GRU", _keras("zrg", Block("bias", ("b", SECOND), "zrg", COLUMNS)), _ONE, PROVEN
+            ),
+        ),
+        "rnn": (
+            Layout("torch", "torch.nn.RNN", _torch("g", "_l0"), _LAYER, PROVEN),
+            Layout("torch-cell", "torch.nn.RNNCell", _torch("g"), _CELL, PROVEN),
+            Layout("flax", "flax.nnx.SimpleCell", _flax("g"), _CELL, PROVEN),
+            Layout("keras", "keras.layers.SimpleRNN", _keras("g", Block("bias", ("b",), "g", VECTOR)), _ONE, PROVEN),
+        ),
+    }.items()
 }
 """By the name of the cell that a framework's weights are for, by their names and shapes."""
 
@@ -70,28 +92,20 @@ class Kept:
     @property
     def twins(self) -> dict[str, str]:
         """The gradients of second biases that are only added, and the cell's gradient that each must equal."""
-        return {name: due for name, due in self.layout.twins.items() if not self._is_own(due.removeprefix("db"))}
+        return self.layout.twins
 
-    def _is_own(self, gate: str) -> bool:
-        """Return whether a gate's second bias is a parameter of the cell."""
-        return OWN_SECOND + gate in self.cell.parameters
+    def absent(self) -> tuple[str, ...]:
+        """Return the cell's parameters that the arrays do not hold, such as biases."""
+        return tuple(name for name in self.cell.parameters if name not in self.layout.parameters)
 
     def pack(self, p: Mapping[str, Any]) -> dict[str, Array]:
         """Return the arrays by their full names, from the cell's parameters."""
-        values = {name: np.asarray(value) for name, value in p.items()}
-        for gate in self.cell.gates:
-            values[SECOND + gate] = values.get(OWN_SECOND + gate, np.zeros_like(values["b" + gate]))
-        return {self.prefix + block.name: block.pack(values) for block in self.layout.blocks}
+        own = {name: p[name] for name in self.layout.parameters}
+        return {self.prefix + name: value for name, value in to_framework(own, self.layout).items()}
 
-    def gradients(self, arrays: Mapping[str, Any], e: int, u: int) -> dict[str, Array]:
+    def gradients(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
         """Return the cell's gradients, and those of second biases as `twins` names them, from those of the arrays."""
-        found: dict[str, Array] = {}
-        for block in self.layout.blocks:
-            for name, value in block.unpack(np.asarray(arrays[self.prefix + block.name]), e, u).items():
-                kind, gate = name[:-1], name[-1]
-                second = f"d{OWN_SECOND}{gate}" if self._is_own(gate) else twin(gate, block.name)
-                found[second if kind == SECOND else f"d{name}"] = value
-        return found
+        return gradients_from_framework({name: arrays[self.prefix + name] for name in self.layout.names}, self.layout)
 
 
 def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kept | None:
@@ -105,7 +119,9 @@ def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kep
         With e, u and 3 u different.
     """
     for name, layouts in LAYOUTS.items():
-        for layout in layouts:
+        # Without biases Keras's two GRUs have the same weights.
+        bare = [without_biases(layout) for layout in layouts if layout.name != "keras"]
+        for layout in (*layouts, *bare):
             prefix = common_prefix(shapes, layout)
             due = {f"{prefix}{own}": shape for own, shape in layout.shapes(e, u).items()}
             if prefix is not None and due.items() <= shapes.items():
