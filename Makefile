@@ -39,7 +39,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help verify test kills gate lint peers extras bench clean
+.PHONY: help verify test kills gate lint peers extras bench docs clean
 
 help: ## say what there is
 	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
@@ -51,6 +51,7 @@ help: ## say what there is
 	@echo 'make extras   each extra of pyproject.toml by itself, in an environment that has no other: its tests and example'
 	@echo 'make bench    time lstm_fast against the others, and the checks; writes docs/benchmarks.md and'
 	@echo '              docs/check-times.md (12 minutes); less of it: make bench BENCH="--dtype float64 --points 0 1 2"'
+	@echo 'make docs     the documentation as a site in build/site, with example reports; broken links fail'
 	@echo 'make clean    remove $(VENV) and all caches'
 	@echo
 	@echo 'Each installs what it needs into $(VENV) first. Variables:'
@@ -105,6 +106,15 @@ $(VENV)-base/.done: pyproject.toml
 bench: $(VENV)/.bench
 	$(bin)/python -m benchmarks.bench_layers $(BENCH)
 	$(bin)/python -m benchmarks.bench_checks
+
+docs: $(VENV)/.site
+	$(bin)/python docs/site/build.py build/site-pages
+	$(bin)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
+
+$(VENV)/.site: $(VENV)/.test
+	@echo 'Installing MkDocs into $(VENV) ...'
+	@$(pip) -e '.[site]'
+	@touch $@
 
 # Each file says that something has been installed, since pyproject.toml last changed.
 $(VENV)/.test: pyproject.toml

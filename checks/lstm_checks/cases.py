@@ -271,7 +271,7 @@ class Case:
         Raises
         ------
         ValueError
-            "case 'm1s2' is not of the form m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7".
+            "case 'm1s2' is not of the form ``m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates]-seed7``".
         """
         match = re.fullmatch(r"m(\d+)s(\d+)e(\d+)u(\d+)((?:[a-z]\d+)*)((?:-.+)?)-seed(\d+)", descriptor.strip())
         if not match:
