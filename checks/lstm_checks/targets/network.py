@@ -25,6 +25,7 @@ from lstm_checks.contract import (
     signature_in_words,
     undisturbed,
 )
+from lstm_checks.targets.function import whole_sizes
 from lstm_ref.network import Network
 
 FORM = "function by name"
@@ -120,14 +121,15 @@ def with_what_it_lacks(target: Target) -> Target:
 def _small(target: Target, lengths: str, seed: int = 1) -> Case:
     """Return a case to try a target on."""
     cotangents = "+".join(["every", *(kind for kind in "hC" if kind not in target.without_finals)])
-    sizes = target.limits.fit(dict(zip("mseu", TRIED, strict=True)))
-    return Case(
-        *sizes.values(),
-        dtype=target.dtypes[0],
+    cell = target.cell
+    sizes = target.limits.fit(dict(zip(cell.letters, whole_sizes(TRIED, cell), strict=True)))
+    return Case.of(
+        tuple(sizes.values()),
+        target.dtypes[0],
         cotangents=cotangents,
         states=STATES not in target.lacks,
         seed=seed,
-        cell=target.cell,
+        cell=cell,
         lengths=lengths,
     )
 
