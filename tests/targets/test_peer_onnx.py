@@ -102,6 +102,7 @@ MEMORY = {"Cn", "dCn"}
         ({}, set()),
         ({"states": "none"}, STATES),
         ({"states": "zeros"}, STATES),
+        ({"states": "ones"}, set()),
         ({"outputs": ("Y",)}, MEMORY),
         ({"inputs": {"C0": ""}}, {"C0"}),
         ({"inputs": {"B": ""}}, {"bf", "bi", "bg", "bo"}),

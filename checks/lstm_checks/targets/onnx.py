@@ -5,7 +5,7 @@ from the graph (`onnx_graph.py`), which of their axes is which from what they de
 (`onnx_axes.py`). ONNX Runtime has no kernel of LSTM, GRU or RNN for float64.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -358,10 +358,18 @@ def _known(graph: Graph) -> str:
     return ""
 
 
+def _probed(graph: Graph) -> Iterator[dict[str, int]]:
+    """Yield numbers of samples and steps to try: first as many samples as initial states that are constants have."""
+    dims = {tensor.name: tuple(tensor.dims) for tensor in graph.model.graph.initializer}
+    wired = [unit.given[name] for unit in graph.units for name in ("initial_h", "initial_c") if name in unit.given]
+    yield from ({"m": dims[name][1], "s": 5} for name in wired[:1] if len(dims.get(name, ())) == 3)
+    yield from _PROBED
+
+
 def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:
     """Return the ways to call a graph whose inputs have these axes, or why there is none."""
     refused = ""
-    for probed in _PROBED:
+    for probed in _probed(graph):
         sizes = {**probed, **declared.sizes}
         runner, arrays = _Runner(graph, axes), _arrays(graph, sizes)
         try:

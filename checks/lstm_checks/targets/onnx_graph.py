@@ -338,8 +338,8 @@ class Reader:
                 continue
             if floats := self._floats(trace):
                 raise self.refuse(
-                    f"{in_words(node)} takes the weights {floats[0]!r}, which would not be judged: expected a graph that "
-                    "ends with its LSTM, GRU or RNN; cut it there (onnx.utils.extract_model)"
+                    f"{in_words(node)} takes the weights {floats[0]!r}, which would not be judged: expected a graph "
+                    "that ends with its LSTM, GRU or RNN; cut it there (onnx.utils.extract_model)"
                 )
             joins = node.op_type in _JOINING and all(origin.kind == "Y" for origin in live)
             if node.domain not in ("", "ai.onnx") or not (node.op_type in _MOVING or joins):
