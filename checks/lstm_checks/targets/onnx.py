@@ -310,12 +310,16 @@ def _sizes_of(graph: Graph) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Way:
-    """A way of calling a graph that gives what it should: how, at what sizes, and what its samples hang on."""
+    """A way of calling a graph that gives what it should: how, at what sizes, and whether samples hang on no other.
+
+    `tried` is how many sizes it did not run at before: what runs for one sample and one step alone is hardly meant.
+    """
 
     runner: _Runner
     sizes: dict[str, int]
     declared: Declared
     apart: bool
+    tried: int
 
     @property
     def words(self) -> str:
@@ -342,8 +346,8 @@ def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Way, s
         refused = refused or said
     if not ways:
         raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {_known(graph)}{refused}")
-    best = min(ways, key=lambda way: (way.declared.against, not way.apart))
-    other = next((way for way in ways if way.apart), None)
+    best = min(ways, key=lambda way: (way.declared.against, way.tried, not way.apart))
+    other = next((way for way in ways if way.apart and way.tried == best.tried), None)
     against = "" if best.apart or other is None else f"by what hangs on what its axes are rather {other.words}"
     return best, against
 
@@ -369,7 +373,7 @@ def _probed(graph: Graph) -> Iterator[dict[str, int]]:
 def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:
     """Return the ways to call a graph whose inputs have these axes, or why there is none."""
     refused = ""
-    for probed in _probed(graph):
+    for tried, probed in enumerate(_probed(graph)):
         sizes = {**probed, **declared.sizes}
         runner, arrays = _Runner(graph, axes), _arrays(graph, sizes)
         try:
@@ -382,7 +386,7 @@ def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[l
             own = {**probed, **whole.sizes}
             if all(fits(port, rest[port.name], found[port.name].shape, own) for port in graph.outputs):
                 way = replace(runner, axes={**axes, **rest}, kept=(None, None))
-                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays)))
+                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays), tried))
         shapes = ", ".join(f"{port.name} {found[port.name].shape}" for port in graph.outputs)
         at = " ".join(f"{z}={sizes[z]}" for z in "mseu")
         return ways, f"its outputs are {shapes} for {at}, expected axes of m, s and u"
