@@ -120,9 +120,8 @@ def with_what_it_lacks(target: Target) -> Target:
 def _small(target: Target, lengths: str, seed: int = 1) -> Case:
     """Return a case to try a target on."""
     cotangents = "+".join(["every", *(kind for kind in "hC" if kind not in target.without_finals)])
-    sizes = target.limits.fit(dict(zip("mseu", TRIED, strict=True)))
-    return Case(
-        *sizes.values(),
+    case = Case(
+        *TRIED,
         dtype=target.dtypes[0],
         cotangents=cotangents,
         states=STATES not in target.lacks,
@@ -130,6 +129,7 @@ def _small(target: Target, lengths: str, seed: int = 1) -> Case:
         cell=target.cell,
         lengths=lengths,
     )
+    return case.resized(target.limits.fit(case.sizes))
 
 
 def with_conventions(target: Target) -> Target:
