@@ -26,7 +26,7 @@ from lstm_checks.judging.text import render_failure, render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect, rounding_of
-from lstm_checks.oracles.kinks import AT_A_KINK, CROSSED, unjudged_at_kinks
+from lstm_checks.oracles.kinks import AT_A_KINK, CROSSED, crosses_a_kink, unjudged_at_kinks
 from lstm_checks.strategies import cases
 from lstm_checks.suite import LayerSuite
 from lstm_checks.targets.function import from_function
@@ -437,3 +437,9 @@ def test_what_grows_out_of_its_dtype_is_not_judged_and_not_blamed():
     assert report.claim("h").reason.startswith("out of its dtype: values of ")
     again = verify_case(fault_target(cell=case.cell), replace(case, dtype="float64"))
     assert again.claim("h").verdict is Verdict.PASS
+
+
+def test_a_network_over_samples_of_no_steps_is_at_no_kink():
+    case = Case(1, 2, 2, 2, cell=cell_named("rnn,g=relu@1xreverse"), lengths="empty")
+    assert case.arrays.cell.lengths == (0,)
+    assert not crosses_a_kink(case.arrays.cell, case.arrays.inputs, [case.arrays.inputs])

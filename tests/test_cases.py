@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from hypothesis import given
 
 from lstm_checks import tolerance
 from lstm_checks.cases import COTANGENTS, DTYPES, EDGES, LARGE_REGIME, REGIMES, STRATA, Case, strata, strata_of
-from lstm_checks.contract import PLAIN
-from lstm_checks.strategies import cases, draw_cases, explore, shrink
+from lstm_checks.contract import PLAIN, SizeLimits
+from lstm_checks.judging.verify import verify
+from lstm_checks.strategies import cases, draw_cases, explore, reachable_strata, shrink
+from lstm_checks.targets.load import to_target
+from lstm_ref import LSTM
 from lstm_ref.cells import CELLS
+
+GIVEN = SizeLimits(given=(("m", 0, 0, 2), ("s", 0, 0, 5)))
 
 
 @given(cases(dtypes=("float64", "float32")))
@@ -143,3 +149,23 @@ def test_the_examples_hang_on_the_seed_and_not_on_what_else_is_imported(tmp_path
         for more in ("", "import sys; sys.path.insert(0, sys.argv[1]); import numbers_of_mine, lstm_checks.cli\n")
     ]
     assert said[0].stdout == said[1].stdout
+
+
+def test_a_target_of_given_sizes_is_asked_for_no_others():
+    # Neither by examples, nor by calls in between, nor by properties that cut a problem in two.
+    right, seen = to_target(LSTM, "it"), set()
+
+    def call(inputs, sequences=True):
+        seen.add(inputs["X"].shape[:2])
+        return right.call(inputs, sequences)
+
+    report = verify(replace(right, call=call, limits=GIVEN), examples=15, max_dims=(4, 6, 3, 3))
+    assert report.exit_code == 0
+    assert seen == {(2, 5)}
+
+
+def test_strata_that_given_sizes_leave_out_are_not_sought():
+    reachable = reachable_strata(limits=GIVEN)
+    assert {"s > 4", "m = u", "e = u", "odd u"} <= set(reachable)
+    assert not {"s = 1", "m = 1", "m >= 5", "s >= 13", "m = s", LARGE_REGIME} & set(reachable)
+    assert not any(set("ms") & EDGES[name].keys() for name in set(EDGES) & set(reachable))

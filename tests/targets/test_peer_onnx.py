@@ -102,6 +102,7 @@ MEMORY = {"Cn", "dCn"}
         ({}, set()),
         ({"states": "none"}, STATES),
         ({"states": "zeros"}, STATES),
+        ({"states": "ones"}, set()),
         ({"outputs": ("Y",)}, MEMORY),
         ({"inputs": {"C0": ""}}, {"C0"}),
         ({"inputs": {"B": ""}}, {"bf", "bi", "bg", "bo"}),
@@ -112,6 +113,9 @@ def test_a_plain_node_is_judged_with_what_is_wired(tmp_path, model, lacks):
     onnx.save(plain(**model), tmp_path / "m.onnx")
     target = load_target(str(tmp_path / "m.onnx"))
     assert set(target.unsupported) == lacks | set(PLAIN.gradients)
+    assert any("X (s, m, e)" in note for note in target.notes)
+    free = {"m", "s", "e", "u"} - {letter for letter, *_ in target.limits.given}
+    assert free == ({"s", "e"} if model.get("states") in ("zeros", "ones") else {"m", "s", "e", "u"})
     report = verify(target, examples=10, dtypes=target.dtypes, max_dims=(3, 3, 3, 3))
     assert report.exit_code == 0, render_report(report)
 

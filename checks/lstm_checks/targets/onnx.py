@@ -5,7 +5,7 @@ from the graph (`onnx_graph.py`), which of their axes is which from what they de
 (`onnx_axes.py`). ONNX Runtime has no kernel of LSTM, GRU or RNN for float64.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -310,12 +310,16 @@ def _sizes_of(graph: Graph) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class _Way:
-    """A way of calling a graph that gives what it should: how, at what sizes, and what its samples hang on."""
+    """A way of calling a graph that gives what it should: how, at what sizes, and whether samples hang on no other.
+
+    `tried` is how many sizes it did not run at before: what runs for one sample and one step alone is hardly meant.
+    """
 
     runner: _Runner
     sizes: dict[str, int]
     declared: Declared
     apart: bool
+    tried: int
 
     @property
     def words(self) -> str:
@@ -342,8 +346,8 @@ def _arranged(graph: Graph, base: Mapping[str, int], name: str) -> tuple[_Way, s
         refused = refused or said
     if not ways:
         raise AdapterError(f"{name} cannot be run by onnxruntime {onnxruntime.__version__}: {_known(graph)}{refused}")
-    best = min(ways, key=lambda way: (way.declared.against, not way.apart))
-    other = next((way for way in ways if way.apart), None)
+    best = min(ways, key=lambda way: (way.declared.against, way.tried, not way.apart))
+    other = next((way for way in ways if way.apart and way.tried == best.tried), None)
     against = "" if best.apart or other is None else f"by what hangs on what its axes are rather {other.words}"
     return best, against
 
@@ -358,10 +362,18 @@ def _known(graph: Graph) -> str:
     return ""
 
 
+def _probed(graph: Graph) -> Iterator[dict[str, int]]:
+    """Yield numbers of samples and steps to try: first as many samples as initial states that are constants have."""
+    dims = {tensor.name: tuple(tensor.dims) for tensor in graph.model.graph.initializer}
+    wired = [unit.given[name] for unit in graph.units for name in ("initial_h", "initial_c") if name in unit.given]
+    yield from ({"m": dims[name][1], "s": 5} for name in wired[:1] if len(dims.get(name, ())) == 3)
+    yield from _PROBED
+
+
 def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[list[_Way], str]:
     """Return the ways to call a graph whose inputs have these axes, or why there is none."""
     refused = ""
-    for probed in _PROBED:
+    for tried, probed in enumerate(_probed(graph)):
         sizes = {**probed, **declared.sizes}
         runner, arrays = _Runner(graph, axes), _arrays(graph, sizes)
         try:
@@ -374,7 +386,7 @@ def _ways(graph: Graph, axes: Mapping[str, Axes], declared: Declared) -> tuple[l
             own = {**probed, **whole.sizes}
             if all(fits(port, rest[port.name], found[port.name].shape, own) for port in graph.outputs):
                 way = replace(runner, axes={**axes, **rest}, kept=(None, None))
-                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays)))
+                ways.append(_Way(way, sizes, whole, _samples_are_apart(way, arrays), tried))
         shapes = ", ".join(f"{port.name} {found[port.name].shape}" for port in graph.outputs)
         at = " ".join(f"{z}={sizes[z]}" for z in "mseu")
         return ways, f"its outputs are {shapes} for {at}, expected axes of m, s and u"
