@@ -578,3 +578,18 @@ FIX_IN_VERIFY = 5.0
 SAME_QUANTITY = {"float64": 3e-14, "float32": 3e-5}
 """Share of the largest entry of a step within which a program's value is the reference's: some hundred roundings, as
 sums in another order need; it says which value to look at, and what is said rests on the trial."""
+
+BINDING_SECONDS = 10.0
+"""Seconds of the processor for which readings of a layer that nobody wrote for us are tried: the layers of
+`tests/binding/layers` take one or two on a quiet core."""
+
+BINDING_WAIT = 5.0
+"""Seconds that it may take on the wall besides four times these: all of it must end within `LOAD_SECONDS`."""
+
+BINDING = {"float64": 1e-7, "float32": 1e-3}
+"""Share of its largest entry within which an array is taken for a gradient that is due, to tell which it is: gradients
+of random numbers differ from one another by about all of it. Whether it is right is judged later, by its noise."""
+
+BINDING_NEAR = 0.35
+"""Share of h by which the nearest reading may miss it on average for the layer to be judged as that, and to fail:
+another order of the gates misses it by about all of it, a gate with another activation by a tenth to a third."""
