@@ -62,10 +62,10 @@ class Slip:
     text: str
 
 
-def layers(only: str | None = None) -> list[Path]:
+def layers(only: list[str] | None = None) -> list[Path]:
     """Return the files of the layers."""
     files = [path for path in sorted(LAYERS.glob("*.py")) if path.stem not in ("repair_helpers", "conftest")]
-    return [path for path in files if only is None or path.stem == only]
+    return [path for path in files if only is None or path.stem in only]
 
 
 def slips(text: str) -> list[tuple[tuple[int, int, int, int], str]]:
@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--edits", type=int, default=100, help="how many slips")
     parser.add_argument("--together", type=int, default=1, help="how many at once")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--layer", help="in one layer alone")
+    parser.add_argument("--layer", nargs="+", help="in these layers alone")
     parser.add_argument("--seconds", type=float, default=30.0, help="how long a fix is looked for")
     parser.add_argument(
         "--patience",

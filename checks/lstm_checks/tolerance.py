@@ -548,7 +548,15 @@ LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
 RUN_SECONDS = 2.0
-"""Seconds that one such run may take, a thousand times as long as one of NumPy: an edit may make a loop endless."""
+"""Seconds of the processor that one such run may take, a thousand times what NumPy takes: an edit may make a loop
+endless."""
+
+FIRST_RUN_SECONDS = 10.0
+"""Seconds of the processor that the first run of a case may take: JAX compiles each operation for its shapes, for some
+3 s in all."""
+
+LEAST_LINE_RUNS = 1000
+"""How often a program is run to find the line, however long a run takes: what has a name is looked for first."""
 
 LINES_TOGETHER = 6
 """How many lines may be wrong together; hand-written layers were met with up to five faults."""

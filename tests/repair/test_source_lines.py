@@ -34,6 +34,9 @@ SLIPS = {
     "in a dict, features first": ("features_first", "lstm", '"g": delta_c * k["i"]', '"g": delta_c * k["f"]'),
     "steps first": ("time_major", "lstm", 'dc * k["c_in"][t]', 'dc * k["f"][t]'),
     "a closure": ("closures", "lstm", "y, lambda d: d * y * (1 - y)", "y, lambda d: d * y * (1 + y)"),
+    "one use of a helper": ("closures", "lstm", "back_i(dnew * g)", "back_i(dnew)"),
+    "what a helper is given": ("closures", "lstm", 'p["Uf"], p["Vf"]', 'p["Uf"], p["Vg"]'),
+    "what a loop over gates adds up": ("layer_class", "LSTM", 'delta @ self.p["U"', 'delta @ -self.p["U"'),
     "a layer class": ("layer_class", "LSTM", "dC = dC * f", "dC = dC * i"),
 }
 

@@ -9,7 +9,7 @@ tensors is held at what it ought to be, and the search goes on from there.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations, product
+from itertools import chain, permutations, product, zip_longest
 from typing import Any
 
 from lstm_checks import tolerance
@@ -22,6 +22,9 @@ from lstm_checks.repair.trial import Trial
 BELOW = ({"e": "X_s", "u": "hp", "1": ONES}, {"e": "dX", "u": "dh", "1": "dk_ @ b.mT of all gates"})
 """What stands below one another where weights are packed so: what goes in, and what comes back to it."""
 
+
+MISSING = "missing"
+"""Of all quantities those of the gates for which a function does not show what it shows of others."""
 
 FIRST = 3
 """How many variables are looked behind: those that a loop hands on depart together."""
@@ -76,7 +79,7 @@ class _Search:
 
     def found(self) -> tuple[Finding, ...]:
         """Return what was found."""
-        held = self._solve([], None)
+        held = self._solve([], None) or self._beside()
         if not held:
             return ()
         for part in list(held):
@@ -88,6 +91,10 @@ class _Search:
             same = next((known for known in found if known.site is site), Finding(site, (), frozenset()))
             found = [known for known in found if known is not same]
             found.append(replace(same, overrides=same.overrides + overrides, mends=same.mends | mends))
+        called = [self._called(one, found) for one in found]
+        if None in called:
+            return ()
+        found = [one for one in called if one is not None]
         # What holds much more than it need, further down, would stand for what is further up.
         for k in reversed(range(len(found))):
             found[k] = self._narrowed(found[k], found)
@@ -99,6 +106,32 @@ class _Search:
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         return tuple(found)
+
+    def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
+        """Return what is told of one line; of a function that is right in another use the call, or None."""
+        others = [override for other in found if other is not one for override in other.overrides]
+        places = self.program.places(self.trial, [*others, *one.overrides])
+        own = [place for place in places if place.site is one.site]
+        due = {override.place.key: override.form.names for override in one.overrides}
+        right = {
+            p.context for p in own if p.known and p.form is not None and due.get(p.key, p.form.names) == p.form.names
+        }
+        wrong = {override.place.context for override in one.overrides} - right
+        if not right or not wrong:
+            return one
+        (context, *further) = wrong
+        calls = [p.site for p in places if p.site.is_call and (p.site.path, p.site.line, p.site.column) == context]
+        if further or not calls:
+            return None
+        allowed = {number for call in calls for number in (call.number, *call.parts)}
+        # As it is without what it returns held.
+        places = self.program.places(self.trial, others)
+        for overrides in _Options(self.due, places, set(), allowed).anywhere():
+            if not self.budget.spend():
+                return None
+            if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
+                return replace(one, site=overrides[0].place.site, overrides=overrides)
+        return None
 
     def _narrowed(self, one: Finding, found: list[Finding]) -> Finding:
         """Return what is told of one line: what else feeds it, or the word of it that is enough, where there is one."""
@@ -162,9 +195,15 @@ class _Search:
         """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
         places = self.program.places(self.trial, before)
         options = _Options(self.due, places, {one.place.key for one in before}, allowed)
+        reach = _Reach(self, before, wrong)
+        if allowed is None and (alone := self._alone(options, before, reach, True)) is not None:
+            return alone, frozenset()
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
         for kind in options.kinds():
             for overrides in kind:
+                # What is wrong there would be wrong in all that it has to do with.
+                if allowed is None and not reach(overrides) <= reach.wrong:
+                    continue
                 if not self.budget.spend():
                     return None
                 now = self._wrong([*before, *overrides], wrong)
@@ -178,6 +217,31 @@ class _Search:
             if best is not None and allowed is None:
                 return best
         return best
+
+    def _beside(self) -> list[Held]:
+        """Return overrides of one site that make everything right, though it has to do with more than is wrong."""
+        wrong = self._wrong([]) or frozenset()
+        options = _Options(self.due, self.program.places(self.trial), set(), None)
+        alone = self._alone(options, [], _Reach(self, [], wrong), False)
+        return [(alone, wrong)] if alone is not None else []
+
+    def _alone(
+        self, options: "_Options", before: list[Override], reach: "_Reach", exactly: bool
+    ) -> tuple[Override, ...] | None:
+        """Return overrides of one site that make everything right; None where there are none.
+
+        Of sites that have to do with what is wrong and with nothing else, or, not `exactly`, with more.
+        """
+        for overrides in chain.from_iterable(options.kinds()):
+            affected = reach(overrides)
+            if not reach.wrong <= affected or (affected == reach.wrong) != exactly:
+                continue
+            if not self.budget.spend():
+                return None
+            together = [*before, *overrides]
+            if not self.program.wrong(reach.trial, together) and self._everywhere(together):
+                return overrides
+        return None
 
     def _deeper(self, held: list[Held], one: Held) -> list[Held]:
         """Return overrides of what feeds one instead of it, where these make everything right, too."""
@@ -203,6 +267,27 @@ class _Search:
     def _everywhere(self, overrides: Sequence[Override]) -> bool:
         """Return whether everything is right on all trials with these overrides."""
         return not any(self.program.wrong(trial, overrides) for trial in self.trials)
+
+
+class _Reach:
+    """Which tensors the values of places have to do with, on the shorter case if anything is wrong there."""
+
+    def __init__(self, search: _Search, before: list[Override], wrong: frozenset[Any]) -> None:
+        self.search, self.before = search, before
+        single = any(case for case, _ in wrong)
+        self.trial = search.single if single else search.trial
+        self.wrong = frozenset(name for case, name in wrong if bool(case) == single)
+        self.found: dict[Any, frozenset[str]] = {}
+
+    def __call__(self, overrides: Sequence[Override]) -> frozenset[str]:
+        """Return the tensors that these places together have to do with; all that are wrong where it raised."""
+        site, contexts = overrides[0].place.site, frozenset(one.place.context for one in overrides)
+        key = site.number, contexts
+        if key not in self.found:
+            self.search.budget.spend()
+            affected = self.search.program.affected(self.trial, site, contexts, self.before)
+            self.found[key] = self.wrong if affected is None else affected
+        return self.found[key]
 
 
 def upstream(site: Site, places: Sequence[Place]) -> set[int]:
@@ -279,24 +364,49 @@ class _Options:
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
         self.gates = self._gates_of(known)
+        self.missing = self._missing(known)
 
     def kinds(self) -> Iterator[Iterator[tuple[Override, ...]]]:
         """Yield all that is worth trying: the likeliest, then other quantities, then other places."""
-        unknown = sorted((place for place in self.places if not place.known), key=lambda place: place.departs)
-        first = self._behind_the_first()
-        yield self._at(first, None)
-        yield self._of_helpers()
+        unknown = [place for place in self.places if not place.known]
+        departs: dict[object, int] = {}
+        for place in unknown:
+            departs[place.site.of_statement] = min(place.departs, departs.get(place.site.of_statement, place.departs))
+        # Of a statement the whole first: what its parts ought to be is seldom a quantity that has a name.
+        unknown.sort(key=lambda p: (departs[p.site.of_statement], not p.site.whole, p.departs))
         computed = [place for place in unknown if place.site.whole or not place.site.is_leaf]
-        yield self._at(computed, True)
-        whole = [place for place in self.places if place.known and place.site.whole]
-        # What is next to what is returned first: what goes wrong further up is no known quantity from there on.
-        yield self._at(whole[::-1], None)
-        yield self._at(computed, False)
+        known = [place for place in self._backwards() if place.known]
+        whole = [place for place in known if place.site.whole]
+        yield chain(
+            self._at(self._behind_the_first(), None),
+            self._of_helpers(),
+            self._at([place for place in known if place.site.whole or place.site.is_access], MISSING),
+            self._at(computed, True),
+        )
+        yield self._in_turn([place for place in computed if not _begins(place)], whole)
         yield self.leaves()
+        # What begins as some quantity is hardly to be another.
+        yield self._at(computed, False)
+
+    def _backwards(self) -> list[Place]:
+        """Return all places back from where the first value departs, and then back from what is returned.
+
+        A value that should have been another is next to what is made of it: what it spoils is no known quantity.
+        """
+        first = min((place.departs for place in self.every if not place.known), default=0)
+        return sorted(self.places, key=lambda place: (place.event > first, -place.event))
+
+    def _in_turn(self, computed: list[Place], whole: list[Place]) -> Iterator[tuple[Override, ...]]:
+        """Yield any quantity with a name where a value is no known one, and where it is: a site of either in turn."""
+        sites = [dict.fromkeys(place.site for place in places) for places in (computed, whole)]
+        for one, other in zip_longest(*sites):
+            yield from self._at([place for place in computed if place.site is one], None)
+            yield from self._at([place for place in whole if place.site is other], None)
 
     def leaves(self, whole: bool = False) -> Iterator[tuple[Override, ...]]:
         """Yield what may be tried at variables."""
-        yield from self._at([p for p in self.places if p.site.is_leaf and (whole or not p.site.whole)], None)
+        accesses = [p for p in self._backwards() if p.site.is_access and (whole or not p.site.whole)]
+        yield from self._at(sorted(accesses, key=lambda place: not place.site.is_leaf), None)
 
     def anywhere(self) -> Iterator[tuple[Override, ...]]:
         """Yield all quantities at all places that are allowed."""
@@ -321,7 +431,7 @@ class _Options:
         sets = [{name for bound in place.site.binds for name in bound.split(",")} for place in self.places]
         return [place for name in names for place, bound in zip(self.places, sets, strict=True) if name in bound]
 
-    def _at(self, places: list[Place], likely: bool | None) -> Iterator[tuple[Override, ...]]:
+    def _at(self, places: list[Place], likely: bool | str | None) -> Iterator[tuple[Override, ...]]:
         """Yield what may be tried at places, and at all uses of each one's site together."""
         seen: set[int] = set()
         for place in places:
@@ -330,7 +440,7 @@ class _Options:
                 yield from self._groups(place, likely)
             yield from self._singles(place, likely)
 
-    def _groups(self, place: Place, likely: bool | None) -> Iterator[tuple[Override, ...]]:
+    def _groups(self, place: Place, likely: bool | str | None) -> Iterator[tuple[Override, ...]]:
         """Yield overrides of all uses of a site at once, each with the quantity of its own gate."""
         alike = [other for other in self.places if other.site is place.site]
         if len(alike) > 1 and place.site.is_leaf and len({other.form and other.form.blocks for other in alike}) == 1:
@@ -359,35 +469,39 @@ class _Options:
                 else:
                     yield tuple(overrides)
 
-    def _singles(self, place: Place, likely: bool | None) -> Iterator[tuple[Override, ...]]:
+    def _singles(self, place: Place, likely: bool | str | None) -> Iterator[tuple[Override, ...]]:
         """Yield overrides of one place."""
         for form in self._forms(place, likely):
             if not (place.known and form == place.form):
                 yield (Override(place, form),)
 
-    def _forms(self, place: Place, likely: bool | None) -> Iterator[Form]:
+    def _forms(self, place: Place, likely: bool | str | None) -> Iterator[Form]:
         """Yield the forms that a place's values might be due to have."""
-        if likely and place.form is not None and not place.known and place.form.is_single:
-            # What its first values are; anything else is less likely.
+        if likely and place.form is not None and _begins(place):
+            # What its first values are.
             yield place.form
-            return
         for rows, columns in partitions(place.shape, self.due):
             if len(rows) == len(columns) == 1:
                 for block in self._blocks(place, rows[0] + columns[0], likely):
                     yield Form(place.view, rows, columns, ((block,),))
-            elif likely is not False:
+            elif likely not in (False, MISSING):
                 yield from self._packed(place, rows, columns)
 
-    def _blocks(self, place: Place, letters: str, likely: bool | None) -> Iterator[Block]:
+    def _blocks(self, place: Place, letters: str, likely: bool | str | None) -> Iterator[Block]:
         """Yield the quantities of some axes."""
-        back = self._goes_back(place)
+        back, missing = self._goes_back(place), self.missing.get(place.site.function, ())
         once = place.view.kind == ONCE
         gate = self._gate(place) if place.view.slots > 1 else None
         for transposed in (False, True):
             axes = letters[::-1] if transposed else letters
             for of_steps in (not once, once):
-                for one in self.due.by_axes.get((axes, of_steps), ()):
+                many = self.due.by_axes.get((axes, of_steps), ())
+                for one in sorted(many, key=lambda one: one.name not in missing):
                     if gate is not None and family_of(one.name, self.due.letters)[1] not in ("", gate):
+                        continue
+                    if likely == MISSING:
+                        if one.name in missing and not (once and of_steps):
+                            yield Block(one.name, transposed, back and of_steps)
                         continue
                     named = one.name.partition(" of ")[0].isidentifier()
                     if named != (likely is None) if likely is None else self._is_likely(one) != likely:
@@ -399,7 +513,7 @@ class _Options:
 
     def _gate(self, place: Place) -> str | None:
         """Return the gate that a place is about, in a function or a loop that goes through them; None for no one."""
-        known = self.gates.get((place.site.function, place.context, place.view.slot))
+        known = self.gates.get((place.site.function, place.context, place.view.slots, place.view.slot))
         orders = [order for order in self.orders if len(order) == place.view.slots]
         return orders[0][place.view.slot] if known is None and len(orders) == 1 else known
 
@@ -491,16 +605,40 @@ class _Options:
         function = place.site.function
         return self.backwards.get((function, place.context), self.backwards.get(function, False))
 
-    def _gates_of(self, known: list[Place]) -> dict[tuple[str, object, int], str]:
+    def _missing(self, known: list[Place]) -> dict[str, set[str]]:
+        """Return by function the quantities of the gates for which it does not show what it shows of other gates."""
+        shown: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for place in known:
+            assert place.form is not None
+            for name in place.form.names if place.site.whole or place.site.is_access else ():
+                family, gate = family_of(name, self.due.letters)
+                if gate in self.due.cell.gates:
+                    shown[place.site.function][family].add(gate)
+        return {
+            function: {
+                quantity.name
+                for family, gates in families.items()
+                for gate, quantity in self.due.families.get(family, {}).items()
+                if len(gates) > 1 and gate not in gates
+            }
+            for function, families in shown.items()
+        }
+
+    def _gates_of(self, known: list[Place]) -> dict[tuple[str, object, int, int], str]:
         """Return which gate a function is about in each of its uses, by what is known there."""
-        found: dict[tuple[str, object, int], set[str]] = defaultdict(set)
+        found: dict[tuple[str, object, int, int], set[str]] = defaultdict(set)
         for place in known:
             assert place.form is not None
             if len(place.form.names) == 1:
                 gate = family_of(place.form.names[0], self.due.letters)[1]
                 if gate:
-                    found[place.site.function, place.context, place.view.slot].add(gate)
+                    found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
+
+
+def _begins(place: Place) -> bool:
+    """Return whether the first values of a place are a quantity, and later ones are not."""
+    return not place.known and place.form is not None and place.form.is_single
 
 
 def _form(

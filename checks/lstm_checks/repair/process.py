@@ -129,4 +129,4 @@ def budget_for(program: Program, trial: Trial, seconds: float = tolerance.LINE_S
     for _ in range(3):
         program.wrong(trial)
     each = (time.process_time() - start) / 3
-    return Budget(min(tolerance.LINE_RUNS, int(seconds / max(each, 1e-6))))
+    return Budget(min(tolerance.LINE_RUNS, max(tolerance.LEAST_LINE_RUNS, int(seconds / max(each, 1e-6)))))

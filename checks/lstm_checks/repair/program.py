@@ -6,7 +6,7 @@ gates a place for each gate.
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from types import CodeType
@@ -87,6 +87,26 @@ class Program:
             return trial.wrong(self.target)
         finally:
             self.sources.handlers.clear()
+
+    def affected(
+        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override] = ()
+    ) -> frozenset[str] | None:
+        """Return which tensors a site's values have to do with, by changing them a little; None where it raised."""
+        came = []
+        for change in (False, True):
+            self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
+            if change:
+                self.sources.handlers[site.number] = lambda value: (
+                    _changed(value) if context_of() in contexts else value
+                )
+            try:
+                came.append(trial.run(self.target))
+            finally:
+                self.sources.handlers.clear()
+        if any(outcome.error for outcome in came):
+            return None
+        before, after = (outcome.values for outcome in came)
+        return frozenset(name for name in before if not np.array_equal(before[name], after.get(name), equal_nan=True))
 
     def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
         """Return what stands in the place of the values of sites."""
@@ -274,6 +294,15 @@ def _mixed(blocks: Sequence[Sequence[Block | None]], gates: tuple[str, ...]) -> 
         if len(row) > 1 and "" not in families and alike and len(families) > 1:
             return True
     return False
+
+
+def _changed(value: Any) -> Any:
+    """Return a value with each entry changed a little, and otherwise than its neighbours."""
+    array = plain_array(value)
+    if array is None or not array.size:
+        return value
+    step = np.linspace(1e-3, 2e-3, array.size).reshape(array.shape)
+    return like(value, array * (1 + step) + step)
 
 
 def _in_context(handler: Callable[[Any, Context], Any]) -> Callable[[Any], Any]:

@@ -31,8 +31,9 @@ class Site:
 
     `statement` is the span of lines of its statement, `parts` the numbers of the sites within it, `names` the variables
     that it reads, `binds` those that its statement sets to it, where it is all that stands right of the `=`. `whole` is
-    whether it is that, or all of what is returned, or an entry of a display; `returned` whether it is returned;
-    `is_leaf` whether it is a name or an attribute and nothing more, `is_access` whether it is that or an entry of one.
+    whether it is that, or all of what is returned, an entry of a display, or an argument of a function of the user's;
+    `returned` whether it is returned; `is_leaf` whether it is a name or an attribute and nothing more, `is_access`
+    whether it is that or an entry of one, `is_call` whether it is a call.
     """
 
     number: int
@@ -51,6 +52,12 @@ class Site:
     returned: bool = False
     is_leaf: bool = False
     is_access: bool = False
+    is_call: bool = False
+
+    @property
+    def of_statement(self) -> tuple[str, tuple[int, int]]:
+        """What tells its statement from others."""
+        return self.path, self.statement
 
 
 @dataclass
@@ -297,6 +304,7 @@ class _Writer:
                 shown in self.returned,
                 isinstance(shown, ast.Name | ast.Attribute),
                 isinstance(shown, ast.Name | ast.Attribute | ast.Subscript),
+                isinstance(shown, ast.Call),
             )
             self.sources.sites.append(site)
             self.source.sites.append(site)
@@ -310,6 +318,8 @@ class _Writer:
         """Rewrite what an expression is made of."""
         if isinstance(node, ast.Call):
             # What is called is no value; the array that a method is called on is one.
+            if _may_be_own(node.func):
+                self.whole |= {*node.args, *(keyword.value for keyword in node.keywords)}
             if isinstance(node.func, ast.Attribute):
                 node.func.value = self.expression(node.func.value) if _is_value(node.func.value) else node.func.value
             if not (isinstance(node.func, ast.Name) and node.func.id == "super"):
@@ -341,6 +351,15 @@ def _is_value(node: Any) -> bool:
             return True
         node = node.value
     return not (isinstance(node, ast.Name) and node.id in MODULES)
+
+
+def _may_be_own(function: Any) -> bool:
+    """Return whether what is called may be the user's own: neither Python's, nor a module's, nor an array's."""
+    if isinstance(function, ast.Name):
+        return not hasattr(builtins, function.id)
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name) and function.value.id in ("self", "cls")
+    return isinstance(function, ast.Subscript)
 
 
 def _bound(target: Any) -> str:

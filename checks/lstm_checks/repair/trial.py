@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.calling import call_target
+from lstm_checks.calling import Outcome, call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import Target
 from lstm_checks.oracles.expected import expect
@@ -24,16 +24,18 @@ class Trial:
 
     `folds` is whether the target has no argument for the final hidden state's cotangent, which is then in another.
     With `outputs_alone` nothing but the forward pass is run: where a library differentiates it, a value that is put in
-    from outside has no gradient to pass on.
+    from outside has no gradient to pass on. `asked` is whether it was run before: the first run may have each operation
+    compiled for its shapes, and has more time.
     """
 
     case: Case
     folds: bool = True
     outputs_alone: bool = False
+    asked: bool = False
 
     def of(self, case: Case) -> "Trial":
         """Return the same of another case."""
-        return replace(self, case=case)
+        return replace(self, case=case, asked=False)
 
     @cached_property
     def due(self) -> Due:
@@ -59,10 +61,16 @@ class Trial:
             for value, within in self.accepted.values()
         )
 
+    def run(self, target: Target) -> Outcome:
+        """Return what the target gives now."""
+        seconds = tolerance.RUN_SECONDS if self.asked else tolerance.FIRST_RUN_SECONDS
+        self.asked = True
+        with limited(seconds):
+            return call_target(target, self.case.arrays.copy(), self.case.sequences, not self.outputs_alone)
+
     def wrong(self, target: Target) -> frozenset[str]:
         """Return the names of the tensors that are wrong now; one that is no tensor's where it raised."""
-        with limited():
-            outcome = call_target(target, self.case.arrays.copy(), self.case.sequences, not self.outputs_alone)
+        outcome = self.run(target)
         if outcome.error:
             return frozenset({f"error: {outcome.error}", *self.case.cell.tensors})
         found = []
@@ -84,8 +92,8 @@ class Trial:
 
 
 @contextmanager
-def limited() -> Iterator[None]:
-    """Stop what runs for longer than one run may take, such as a loop that an edit has made endless."""
+def limited(seconds: float) -> Iterator[None]:
+    """Stop what takes more of the processor than one run may, such as a loop that an edit has made endless."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -93,13 +101,13 @@ def limited() -> Iterator[None]:
     def stop(*ignored: Any) -> None:
         raise TimeoutError("too long")
 
-    before: Any = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, tolerance.RUN_SECONDS)
+    before: Any = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def plain_array(value: Any) -> Any:
