@@ -70,7 +70,10 @@ def _model(cell: Cell, layers: int, directions: tuple[str, ...], join: str, whol
             said |= {which: [*said[which]] * 2} if which in said else {}
     word = "bidirectional" if count > 1 else directions[0]
     states = ["initial_h", "initial_c"][: len(cell.states)]
-    nodes, weights, inputs, outputs = [], {}, [], []
+    weights: dict[str, Any] = {}
+    nodes: list[Any] = []
+    inputs: list[tuple[str, Any]] = [("X", ("s", "m", None))]
+    outputs: list[tuple[str, Any]] = []
     below = "X"
     for layer in range(layers):
         at, wide = f"_l{layer}" if whole else "", e if layer == 0 else u * (count if join == "concat" else 1)
@@ -98,8 +101,7 @@ def _model(cell: Cell, layers: int, directions: tuple[str, ...], join: str, whol
         below, joined = f"joined{at}", _joined(f"Y{at}", f"joined{at}", join if count > 1 else "sum")
         nodes += joined if layer < layers - 1 or count > 1 else []
     last = f"Y_l{layers - 1}" if whole else "Y"
-    every = (below, ("s", "m", None)) if count > 1 else (last, ("s", 1, "m", None))
-    inputs = [("X", ("s", "m", None)), *inputs]
+    every: tuple[str, Any] = (below, ("s", "m", None)) if count > 1 else (last, ("s", 1, "m", None))
     value = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
     values = [value(name, shape=shape) for name, shape in inputs]
     values += [helper.make_tensor_value_info("lengths", TensorProto.INT32, ("m",))] if whole else []
@@ -184,7 +186,8 @@ class _Runner:
 
     def _weights(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arrays of the nodes by the names that they have in the graph."""
-        cell, found = self.graph.cell, {}
+        cell = self.graph.cell
+        found: dict[str, Any] = {}
         of_places = cell.cell if isinstance(cell, Network) else cell
         for unit in self.graph.units:
             suffixes = [suffix if cell.places else "" for suffix in unit.suffixes]

@@ -42,9 +42,9 @@ _SIZES = frozenset({"Shape", "Size"})
 _OF_SEVERAL = frozenset({"Concat", "Add", "Sum"})
 """The operators of which all inputs are moved; of all others here it is the first, the others say how."""
 
-_FLOATS = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
-_LOW = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
-_WHOLE = {TensorProto.INT32: "int32", TensorProto.INT64: "int64"}
+_FLOATS: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+_LOW: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_WHOLE: dict[int, str] = {TensorProto.INT32: "int32", TensorProto.INT64: "int64"}
 
 
 @dataclass(frozen=True)
@@ -274,13 +274,14 @@ class Reader:
         if len(self.units) == 1 and unit.turned and not self.traces[outputs[0].name].turns:
             turned_out = outputs[0].role == EVERY
             notes = ("its output comes in the order in which its reverse direction runs, and is turned round",)
+        whole: Cell = net
         alone = len(net.places) == 1 and net.directions == (FORWARD,) and not lens
         if alone and {port.role for port in outputs} <= {EVERY, "Cn"} and outputs[0].role == EVERY:
-            net = cell
+            whole = cell
         weights = {(unit.number, which): name for unit in self.units for which, name in self._weights_of(unit).items()}
         self._must_differ(weights)
         return Graph(
-            self.model, self.units, net, tuple(inputs), tuple(outputs), weights, lens, ignores, turned_out, notes
+            self.model, self.units, whole, tuple(inputs), tuple(outputs), weights, lens, ignores, turned_out, notes
         )
 
     def _must_use_all(self) -> None:
@@ -393,10 +394,10 @@ class Reader:
             kinds.add(tuple(sorted(directions)))
         if len(kinds) > 1:
             raise self.refuse("its layers have different directions, expected the same in each")
-        directions = kinds.pop()
+        every = kinds.pop()
         if not all(self.traces[unit.given["X"]].added == self._added for unit in self.units if unit.layer):
             raise self.refuse("its layers hand on their directions in different ways, expected one way in all")
-        word = {(FORWARD,): "forward", (REVERSE,): "reverse"}.get(directions, "sum" if self._added else "both")
+        word = every[0] if len(every) == 1 else "sum" if self._added else "both"
         net = cell_named(f"{cell.name}@{layers}x{word}")
         assert isinstance(net, Network)
         return net
@@ -416,7 +417,7 @@ class Reader:
 
     def _weights_of(self, unit: Unit) -> dict[str, str]:
         """Return the names of a node's arrays: each an initialiser, or an input of the model."""
-        found = {}
+        found: dict[str, str] = {}
         for which in _WEIGHTS:
             wired = unit.given.get(which, "")
             if which in ("W", "R") and not wired:
