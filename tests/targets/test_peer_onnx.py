@@ -168,7 +168,7 @@ def test_a_node_is_judged_as_the_cell_that_its_attributes_make(tmp_path, attribu
             {"activations": ["Sigmoid", "ScaledTanh", "Tanh"]},
             "it has the activation scaledtanh without its alpha and beta",
         ),
-        ({"activations": ["Sigmoid", "Tanh"]}, "its activations are ['sigmoid', 'tanh'], expected three"),
+        ({"activations": ["Sigmoid", "Tanh"]}, "its activations are ['sigmoid', 'tanh'], expected 3"),
         ({"activation_alpha": [0.1]}, "leave over activation_alpha [0.10000000149011612] and activation_beta []"),
         (
             {"activations": ["Relu", "Tanh", "Tanh"], "input_forget": 1},
