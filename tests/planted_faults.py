@@ -444,6 +444,10 @@ PRECISION = {
 CONVENTIONS = {
     "forget-bias-added": [forward_with(bf='1 + p["bf"]')],
     "two-biases": [(GB, 'g["db" + gate] = block[e + u :] + block[e + u :]')],
+    "bias-added-twice": [
+        before(PACK, 'p = {n: v + v if n[0] == "b" else v for n, v in p.items()}'),
+        (GB, 'g["db" + gate] = block[e + u :] * 2'),
+    ],
     "hard-sigmoid-fifth": [
         (LOGISTIC, "return np.minimum(np.maximum((x + 2.5) / 5, 0), 1)"),
         (SLOPE_LOGISTIC, "return np.where((y > 0) & (y < 1), 0.2, 0)"),

@@ -43,7 +43,7 @@ DOORS = {
     "flax": {"lstm_checks.targets.flax", "lstm_checks.targets.flax_modules"},
     "equinox": {"lstm_checks.targets.equinox", "lstm_checks.targets.equinox_modules"},
     "keras": {"lstm_checks.targets.keras", "lstm_checks.targets.keras_layers", "lstm_checks.targets.keras_networks"},
-    "onnx": {"lstm_checks.targets.onnx", "lstm_checks.targets.onnx_graph"},
+    "onnx": {"lstm_checks.targets.onnx", "lstm_checks.targets.onnx_graph", "lstm_checks.certified.onnx_tests"},
     "onnxruntime": {"lstm_checks.targets.onnx"},
     "matplotlib": {"lstm_checks.trials.picture"},
     "jinja2": {"lstm_checks.html.render"},

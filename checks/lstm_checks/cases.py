@@ -112,6 +112,20 @@ class Arrays(Mapping[str, Array]):
             total[..., -1, :] += self[self.cell.folded]
         return total
 
+    @property
+    def with_folded(self) -> "Arrays":
+        """The same where the final hidden state has no cotangent of its own: it is in the last step's, and itself zero.
+
+        Under any arithmetic, and with any leading axes.
+        """
+        every, apart = self.cell.cotangents[0], self.cell.folded
+        if not apart:
+            return self
+        dh, dhn = self[every], self[apart]
+        steps = [dh[..., s, :] for s in range(dh.shape[-2])]
+        steps[-1] = steps[-1] + dhn
+        return self.replaced(**{every: np.stack(steps, axis=-2), apart: 0 * dhn})
+
     def copy(self) -> "Arrays":
         """Return copies that can be written to, as a user's arrays can."""
         return self.each(lambda value: value.copy())

@@ -303,6 +303,10 @@ def accepted_gradient_step(errors: Sequence[float], loss_sd: float, gradient_sd:
     return 2 * curvature + SIGMAS * (np.sqrt(2) * loss_sd + gradient_sd)
 
 
+ONNX_RTOL, ONNX_ATOL = 1e-3, 1e-7
+"""What ONNX's runner of backend tests accepts: abs(a - b) <= atol + rtol * abs(b). Others' number, not ours: tests
+for that runner are chosen by what they expose within it."""
+
 EXPOSING = 2.0
 """Times the accepted deviation by which a known error must exceed it for a vector to expose it: an implementation's own
 rounding may use one tolerance, and hide as much of the error."""

@@ -22,6 +22,7 @@ from planted_faults import (
     EDITS,
     KAPPA,
     LOGISTIC,
+    LOOP,
     PACK,
     WRAPPERS,
     H,
@@ -42,6 +43,7 @@ from lstm_checks.judging.json import case_to_json
 from lstm_checks.judging.text import render_diff, render_failure
 from lstm_checks.judging.verify import verify
 from lstm_checks.strategies import draw_cases, shrink
+from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 
 CASE = Case(3, 4, 3, 3, seed=3)
@@ -127,6 +129,18 @@ def test_a_target_that_lacks_something_is_diagnosed_by_the_rest(lacks):
     target = Target("it", "part", by_name(call), frozenset({LAST, *lacks}))
     case = Case(2, 3, 2, 3, states=STATES not in lacks, cotangents="every" if DCN in lacks else "every+h+C")
     assert suspects(diagnose(target, case))[:1] == ["carry-without-forget"]
+
+
+def test_a_fault_is_named_where_dhn_is_given_in_the_last_step():
+    whole = positional(planted("loop", [(LOOP, "for t in range(s):")]))
+
+    def call(p, X, h0, C0):
+        outputs, pullback = whole(p, X, h0, C0)
+        return outputs, lambda dh, dCn: pullback(dh, dCn, np.zeros_like(h0))
+
+    (first, *_) = diagnose(from_function(call), CASE).suspects
+    assert first.fault == "backward-loop-not-reversed"
+    assert first.certain
 
 
 @pytest.mark.parametrize("id", ["dg-by-forget-gate", "gate-order-ifgo", "last-sample-left-out", "hard-sigmoid-fifth"])

@@ -7,6 +7,8 @@ from typing import Any
 from lstm_checks.commands import common
 from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK
 
+FORMATS = ("json", "onnx", "wpt", "npz", "safetensors", "csv")
+
 
 def add(commands: Any) -> None:
     """Add the command with its two own."""
@@ -24,10 +26,20 @@ def add(commands: Any) -> None:
         actions,
         "write",
         _write,
-        help="write the vectors that ship, anew",
-        description="Write the vectors that ship to a file, anew. Needs pip install python-flint.",
+        help="write the vectors that ship, anew or in another format",
+        description="Write the vectors that ship to a file, anew, or in the format of others.",
+        epilog="json and onnx need pip install python-flint, onnx the extra onnx, safetensors the extra safetensors.",
     )
-    write.add_argument("path", metavar="PATH", help="the file, replaced in one step when all is done")
+    write.add_argument(
+        "path", metavar="PATH", help="the file, replaced in one step when all is done; with onnx a folder"
+    )
+    write.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="json",
+        help="json: the file that ships; npz, safetensors: arrays by name; csv: a line an array, for C; wpt: WebNN's "
+        "conformance tests; onnx: backend tests of ONNX, a folder each, of LSTM, GRU and RNN",
+    )
     write.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
     judge = common.add_command(
         actions,
@@ -52,6 +64,8 @@ def _say_help(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors write`."""
+    if options.format != "json":
+        return _write_other(options)
     common.need_balls()
     from pathlib import Path
 
@@ -72,6 +86,45 @@ def _write(options: argparse.Namespace) -> int:
     if not options.quiet:
         common.emit(f"{len(written)} certified vectors, {path.stat().st_size / 1e6:.1f} MB: {path}", sys.stdout)
     return OK
+
+
+def _write_other(options: argparse.Namespace) -> int:
+    """Return the exit code of `vectors write --format`."""
+    from pathlib import Path
+
+    path = Path(options.path)
+    common.expect_apart([("the vectors", options.path)])
+    if not path.parent.is_dir():
+        raise common.UsageError(f"the vectors cannot be written: {path} is in no folder that there is")
+    if options.format in ("npz", "safetensors") and path.suffix != f".{options.format}":
+        raise common.UsageError(
+            f"--format {options.format} writes a file that ends in .{options.format}, not {path.name}"
+        )
+    try:
+        count, what = _written(options.format, path)
+    except (OSError, ValueError) as error:
+        raise common.UsageError(f"the vectors cannot be written to {path}: {error}") from error
+    if not options.quiet:
+        common.emit(f"{count} {what}: {path}", sys.stdout)
+    return OK
+
+
+def _written(name: str, path: Any) -> tuple[int, str]:
+    """Write in a format; return how many there are, and of what."""
+    if name == "onnx":
+        common.need_balls()
+        try:
+            from lstm_checks.certified.onnx_tests import write_onnx_tests
+        except ImportError as error:
+            raise common.UsageError(f"--format onnx needs pip install 'lstm-checks[onnx]': {error}") from error
+        path.mkdir(exist_ok=True)
+        return len(write_onnx_tests(path)), "ONNX backend tests with certified answers"
+    from lstm_checks.certified import formats
+
+    if name == "wpt":
+        return formats.write_wpt(path), "WebNN conformance tests with certified answers"
+    write = formats.write_csv if name == "csv" else formats.write_by_name
+    return write(path), "certified vectors"
 
 
 def _run(options: argparse.Namespace) -> int:

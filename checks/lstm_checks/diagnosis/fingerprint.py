@@ -298,7 +298,7 @@ def reproduces(faults: Faults, observation: Observation, known: bool = False) ->
     if observation.formal or observation.written or observation.overwritten or observation.answer.error:
         return Trial.REFUTED
     values: dict[str, Any] = {}
-    for part in _parts(faults, observation.case):
+    for part in _parts(faults, observation):
         if not known and not all(_is_near(observation, n, part[n]) for n in part if n in observation.came):
             return Trial.REFUTED
         values |= part
@@ -312,9 +312,10 @@ def reproduces(faults: Faults, observation: Observation, known: bool = False) ->
     return trial
 
 
-def _parts(faults: Faults, case: Case) -> Iterator[dict[str, Any]]:
+def _parts(faults: Faults, observation: Observation) -> Iterator[dict[str, Any]]:
     """Yield the outputs, and then the gradients, of the reference with faults; nothing if they cannot be combined."""
-    arrays = case.arrays.astype(np.float64)
+    case = observation.case
+    arrays = observation.taken(case.arrays.astype(np.float64))
     try:
         left = leaves_forward(faults)
         backward = backward_with(faults, arrays.cell) if left else None
@@ -356,10 +357,10 @@ def expect_with(faults: Faults, observation: Observation) -> Expected:
     """Return what the reference with faults planted in it gives on a case, and how much rounding blurs that."""
     case = observation.case
     try:
-        return expect(case, evaluate=lambda arrays: evaluate(faults, arrays))
+        return expect(case, evaluate=lambda arrays: evaluate(faults, observation.taken(arrays)))
     except (TypeError, AttributeError):
         # No noise model for one of its operations: the reference's own noise.
-        values = evaluate(faults, case.arrays.astype(np.float64))
+        values = evaluate(faults, observation.taken(case.arrays.astype(np.float64)))
         return Expected(values, slack(values, observation.expected), case.dtype)
 
 
@@ -475,7 +476,7 @@ def _in_short_formats(target: Target, first: Observation, work: Work) -> list[Su
 
 def _alike_in_size(fault: Fault, observation: Observation, factor: float = tolerance.LIKE_SIZE) -> bool:
     """Return whether errors lie in the tensors in which a fault's do, and are as large but for a factor."""
-    values = evaluate(fault, observation.case.arrays.astype(np.float64))
+    values = evaluate(fault, observation.taken(observation.case.arrays.astype(np.float64)))
     ratios = []
     for name, came in observation.came.items():
         due, sd = observation.due(name)
@@ -495,7 +496,7 @@ def _size(error: Array) -> float:
 
 def _pairs(first: Observation, spare: Spare) -> Iterator[Faults]:
     """Yield pairs of faults, one of which explains some wrong tensor whole and the other what is left."""
-    arrays = first.case.arrays.astype(np.float64)
+    arrays = first.taken(first.case.arrays.astype(np.float64))
     # There are some 50,000 pairs. Only those are worth a try of which one explains some tensor whole; the other must
     # then leave that alone and change some of the rest.
     changes, explained = {}, {}

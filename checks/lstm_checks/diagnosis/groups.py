@@ -57,7 +57,7 @@ def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
                 return False
             if reproduces(faults, seen) is Trial.REFUTED and reproduces(faults, seen, known=True) is not Trial.SHOWN:
                 return False
-            values = evaluate(faults, case.arrays.astype(np.float64))
+            values = evaluate(faults, seen.taken(case.arrays.astype(np.float64)))
         expected = due_on(case)
         return all(departs(values[n], expected.values[n], expected.sd[n] / 2, case.dtype).any() for n in seen.wrong)
 

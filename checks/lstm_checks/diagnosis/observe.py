@@ -23,7 +23,7 @@ from lstm_checks.calling import (
     overwritten,
 )
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.contract import STATES, Target
+from lstm_checks.contract import DHN, STATES, Target
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
 from lstm_ref.cell import Cell, run_backward, run_forward
 
@@ -65,6 +65,10 @@ class Observation:
     written: tuple[str, ...]
     overwritten: tuple[str, ...]
     lacks: frozenset[str]
+
+    def taken(self, arrays: Arrays) -> Arrays:
+        """Return arrays as the target takes them: a fault may make of dhn something else than of the last step's dh."""
+        return arrays.with_folded if DHN in self.lacks else arrays
 
     @cached_property
     def came(self) -> dict[str, Array]:

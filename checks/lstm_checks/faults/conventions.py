@@ -29,6 +29,16 @@ FAULTS = (
         patches=(in_gradients(_DB, f"2 * {_DB}"),),
         seen="onnx/onnx#1127",
     ),
+    _fault(
+        id="bias-added-twice",
+        title="The bias is added twice.",
+        explanation="(1): to the input's product of all steps, and again in each step; the gradient is right for that.",
+        patches=(
+            *(in_forward(f'p["b{k}"]  # (1{k})', f'2 * p["b{k}"]  # (1{k})') for k in "figo"),
+            in_gradients(_DB, f"2 * {_DB}"),
+        ),
+        seen="lisa-lab/DeepLearningTutorials#81",
+    ),
     *(
         _fault(
             id=f"hard-sigmoid-{name}",

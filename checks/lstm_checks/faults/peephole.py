@@ -75,6 +75,19 @@ FAULTS = (
         patches=(in_forward(_SEES["o"], 'tanh(C_) * p["po"]'), in_gradients(_SUM["o"], 'bc["do_"] * fc["C"]')),
     ),
     _fault(
+        id="peephole-output-after-the-sigmoid",
+        title="The output gate sees the memory after its sigmoid: o = sigmoid(o_) + C_ po.",
+        explanation="(1o), (5): the gate leaves 0 to 1; the gradient is right for that.",
+        patches=(
+            in_forward(f" + {_SEES['o']}", ""),
+            in_forward("o = sigmoid(o_)  # (5)", f"o = sigmoid(o_) + {_SEES['o']}  # (5)"),
+            in_backward("sigmoid_derivative(o)  # (5)", 'sigmoid_derivative(o - fc["C_"][..., s, :] * p["po"])  # (5)'),
+            in_backward(_BACK["o"], ' + do * p["po"]'),
+            in_gradients(_SUM["o"], 'bc["dh_"] * fc["C"] * fc["C_"]'),
+        ),
+        seen="Lasagne/Lasagne#448",
+    ),
+    _fault(
         id="peephole-weights-exchanged-f-i",
         title="The peepholes' weights of the forget and the input gate are exchanged.",
         explanation="(1f), (1i): they are stored one after the other, and read in another order; the gradient is right"

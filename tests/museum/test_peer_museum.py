@@ -1,0 +1,13 @@
+"""The rows of docs/museum.md whose exhibits need a framework."""
+
+import pytest
+from test_museum import EXHIBITS, holds
+
+pytestmark = pytest.mark.peer
+OTHERS = [id for id, exhibit in EXHIBITS.items() if exhibit.framework]
+
+
+@pytest.mark.parametrize("id", OTHERS)
+def test_a_row_holds(id, tmp_path):
+    pytest.importorskip(EXHIBITS[id].framework)
+    holds(EXHIBITS[id], tmp_path)
