@@ -72,6 +72,7 @@ ROOMS = {
     "diagnosis": "what a target that fails has in common with a fault, or with what is due",
     "properties": "what a target's own answers must have in common",
     "asking": "what a target must give when it is asked again, in part or otherwise",
+    "binding": "a layer that nobody wrote for us, as a function that a target can be made of",
     "targets": "a target of whatever is named, a fault included",
     "workers": "the same in another process",
     "repair": "a target's own source: the line that is wrong, and the edit that mends it",

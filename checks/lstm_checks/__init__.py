@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lstm_checks.binding.composed import by_sample, by_step
     from lstm_checks.cases import Case
     from lstm_checks.certified.certify import certify
     from lstm_checks.certified.read import read_vectors_file
@@ -33,6 +34,8 @@ __all__ = [
     "Target",
     "TargetError",
     "Verdict",
+    "by_sample",
+    "by_step",
     "certify",
     "explain",
     "from_framework",
@@ -58,6 +61,8 @@ _HOMES = {
     "Target": "contract",
     "TargetError": "targets.load",
     "Verdict": "compare",
+    "by_sample": "binding.composed",
+    "by_step": "binding.composed",
     "certify": "certified.certify",
     "explain": "judging.explain",
     "from_framework": "weights.packing",

@@ -233,6 +233,10 @@ class Target:
         The inputs, those together that a gradient can only be required of together.
     unlearned : mapping
         The arrays, by its own names, that do not learn whatever is asked of it, and why.
+    adapter : str
+        Of what was bound by trying the text of its adapter.
+    exact : bool
+        Of what was bound by trying whether a reading makes its forward pass the reference's.
     call_as : callable or None
         ``call_as(inputs, sequences, how)``: as `call`, with `how` a mapping of "still", names of inputs no gradient of
         which is required; "instance", the number of another instance; "laid", how its weights are to lie in memory.
@@ -259,6 +263,8 @@ class Target:
     optional: frozenset[str] = frozenset()
     parts: tuple[tuple[str, ...], ...] = ()
     unlearned: Mapping[str, str] = field(default_factory=dict)
+    adapter: str = ""
+    exact: bool = True
     call_as: Callable[..., tuple[Mapping[str, Any], Pullback]] | None = None
 
     def remarks(self, reference: bool) -> tuple[str, ...]:

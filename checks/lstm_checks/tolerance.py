@@ -584,3 +584,18 @@ DRAWN_LINE = 1e-12
 
 The line's two numbers are sums over at most 600 entries, off by 600 float64 roundoffs at most, 7e-14; over ten times
 that."""
+
+BINDING_SECONDS = 10.0
+"""Seconds of the processor for which readings of a layer that nobody wrote for us are tried: the layers of
+`tests/binding/layers` take one or two on a quiet core."""
+
+BINDING_WAIT = 5.0
+"""Seconds that it may take on the wall besides four times these: all of it must end within `LOAD_SECONDS`."""
+
+BINDING = {"float64": 1e-7, "float32": 1e-3}
+"""Share of its largest entry within which an array is taken for a gradient that is due, to tell which it is: gradients
+of random numbers differ from one another by about all of it. Whether it is right is judged later, by its noise."""
+
+BINDING_NEAR = 0.35
+"""Share of h by which the nearest reading may miss it on average for the layer to be judged as that, and to fail:
+another order of the gates misses it by about all of it, a gate with another activation by a tenth to a third."""

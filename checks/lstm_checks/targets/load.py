@@ -26,6 +26,7 @@ from lstm_checks.calling import describe_error, with_time_limit
 from lstm_checks.contract import PLAIN, Target, expect_cell, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError, must_be_plain
+from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
 from lstm_checks.targets.inside import layer_in, parted
 from lstm_checks.targets.layer import from_layer, not_constructible
@@ -41,7 +42,14 @@ EXEC, FAULT, TIMEOUT_VARIABLE = "exec:", "fault:", "LSTM_CHECKS_TIMEOUT"
 
 
 class TargetError(Exception):
-    """The target cannot be had; the message says why and what to do."""
+    """The target cannot be had; the message says why and what to do.
+
+    `draft` is an adapter of its own, half filled, where that came nearest.
+    """
+
+    def __init__(self, message: str, draft: str = "") -> None:
+        super().__init__(message)
+        self.draft = draft
 
 
 def load_target(
@@ -408,17 +416,34 @@ def _from_class(found: type[Any], spec: str, cell: Cell) -> Target:
     needed = ("compute_shapes", "initialize_parameters", "forward", "backward", "compute_gradients")
     lacking = [method for method in needed if not callable(getattr(found, method, None))]
     if lacking:
-        raise TargetError(
+        return _bound(
+            found,
+            spec,
+            cell,
             f"{spec} is a class without {', '.join(lacking)}, expected a layer class with {', '.join(needed)}; "
-            "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0); or a framework's module or cell"
+            "or a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0); or a framework's module or cell",
         )
     reason = not_constructible(found)
     if reason:
-        raise TargetError(
+        return _bound(
+            found,
+            spec,
+            cell,
             f"{spec} cannot be made with the number of units alone: {reason}; name a class derived from it whose "
-            "__init__(self, unit_cells) gives it the rest"
+            "__init__(self, unit_cells) gives it the rest",
         )
     return from_layer(found, spec, cell)
+
+
+def _bound(found: Any, spec: str, cell: Cell, refused: str) -> Target:
+    """Return the target of what is in no known form, bound by trying; raise why it is refused where it is not."""
+    from lstm_checks.binding.bind import CannotBindError
+    from lstm_checks.targets.bound import bound_target
+
+    try:
+        return bound_target(found, spec, cell)
+    except CannotBindError as error:
+        raise TargetError(f"{refused}; {error}", error.draft) from error
 
 
 def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
@@ -429,9 +454,7 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
         target = from_function(found, spec, cell)
     except TypeError as error:
         made = _of_a_framework("objects", "recognize", found, spec, cell)
-        if made is None:
-            raise TargetError(str(error)) from error
-        return made
+        return made if made is not None else _bound(found, spec, cell, str(error))
     if returns_pullback(found, cell):
         return target
     made = _of_a_framework(
@@ -439,10 +462,19 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     ) or _of_a_framework("objects", "recognize", found, spec, cell)
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found, cell) == 3 and cell.finals:
-        raise TargetError(
-            f"{expected_form(found, spec, cell)}; it could be called as none of these, nor does it make a layer"
-        )
-    return made or target
+        refused = f"{expected_form(found, spec, cell)}; it could be called as none of these, nor does it make a layer"
+        return _bound(found, spec, cell, refused)
+    return made or _bound_or(target, found, spec, cell)
+
+
+def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
+    """Return what gave no pullback in any small call as bound by trying, where it can be; else the target it was."""
+    try:
+        bound = _bound(found, spec, cell, "")
+    except TargetError:
+        return target
+    # The nearest reading is none of a function in the form that raises whatever it is given.
+    return bound if bound.adapter and (bound.exact or not_in_form(target)) else target
 
 
 def _network_from_callable(found: Any, spec: str, net: Network) -> Target:

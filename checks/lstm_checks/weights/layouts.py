@@ -32,6 +32,7 @@ PROVEN, DOCUMENTED = "proven", "from documentation"
 
 
 COLUMNS, ROWS, VECTOR, SPLIT = "gates along columns", "gates along rows", "flat", "gates on an axis of their own"
+STACKED = "a matrix for each gate, one after the other"
 
 
 class LayoutError(ValueError):
@@ -53,7 +54,7 @@ class Block:
         The gates in it, in their order; none of a projection.
     form : str
         With G gates and r rows: gates along columns (r, G u), along rows (G u, r), flat (r G u,), or on an axis of
-        their own (r, G, u), without r where that is a bias.
+        their own (r, G, u), without r where that is a bias, or (G, r, u).
     lead : int
         Leading axes of length 1, for layers and directions.
     """
@@ -76,6 +77,7 @@ class Block:
             ROWS: (wide, rows),
             VECTOR: (rows * wide,),
             SPLIT: (len(self.gates), u) if self.is_bias else (rows, len(self.gates), u),
+            STACKED: (len(self.gates), rows, u),
         }[self.form]
         return (1,) * self.lead + inner
 
@@ -101,7 +103,13 @@ class Block:
         rows = "2" if rows == "1+1" else rows
         flat = wide if len(self.kinds) == 1 else f"{len(self.kinds) * count}u"
         split = f"{count}, u" if self.is_bias else f"{rows}, {count}, u"
-        inner = {COLUMNS: f"{rows}, {wide}", ROWS: f"{wide}, {rows}", VECTOR: f"{flat},", SPLIT: split}[self.form]
+        inner = {
+            COLUMNS: f"{rows}, {wide}",
+            ROWS: f"{wide}, {rows}",
+            VECTOR: f"{flat},",
+            SPLIT: split,
+            STACKED: f"{count}, {rows}, u",
+        }[self.form]
         return f"({'1, ' * self.lead}{inner})"
 
     def pack(self, values: Mapping[str, Array]) -> Array:
@@ -113,6 +121,8 @@ class Block:
         matrix = matrix.T if self.form == ROWS else matrix
         some = next(gate for gate in "figo" if f"U{gate}" in values)
         (e, u), p = values[f"U{some}"].shape, values[f"V{some}"].shape[0]
+        if self.form == STACKED:
+            return contiguous(matrix.reshape(-1, len(gates), u).swapaxes(0, 1))
         return contiguous(matrix).reshape(self.shape(e, u, p))
 
     def unpack(self, array: Array, e: int, u: int, p: int | None = None) -> dict[str, Array]:
@@ -121,6 +131,7 @@ class Block:
         if not self.gates:
             return {kind: own(array.T if self.form == ROWS else array) for kind in self.kinds}
         wide = len(self.gates) * u
+        array = array.swapaxes(0, 1) if self.form == STACKED else array
         matrix = array.reshape(wide, sum(rows)).T if self.form == ROWS else array.reshape(sum(rows), wide)
         found, start = {}, 0
         for kind, count in zip(self.kinds, rows, strict=True):
@@ -134,7 +145,12 @@ class Block:
         inner, count = shape[self.lead :], len(self.gates)
         if not inner or len(shape) != len(self.shape(1, 1)):
             return None
-        wide = {ROWS: inner[0], SPLIT: inner[-1] * count, VECTOR: inner[0] // len(self.kinds)}.get(self.form, inner[-1])
+        wide = {
+            ROWS: inner[0],
+            SPLIT: inner[-1] * count,
+            STACKED: inner[-1] * count,
+            VECTOR: inner[0] // len(self.kinds),
+        }.get(self.form, inner[-1])
         return wide // count if wide >= count and wide % count == 0 else None
 
 

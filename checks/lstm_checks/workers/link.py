@@ -136,7 +136,7 @@ class Worker:
                     continue
                 self._loading = False
                 if "refused" in found:
-                    raise TargetError(plain_text(found["refused"]))
+                    raise TargetError(plain_text(found["refused"]), plain_lines(found.get("draft", "")))
                 return found
         except (WireError, EndedError, TimeLimitError) as error:
             what = self._end(error)
@@ -458,3 +458,8 @@ def _close(process: list[Any]) -> None:
 def plain_text(value: Any) -> str:
     """Return a sentence of the worker's, which nobody need trust."""
     return printable(str(value)[:LONGEST_ANSWER])
+
+
+def plain_lines(value: Any) -> str:
+    """Return a text of the worker's, which nobody need trust, in its lines."""
+    return "\n".join(printable(line) for line in str(value)[:LONGEST_ANSWER].split("\n"))

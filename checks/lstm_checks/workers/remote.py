@@ -28,7 +28,7 @@ from lstm_checks.contract import (
     TimeLimitError,
 )
 from lstm_checks.targets.load import TargetError, time_limit
-from lstm_checks.workers.link import GivenUpError, Limits, Worker, plain_text
+from lstm_checks.workers.link import GivenUpError, Limits, Worker, plain_lines, plain_text
 from lstm_checks.workers.mirrors import Held, overwrite
 from lstm_checks.workers.wire import Described, WireError
 from lstm_ref.cell import Cell
@@ -138,6 +138,7 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             raise WireError("dtypes that there are not")
         if found["caches"]:
             values["caches"] = lambda: _caches(worker)
+        values["adapter"] = plain_lines(told["adapter"])
         values["cell"] = cell_named(told["cell"])
         values["parts"] = tuple(map(tuple, told["parts"]))
         numbers = iter(range(1, sys.maxsize))

@@ -86,7 +86,7 @@ class Desk:
             imported = pack({"imported": True})
             target = load_target(head["spec"], on_import=lambda: self.send(imported), cell=cell_named(head["cell"]))
         except TargetError as error:
-            return pack({"refused": str(error)})
+            return pack({"refused": str(error), "draft": error.draft})
         except BaseException as error:
             return pack({"refused": f"{head['spec']} cannot be judged: {_in_words(error)}"})
         self.target = target
