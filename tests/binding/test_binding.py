@@ -62,6 +62,9 @@ def test_a_strangers_layer_is_bound_with_nothing_written_and_passes(spec, tmp_pa
     monkeypatch.syspath_prepend(str(LAYERS))
     again = load_target(f"{tmp_path / 'mine.py'}:target")
     assert again.kind.startswith("function in the vjp form")
+    if len(target.dtypes) == 1:
+        assert f"--dtype {target.dtypes[0]}" in target.adapter
+        again = replace(again, dtypes=target.dtypes)
     assert "fail" not in {str(claim.verdict) for claim in judged(again, CASES[:1])}
     assert len(target.adapter.splitlines()) < 60
 

@@ -39,7 +39,8 @@ def bound_target(found: Any, spec: str, cell: Cell) -> Target:
     kind = f"{what} of its own form" + target.kind.removeprefix("function in the vjp form")
     adapter = f"lstm-checks bind {spec} prints the adapter"
     notes = (*bound.notes, *target.notes, adapter)
-    return replace(target, kind=kind, can=can, notes=notes, adapter=bound.text, exact=bound.exact)
+    one_dtype = f"# to be judged with --dtype {target.dtypes[0]}\n" if len(target.dtypes) == 1 else ""
+    return replace(target, kind=kind, can=can, notes=notes, adapter=one_dtype + bound.text, exact=bound.exact)
 
 
 def _in_its_dtypes(target: Target, bound: Bound) -> Target:
