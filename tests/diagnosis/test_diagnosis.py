@@ -114,6 +114,34 @@ def test_two_faults_at_once_are_both_named(pair):
     assert first.certain
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        ("carry-without-forget", "derivative-missing-g", "dvo-transposed"),
+        ("forget-bias-added", "dg-by-forget-gate", "dh0-dc0-swapped"),
+        ("df-of-current-memory", "dvo-transposed", "input-gradient-backwards", "final-memory-cotangent-ignored"),
+    ],
+)
+def test_three_faults_and_more_are_named_together(faults):
+    target = planted("several", [edit for id in faults for edit in EDITS[id]])
+    (first, *others) = diagnose(target, CASE).suspects
+    assert set(first.fault.split(" and ")) == set(faults)
+    assert first.certain
+    assert all(set(other.fault.split(" and ")) <= set(faults) for other in others)
+
+
+def test_of_a_catalogued_fault_beside_what_no_catalogue_has_no_set_is_named():
+    # Numbers that nobody has: with them no set of faults gives what came.
+    edits = [edit for id in ("carry-without-forget", "dh0-zero") for edit in EDITS[id]]
+    right = planted("odd", edits)
+
+    def call(inputs, sequences=True):
+        outputs, pullback = right.call(inputs, sequences)
+        return outputs, lambda given: {n: v * 1.37 if n == "dUg" else v for n, v in pullback(given).items()}
+
+    assert not any(one.certain for one in diagnose(replace(right, call=call), CASE).suspects)
+
+
 @pytest.mark.parametrize("lacks", [{STATES, "dh0", "dC0"}, {CN, DCN}, {"dX"}, {f"dU{k}" for k in "figo"}])
 def test_a_target_that_lacks_something_is_diagnosed_by_the_rest(lacks):
     whole = plant("carry-without-forget")

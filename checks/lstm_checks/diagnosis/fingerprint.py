@@ -2,7 +2,7 @@
 
 Every fault is run on the failing case. Those that reproduce what came, to rounding and in all tensors, are run on
 further cases of other shapes and regimes, until one is left or no case tells the rest apart. Where none reproduces all
-of it, two at once are tried, starting from those that explain some tensors whole.
+of it, several at once are tried, starting from those that explain some tensors whole.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ from lstm_checks.diagnosis.observe import (
     suited,
     wrong_entries,
 )
+from lstm_checks.diagnosis.several import sets_of_faults
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare, Work
 from lstm_checks.faults.catalogue import faults_of
@@ -66,6 +67,9 @@ RANDOM = ("dropout-left-on",)
 
 PAIRS = "other pairs of faults"
 """What is left out where there are more pairs than are tried."""
+
+SEVERAL = "some sets of three faults and more"
+"""What is left out where there are more sets than are tried."""
 
 SHOWING = 3
 """On how many further cases a fault must show and be reproduced, where as many can be found."""
@@ -109,7 +113,7 @@ def find_suspects(target: Target, first: Observation, work: Work) -> list[Suspec
     found: list[Suspect] = []
     # The first search that is certain ends it: a slip or a pair of faults, of which there are thousands, is
     # never said where one known fault does.
-    for search in (_alone, _between_calls, _in_short_formats, _by_a_slip, _in_pairs):
+    for search in (_alone, _between_calls, _in_short_formats, _by_a_slip, _of_several, _in_pairs):
         # A case that the target no longer fails says that it keeps something.
         if first.fails or search is _between_calls:
             suspects = search(target, first, work)
@@ -186,6 +190,27 @@ def _outputs_come_from(fault: Fault, observation: Observation) -> Trial:
     with np.errstate(all="ignore"):
         outputs = evaluate_forward(planted((fault,), cell), arrays)
     return try_values(observation, observation.expected.values | outputs, cell.outputs)
+
+
+def _of_several(target: Target, first: Observation, work: Work) -> list[Suspect]:
+    """Return the sets of three faults and more that reproduce the target wherever it was looked.
+
+    On the smallest failing case most of them may be idle: of a few cases that in which most is wrong is explained, and
+    that of a single step.
+    """
+    if not first.wrong or not repeatable(first):
+        return []
+    asked = (suited(target, case) for case in BANK[:3])
+    seen = [first, *(observe_once(target, case) for case in asked if case is not None)]
+    whole = max((one for one in seen if not one.answer.error and not one.formal), key=lambda one: len(one.wrong))
+    single = suited(target, replace(whole.case, s=1))
+    seen = [whole, *([observe_once(target, single)] if single is not None and whole.case.s > 1 else [])]
+    if any(one.answer.error or one.formal for one in seen):
+        return []
+    known = [fault for fault in faults_of(target.cell).values() if not fault.wrap and _may_be_at(fault.place, whole)]
+    sets = sets_of_faults(seen, known, work.allows(SEVERAL, first.case.size))
+    fitting = [faults for faults in sets if len(faults) > 2 and reproduces(faults, first) is Trial.SHOWN]
+    return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
 
 
 def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:

@@ -106,7 +106,8 @@ class Program:
         if any(outcome.error for outcome in came):
             return None
         before, after = (outcome.values for outcome in came)
-        return frozenset(name for name in before if not np.array_equal(before[name], after.get(name), equal_nan=True))
+        same = {name for name in before if name in after and np.array_equal(before[name], after[name], equal_nan=True)}
+        return frozenset(before) - same
 
     def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
         """Return what stands in the place of the values of sites."""
