@@ -32,6 +32,7 @@ RESTARTS = 10
 
 
 LONGEST_ANSWER = 2000
+LONGEST_ADAPTER = 20_000
 """Letters of a sentence that are taken over."""
 
 SPIN = "OPENBLAS_THREAD_TIMEOUT"
@@ -462,4 +463,4 @@ def plain_text(value: Any) -> str:
 
 def plain_lines(value: Any) -> str:
     """Return a text of the worker's, which nobody need trust, in its lines."""
-    return "\n".join(printable(line) for line in str(value)[:LONGEST_ANSWER].split("\n"))
+    return "\n".join(printable(line) for line in str(value)[:LONGEST_ADAPTER].split("\n"))
