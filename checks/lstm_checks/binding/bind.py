@@ -434,7 +434,8 @@ def find_backward(lab: Lab, found: Found, forward: Forward) -> Backward | None:
                 if not left or (best is not None and best.right == _due(forward) and len(best.takes) == 2):
                     return best
     except OutOfTimeError:
-        pass
+        if best is None:  # there may be one, and without it only the forward pass would be judged
+            raise CannotBindError("no backward pass of it was found in the time that there is for it") from None
     return best
 
 
