@@ -32,8 +32,10 @@ RESTARTS = 10
 
 
 LONGEST_ANSWER = 2000
-LONGEST_ADAPTER = 20_000
 """Letters of a sentence that are taken over."""
+
+LONGEST_ADAPTER = 20_000
+"""Letters of an adapter that are taken over."""
 
 SPIN = "OPENBLAS_THREAD_TIMEOUT"
 """How long OpenBLAS's idle threads turn round in wait for the next product, 2 to that power of cycles, before they
