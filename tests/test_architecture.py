@@ -25,7 +25,11 @@ DOORS = {
     "scipy": {"lstm_checks.oracles.check_grad"},
     "llvmlite": {"lstm_fast.compiled"},
     "rich": {"lstm_checks.commands.common"},
-    "torch": {"lstm_checks.targets.torch", "lstm_checks.targets.torch_networks"},
+    "torch": {
+        "lstm_checks.targets.torch",
+        "lstm_checks.targets.torch_networks",
+        "lstm_checks.targets.torch_ways",
+    },
     "distributed": {"lstm_checks.campaign.executors"},
     "jax": {
         "lstm_checks.targets.jax",

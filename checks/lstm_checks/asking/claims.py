@@ -6,13 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.asking import again, arranged, part
+from lstm_checks.asking import again, arranged, batched, forwards, part, threads, trained, twice
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError
 from lstm_checks.asking.spread import repeatable
 from lstm_checks.calling import Outcome
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import CHANGE, EMPTY, INSTANCES, SEVERAL, STILL, STRIDES, Target
+from lstm_checks.contract import (
+    CHANGE,
+    EMPTY,
+    FORWARDS,
+    INSTANCES,
+    SAMPLES,
+    SEVERAL,
+    STILL,
+    STRIDES,
+    THREADS,
+    TWICE,
+    Target,
+)
 from lstm_checks.oracles.expected import Expected
 
 LEARNING, REPEATABLE = "learning", "repeatable"
@@ -58,6 +70,13 @@ ALL: dict[str, Question] = {
     "expanded cotangents": Question(
         arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework"
     ),
+    "forward mode": Question(forwards.pushforward, FORWARDS, "it has no forward mode", new_program=True),
+    "second order": Question(twice.second_order, TWICE, "it has no second order", new_program=True),
+    "samples apart": Question(
+        batched.samples_apart, (SAMPLES,), "nothing maps it over samples", lambda target, case: case.m > 1, True
+    ),
+    "training": Question(trained.training),
+    "several threads": Question(threads.several_threads, (THREADS,), "it does not say that it may be called from them"),
     "empty batch": Question(arranged.empty_batch, (EMPTY,), "it is asked over a protocol of samples", new_program=True),
 }
 ROTATED = tuple(ALL)

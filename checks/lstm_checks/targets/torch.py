@@ -29,6 +29,8 @@ from lstm_checks.contract import (
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
 from lstm_checks.targets.function import without_states
+from lstm_checks.targets.torch_ways import ways_of
+from lstm_checks.targets.ways import Way
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_checks.targets.torch_networks import framework_network, network_target
 from lstm_ref.cell import Cell
@@ -70,6 +72,11 @@ class Autograd:
             return tuple(None if output is None else _numpy(output) for output in found), pullback
 
         return evaluate
+
+    @staticmethod
+    def ways(run: Run) -> Mapping[str, Way]:
+        """Return the ways in which PyTorch differentiates besides."""
+        return ways_of(run)
 
     def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
         """Return the outputs."""
