@@ -101,8 +101,11 @@ def why_not(target: Target, name: str) -> str:
 def rotation(target: Target, case: Case) -> tuple[str, ...]:
     """Return the questions that a case is asked where not all are: the same for the same case, all in turn."""
     names = [name for name in ROTATED if not why_not(target, name) and ALL[name].at_stake(target, case)]
-    if target.compiles and np.random.default_rng((case.seed, *case.dims, 7)).random() >= tolerance.ASKED_OF_COMPILED:
-        names = [name for name in names if not ALL[name].new_program]
+    if target.compiles:
+        # The same for all cases of one shape, which share the programs.
+        new = [name for name in ALL if ALL[name].new_program and not why_not(target, name)]
+        chosen = np.random.default_rng((*case.dims, 7)).permutation(new)[: tolerance.ASKED_OF_COMPILED]
+        names = [name for name in names if name in chosen or not ALL[name].new_program]
     rng = np.random.default_rng((case.seed, *case.dims, 6))
     if "absent cotangents" in names and part.hidden_is_unused(target, case):
         # Few cases leave it out, and the most is wrong there.

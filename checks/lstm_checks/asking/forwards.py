@@ -12,7 +12,7 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError, worst_of
 from lstm_checks.compare import Discrepancy, Verdict
-from lstm_checks.contract import FORWARDS, ContractError
+from lstm_checks.contract import FORWARDS
 from lstm_checks.oracles.derivatives import direction_of, expect_along, tangent
 from lstm_checks.oracles.expected import Array, Expected
 from lstm_checks.properties.noise import OwnExpected
@@ -60,11 +60,13 @@ def _due(x: Asker, direction: Mapping[str, Array]) -> Expected:
 
 def _fits(x: Asker, values: Mapping[str, Any], given: Mapping[str, Array], done: str) -> Judged:
     """Return whether what was pushed forward fits the gradients, where nobody knows what is due."""
-    cotangents = dict(zip(x.target.cell.outputs, x.cotangents().values(), strict=False))
+    hidden, *_ = x.target.cell.outputs
+    cotangents = {hidden: x.arrays.dh_total} | {n: x.arrays[c] for n, c in x.target.cell.finals.items()}
     pairs = [(values.get(tangent(name)), c) for name, c in cotangents.items() if name not in x.target.lacks]
     if any(not isinstance(came, np.ndarray) or came.shape != c.shape for came, c in pairs):
-        raise ContractError(f"{done}, no derivative of every output came, each of its shape")
-    forwards = [(came.astype(np.float64), c) for came, c in pairs]
+        message = f"{done}, the derivatives of the outputs did not come, each of its output's shape"
+        return Judged(Verdict.FAIL, np.inf, Discrepancy(hidden, "asked", message))
+    forwards = [(np.asarray(came, np.float64), c) for came, c in pairs]
     back = [(x.expected.values[name], given[tangent(name[1:])]) for name in x.gradients]
     return alike(x, forwards, back, f"{done}, the cotangents' product with it", "the gradients' with the direction")
 

@@ -74,6 +74,7 @@ def _expected(x: Asker, arrays: Arrays) -> Expected:
 def _as_people_do(x: Asker, rate: float) -> list[Judged]:
     """Return what the stages of a training are worth that the target has a way for."""
     try:
+        # A layer takes the final hidden state's cotangent apart.
         values = x.forward(how={"way": TRAINING, "rate": rate}).pull(x.cotangents())
     except RefusedError as error:
         if error.kind != "error":

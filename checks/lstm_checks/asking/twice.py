@@ -61,10 +61,10 @@ def _symmetric(x: Asker, way: str, direction: dict[str, Array], done: str) -> Ju
     found = [_along(x, way, one) for one in (direction, other)]
     names = [name for name in x.gradients if name[1:] in direction]
     for came in found:
-        if any(np.shape(came.get(second(name))) != direction[name[1:]].shape for name in names):
+        if any(np.shape(came.get(second(name), ())) != direction[name[1:]].shape for name in names):
             raise RefusedError(f"the {way} gave no derivative of every gradient, each of its shape")
-    pairs = [
+    left, right = (
         [(came[second(name)].astype(np.float64), along[name[1:]]) for name in names]
         for came, along in zip(found, (other, direction), strict=True)
-    ]
-    return alike(x, *pairs, f"{done}, <w, Hv> of two of them", "<v, Hw>")
+    )
+    return alike(x, left, right, f"{done}, <w, Hv> of two of them", "<v, Hw>")

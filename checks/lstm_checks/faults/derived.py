@@ -33,7 +33,9 @@ def _still(wanted: Callable[[str], bool]) -> Callable[[Target], Target]:
     return wrap
 
 
-def _in_way(way: str, spoil: Callable[[Target, dict[str, Any], Any, Any], dict[str, Any]]) -> Callable[[Target], Target]:
+def _in_way(
+    way: str, spoil: Callable[[Target, dict[str, Any], Any, Any], dict[str, Any]]
+) -> Callable[[Target], Target]:
     """Return a wrapper that gives `spoil(target, answer, inputs, given)` where it is asked in one way."""
 
     def wrap(target: Target) -> Target:
@@ -86,7 +88,7 @@ def _turned(target: Target, answer: dict[str, Any], inputs: Any, given: Any) -> 
 
 
 def _kept_while_x_is(wanted: Callable[[str], bool], in_pullback: bool = False) -> Callable[[Target], Target]:
-    """Return a wrapper that keeps some parameters, packed, for as long as it is given the same arrays with the same X."""
+    """Return a wrapper that keeps some parameters, packed, while it is given the same arrays with the same X."""
 
     def wrap(target: Target) -> Target:
         kept: dict[str, Any] = {}
@@ -130,12 +132,14 @@ FAULTS = (
         explanation=f"{_FORWARDS} loses f times its tangent.",
         wrap=patched_in(FORWARDS, in_forward("C_ = f * Cp_ + i * g", 'C_ = f * getattr(Cp_, "value", Cp_) + i * g')),
         needs=("C0",),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="forward-mode-hidden-detached",
         title="In forward mode the previous hidden state does not move.",
         explanation=f"{_FORWARDS} loses what comes through the recurrent weights.",
         wrap=patched_in(FORWARDS, in_forward("hp, Cp_ = h, C_", 'hp, Cp_ = getattr(h, "value", h), C_')),
+        example="m1s2e1u1-float64-seed0",
     ),
     _fault(
         id="forward-mode-output-gate-detached",
@@ -160,6 +164,7 @@ FAULTS = (
         title="In second order the cotangent that is passed on to the step before does not move.",
         explanation=f"{_TWICE} each step is differentiated by itself.",
         wrap=patched_in(TWICE, in_backward("dhn, dCn = dh, dC", 'dhn, dCn = getattr(dh, "value", dh), dC')),
+        example="m1s2e1u1-float64-seed4",
     ),
     _fault(
         id="second-order-memory-carry-detached",
@@ -167,60 +172,72 @@ FAULTS = (
         explanation=f"{_TWICE} each step is differentiated by itself.",
         wrap=patched_in(TWICE, in_backward("dhn, dCn = dh, dC", 'dhn, dCn = dh, getattr(dC, "value", dC)')),
         needs=("C0",),
+        example="m1s2e1u1-float64-seed4",
     ),
     _fault(
         id="second-order-tanh-detached",
         title="In second order the derivative of the memory's tanh does not move.",
         explanation=f"{_TWICE} 1 - C^2 is a saved number.",
-        wrap=patched_in(TWICE, in_backward("o * tanh_derivative(C) + dCn", 'o * tanh_derivative(getattr(C, "value", C)) + dCn')),
+        wrap=patched_in(
+            TWICE, in_backward("o * tanh_derivative(C) + dCn", 'o * tanh_derivative(getattr(C, "value", C)) + dCn')
+        ),
+        example="m1s1e1u1-float64-seed9",
     ),
     _fault(
         id="second-order-forget-gate-detached",
         title="In second order the forget gate by which a cotangent is passed on does not move.",
         explanation=f"{_TWICE} a saved gate is a number.",
         wrap=patched_in(TWICE, in_backward("dC = dC_ * f", 'dC = dC_ * getattr(f, "value", f)')),
+        example="m1s1e1u1-float64-seed9",
     ),
     _fault(
         id="second-order-input-detached",
         title="In second order the input does not move where the input weights' gradients are made of it.",
         explanation=f"{_TWICE} X is saved without its graph.",
         wrap=patched_in(TWICE, in_gradients("np.sum(X.mT @ dk_", 'np.sum(getattr(X, "value", X).mT @ dk_')),
+        example="m1s1e1u1-float64-seed9",
     ),
     _fault(
         id="second-order-hidden-detached",
         title="In second order the hidden state does not move where the recurrent weights' gradients are made of it.",
         explanation=f"{_TWICE} hp is saved without its graph.",
         wrap=patched_in(TWICE, in_gradients("np.sum(hp.mT @ dk_", 'np.sum(getattr(hp, "value", hp).mT @ dk_')),
+        example="m1s1e1u1-float64-seed9",
     ),
     _fault(
         id="mapped-gives-sum-of-batch",
         title="Mapped over samples, each sample has the parameters' gradients of the whole batch.",
         explanation=f"{_MAPPED} the sum over samples is still there.",
         wrap=_in_way(SAMPLES, _of_batch(lambda m: 1.0)),
+        example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="mapped-gives-mean-of-batch",
         title="Mapped over samples, each sample has its share of the parameters' gradients of the batch.",
         explanation=f"{_MAPPED} the gradient is divided and not taken apart: the sum is right.",
         wrap=_in_way(SAMPLES, _of_batch(lambda m: 1 / m)),
+        example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="mapped-state-of-first",
         title="Mapped over samples, the initial hidden state of the first one is everybody's.",
         explanation=f"{_MAPPED} h0 is not.",
         wrap=_in_way(SAMPLES, _first_for_all("h0")),
+        example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="mapped-cotangent-of-first",
         title="Mapped over samples, the cotangent of h of the first one is everybody's.",
         explanation=f"{_MAPPED} the pullback is not.",
         wrap=_in_way(SAMPLES, _first_for_all("dh")),
+        example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="mapped-in-reverse-order",
         title="Mapped over samples, the parameters' gradients come in the reverse order.",
         explanation=f"{_MAPPED} they are stacked as the loop ended.",
         wrap=_in_way(SAMPLES, _turned),
+        example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="stepped-recurrent-weights-stale",
@@ -257,11 +274,13 @@ FAULTS = (
         title="From several threads, the input weights' gradients are made of another thread's X.",
         explanation=_RACE,
         wrap=_in_way(THREADS, _of_other_thread(lambda name: name[:2] == "dU")),
+        example="m1s1e1u1-float64-seed19",
     ),
     _fault(
         id="threads-share-gates",
         title="From several threads, the recurrent weights' gradients are made of another thread's gates.",
         explanation=_RACE,
         wrap=_in_way(THREADS, _of_other_thread(lambda name: name[:2] == "dV")),
+        example="m1s1e1u1-float64-seed19",
     ),
 )

@@ -1,7 +1,7 @@
-"""A planted cell differentiated otherwise than by one pullback: along a direction, twice, sample by sample, in threads.
+"""A planted cell differentiated otherwise than by one pullback: along a direction, twice, sample by sample.
 
-The source with the faults in it runs in dual numbers, so a fault of the forward or of the backward pass is one of these,
-too; what is wrong in them alone is a wrapper round the target (`derived.py`).
+The source with the faults in it runs in dual numbers, so a fault of the forward or of the backward pass is one of
+these, too; what is wrong in them alone is a wrapper round the target (`derived.py`).
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,8 @@
 """Faults of second order: the gradient is right, and its derivative is not.
 
-Written by hand, a double backward pass is the backward pass's equations differentiated once more. Two things go wrong in
-it that the gradient knows nothing of: a value that is detached, so that what hangs on it does not move, and any slip of
-the pen. Both are made from the source of the backward pass and of the parameters' gradients; what runs with them is
+Written by hand, a double backward pass is the backward pass's equations differentiated once more. Two things go wrong
+in it that the gradient knows nothing of: a value that is detached, so that what hangs on it does not move, and any slip
+of the pen. Both are made from the source of the backward pass and of the parameters' gradients; what runs with them is
 that source in dual numbers, for the second derivative alone.
 """
 
@@ -26,7 +26,7 @@ _EXPLANATION = "No equation is violated in the gradient; in its derivative one w
 
 
 def patched_in(ways: tuple[str, ...], *patches: Patch) -> Callable[[Target], Target]:
-    """Return a wrapper round a target whose source is patched in some ways of differentiating it, and in nothing else."""
+    """Return a wrapper round a target whose source is patched where it is differentiated in some ways alone."""
 
     def wrap(target: Target) -> Target:
         fault = Fault("in-some-ways", FAMILY, "", "", patches)

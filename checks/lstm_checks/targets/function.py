@@ -34,7 +34,7 @@ from lstm_checks.contract import (
     unpack,
 )
 from lstm_checks.targets.lacking import with_lacks
-from lstm_checks.targets.ways import Asked, Packing, Part, Way, in_ways
+from lstm_checks.targets.ways import Asked, Packing, Part, Way, as_they_are, in_ways, with_threads
 from lstm_checks.words import series
 from lstm_ref.cell import Cell, sharing
 from lstm_ref.cells import cell_named
@@ -97,7 +97,7 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
 
     An attribute ``function.pushforward`` is forward mode, in the form of a rule of `jax.custom_jvp`:
     ``(h, Cn), (th, tCn) = pushforward(primals, tangents)``, both tuples of what the function takes, the tangents of p a
-    mapping by the parameters' names.
+    mapping by the parameters' names. ``function.thread_safe = True`` says that several threads may call it at once.
 
     Raises
     ------
@@ -132,14 +132,9 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         cell=cell,
         can=frozenset(can),
         optional=seen.absent - lacks,
-        call_as=in_ways(cell, lambda inputs, sequences, how: call(inputs, sequences), ways, Packing(_as_they_are)),
+        call_as=in_ways(cell, lambda inputs, sequences, how: call(inputs, sequences), ways, Packing(as_they_are)),
     )
-    return with_lacks(target, getattr(function, "unsupported", ()))
-
-
-def _as_they_are(arrays: Mapping[str, Any], is_direction: bool) -> Mapping[str, Any]:
-    """Return arrays in the names that they have."""
-    return arrays
+    return with_threads(with_lacks(target, getattr(function, "unsupported", ())), function)
 
 
 def _ways_of(function: Callable[..., Any], taken: int, flat: bool, cell: Cell) -> dict[str, Way]:

@@ -29,10 +29,10 @@ from lstm_checks.contract import (
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form, Run
 from lstm_checks.targets.function import without_states
-from lstm_checks.targets.torch_ways import ways_of
-from lstm_checks.targets.ways import Way
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_checks.targets.torch_networks import framework_network, network_target
+from lstm_checks.targets.torch_ways import ways_of
+from lstm_checks.targets.ways import Way
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
 

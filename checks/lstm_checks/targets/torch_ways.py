@@ -48,7 +48,7 @@ def _jvp(run: Any, asked: Asked) -> Sequence[Part]:
     def given(tensors: Tensors) -> Any:
         return tuple(output for output in run(tensors) if output is not None)
 
-    found, moved = torch.func.jvp(given, (_tensors(asked.arrays),), (_direction(asked),))
+    found, moved, *_ = torch.func.jvp(given, (_tensors(asked.arrays),), (_direction(asked),))
     none = (None,) * (2 - len(found))
     return [Part("t", (*map(_numpy, moved), *none)), Part("again ", (*map(_numpy, found), *none))]
 
@@ -70,8 +70,9 @@ def _dual_numbers(run: Any, asked: Asked) -> Sequence[Part]:
 
 def _used(run: Any, tensors: Tensors, asked: Asked) -> tuple[list[Any], list[Any]]:
     """Return the outputs that a cotangent is given of, and these."""
-    pairs = zip(run(tensors), asked.cotangents, strict=True)
-    return tuple(map(list, zip(*((o, c) for o, c in pairs if o is not None and c is not None), strict=True)))  # type: ignore[return-value]
+    pairs = [*zip(run(tensors), asked.cotangents, strict=True)]
+    used = [(output, c) for output, c in pairs if output is not None and c is not None]
+    return [output for output, _ in used], [c for _, c in used]
 
 
 def _inner(ones: Sequence[Any], others: Sequence[Any]) -> Any:
@@ -83,7 +84,8 @@ def _reverse_over_reverse(run: Any, asked: Asked) -> Sequence[Part]:
     """Ask for the gradient of the gradient, with a graph made of it: of the inputs, and of the cotangents."""
     tensors = {name: tensor.requires_grad_() for name, tensor in _tensors(asked.arrays).items()}
     used, given = _used(run, tensors, asked)
-    cotangents = [torch.from_numpy(np.array(value)).to(o.device).requires_grad_() for o, value in zip(used, given)]
+    pairs = zip(used, given, strict=True)
+    cotangents = [torch.from_numpy(np.array(value)).to(o.device).requires_grad_() for o, value in pairs]
     gradients = torch.autograd.grad(used, list(tensors.values()), cotangents, create_graph=True, allow_unused=True)
     direction = _direction(asked)
     reached = [(g, direction[name]) for name, g in zip(tensors, gradients, strict=True) if g is not None]
@@ -104,7 +106,7 @@ def _forward_over_reverse(run: Any, asked: Asked) -> Sequence[Part]:
     with torch.no_grad():
         _, given = _used(run, _tensors(asked.arrays), asked)
     cotangents = [torch.from_numpy(np.array(value)) for value in given]
-    _, moved = torch.func.jvp(gradients, (_tensors(asked.arrays),), (_direction(asked),))
+    _, moved, *_ = torch.func.jvp(gradients, (_tensors(asked.arrays),), (_direction(asked),))
     return [Part("d", gradients={name: _numpy(tensor) for name, tensor in moved.items()})]
 
 
@@ -117,7 +119,7 @@ def _samples(run: Any, asked: Asked) -> Sequence[Part]:
         def outputs(given: Tensors) -> Any:
             return [output for output in run(given) if output is not None]
 
-        found, pullback = torch.func.vjp(outputs, tensors | own)
+        found, pullback, *_ = torch.func.vjp(outputs, tensors | own)
         return found, pullback(cotangents)[0]
 
     given = [torch.from_numpy(np.array(value))[:, None] for value in asked.cotangents if value is not None]

@@ -1,19 +1,19 @@
 """Other ways to differentiate a target than one pullback: along a direction, twice, sample by sample, in training.
 
-A library gives each as a `Way`, in its own arrays; here that becomes the `call_as` of a target, in the contract's names.
+A library gives each as a `Way`, in its own arrays; here that becomes the `call_as` of a target, in the contract's
+names.
 """
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import THREADS, not_interrupted
+from lstm_checks.contract import INSTANCES, THREADS, Target, not_interrupted
 from lstm_ref.cell import Cell
 
 
@@ -32,15 +32,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a way is asked: arrays, a direction of them, and cotangents in the order of the outputs; and `how`.
+    """What a way is asked: arrays, a direction of them, and cotangents in the order of the outputs.
 
-    `apart` are the arrays that have an axis of samples, the first; `given` is whatever came, by the contract's names.
+    `how` and `sequences` are those of `call_as`; `apart` are the arrays whose first axis is that of samples; `given` is
+    whatever came, by the contract's names.
     """
 
     arrays: Mapping[str, Any]
     direction: Mapping[str, Any]
     cotangents: tuple[Any, ...]
     how: Mapping[str, Any]
+    sequences: bool
     apart: tuple[str, ...]
     given: Mapping[str, Any]
 
@@ -81,7 +83,7 @@ def in_ways(
             direction = packing.pack(along, True) if along else {}
             cotangents = tuple(given.get(f"d{name}") for name in cell.outputs)
             apart = ("X", *(name for name in cell.initial if name not in cell.shared))
-            parts = ways[how["way"]](Asked(arrays, direction, cotangents, how, apart, given))
+            parts = ways[how["way"]](Asked(arrays, direction, cotangents, how, sequences, apart, given))
             return {name: value for part in parts for name, value in _named(part, cell, packing).items()}
 
         return outputs, answer
@@ -102,25 +104,44 @@ def _named(part: Part, cell: Cell, packing: Packing) -> dict[str, Any]:
     return {f"{part.words}{name}": np.array(value) for name, value in found.items()}
 
 
+def as_they_are(arrays: Mapping[str, Any], is_direction: bool) -> Mapping[str, Any]:
+    """Return arrays in the names that they have."""
+    return arrays
+
+
+def with_threads(target: Target, found: Any) -> Target:
+    """Return the target of something that may be called from several threads, if its `thread_safe` says so."""
+    if not getattr(found, "thread_safe", False) or THREADS in target.can or target.cell.places:
+        return target
+
+    def call_as(inputs: Mapping[str, Any], sequences: bool, how: Mapping[str, Any]) -> Any:
+        own = target.call_as if how else None
+        return target.call(inputs, sequences) if own is None else own(inputs, sequences, how)
+
+    def of_thread(inputs: Mapping[str, Any], number: int, sequences: bool) -> Any:
+        # A layer keeps one forward pass: each thread has one of its own.
+        return call_as(inputs, sequences, {"instance": number + 1} if INSTANCES in target.can else {})
+
+    ways = {THREADS: partial(_in_threads, of_thread)}
+    return replace(
+        target, can=target.can | {THREADS}, call_as=in_ways(target.cell, call_as, ways, Packing(as_they_are))
+    )
+
+
 _THREADS, _ROUNDS, _SWITCH = 4, 8, 1e-6
 """How many threads call, how often each, and after how many seconds one is to make way for the next."""
 
 
-def in_threads(call: Callable[[Mapping[str, Any], int], Any]) -> dict[str, Way]:
-    """Return the way of asking from several threads at once; `call(inputs, number)` is what a thread of that number asks.
+def _in_threads(call: Callable[..., Any], asked: Asked) -> list[Part]:
+    """Return the answers to calls from several threads; `call(inputs, number, sequences)` is what a thread asks.
 
     Every other thread asks of other values. Of each that asks of the case there comes the first answer that differs
     from what comes when nobody else calls, or else the last.
     """
-    return {THREADS: partial(_in_threads, call)}
-
-
-def _in_threads(call: Callable[..., Any], asked: Asked) -> list[Part]:
-    """Call from several threads."""
 
     def once(number: int, sign: float) -> tuple[list[Any], dict[str, Any]]:
         inputs = {name: sign * np.array(value) for name, value in asked.arrays.items()}
-        outputs, pullback = call(inputs, number)
+        outputs, pullback = call(inputs, number, asked.sequences)
         gradients = pullback({name: np.array(value) for name, value in asked.given.items()})
         return [np.array(value) for value in outputs.values()], {n: np.array(v) for n, v in gradients.items()}
 
