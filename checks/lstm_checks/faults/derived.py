@@ -219,10 +219,10 @@ FAULTS = (
         example="m2s1e1u1-float64-seed15",
     ),
     _fault(
-        id="mapped-state-of-first",
-        title="Mapped over samples, the initial hidden state of the first one is everybody's.",
-        explanation=f"{_MAPPED} h0 is not.",
-        wrap=_in_way(SAMPLES, _first_for_all("h0")),
+        id="mapped-input-of-first",
+        title="Mapped over samples, the input of the first one is everybody's.",
+        explanation=f"{_MAPPED} X is not.",
+        wrap=_in_way(SAMPLES, _first_for_all("X")),
         example="m2s1e1u1-float64-seed15",
     ),
     _fault(
@@ -268,6 +268,7 @@ FAULTS = (
         title="After a step in place the forget gate's parameters are those of before.",
         explanation=_STEPPED,
         wrap=_kept_while_x_is(lambda name: name in ("Uf", "Vf", "bf")),
+        needs=("Uf",),
     ),
     _fault(
         id="threads-share-input",

@@ -286,7 +286,8 @@ def fits(fault: Fault, cell: Cell) -> bool:
         return fits(fault, cell.cell)
     if not {*fault.needs} <= {*cell.inputs, *cell.cotangents}:
         return False
-    if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
+    patches = (*fault.patches, *getattr(fault.wrap, "patches", ()))
+    if any(source(patch.part, cell).count(patch.old) != 1 for patch in patches):
         return False
     example = replace(Case.parse(fault.example), cell=cell)
     try:

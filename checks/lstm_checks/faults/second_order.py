@@ -41,6 +41,7 @@ def patched_in(ways: tuple[str, ...], *patches: Patch) -> Callable[[Target], Tar
 
         return replace(target, call_as=call_as)
 
+    wrap.patches = patches  # type: ignore[attr-defined]  # that it is known which cells have these lines
     return wrap
 
 
