@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from asking_cases import CASE, OF_DERIVED, claim, plain
-from hypothesis import given
+from hypothesis import given, settings
 
 import lstm_ref
 from lstm_checks import tolerance
@@ -63,13 +63,14 @@ def test_what_is_due_along_a_direction_is_the_complex_step(name, dtype):
         assert np.max(np.abs(np.imag(value) / 1e-30 - found)) <= 1e-12 * max(1, np.max(np.abs(found)))
 
 
+@settings(max_examples=20)
 @given(cases())
 def test_what_is_right_answers_every_question(case):
     assert not verify_case(fault_target(), case, properties=tuple(OF_DERIVED.values())).failures
 
 
 def test_faults_of_second_order_are_killed():
-    faults = second_order_faults(slips_each=9)
+    faults = second_order_faults(slips_each=12)
     assert len(faults) >= 100
     assert sum("detached" in fault.title for fault in faults) >= 40
     seeds = [replace(CASE, seed=seed) for seed in range(3)]
@@ -158,7 +159,7 @@ def test_threads_are_asked_where_a_target_says_it_may_be():
     found = [claim(from_function(shared), "several threads", replace(CASE, seed=seed)) for seed in range(10)]
     failed = [one for one in found if one.verdict is Verdict.FAIL]
     assert failed
-    assert "called from several threads at once, as it says it may be, h[" in failed[0].discrepancy.message
+    assert "called from several threads at once, as it says it may be, " in failed[0].discrepancy.message
     assert claim(from_function(locked), "several threads").verdict is Verdict.PASS
 
     class Layer(lstm_ref.LSTM):

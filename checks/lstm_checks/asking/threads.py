@@ -8,7 +8,7 @@ from lstm_checks.contract import THREADS
 
 def several_threads(x: Asker) -> Judged:
     """Ask for the case's answer from some threads, others asking of other values meanwhile."""
-    done = "called from several threads at once, as it says it may be,"
+    done = "called from several threads at once, as it says it may be"
     try:
         values = x.forward(how={"way": THREADS}).pull({**x.arrays.cotangents, **x.cotangents()})
     except RefusedError as error:

@@ -86,9 +86,9 @@ def _as_people_do(x: Asker, rate: float) -> list[Judged]:
         stages.setdefault(words, {})[own] = value
     outputs = {name: x.outcome.values[name] for name in x.target.cell.outputs}
     stepped, after = stages.pop(STEPPED, {}), stages.pop(AFTER, {})
-    found = [x.judge(outputs | came, f"in training, {words},") for words, came in stages.items() if words]
+    found = [x.judge(outputs | came, f"in training, {words}") for words, came in stages.items() if words]
     if isinstance(x.expected, OwnExpected):
         return found
     missing = [name for name in x.arrays.p if name not in stepped]
     arrays = x.arrays.replaced(**stepped) if not missing else x.arrays
-    return [*found, x.judge(after, "in training, after an optimizer's step,", expected=_expected(x, arrays))]
+    return [*found, x.judge(after, "in training, after an optimizer's step", expected=_expected(x, arrays))]
