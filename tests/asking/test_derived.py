@@ -1,6 +1,7 @@
 """Forwards, twice, sample by sample, trained, in threads: silent on what is right, and each sees what it is for."""
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -146,8 +147,7 @@ def test_threads_are_asked_where_a_target_says_it_may_be():
 
     def shared(p, X, h0, C0):
         workspace["X"] = X
-        for name in range(50):  # time in which another thread may come
-            workspace[name] = X
+        time.sleep(1e-3)  # in which another thread comes
         return plain(p, workspace["X"], h0, C0)
 
     def locked(p, X, h0, C0):
@@ -170,19 +170,19 @@ def test_threads_are_asked_where_a_target_says_it_may_be():
 
 def test_a_layer_is_trained_with_its_own_step():
     class Stale(lstm_ref.LSTM):
-        def forward(self, X, *states):
-            self.held = getattr(self, "held", None) or {}
-            if self.held.get("p") is not self.p or not np.array_equal(self.held["X"], X):
-                self.held = {"p": self.p, "X": X.copy(), "V": self.p["Vf"].copy()}
-            return super().forward(X, *states)
+        kept = None
 
         def update_parameters(self):
+            self.kept = self.p["Vf"].copy()
             for name in self.p:
                 self.p[name] -= self.lrate[self.e] * self.g[f"d{name}"]
 
-        def compute_gradients(self):
-            super().compute_gradients()
-            self.g["dVf"] = self.g["dVf"] * (1 + np.any(self.held["V"] != self.p["Vf"]))
+        def forward(self, X, *states):
+            now = self.p["Vf"]
+            self.p["Vf"] = now if self.kept is None else self.kept
+            outputs = super().forward(X, *states)
+            self.p["Vf"] = now
+            return outputs
 
     assert claim(from_layer(lstm_ref.LSTM), "training").verdict is Verdict.PASS
     found = claim(from_layer(Stale), "training")
@@ -209,5 +209,5 @@ def test_the_questions_are_asked_in_another_process_alike(tmp_path):
 
 def test_the_noise_of_a_product_is_that_of_its_terms():
     for dtype in ("float64", "float32"):
-        assert tolerance.accepted_products(1.0, 0.0, dtype) < tolerance.PROPERTY_RESOLUTION
+        assert tolerance.accepted_products(1.0, 0.0, dtype) <= tolerance.PROPERTY_RESOLUTION
         assert tolerance.accepted_products(1.0, 1.0, dtype) > tolerance.PROPERTY_RESOLUTION

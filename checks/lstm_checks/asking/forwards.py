@@ -83,5 +83,5 @@ def alike(x: Asker, left: list[tuple[Any, Any]], right: list[tuple[Any, Any]], o
     if not use <= 1:
         message = f"{one} is {came:.10g}, and {other} {due:.10g}"
         return Judged(Verdict.FAIL, float(np.nan_to_num(use, nan=np.inf)), Discrepancy("h", "asked", message))
-    blurred = accepted > tolerance.PROPERTY_RESOLUTION * (size + its_size)
+    blurred = accepted > 2 * tolerance.PROPERTY_RESOLUTION * (size + its_size)
     return Judged(Verdict.INCONCLUSIVE if blurred else Verdict.PASS, use)
