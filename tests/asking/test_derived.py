@@ -177,10 +177,10 @@ def test_a_layer_is_trained_with_its_own_step():
             for name in self.p:
                 self.p[name] -= self.lrate[self.e] * self.g[f"d{name}"]
 
-        def forward(self, X, *states):
+        def forward(self, X, h0=None, C0=None):
             now = self.p["Vf"]
             self.p["Vf"] = now if self.kept is None else self.kept
-            outputs = super().forward(X, *states)
+            outputs = super().forward(X, h0, C0)
             self.p["Vf"] = now
             return outputs
 
