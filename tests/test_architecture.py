@@ -29,6 +29,7 @@ DOORS = {
         "lstm_checks.targets.torch",
         "lstm_checks.targets.torch_autograd",
         "lstm_checks.targets.torch_networks",
+        "lstm_checks.targets.torch_ways",
     },
     "distributed": {"lstm_checks.campaign.executors"},
     "jax": {

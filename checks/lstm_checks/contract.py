@@ -30,6 +30,12 @@ SEVERAL, INSTANCES, CHANGE, KEEPS, STILL, STRIDES, EMPTY = (
 )
 """What a target can be asked beyond one call and its pullback; see `Target.can`."""
 
+FORWARDS = ("pushforward", "jvp", "dual numbers")
+TWICE = ("reverse over reverse", "forward over reverse")
+SAMPLES, TRAINING, THREADS = "sample by sample", "training", "threads"
+"""The ways in which a target may be differentiated forwards; twice; each sample apart by one call (`vmap`); with
+gradients added up and steps taken as people do; and from several threads at once."""
+
 Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
@@ -226,7 +232,8 @@ class Target:
         order; "instances": the same of several instances, by `call_as`. "parameters changed": arrays of parameters can
         be changed in place before the pullback, which "parameters kept" promises to be of those at the time of the
         call. "inputs without gradient": `call_as` takes `still`. "strides": it sees how what it is given lies in
-        memory. "empty batch": no samples at all.
+        memory. "empty batch": no samples at all. Each word of `FORWARDS` and `TWICE`, `SAMPLES`, `TRAINING` and
+        `THREADS`: `call_as` takes it as a `way`.
     optional : frozenset of str
         The cotangents that may be None, which says that their output is not used.
     parts : tuple of tuple of str
@@ -239,7 +246,12 @@ class Target:
         Of what was bound by trying whether a reading makes its forward pass the reference's.
     call_as : callable or None
         ``call_as(inputs, sequences, how)``: as `call`, with `how` a mapping of "still", names of inputs no gradient of
-        which is required; "instance", the number of another instance; "laid", how its weights are to lie in memory.
+        which is required; "instance", the number of another instance; "laid", how its weights are to lie in memory;
+        "way", how it is differentiated otherwise: what comes in place of the pullback takes the cotangents and a
+        direction of the inputs, "t" before their names. It returns arrays by name: derivatives along that direction
+        with a letter before what they are derivatives of ("th" of outputs, "ddUf" of gradients), outputs as they came
+        there with "again " before, what is of one sample, or of a thread, with its number before ("0: dUf"), of a
+        training with its stage ("stepped: Uf", "after: dUf").
     """
 
     name: str

@@ -176,12 +176,32 @@ LIKE_COPIES_NOISE = 100.0
 """The same in standard deviations of the noisiest entry, as a share of the largest, for the case's own cotangents:
 others may be noisier by the ratio of two sums, so it is generous; above `PROPERTY_RESOLUTION` nothing is said."""
 
+
+def accepted_products(size: float, noise: float, dtype: str) -> float:
+    """Return the accepted difference of two inner products that should be one.
+
+    Half of the digits (`LIKE_COPIES`) of the sizes of what is added up, which no rounding costs and a wrong derivative
+    is far beyond; or more, where the gradients in them are as noisy as `noise`, the sum of their standard deviations,
+    says: `LIKE_COPIES_NOISE` of these, since other directions may be noisier.
+    """
+    return LIKE_COPIES[dtype] * size + LIKE_COPIES_NOISE * noise + 8 * SMALLEST_NORMAL[dtype]
+
+
+SAMPLES_APART = 3
+"""How many samples of an example are looked at each by itself where a call is mapped over them: the reference runs on
+each, and what is wrong with one sample mostly is with all, or with the first or the last."""
+
+STEP_OF_PARAMETERS = 0.1
+"""By how much of the largest parameter a step changes some parameter at most: enough that what is stale then is wrong
+by far more than noise, and little enough that an example of ordinary values stays one."""
+
 QUESTIONS = 2
 """How many of the questions of `lstm_checks.asking` an example is asked."""
 
-ASKED_OF_COMPILED = 0.05
-"""Share of the examples in which what compiles for each shape is asked what it must compile anew for: a compilation
-took 0.7 s and the judging of 100 examples 30 s of processor time, of which three to four are a tenth."""
+ASKED_OF_COMPILED = 2
+"""How many of the questions that what compiles for each shape must compile anew for are asked in examples of one shape,
+others in another's: a compilation takes a second, a run of 100 examples has some eight shapes, and so has each question
+in one or two of them."""
 
 SMOOTH_STEP = 2.0**-24
 """Relative change of all inputs, forth and back, by which an adapter sees whether something is rounded to float32

@@ -31,8 +31,8 @@ from lstm_checks.gate import verdict as gate
 from lstm_checks.gate.baseline import BaselineError, read_baseline, this_machine, write_baseline
 from lstm_checks.gate.config import ConfigError, FaultScore, GateConfig, initialize, read_config
 from lstm_checks.gate.differences import differences
-from lstm_checks.gate.findings import judge_faults
-from lstm_checks.gate.jobs import Jobs
+from lstm_checks.gate.findings import judge_faults, judge_verify
+from lstm_checks.gate.jobs import JOBS, Jobs
 from lstm_checks.gate.junit import gate_to_junit
 from lstm_checks.gate.markdown import gate_to_markdown
 from lstm_checks.gate.report import Change, Finding, GateReport, GateVerdict
@@ -158,7 +158,7 @@ def test_a_wrong_configuration_names_the_key_the_line_and_what_was_expected(tmp_
 
 PLAIN = {
     "targets": ["a:b"], "dtypes": ["float64"], "examples": 6, "seeds": [0], "max-dims": [9, 60, 9, 9], "claims": ["dX"],
-    "without": ["dh0"], "max-unjudged": 0.5, "vectors": True, "time-limit": 300,
+    "without": ["dh0"], "max-unjudged": 0.5, "bitwise": True, "vectors": True, "time-limit": 300,
     "baseline": "b.json", "regimes": ["x10"],
     "accuracy": {"factor": 2.5}, "faults": {"score": 1.0}, "speed": {"target": "a:b", "than": "c:d", "margin": 1.2},
 }  # fmt: skip
@@ -1183,3 +1183,29 @@ def test_the_gate_stops_what_is_slower(clean, tmp_path, name):
     assert finding["message"].startswith("slower, measured twice: ")
     (change,) = finding["changes"]
     assert float(change["new"]) > 1.1 * float(change["old"])
+
+
+UNSTEADY = """
+import numpy as np
+from lstm_fast import LSTM as Fast
+class LSTM(Fast):
+    rng = np.random.default_rng(0)
+    def compute_gradients(self):
+        super().compute_gradients()
+        self.g["dbf"] *= 1 + 3e-16 * self.rng.standard_normal(self.g["dbf"].shape)
+"""
+
+
+def test_bits_that_differ_fail_where_the_gate_asks_for_equal_ones(tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(UNSTEADY)
+    job = {"target": f"{mine}:LSTM", "seeds": [0], "examples": 12, "dtype": "float64", "regimes": ["normal"]}
+    answer = JOBS["verify"](job | {"max-dims": [2, 5, 2, 3]})
+    assert len(answer["unlike"]) >= 8
+    assert not JOBS["verify"](job | {"max-dims": [2, 5, 2, 3], "target": "lstm_fast:LSTM", "examples": 3})["unlike"]
+    asked, unasked = (judge_verify("a:b", answer, GateConfig(("a:b",), bitwise=bitwise)) for bitwise in (True, False))
+    assert unasked.verdict is GateVerdict.PASS
+    assert asked.verdict is GateVerdict.REGRESSION
+    assert asked.message.startswith("two calls with the same inputs differ in a bit in ")
+    same = judge_verify("a:b", answer | {"unlike": []}, GateConfig(("a:b",), bitwise=True))
+    assert same.verdict is GateVerdict.PASS

@@ -86,8 +86,8 @@ def _like_copies(x: Asker, name: str, came: Any, due: Any, done: str) -> Judged:
 
 def empty_batch(x: Asker) -> Judged:
     """Give no samples: of outputs nothing comes, and the gradients of parameters, sums over no samples, are zero."""
-    parameters = x.arrays.p
-    arrays = Arrays({n: v.copy() if n in parameters else v[:0].copy() for n, v in x.arrays.items()}, x.case.cell)
+    sampled = x.case.cell.along("m")  # no parameter, nor a state that all samples share
+    arrays = Arrays({n: v[:0].copy() if n in sampled else v.copy() for n, v in x.arrays.items()}, x.case.cell)
     done = "with no samples"
     try:
         values = x.forward(arrays.inputs).pull(x.cotangents(arrays))
@@ -99,7 +99,7 @@ def empty_batch(x: Asker) -> Judged:
         if name in x.target.lacks:
             continue
         due = x.expected.values[name].shape
-        due = due if name[1:] in parameters else (0, *due[1:])
+        due = (0, *due[1:]) if name in sampled else due
         came = values.get(name)
         if not isinstance(came, np.ndarray) or came.shape != due or came.dtype != x.case.dtype or np.any(came != 0):
             what = "is missing" if came is None else f"is {_told(came)}"

@@ -6,13 +6,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.asking import again, arranged, part
+from lstm_checks.asking import again, arranged, batched, forwards, part, threads, trained, twice
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError
 from lstm_checks.asking.spread import repeatable
 from lstm_checks.calling import Outcome
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import CHANGE, EMPTY, INSTANCES, SEVERAL, STILL, STRIDES, Target
+from lstm_checks.contract import (
+    CHANGE,
+    EMPTY,
+    FORWARDS,
+    INSTANCES,
+    SAMPLES,
+    SEVERAL,
+    STILL,
+    STRIDES,
+    THREADS,
+    TWICE,
+    Target,
+)
 from lstm_checks.oracles.expected import Expected
 
 LEARNING, REPEATABLE = "learning", "repeatable"
@@ -58,6 +70,13 @@ ALL: dict[str, Question] = {
     "expanded cotangents": Question(
         arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework"
     ),
+    "forward mode": Question(forwards.pushforward, FORWARDS, "it has no forward mode", new_program=True),
+    "second order": Question(twice.second_order, TWICE, "it has no second order", new_program=True),
+    "samples apart": Question(
+        batched.samples_apart, (SAMPLES,), "nothing maps it over samples", lambda target, case: case.m > 1, True
+    ),
+    "training": Question(trained.training),
+    "several threads": Question(threads.several_threads, (THREADS,), "it does not say that it may be called from them"),
     "empty batch": Question(arranged.empty_batch, (EMPTY,), "it is asked over a protocol of samples", new_program=True),
 }
 ROTATED = tuple(ALL)
@@ -82,8 +101,11 @@ def why_not(target: Target, name: str) -> str:
 def rotation(target: Target, case: Case) -> tuple[str, ...]:
     """Return the questions that a case is asked where not all are: the same for the same case, all in turn."""
     names = [name for name in ROTATED if not why_not(target, name) and ALL[name].at_stake(target, case)]
-    if target.compiles and np.random.default_rng((case.seed, *case.dims, 7)).random() >= tolerance.ASKED_OF_COMPILED:
-        names = [name for name in names if not ALL[name].new_program]
+    if target.compiles:
+        # The same for all cases of one shape, which share the programs.
+        new = [name for name in ALL if ALL[name].new_program and not why_not(target, name)]
+        chosen = np.random.default_rng((*case.dims, 7)).permutation(new)[: tolerance.ASKED_OF_COMPILED]
+        names = [name for name in names if name in chosen or not ALL[name].new_program]
     rng = np.random.default_rng((case.seed, *case.dims, 6))
     if "absent cotangents" in names and part.hidden_is_unused(target, case):
         # Few cases leave it out, and the most is wrong there.

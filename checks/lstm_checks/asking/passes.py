@@ -17,7 +17,7 @@ from lstm_checks.calling import (
     type_name,
 )
 from lstm_checks.cases import Arrays, Case
-from lstm_checks.compare import Discrepancy, Verdict, compare
+from lstm_checks.compare import Claim, Discrepancy, Verdict, compare
 from lstm_checks.contract import LAST, ContractError, Target, not_interrupted, undisturbed, with_article
 from lstm_checks.oracles.expected import Expected
 
@@ -56,6 +56,11 @@ def worst_of(many: Iterable[Judged]) -> Judged:
     return Judged(Verdict.VACUOUS)
 
 
+def _bare(name: str) -> set[str]:
+    """Return what a derivative is of, "th" and "ddUf", and what an output is that came again, by the cell's names."""
+    return {name[1:], name.rpartition(" ")[2]}
+
+
 class Forward:
     """A forward pass of a target, alive until this is gone.
 
@@ -77,6 +82,7 @@ class Forward:
             return {name: to_numpy(found[name]) for name in target.cell.outputs}, pullback
 
         self.outputs, self._pullback = _guarded("forward", run)
+        self._stage = (how or {}).get("way", "pullback")
 
     def pull(self, cotangents: Mapping[str, Any]) -> dict[str, Any]:
         """Return the outputs and, of a pullback of these very arrays, the gradients."""
@@ -88,7 +94,7 @@ class Forward:
             named = ((key_name(key), value) for key, value in gradients.items())
             return self.outputs | {name: to_numpy(value) for name, value in named if name not in self.outputs}
 
-        found: dict[str, Any] = _guarded("pullback", run)
+        found: dict[str, Any] = _guarded(self._stage, run)
         return found
 
 
@@ -161,6 +167,29 @@ class Asker:
             return self._as_before
         return self._compared(values, done, left, self.expected if expected is None else expected)
 
+    def judge_along(self, values: Mapping[str, Any], done: str, expected: Expected) -> Judged:
+        """Return what derivatives are worth that came along a direction, or outputs that came beside them.
+
+        Parameters
+        ----------
+        values : mapping
+            The case's outputs, and the derivatives by their names.
+        done : str
+            How they came, in words.
+        expected : Expected
+            What is due of the case, and of these besides. The case's own gradients are not asked for.
+        """
+        cell, lacks = self.target.cell, self.target.lacks
+        names = [name for name in expected.values if name in cell.tensors or not _bare(name) & lacks]
+        expected = replace(
+            expected,
+            values={name: expected.values[name] for name in names},
+            sd={name: expected.sd[name] for name in names},
+        )
+        twins = {f"d{twin}": f"d{name}" for twin, name in self.target.twins.items() if f"d{name}" in names}
+        target = replace(self.target, lacks=lacks.union(cell.gradients), twins=twins)
+        return self._worst(compare(values, expected, target, self.case.dtype), target, done)
+
     def _is_the_same(self, values: Mapping[str, Any]) -> bool:
         """Return whether an answer is the case's own to the bit."""
         before = self.outcome.values
@@ -170,7 +199,12 @@ class Asker:
         """Return what the comparison of an answer with what is due says, the worst tensor first."""
         twins = {twin: name for twin, name in self.target.twins.items() if name not in left}
         target = replace(self.target, lacks=self.target.lacks | left, twins=twins)
-        claims = compare(values, expected, target, self.case.dtype)
+        return self._worst(compare(values, expected, target, self.case.dtype), target, done)
+
+    @staticmethod
+    def _worst(claims: Iterable[Claim], target: Target, done: str) -> Judged:
+        """Return what claims about tensors are worth together; where an output is wrong, that one is told."""
+        claims = [*claims]
         judged = worst_of(Judged(c.verdict, c.use, c.discrepancy) for c in claims if c.name not in target.cell.outputs)
         of_outputs = worst_of(Judged(c.verdict, c.use, c.discrepancy) for c in claims if c.name in target.cell.outputs)
         if of_outputs.verdict is Verdict.FAIL:

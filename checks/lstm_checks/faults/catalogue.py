@@ -16,6 +16,7 @@ from lstm_checks.faults import (
     conventions,
     coupled,
     derivatives,
+    derived,
     gates,
     gru,
     layernorm,
@@ -52,6 +53,7 @@ FAMILIES = (
     numerics,
     calls,
     asked,
+    derived,
 )
 """The modules of the families, each with its faults in `FAULTS`."""
 

@@ -22,6 +22,7 @@ import numpy as np
 import lstm_ref
 from lstm_checks.cases import LENGTHS, Arrays, Case
 from lstm_checks.contract import CHANGE, EMPTY, KEEPS, LAST, PLAIN, SEVERAL, STILL, STRIDES, Target
+from lstm_checks.faults.differentiated import WAYS, answer_in
 from lstm_ref.cell import Cell, evaluate_gradients, run_backward, run_forward
 from lstm_ref.cell import evaluate as evaluate_cell
 from lstm_ref.network import PASSES, Network, Passes, Place
@@ -165,6 +166,8 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
 
     def call_as(inputs: Mapping[str, Any], sequences: bool, how: Mapping[str, Any]) -> Any:
         outputs, pullback = call(inputs, sequences)
+        if "way" in how:
+            return outputs, answer_in(how["way"], as_planted, call, inputs)
         still = {f"d{name}" for name in how.get("still", ())}
         return outputs, lambda cotangents: {n: v for n, v in pullback(cotangents).items() if n not in still}
 
@@ -175,7 +178,7 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
         frozenset({LAST}),
         cell=cell,
         lengths=LENGTHS if cell.places else (),
-        can=frozenset({SEVERAL, CHANGE, KEEPS, STILL, STRIDES, EMPTY}),
+        can=frozenset({SEVERAL, CHANGE, KEEPS, STILL, STRIDES, EMPTY}.union(() if cell.places else WAYS)),
         optional=frozenset(cell.cotangents),
         parts=tuple((name,) for name in cell.inputs),
         call_as=call_as,
@@ -283,7 +286,8 @@ def fits(fault: Fault, cell: Cell) -> bool:
         return fits(fault, cell.cell)
     if not {*fault.needs} <= {*cell.inputs, *cell.cotangents}:
         return False
-    if any(source(patch.part, cell).count(patch.old) != 1 for patch in fault.patches):
+    patches = (*fault.patches, *getattr(fault.wrap, "patches", ()))
+    if any(source(patch.part, cell).count(patch.old) != 1 for patch in patches):
         return False
     example = replace(Case.parse(fault.example), cell=cell)
     try:

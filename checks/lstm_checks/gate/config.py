@@ -88,6 +88,8 @@ class GateConfig:
         The gradients that a target need not give.
     max_unjudged : float
         The share of examples that may be neither pass nor fail.
+    bitwise : bool
+        Whether two calls with the same inputs must be the same to the bit.
     vectors : bool
         Whether the certified test vectors are run.
     time_limit : float
@@ -109,6 +111,7 @@ class GateConfig:
     claims: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     max_unjudged: float = tolerance.MAX_UNJUDGED
+    bitwise: bool = False
     vectors: bool = True
     time_limit: float = 300.0
     baseline: str = DEFAULT_BASELINE
@@ -242,6 +245,7 @@ _KEYS: dict[str, Kind] = {
     "claims": _list_of(_text),
     "without": _list_of(_one_of(PLAIN.gradients)),
     "max-unjudged": _number(0, 1, "a share from 0 to 1"),
+    "bitwise": _flag,
     "vectors": _flag,
     "time-limit": _number(1, 86400, "a number of seconds from 1 to 86400"),
     "baseline": _json_file,
@@ -416,6 +420,7 @@ seeds = [0]                     # each draws other examples
 # claims = ["h", "dX"]          # only these count, and each must have been judged; default: all there are
 # without = ["dh0", "dC0"]      # gradients that the target need not give; default: every gradient must be judged
 max-unjudged = {unjudged:g}             # share of examples that may be vacuous, inconclusive or unsupported
+# bitwise = true                # calls with the same inputs must be the same to the bit
 vectors = true                  # the certified test vectors
 time-limit = 300                # seconds for one judgement; a target that hangs is stopped
 baseline = "{baseline}"

@@ -31,6 +31,12 @@ def judge_verify(subject: str, answer: Mapping[str, Any], config: GateConfig) ->
     if counted:
         message = f"wrong: {', '.join(counted)}; {summary}"
         return Finding("verify", subject, GateVerdict.REGRESSION, message, answer["failure"])
+    if config.bitwise and answer["unlike"]:
+        unlike = answer["unlike"]
+        message = (
+            f"two calls with the same inputs differ in a bit in {len(unlike)} examples, {unlike[0]} first; {summary}"
+        )
+        return Finding("verify", subject, GateVerdict.REGRESSION, message)
     judged = counts.get("pass", 0) + counts.get("fail", 0)
     if not judged:
         return Finding("verify", subject, GateVerdict.UNJUDGED, f"nothing was judged in {summary}")

@@ -190,7 +190,7 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
     from lstm_checks.judging.verify import verify
 
     target = load_target(job["target"])
-    found: dict[str, Any] = {"examples": 0, "verdicts": {}, "claims": {}, "failure": "", "mistrusted": ""}
+    found: dict[str, Any] = {"examples": 0, "verdicts": {}, "claims": {}, "failure": "", "mistrusted": "", "unlike": []}
     found |= {"formless": "", "unsupported": list(target.unsupported), "dtypes": list(target.dtypes)}
     uses: dict[str, list[float]] = {}
     for seed in job["seeds"]:
@@ -215,6 +215,8 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
             found["failure"] = render_failure(target.name, report.failure)
         for example in report.examples:
             found["formless"] = found["formless"] or _formless(example)
+            if example.notes:
+                found["unlike"].append(example.case.descriptor)
             for claim in example.claims:
                 if claim.verdict is Verdict.PASS and claim.name in target.cell.tensors:
                     uses.setdefault(claim.name, []).append(claim.use)

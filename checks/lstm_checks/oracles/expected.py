@@ -100,6 +100,7 @@ def expect(
     case: Case,
     progress: Callable[[], None] = lambda: None,
     evaluate: Callable[[Arrays], dict[str, Any]] = evaluate_reference,
+    arrays: Arrays | None = None,
 ) -> Expected:
     """Return the values due for a case, from the reference under Monte Carlo arithmetic.
 
@@ -111,13 +112,15 @@ def expect(
     evaluate : callable
         What takes the reference's place: a function of the arrays that returns the outputs and gradients. Not for
         large cases.
+    arrays : Arrays, optional
+        Other values than the case's own, of the same shapes. Not for large cases, nor for cells with kinks.
     """
     if case.size > tolerance.LARGE:
         return _expect_large(case, progress)
     dtype = case.dtype
     rounding = rounding_of(case, dtype)
-    arrays = case.arrays.astype(np.float64)
-    noisy = arrays.each(lambda value: exact(value, rounding))
+    given = (case.arrays if arrays is None else arrays).astype(np.float64)
+    noisy = given.each(lambda value: exact(value, rounding))
     with np.errstate(all="ignore"):
         results = {name: spread(value) for name, value in evaluate(noisy).items()}
     values = {name: value for name, (value, _) in results.items()}

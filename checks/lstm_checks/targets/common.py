@@ -35,9 +35,10 @@ from lstm_checks.contract import (
     with_article,
 )
 from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes
+from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
-from lstm_checks.weights.packing import gradients_from_framework, to_framework
+from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.slots import KINDS, MODULES, Activation
@@ -79,6 +80,10 @@ class Library(Protocol):
         of truth values there is none. The pullback may be given None for the cotangent of an output that is not used,
         and arrays of new values that are to be written into those of the call.
         """
+        ...
+
+    def ways(self, run: Run) -> Mapping[str, Way]:
+        """Return the ways in which the function is differentiated besides, by the words of `Target.can`."""
         ...
 
     def look(self, run: Run, arrays: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -542,6 +547,7 @@ def target_of(
         if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
+        ways = library.ways(_run(form))
         states = [{key} for key in STATE_INPUTS if f"d{key}" not in form.lacks]
         lacks = fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST}
         return Target(
@@ -558,11 +564,11 @@ def target_of(
             foreign=fitted.foreign,
             cell=weights.cell,
             limits=weights.limits,
-            can=library.can,
+            can=library.can.union(ways),
             optional=frozenset({PLAIN.cotangents[0], DCN} - lacks),
             parts=tuple(tuple(sorted(part)) for part in (*fitted.weights.parts(), *states)),
             unlearned=dict(weights.frozen) | _cut_off(form, weights, library),
-            call_as=call_as,
+            call_as=in_ways(weights.cell, call_as, ways, _packing(form, fitted.weights, fitted.held)),
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
@@ -575,6 +581,33 @@ def target_of(
 def _call_as(call: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
     """Return the `call_as` of a target, from what makes its `call` for a way of asking."""
     return lambda inputs, sequences, how: by_name(call(how), cell)(inputs, sequences)
+
+
+def _packing(form: Form, weights: Weights, held: str) -> Packing:
+    """Return how arrays by the contract's names become a framework's, and gradients by its names the contract's."""
+
+    def pack(given: Mapping[str, Any], is_direction: bool) -> dict[str, Any]:
+        inputs = {name: given[name] for name in STATE_INPUTS}
+        p = {name: value for name, value in given.items() if name not in STATE_INPUTS}
+        if not is_direction:
+            return _arrays(p, inputs, weights, held)
+        # What is added at run time does not move, nor does what nobody gives a value.
+        return _arrays(p, inputs, replace(weights, layout=replace(weights.layout, forget_bias=0.0)), "zero")
+
+    def inputs(found: Mapping[str, Any]) -> dict[str, Any]:
+        own = {name: np.asarray(found[weights.prefix + name], np.float64) for name in weights.layout.names}
+        return from_framework(own, weights.layout)
+
+    return Packing(pack, lambda found: _gradients(found, form, weights), inputs)
+
+
+def _gradients(found: Mapping[str, Any], form: Form, weights: Weights) -> dict[str, Any]:
+    """Return gradients by the contract's names, those of second biases that learn among them."""
+    layout, twins = weights.layout, weights.twins()
+    named = gradients_from_framework({name: found[weights.prefix + name] for name in layout.names}, layout)
+    named |= {f"d{extra.name}": found[extra.name] for extra in weights.extras if extra.name in found}
+    named |= {f"d{name}": found[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
+    return {name: value for name, value in named.items() if name not in layout.twins or name in twins}
 
 
 def _cut_off(form: Form, weights: Weights, library: Library) -> dict[str, str]:
@@ -632,7 +665,7 @@ def _call(
     form: Form, weights: Weights, held: str, evaluate: Evaluate, how: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
     """Return the `call` of a target, or its `call_as` with what that is told."""
-    layout, prefix, how = weights.layout, weights.prefix, how or {}
+    how = how or {}
     still = weights.among(how.get("still", ()))
 
     def packed(p: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -651,12 +684,10 @@ def _call(
             moved = {name: value for name, value in now.items() if not np.array_equal(value, before[name])}
             gradients = pull((dh, dCn), moved) if moved else pull((dh, dCn))
             gradients = {name: gradients.get(name, np.zeros_like(value)) for name, value in before.items()}
-            named = gradients_from_framework({name: gradients[prefix + name] for name in layout.names}, layout)
-            named |= {f"d{extra.name}": gradients[extra.name] for extra in weights.extras if extra.name in p}
-            named |= {f"d{name}": gradients[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
-            twins = weights.twins()
+            unheld = {extra.name for extra in weights.extras if extra.name not in p}
+            named = _gradients({n: v for n, v in gradients.items() if n not in unheld}, form, weights)
             unasked = {f"d{name}" for name in how.get("still", ())}
-            left = unasked | {twin for twin, name in layout.twins.items() if twin not in twins or name in unasked}
+            left = unasked | {twin for twin, name in weights.layout.twins.items() if name in unasked}
             return {name: value for name, value in named.items() if name not in left}
 
         return found, pullback

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,21 +15,26 @@ from lstm_checks.contract import (
     DCN,
     DHN,
     EMPTY,
+    FORWARDS,
     KEEPS,
     LAST,
     PLAIN,
     SEVERAL,
     STATES,
     STRIDES,
+    ContractError,
     Target,
     by_name,
+    describe_value,
     expect_cell,
     not_interrupted,
+    output_form,
     signature_in_words,
     undisturbed,
     unpack,
 )
 from lstm_checks.targets.lacking import with_lacks
+from lstm_checks.targets.ways import Asked, Packing, Part, Way, as_they_are, in_ways, with_threads
 from lstm_checks.words import series
 from lstm_ref.cell import Cell, sharing
 from lstm_ref.cells import cell_named
@@ -90,6 +95,10 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     attribute ``function.keeps_parameters = True`` the pullback is to be of the parameters as they were at the call,
     whatever is written into their arrays since.
 
+    An attribute ``function.pushforward`` is forward mode, in the form of a rule of `jax.custom_jvp`:
+    ``(h, Cn), (th, tCn) = pushforward(primals, tangents)``, both tuples of what the function takes, the tangents of p a
+    mapping by the parameters' names. ``function.thread_safe = True`` says that several threads may call it at once.
+
     Raises
     ------
     TypeError
@@ -104,12 +113,14 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         raise TypeError(expected_form(function, name, cell))
     seen = _look_at(function, taken, cell)
     cell = _sharing(function, taken, cell, seen)
+    ways = _ways_of(function, taken, seen.flat, cell)
     not_taken, notes = of_arguments(function, taken, cell)
     lacks = {DHN, LAST, *not_taken, *seen.lacks}
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = by_name(_called(function, taken, seen.flat, cell), cell)
     notes = (*notes, *lengths_not_given(function))
-    can = {SEVERAL, CHANGE, STRIDES, EMPTY} | ({KEEPS} if getattr(function, "keeps_parameters", False) else set())
+    can = {SEVERAL, CHANGE, STRIDES, EMPTY, *ways}
+    can |= {KEEPS} if getattr(function, "keeps_parameters", False) else set()
     target = Target(
         name,
         kind,
@@ -121,8 +132,34 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         cell=cell,
         can=frozenset(can),
         optional=seen.absent - lacks,
+        call_as=in_ways(cell, lambda inputs, sequences, how: call(inputs, sequences), ways, Packing(as_they_are)),
     )
-    return with_lacks(target, getattr(function, "unsupported", ()))
+    return with_threads(with_lacks(target, getattr(function, "unsupported", ())), function)
+
+
+def _ways_of(function: Callable[..., Any], taken: int, flat: bool, cell: Cell) -> dict[str, Way]:
+    """Return the ways in which a function is differentiated besides by its pullback: what its author has written."""
+    pushforward = getattr(function, "pushforward", None)
+    if pushforward is None:
+        return {}
+    names = states_taken(function, taken, cell)
+
+    def argument(arrays: Mapping[str, Any]) -> tuple[Any, ...]:
+        p = {name: np.array(arrays[name]) for name in cell.parameters}
+        return _flattened(p, cell) if flat else p, *(np.array(arrays[name]) for name in ("X", *names))
+
+    def forwards(asked: Asked) -> Sequence[Part]:
+        result = pushforward(argument(asked.arrays), argument(asked.direction))
+        form = f"expected ({output_form(cell)}, the tangents in the same form)"
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise ContractError(f"the pushforward returned {describe_value(result)}, {form}")
+        several = [part if isinstance(part, tuple | list) else (part,) for part in result]
+        if any(len(part) != len(cell.outputs) for part in several):
+            raise ContractError(f"the pushforward returned {describe_value(several[1])} as tangents, {form}")
+        found, moved = several
+        return [Part("t", moved), Part("again ", found)]
+
+    return {FORWARDS[0]: forwards}
 
 
 def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tuple[str, ...]]:

@@ -5,16 +5,17 @@ spend little on it, each pass is compiled once a shape, and `Target.compiles` as
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STILL, Target
+from lstm_checks.contract import EMPTY, PLAIN, SAMPLES, SEVERAL, STILL, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
 from lstm_checks.targets.stacks import function_network
+from lstm_checks.targets.ways import Asked, Part, Way
 from lstm_ref.cell import Cell
 from lstm_ref.network import Network
 
@@ -78,6 +79,58 @@ class VJP:
         return evaluate
 
     @staticmethod
+    def ways(run: Run) -> Mapping[str, Way]:
+        """Return the ways in which JAX differentiates besides, each compiled once a shape."""
+        jvp = _compiled(lambda arrays, direction: jax.jvp(run, (arrays,), (direction,)))
+
+        @with_x64
+        def forwards(asked: Asked) -> Sequence[Part]:
+            found, moved = jvp(dict(asked.arrays), _direction(asked))
+            return [Part("t", moved), Part("again ", found)]
+
+        @_compiled
+        def twice_forwards(arrays: Mapping[str, Any], direction: Mapping[str, Any], cotangents: Any) -> Any:
+            pull = lambda given: _pull(run, given, cotangents)  # noqa: E731
+            return jax.jvp(pull, (arrays,), (direction,))[1]
+
+        @_compiled
+        def twice_back(arrays: Mapping[str, Any], direction: Mapping[str, Any], cotangents: Any) -> Any:
+            pull = lambda given, arriving: _pull(run, given, arriving)  # noqa: E731
+            return jax.vjp(pull, arrays, cotangents)[1](direction)
+
+        @with_x64
+        def forward_over_reverse(asked: Asked) -> Sequence[Part]:
+            return [Part("d", gradients=twice_forwards(dict(asked.arrays), _direction(asked), asked.cotangents))]
+
+        @with_x64
+        def reverse_over_reverse(asked: Asked) -> Sequence[Part]:
+            gradients, moved = twice_back(dict(asked.arrays), _direction(asked), asked.cotangents)
+            return [Part("d", gradients=gradients), Part("t", moved)]
+
+        @_compiled
+        def mapped(own: Mapping[str, Any], others: Mapping[str, Any], cotangents: Any) -> Any:
+            def of_one(one: Mapping[str, Any], arriving: Any) -> Any:
+                found, pullback = jax.vjp(run, {**others, **one})
+                return found, pullback(_like(found, arriving))[0]
+
+            return jax.vmap(of_one)(own, cotangents)
+
+        @with_x64
+        def sample_by_sample(asked: Asked) -> Sequence[Part]:
+            own = {name: asked.arrays[name][:, None] for name in asked.apart}
+            others = {name: value for name, value in asked.arrays.items() if name not in own}
+            found, gradients = mapped(own, others, tuple(None if c is None else c[:, None] for c in asked.cotangents))
+            cut = lambda of, k: jax.tree.map(lambda value: value[k], of)  # noqa: E731
+            return [Part(f"{k}: ", cut(found, k), cut(gradients, k)) for k in range(len(own["X"]))]
+
+        return {
+            "jvp": forwards,
+            "reverse over reverse": reverse_over_reverse,
+            "forward over reverse": forward_over_reverse,
+            SAMPLES: sample_by_sample,
+        }
+
+    @staticmethod
     @with_x64
     def look(run: Run, arrays: Mapping[str, Any]) -> Any:
         """Return the shapes and dtypes of the outputs."""
@@ -94,6 +147,25 @@ class VJP:
         """Return the dtype of low precision in which something of the forward pass is computed."""
         seen = _dtypes_in(jax.make_jaxpr(run)(dict(arrays)))
         return next((low for low in common.LOW if low in seen), "")
+
+
+_compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+
+
+def _like(found: Any, cotangents: Any) -> Any:
+    """Return the cotangents of the outputs that there are."""
+    return tuple(None if output is None else c for output, c in zip(found, cotangents, strict=True))
+
+
+def _pull(run: Run, arrays: Mapping[str, Any], cotangents: Any) -> Any:
+    """Return the gradients, as a function that can be differentiated."""
+    found, pullback = jax.vjp(run, arrays)
+    return pullback(_like(found, cotangents))[0]
+
+
+def _direction(asked: Asked) -> dict[str, Any]:
+    """Return the direction, zero for arrays of which nobody gave one."""
+    return {name: asked.direction.get(name, np.zeros_like(value)) for name, value in asked.arrays.items()}
 
 
 def _dtypes_in(program: Any) -> set[str]:

@@ -17,6 +17,7 @@ from lstm_checks.contract import (
     LAST,
     PLAIN,
     STRIDES,
+    TRAINING,
     ContractError,
     Target,
     by_name,
@@ -36,6 +37,7 @@ from lstm_checks.targets.function import (
     without_states,
 )
 from lstm_checks.targets.lacking import with_lacks
+from lstm_checks.targets.ways import Asked, Packing, Part, Way, as_they_are, in_ways, with_threads
 from lstm_ref.cell import Cell
 
 FORM = "layer class"
@@ -83,6 +85,9 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         float32 whatever comes, is judged in float32 alone.
     cell : Cell
         The equations that it is to follow.
+
+    A layer with `update_parameters`, which takes a step with `lrate[e]` as EpyNN's does, is trained with it, too. A
+    class attribute `thread_safe = True` says that objects of it may be called from several threads, each from one.
     """
     expect_cell(cell)
     name = name or str(getattr(layer_class, "__name__", repr(layer_class)))
@@ -151,6 +156,20 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         # A layer keeps its last forward pass alone; two of its class are alive at once all the same.
         return by_name(partial(call, instance=how.get("instance", 0)), cell)(inputs, sequences)
 
+    def trained(asked: Asked) -> list[Part]:
+        # The layer whose forward pass has just been run takes the step itself, and goes on with what it holds then.
+        (layer,) = last
+        arguments = [asked.arrays["X"], *(asked.arrays[name] for name in cell.initial), asked.sequences]
+        cotangents = [asked.given[name] for name in (cell.cotangents[0], *finals)] + [asked.given.get(DHN)]
+        _, pullback = call({name: asked.arrays[name] for name in cell.parameters}, *arguments)
+        pullback(*cotangents)
+        layer.lrate, layer.e = [asked.how["rate"]], 0
+        layer.update_parameters()
+        held = {name: np.array(layer.p[name]) for name in cell.parameters}
+        outputs, pullback = call(held, *arguments)
+        return [Part("stepped: ", inputs=held), Part("after: ", outputs, pullback(*cotangents))]
+
+    ways: dict[str, Way] = {TRAINING: trained} if hasattr(layer_class, "update_parameters") else {}
     target = Target(
         name,
         kind,
@@ -160,11 +179,11 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         caches=caches,
         notes=notes,
         cell=cell,
-        can=frozenset({INSTANCES, STRIDES, EMPTY}),
+        can=frozenset({INSTANCES, STRIDES, EMPTY, *ways}),
         optional=frozenset({DHN, *finals} & optional["backward"] - lacks),
-        call_as=call_as,
+        call_as=in_ways(cell, call_as, ways, Packing(as_they_are)),
     )
-    return with_lacks(target, getattr(layer_class, "unsupported", ()))
+    return with_threads(with_lacks(target, getattr(layer_class, "unsupported", ())), layer_class)
 
 
 def _constructor_arguments(

@@ -32,6 +32,7 @@ from lstm_checks.targets.inside import layer_in, parted
 from lstm_checks.targets.layer import from_layer, not_constructible
 from lstm_checks.targets.network import EXPECTED as NETWORK_FUNCTION
 from lstm_checks.targets.network import from_network_function
+from lstm_checks.targets.ways import with_threads
 from lstm_ref.cell import Cell
 from lstm_ref.network import Network
 
@@ -512,7 +513,7 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
             return network
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            return _as_asked(target, spec, cell)
+            return with_threads(_as_asked(target, spec, cell), found)
     return None
 
 

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lstm_checks.contract import CHANGE, EMPTY, KEEPS, SEVERAL, STILL, STRIDES
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
+from lstm_checks.targets.torch_ways import ways_of
+from lstm_checks.targets.ways import Way
 
 
 class Autograd:
@@ -46,6 +48,11 @@ class Autograd:
             return tuple(None if output is None else numpy_of(output) for output in found), pullback
 
         return evaluate
+
+    @staticmethod
+    def ways(run: Run) -> Mapping[str, Way]:
+        """Return the ways in which PyTorch differentiates besides."""
+        return ways_of(run)
 
     def look(self, run: Run, arrays: Mapping[str, Any]) -> Any:
         """Return the outputs."""

@@ -1,0 +1,103 @@
+"""PyTorch differentiated forwards, twice, sample by sample, in training: what is wrong in one fails by it."""
+
+import pytest
+from asking_cases import CASE, OF_DERIVED, claim
+
+from lstm_checks.compare import Verdict
+from lstm_checks.judging.case import verify_case
+from lstm_checks.targets import torch as adapter
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peer
+
+
+class Tanh(torch.autograd.Function):
+    """tanh, whose parts may go wrong, each by the name of the fault."""
+
+    fault = ""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = torch.tanh(x)
+        ctx.save_for_backward(y)
+        ctx.y = y.detach()
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        (y,) = ctx.saved_tensors
+        if Tanh.fault == "detached":
+            y = ctx.y
+        return dy * (1 - y * y)
+
+    @staticmethod
+    def jvp(ctx, tx):
+        return tx * (1 - ctx.y * (1 if Tanh.fault == "jvp" else ctx.y))
+
+
+class Once(torch.autograd.Function):
+    """tanh that can be differentiated once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.y = torch.tanh(x)
+        return ctx.y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dy):
+        return dy * (1 - ctx.y * ctx.y)
+
+
+def lstm_of(tanh, seen=lambda p: p):
+    """An LSTM of tensors, with a tanh for the memory, and parameters as something sees them."""
+
+    def lstm(p, X, h, C):
+        p, every = seen(p), []
+        for s in range(X.shape[1]):
+            f, i, g, o = (X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"] + p[f"b{k}"] for k in "figo")
+            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * tanh(C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    return adapter.function_target(lstm, "lstm", 4)
+
+
+def test_what_is_right_answers_all_that_torch_has():
+    target = lstm_of(torch.tanh)
+    report = verify_case(target, CASE, properties=tuple(OF_DERIVED.values()))
+    assert not report.failures
+    asked = {name: report.claim(name).verdict for name in OF_DERIVED.values()}
+    assert asked.pop("several threads") is Verdict.UNSUPPORTED
+    assert {*asked.values()} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize(("fault", "question"), [("", ""), ("detached", "second order"), ("jvp", "forward mode")])
+def test_a_function_of_autograd_fails_by_what_is_wrong_in_it(monkeypatch, fault, question):
+    monkeypatch.setattr(Tanh, "fault", fault)
+    report = verify_case(lstm_of(Tanh.apply), CASE, properties=("forward mode", "second order", "training"))
+    assert {one.name for one in report.failures} == {question} - {""}
+    assert report.claim("training").verdict is Verdict.PASS
+
+
+def test_what_can_be_differentiated_once_is_unsupported_in_its_own_words():
+    target = lstm_of(Once.apply)
+    second, forwards = (claim(target, name) for name in ("second order", "forward mode"))
+    assert (second.verdict, forwards.verdict) == (Verdict.UNSUPPORTED, Verdict.UNSUPPORTED)
+    assert "once_differentiable" in second.reason
+    assert "jvp" in forwards.reason
+
+
+def test_what_is_kept_of_weights_is_stale_after_a_step():
+    kept = {}
+
+    def seen(p):
+        # As a buffer packed once for the tensor that it was made of.
+        if kept.get("of") is not p["Vf"]:
+            kept.update(of=p["Vf"], V=p["Vf"].detach().clone())
+        return {**p, "Vf": p["Vf"] + (kept["V"] - p["Vf"]).detach()}
+
+    found = claim(lstm_of(torch.tanh, seen), "training")
+    assert found.verdict is Verdict.FAIL
+    assert "after an optimizer's step, h[" in found.discrepancy.message
