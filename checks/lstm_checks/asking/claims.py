@@ -13,6 +13,7 @@ from lstm_checks.calling import Outcome
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import CHANGE, EMPTY, INSTANCES, SEVERAL, STILL, STRIDES, Target
+from lstm_checks.formats import is_low
 from lstm_checks.oracles.expected import Expected
 
 LEARNING, REPEATABLE = "learning", "repeatable"
@@ -35,6 +36,8 @@ class Question:
         Whether a case puts it to the test at all.
     new_program : bool
         Whether what compiles for each shape compiles anew for it.
+    of_low : bool
+        Whether it can be asked in low precision.
     """
 
     ask: Callable[[Asker], Judged]
@@ -42,6 +45,7 @@ class Question:
     why_not: str = ""
     at_stake: Callable[[Target, Case], bool] = lambda target, case: True
     new_program: bool = False
+    of_low: bool = True
 
 
 ALL: dict[str, Question] = {
@@ -54,9 +58,11 @@ ALL: dict[str, Question] = {
     "inputs without gradient": Question(
         part.inputs_without_gradient, (STILL,), "it returns all gradients or none", new_program=True
     ),
-    "memory layout": Question(arranged.memory_layout, (STRIDES,), "its arrays are laid out by the framework"),
+    "memory layout": Question(
+        arranged.memory_layout, (STRIDES,), "its arrays are laid out by the framework", of_low=False
+    ),
     "expanded cotangents": Question(
-        arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework"
+        arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework", of_low=False
     ),
     "empty batch": Question(arranged.empty_batch, (EMPTY,), "it is asked over a protocol of samples", new_program=True),
 }
@@ -82,6 +88,7 @@ def why_not(target: Target, name: str) -> str:
 def rotation(target: Target, case: Case) -> tuple[str, ...]:
     """Return the questions that a case is asked where not all are: the same for the same case, all in turn."""
     names = [name for name in ROTATED if not why_not(target, name) and ALL[name].at_stake(target, case)]
+    names = [name for name in names if ALL[name].of_low or not is_low(case.dtype)]
     if target.compiles and np.random.default_rng((case.seed, *case.dims, 7)).random() >= tolerance.ASKED_OF_COMPILED:
         names = [name for name in names if not ALL[name].new_program]
     rng = np.random.default_rng((case.seed, *case.dims, 6))
@@ -112,6 +119,8 @@ def _claim(name: str, x: Asker) -> Claim:
     reason = why_not(x.target, name)
     if reason:
         return Claim(name, Verdict.UNSUPPORTED, reason=reason)
+    if is_low(x.case.dtype) and not ALL[name].of_low:
+        return Claim(name, Verdict.UNSUPPORTED, reason="not asked in low precision")
     if not ALL[name].at_stake(x.target, x.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:
