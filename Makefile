@@ -12,7 +12,7 @@ FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.
   distributed==2026.8.0
 BROWSER ?= selenium>=4.20
 AXE ?= axe-core@4.14.1
-EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled html
+EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled html low
 BENCH ?=
 
 # What each extra must do in an environment that has no other.
@@ -24,6 +24,7 @@ alone-keras := tests/targets/test_peer_keras.py tests/targets/test_peer_examples
 alone-onnx := tests/targets/test_peer_onnx.py
 alone-safetensors := tests/weights/test_layouts.py -k safetensors
 alone-dask := tests/campaign/test_campaign.py -m peer
+alone-low := tests/test_formats.py tests/judging/test_low_precision.py
 alone-certify := tests/commands/test_cli_certified.py
 alone-html := tests/html/test_page.py
 alone-compiled := tests/layers/test_fast_layer.py -k 'numba or compiled or threads or agrees'

@@ -49,6 +49,7 @@ DOORS = {
     "matplotlib": {"lstm_checks.trials.picture"},
     "jinja2": {"lstm_checks.html.render"},
     "safetensors": {"lstm_checks.weights.files"},
+    "ml_dtypes": {"lstm_checks.formats"},
     "numba": {"lstm_fast.compiled"},
     "threadpoolctl": {"lstm_fast.threads"},
 }
@@ -58,6 +59,7 @@ EDGES = ("lstm_checks.cli", "lstm_checks.commands", "lstm_checks.plugin")
 # The rooms, and what is flat: each imports those above it and none below. Beside it stands why it is there.
 ROOMS = {
     "tolerance": "numbers alone",
+    "formats": "how long numbers are, and where",
     "words": "words in a row",
     "files": "reading and writing, of whatever",
     "contract": "what a target is",

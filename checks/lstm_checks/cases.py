@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks.contract import PLAIN, Extra
+from lstm_checks.formats import BASES, array_dtype, format_named, is_format
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORM as NETWORK_FORM
@@ -22,6 +23,7 @@ from lstm_ref.network import Network
 Array = NDArray[Any]
 
 DTYPES = ("float64", "float32")
+"""The formats that are drawn where none is said. Those of `formats.BASES`, with a contract or without, can be said."""
 REGIMES = ("normal", "x1e-3", "x10", "x100", "mixed", "zero", "padded")
 """The regimes that examples are drawn from. There is one more, "init", for sizes at which parameters from N(0, 1) make
 a chaotic problem."""
@@ -46,7 +48,7 @@ def cotangents_of(cell: Cell) -> tuple[str, ...]:
 
 _KNOWN_COTANGENTS = tuple(dict.fromkeys(kinds for cell in CELLS.values() for kinds in cotangents_of(cell)))
 
-_WORDS = {"dtype": DTYPES, "regime": _KNOWN_REGIMES, "cotangents": _KNOWN_COTANGENTS, "lengths": LENGTHS}
+_WORDS = {"regime": _KNOWN_REGIMES, "cotangents": _KNOWN_COTANGENTS, "lengths": LENGTHS}
 """What the words of a descriptor may be."""
 
 _DESCRIPTOR_FORM = "m1s2e1u3[p2][-CELL]-float64[-REGIME][-COTANGENTS][-nostates][-LENGTHS]-seed7"
@@ -157,7 +159,7 @@ class Case:
     m, s, e, u : int
         Samples, steps, elements per step, unit cells; each at least 1.
     dtype : str
-        "float64" or "float32".
+        The format, "float64" or "float32"; or one of low precision, "bfloat16" or "bfloat16+gates32" (`formats.py`).
     regime : str
         "normal": every value from N(0, 1). "x1e-3", "x10", "x100": the same with the parameters scaled.
         "mixed": each array scaled by its own power of ten from 1e-3 to 1e2. "zero": parameters zero. "padded":
@@ -222,7 +224,11 @@ class Case:
             if size < 1:
                 raise ValueError(f"{name} is {size}, expected at least 1")
         allowed = cotangents_of(self.cell)
-        for name, known in (("dtype", DTYPES), ("regime", _KNOWN_REGIMES), ("cotangents", allowed)):
+        if self.dtype not in DTYPES:
+            if not is_format(self.dtype):
+                raise ValueError(f"dtype is {self.dtype!r}, expected one of {', '.join(BASES)}")
+            object.__setattr__(self, "dtype", format_named(self.dtype).name)
+        for name, known in (("regime", _KNOWN_REGIMES), ("cotangents", allowed)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if self.lengths not in ("", *LENGTHS):
@@ -300,6 +306,9 @@ class Case:
                     found[name] = word
                     break
             else:
+                if "dtype" not in found and is_format(word):
+                    found["dtype"] = word
+                    continue
                 if "cell" not in found and _names_a_cell(word):
                     found["cell"] = word
                     continue
@@ -323,6 +332,11 @@ class Case:
             raise ValueError(f"case {descriptor!r} of the {cell.title} has other sizes than {form}")
         sizes = tuple(int(size) for _, size in further)
         return cls(m, s, e, u, seed=seed, **{**found, "cell": cell, "further": sizes})
+
+    @property
+    def array_dtype(self) -> np.dtype[Any]:
+        """The dtype of its arrays."""
+        return array_dtype(self.dtype)
 
     @property
     def sequences(self) -> bool:
@@ -350,7 +364,8 @@ class Case:
         if self.regime == "padded":
             values["X"][self._padding()] = 0
         self._keep_cotangents(values)
-        arrays = {name: value.astype(self.dtype) for name, value in values.items()}
+        form = format_named(self.dtype)
+        arrays = {name: form.rounded(value) for name, value in values.items()}
         for value in arrays.values():
             value.flags.writeable = False
         return Arrays(arrays if not self.lengths else {**arrays, "lengths": self._lengths()}, cell)
@@ -401,7 +416,7 @@ class Case:
             values[name][...] = 0
         for name in self.cell.of_memories if "C" not in kinds else ():
             values[name][...] = 0
-        grid = self._scale(every) * 2.0**-10
+        grid = self._scale(every) * 2.0 ** -format_named(self.dtype).places
         for last in (values[every][:, -1], values[folded]) if folded else ():
             last[...] = np.round(last / grid) * grid
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstm_checks import tolerance
 from lstm_checks.contract import EndedError, Target, TimeLimitError, with_article
+from lstm_checks.formats import array_dtype
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.words import first_of
 from lstm_ref.cell import Cell
@@ -159,8 +160,8 @@ def _compare_directions(name: str, like: str, came: Array, expected: Expected) -
 
 def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dtype: str, cell: Cell) -> Claim | None:
     """Return a failed claim where a tensor is missing or no finite NumPy array of that shape and dtype, else None."""
-    came = values.get(name)
-    if isinstance(came, np.ndarray) and came.dtype == dtype and came.shape == shape:
+    came, due = values.get(name), array_dtype(dtype)
+    if isinstance(came, np.ndarray) and came.dtype == due and came.shape == shape:
         return None if np.isfinite(came).all() else _fail_non_finite(name, came, cell)
     axes = _axes(name, len(shape), cell)
     in_words = f"{axes} = {shape}" if axes else f"{shape}"
@@ -174,9 +175,9 @@ def form_fault(name: str, values: Mapping[str, Any], shape: tuple[int, ...], dty
         kind = type(came)
         module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
         what = with_article(f"{module}{kind.__qualname__}")
-        return _fail(name, "type", f"{name} is {what}, expected a NumPy array of {dtype}")
-    if came.dtype != dtype:
-        return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {dtype}, as the inputs")
+        return _fail(name, "type", f"{name} is {what}, expected a NumPy array of {due}")
+    if came.dtype != due:
+        return _fail(name, "dtype", f"{name} has dtype {came.dtype}, expected {due}, as the inputs")
     return _fail(name, "shape", f"{name} has shape {came.shape}, expected {in_words}")
 
 

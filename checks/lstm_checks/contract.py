@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks.formats import BASES, base_of
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
 
@@ -198,7 +199,10 @@ class Target:
         What it cannot do: any of "initial states", "Cn", "dCn", "dhn", "last step only", names of gradients, and of
         inputs that it does not take, which are zero in its examples.
     dtypes : tuple of str
-        The dtypes it computes in.
+        The formats it computes in, which are judged where none is named; "float64" and "float32", or those of low
+        precision that it has been found to be in.
+    also : tuple of str
+        Formats of shorter arrays that it may be asked for by name.
     twins : mapping
         Further gradients it returns and the one of the contract each must equal: a framework with two biases returns
         two gradients, and both are judged.
@@ -278,6 +282,15 @@ class Target:
     adapter: str = ""
     exact: bool = True
     call_as: Callable[..., tuple[Mapping[str, Any], Pullback]] | None = None
+    also: tuple[str, ...] = ("bfloat16", "float16")
+
+    def takes(self, dtype: str) -> bool:
+        """Return whether it can be asked in a format: one of its own, or of arrays that it takes."""
+        base, own = base_of(dtype), {base_of(known) for known in self.dtypes}
+        if base in own or base in self.also:
+            return True
+        # What is computed otherwise inside comes and goes in float32.
+        return base in BASES and "float32" in own and BASES[base].arrays == "float32"
 
     def remarks(self, reference: bool) -> tuple[str, ...]:
         """Return what is to be said of how it is judged, with a reference or without."""

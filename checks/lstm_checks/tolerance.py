@@ -11,38 +11,92 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+
+class ByFormat(dict[str, float]):
+    """A number for each format (`formats.py`); under a contract ("bfloat16+gates32") it is the format's own."""
+
+    def __missing__(self, name: str) -> float:
+        base, contract, _ = name.partition("+")
+        if not contract:
+            raise KeyError(name)
+        return self[base]
+
+    def low(self, bfloat16: float, float16: float, tf32: float) -> "ByFormat":
+        """Return the numbers with those of the formats of low precision, of which some are as others are."""
+        like = {"bfloat16": bfloat16, "bfloat16products": bfloat16, "autocastbfloat16": bfloat16}
+        return ByFormat(self | like | {"float16": float16, "autocastfloat16": float16, "tf32": tf32})
+
+
+UNIT_ROUNDOFF = ByFormat({"float64": 2.0**-53, "float32": 2.0**-24}).low(2.0**-8, 2.0**-11, 2.0**-11)
 """rho: half the distance from 1 to the next number."""
 
-SMALLEST_NORMAL = {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
-"""What an operation may lose near zero, on hardware that flushes subnormal results."""
+SMALLEST_NORMAL = ByFormat(
+    {"float64": float(np.finfo(np.float64).tiny), "float32": float(np.finfo(np.float32).tiny)}
+).low(2.0**-126, 2.0**-24, 2.0**-126)
+"""What an operation may lose near zero, on hardware that flushes subnormal results. Of float16, whose subnormal numbers
+CPUs and GPUs keep, its least one: where they are flushed is a contract of its own."""
 
-OVERFLOW = {dtype: 2.0**-32 * float(np.finfo(dtype).max) for dtype in ("float64", "float32")}
+SMALLEST_NORMAL_FLOAT16 = 2.0**-14
+"""The same of float16 under a contract that lets subnormal numbers be flushed."""
+
+OVERFLOW = ByFormat({dtype: 2.0**-32 * float(np.finfo(dtype).max) for dtype in ("float64", "float32")}).low(
+    2.0**96, 2.0**15, 2.0**96
+)
 """Above this a value due says that what it was made of, products with parameters of up to some hundred and sums of some
-thousand, may be no number of the dtype. Only activations that are not bounded lead there."""
+thousand, may be no number of the dtype. Only activations that are not bounded lead there. Of float16, which ends at
+65504, all that is computed in it is looked at, sums of sizes in place of sums, so that a factor of 2 is enough."""
 
 COPIES = 32
 """Noisy copies. The fewer, the more often an entry's sd comes out far too small: below a third of the true one 4
 times in 10^6 entries with 16 copies (chi-square with 16 degrees of freedom), once in 10^10 with 32. A third of the sd
 would leave 6 of them at 2 true ones; see docs/decisions/0003."""
 
-MAGNIFICATION = {"float64": 64.0, "float32": 1.0}
+MAGNIFICATION = ByFormat({"float64": 64.0, "float32": 1.0}).low(2.0**-4, 2.0**-4, 2.0**-4)
 """The noise is carried by float64. It must stand well above float64's own rounding (hence 64 for float64, and 1 for
-float32, whose rho is 2^29 times greater) and be so small that the answer depends on it linearly (hence not more)."""
+float32, whose rho is 2^29 times greater) and be so small that the answer depends on it linearly (hence not more, and
+less than 1 for the formats of low precision, of which a few roundings are a percent)."""
 
 SIGMAS = 6.0
 """Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9, and even a third of it (see COPIES)
 once in 20."""
 
-CHAOTIC = {"float64": 1e-4, "float32": 0.05}
+CHAOTIC = ByFormat({"float64": 1e-4, "float32": 0.05}).low(0.1, 0.1, 0.1)
 """Above this share of the largest entry the noise sd says nothing: magnified (64 times or once) it is a percent or some
 of the answer, and the answer no longer depends on it linearly. Such a problem is itself chaotic: inconclusive. The
-second-order part of an error of 5 % is about 5 % of it, and six times as much is accepted; see docs/decisions/0006."""
+second-order part of an error of 5 % is about 5 % of it, and six times as much is accepted; see docs/decisions/0006.
+At 10 %, of low precision, it is 10 % of it; the noise itself is of a sixteenth of that, and linear (0022)."""
 
-RESOLUTION = {"float64": 2.0**-31, "float32": 2.0**-2}
+RESOLUTION = ByFormat({"float64": 2.0**-31, "float32": 2.0**-2}).low(2.0**-1, 2.0**-1, 2.0**-1)
 """A tensor none of whose entries is known to this share of itself (2^22 rho) is inconclusive: rounding blurs all of it.
 In any other, one entry at least shows a relative error of twice that, 1e-9 in float64, whatever the target's own
-rounding does: twice the accepted deviation less at most one accepted deviation."""
+rounding does: twice the accepted deviation less at most one accepted deviation. In low precision that is all of an
+entry: what is wrong by less shows in many entries together (`PROJECTION_SIGMAS`)."""
+
+BIAS = 2.0**-3
+"""Share of rho by which all results of one kind of operation may be off the same way in low precision. Rounding to the
+nearest is off either way; a library's function is rounded from one of more digits, or may lean by a part of it. It does
+not count in an entry, where it is an eighth, but in sums over many of them; one that cuts off leans by all of rho."""
+
+PROJECTION_SIGMAS = 9.0
+"""Accepted deviation of what many entries say together, in standard deviations, which are estimated from 32 copies: the
+ratio has Student's distribution with 32 degrees of freedom, which exceeds 9 three times in 10^10. An example has at
+most some 75 projections, 10^6 examples 7.5 * 10^7: one in 40 such runs has a false alarm if the noise is as large as it
+is taken for. Rounding to nearest makes less than half of it (docs/calibration.md)."""
+
+PROJECTION_FLOOR = 2.0**-2
+"""Share of a tensor's root mean square noise that an entry has at least where entries are weighed by their noise."""
+
+CONTRACT_EXAMPLES = 8
+"""On how many examples it is measured which contract a target in low precision keeps: some thousand entries."""
+
+CONTRACT_SIZE = 600
+"""Entries of the gradients of such an example, at most."""
+
+CONTRACT_KEPT = 0.75
+"""Largest root mean square of a tensor's errors, in standard deviations of a contract's noise, at which it is kept.
+Rounding to nearest makes 0.2 to 0.5 of that noise, whose steps all have the largest size, whatever the contract (three
+right programs and the four named contracts carried out, docs/calibration.md). What would pass with a part
+in the short format, too, says nothing of that part."""
 
 LARGE = 2**18
 """Number of gradient entries above which a case is judged by random directions: 32 copies of everything would take
@@ -517,11 +571,11 @@ SOLVED = 1e-14
 """What solving for a gate's cotangents adds in rounding, as a share of the largest value: some tens of float64's unit
 roundoff, since the cases are such that no digit to speak of is lost in it."""
 
-KEPT = {"float64": 1e-6, "float32": 1e-3}
+KEPT = ByFormat({"float64": 1e-6, "float32": 1e-3}).low(0.1, 0.02, 0.02)
 """Share of the largest value of a step within which what a layer keeps is what it should be. It is to find where a
 bug begins, not to judge: far above rounding in either dtype, far below what a bug does to what it touches."""
 
-READING = {"float64": 1e-10, "float32": 1e-4}
+READING = ByFormat({"float64": 1e-10, "float32": 1e-4}).low(0.1, 0.02, 0.02)
 """Share of the largest value within which a reading's h and Cn are the target's: far above rounding on the small cases
 asked, far below what any other reading gives."""
 
@@ -561,7 +615,7 @@ SAME_FACTOR = 1e-7
 ENTRIES_A_WEIGHT = 2
 """How many entries there must be to a weight, for a fit to be no chance."""
 
-ROUND_WEIGHT = {"float64": 1e-6, "float32": 1e-3}
+ROUND_WEIGHT = ByFormat({"float64": 1e-6, "float32": 1e-3}).low(0.1, 0.02, 0.02)
 """How near to a quarter's multiple a weight is that multiple: weights are solved for from some tens of entries with
 rounding errors, which lose a few digits of sixteen, or of seven, on the way."""
 
@@ -607,7 +661,7 @@ FIX_SECONDS = 60.0
 FIX_IN_VERIFY = 5.0
 """Seconds that `verify` looks for a fix: what takes longer is for `fix`."""
 
-SAME_QUANTITY = {"float64": 3e-14, "float32": 3e-5}
+SAME_QUANTITY = ByFormat({"float64": 3e-14, "float32": 3e-5}).low(0.1, 0.02, 0.02)
 """Share of the largest entry of a step within which a program's value is the reference's: some hundred roundings, as
 sums in another order need; it says which value to look at, and what is said rests on the trial."""
 

@@ -106,9 +106,8 @@ def test_what_jax_cannot_differentiate_is_refused_with_its_reason(folder):
         load_target("functions.py:by_value")
 
 
-def test_low_precision_and_what_never_learns_are_refused_with_the_reason(folder):
-    with pytest.raises(TargetError, match=r"functions.py:low computes in bfloat16 inside when it is given float32"):
-        load_target("functions.py:low")
+def test_low_precision_is_told_and_what_never_learns_is_refused_with_the_reason(folder):
+    assert load_target("functions.py:low").dtypes == ("autocastbfloat16",)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a static array is one
         with pytest.raises(

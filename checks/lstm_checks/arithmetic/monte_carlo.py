@@ -62,11 +62,11 @@ class Rounding:
             scale = scale[1:]
         if result.dtype.kind == "c":
             # The two parts are rounded apart, each with a sign of its own.
-            noise = self._steps(noisy) * (scale.real + self._floor)
-            noisy += noise + 1j * (self._steps(noisy) * (scale.imag + self._floor))
+            noise = self.steps(noisy) * (scale.real + self._floor)
+            noisy += noise + 1j * (self.steps(noisy) * (scale.imag + self._floor))
         else:
             scale += self._floor
-            steps = self._steps(noisy)
+            steps = self.steps(noisy)
             if len(scale) == len(steps):
                 scale *= steps
                 noisy += scale
@@ -74,7 +74,11 @@ class Rounding:
                 noisy += steps * scale
         return result
 
-    def _steps(self, like: NDArray[Any]) -> NDArray[Any]:
+    def exact(self, array: NDArray[Any]) -> "MonteCarloArray":
+        """Return `array` as an input without noise, which all copies share."""
+        return _wrap(array[np.newaxis], self)
+
+    def steps(self, like: NDArray[Any]) -> NDArray[Any]:
         """Return one step of noise up or down, at random; drawn many at a time, since most operations are small."""
         start, size = self._used, like.size
         stop = start + size
@@ -99,10 +103,10 @@ _ROUNDED_ONCE = {np.add, np.subtract, np.true_divide, np.square, np.sqrt}
 _SIZE_OF_RESULT = _ROUNDED_ONCE | {np.multiply}  # of real numbers
 _ROUNDED_TWICE = {np.exp, np.expm1, np.log, np.log1p, np.cosh, np.sinh}
 # A comparison, too, and what hands on one of its arguments: each copy chooses by its own noise.
-_EXACT = {np.negative, np.positive, np.absolute, np.maximum, np.minimum}
-_EXACT |= {np.greater, np.greater_equal, np.less, np.less_equal}
-_JOINS = {np.stack, np.concatenate}
-_MOVES_DATA = {np.stack, np.concatenate, np.swapaxes, np.moveaxis, np.zeros_like, np.copy, np.reshape, np.broadcast_to}
+EXACT = {np.negative, np.positive, np.absolute, np.maximum, np.minimum}
+EXACT |= {np.greater, np.greater_equal, np.less, np.less_equal}
+JOINS = {np.stack, np.concatenate}
+MOVES_DATA = {np.stack, np.concatenate, np.swapaxes, np.moveaxis, np.zeros_like, np.copy, np.reshape, np.broadcast_to}
 
 
 class MonteCarloArray(np.ndarray):
@@ -121,16 +125,16 @@ class MonteCarloArray(np.ndarray):
         plain = [x.view(np.ndarray) if isinstance(x, MonteCarloArray) else x for x in inputs]
         result = ufunc(*plain, **kwargs) if method == "__call__" else getattr(ufunc, method)(*plain, **kwargs)
         # What is true or false, as a product of comparisons is, was not rounded.
-        if ufunc not in _EXACT and result.dtype.kind != "b":
-            result = rounding.perturb(result, _scale(ufunc, method, plain, result, kwargs))
+        if ufunc not in EXACT and result.dtype.kind != "b":
+            result = rounding.perturb(result, size_of_error(ufunc, method, plain, result, kwargs))
         return _wrap(result, rounding)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function in _MOVES_DATA:
+        if function in MOVES_DATA:
             found: list[Rounding] = []
             plain_args = _strip(args, found)
-            if function in _JOINS:
-                plain_args = (_with_equal_copies(plain_args[0]), *plain_args[1:])
+            if function in JOINS:
+                plain_args = (with_equal_copies(plain_args[0]), *plain_args[1:])
             return _wrap(function(*plain_args, **_strip(kwargs, found)), found[0])
         # It comes back as np.add.reduce, which has a noise model.
         if function is np.sum:
@@ -138,7 +142,7 @@ class MonteCarloArray(np.ndarray):
         raise TypeError(f"np.{function.__name__} has no noise model")
 
 
-def _scale(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs: dict[str, Any]) -> NDArray[Any]:
+def size_of_error(ufunc: np.ufunc, method: str, inputs: list[Any], result: Any, kwargs: dict[str, Any]) -> NDArray[Any]:
     """Return the size of an operation's rounding error over rho, entry by entry; complex for a complex result.
 
     The parts of a complex number are rounded apart, and a product's are sums of products themselves: with the
@@ -209,7 +213,7 @@ def _strip(value: Any, found: list[Rounding]) -> Any:
     return value
 
 
-def _with_equal_copies(arrays: Any) -> Any:
+def with_equal_copies(arrays: Any) -> Any:
     """Return arrays of equally many copies, what is shared repeated as a view."""
     copies = max(len(array) for array in arrays)
     return [a if len(a) == copies else np.broadcast_to(a, (copies, *a.shape[1:])) for a in arrays]
@@ -217,7 +221,7 @@ def _with_equal_copies(arrays: Any) -> Any:
 
 def exact(array: NDArray[Any], rounding: Rounding) -> MonteCarloArray:
     """Return `array` as an input without noise, which all copies share."""
-    return _wrap(array[np.newaxis], rounding)
+    return rounding.exact(array)
 
 
 def spread(result: MonteCarloArray) -> tuple[NDArray[Any], NDArray[Any]]:

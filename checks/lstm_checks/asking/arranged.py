@@ -101,9 +101,14 @@ def empty_batch(x: Asker) -> Judged:
         due = x.expected.values[name].shape
         due = (0, *due[1:]) if name in sampled else due
         came = values.get(name)
-        if not isinstance(came, np.ndarray) or came.shape != due or came.dtype != x.case.dtype or np.any(came != 0):
+        if (
+            not isinstance(came, np.ndarray)
+            or came.shape != due
+            or came.dtype != x.case.array_dtype
+            or np.any(came != 0)
+        ):
             what = "is missing" if came is None else f"is {_told(came)}"
-            message = f"{done}, {name} {what}, expected zeros of shape {due} and dtype {x.case.dtype}"
+            message = f"{done}, {name} {what}, expected zeros of shape {due} and dtype {x.case.array_dtype}"
             return Judged(Verdict.FAIL, np.inf, Discrepancy(name, "asked", message))
     return Judged(Verdict.PASS)
 

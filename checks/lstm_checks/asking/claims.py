@@ -25,6 +25,7 @@ from lstm_checks.contract import (
     TWICE,
     Target,
 )
+from lstm_checks.formats import is_low
 from lstm_checks.oracles.expected import Expected
 
 LEARNING, REPEATABLE = "learning", "repeatable"
@@ -47,6 +48,8 @@ class Question:
         Whether a case puts it to the test at all.
     new_program : bool
         Whether what compiles for each shape compiles anew for it.
+    of_low : bool
+        Whether it can be asked in low precision.
     """
 
     ask: Callable[[Asker], Judged]
@@ -54,6 +57,7 @@ class Question:
     why_not: str = ""
     at_stake: Callable[[Target, Case], bool] = lambda target, case: True
     new_program: bool = False
+    of_low: bool = True
 
 
 ALL: dict[str, Question] = {
@@ -66,17 +70,21 @@ ALL: dict[str, Question] = {
     "inputs without gradient": Question(
         part.inputs_without_gradient, (STILL,), "it returns all gradients or none", new_program=True
     ),
-    "memory layout": Question(arranged.memory_layout, (STRIDES,), "its arrays are laid out by the framework"),
+    "memory layout": Question(
+        arranged.memory_layout, (STRIDES,), "its arrays are laid out by the framework", of_low=False
+    ),
     "expanded cotangents": Question(
-        arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework"
+        arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework", of_low=False
     ),
-    "forward mode": Question(forwards.pushforward, FORWARDS, "it has no forward mode", new_program=True),
-    "second order": Question(twice.second_order, TWICE, "it has no second order", new_program=True),
+    "forward mode": Question(forwards.pushforward, FORWARDS, "it has no forward mode", new_program=True, of_low=False),
+    "second order": Question(twice.second_order, TWICE, "it has no second order", new_program=True, of_low=False),
     "samples apart": Question(
-        batched.samples_apart, (SAMPLES,), "nothing maps it over samples", lambda target, case: case.m > 1, True
+        batched.samples_apart, (SAMPLES,), "nothing maps it over samples", lambda target, case: case.m > 1, True, False
     ),
-    "training": Question(trained.training),
-    "several threads": Question(threads.several_threads, (THREADS,), "it does not say that it may be called from them"),
+    "training": Question(trained.training, of_low=False),
+    "several threads": Question(
+        threads.several_threads, (THREADS,), "it does not say that it may be called from them", of_low=False
+    ),
     "empty batch": Question(arranged.empty_batch, (EMPTY,), "it is asked over a protocol of samples", new_program=True),
 }
 ROTATED = tuple(ALL)
@@ -101,6 +109,7 @@ def why_not(target: Target, name: str) -> str:
 def rotation(target: Target, case: Case) -> tuple[str, ...]:
     """Return the questions that a case is asked where not all are: the same for the same case, all in turn."""
     names = [name for name in ROTATED if not why_not(target, name) and ALL[name].at_stake(target, case)]
+    names = [name for name in names if ALL[name].of_low or not is_low(case.dtype)]
     if target.compiles:
         # The same for all cases of one shape, which share the programs.
         new = [name for name in ALL if ALL[name].new_program and not why_not(target, name)]
@@ -134,6 +143,8 @@ def _claim(name: str, x: Asker) -> Claim:
     reason = why_not(x.target, name)
     if reason:
         return Claim(name, Verdict.UNSUPPORTED, reason=reason)
+    if is_low(x.case.dtype) and not ALL[name].of_low:
+        return Claim(name, Verdict.UNSUPPORTED, reason="not asked in low precision")
     if not ALL[name].at_stake(x.target, x.case):
         return Claim(name, Verdict.VACUOUS, reason="nothing at stake at these sizes and cotangents")
     try:

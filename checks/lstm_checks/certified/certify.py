@@ -390,7 +390,7 @@ def certify(target: Target, case: Case, certified: CertifiedGradient | None = No
     ValueError
         "numpy_lstm computes in float64, the case asks for float32".
     """
-    if case.dtype not in target.dtypes:
+    if not target.takes(case.dtype):
         raise ValueError(f"{target.name} computes in {' and '.join(target.dtypes)}, the case asks for {case.dtype}")
     case = case_for(target, case)
     if certified is None or certified.case != case:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lstm_checks.commands import common
 from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
+from lstm_checks.formats import BASES, LOW, PARTS, format_named, is_low
 
 EXAMPLES = 100
 MAX_DIMS_HELP = (
@@ -40,8 +41,16 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=["float64", "float32", "both"],
-        help="default: all that the target computes in, in one run; the first of them with --no-reference",
+        choices=[*BASES, "both"],
+        help="default: all that the target computes in, in one run; the first of them with --no-reference. Of low "
+        "precision: bfloat16 and float16 throughout; tf32 and bfloat16products, float32 with operands of products so "
+        "short; autocastbfloat16 and autocastfloat16, float32 outside and short inside",
+    )
+    parser.add_argument(
+        "--contract",
+        metavar="CONTRACT",
+        help="what of a computation in low precision may be short: all (the default), accumulate32, gates32, state32, "
+        f"or PART=float32,... with PART any of {', '.join(PARTS)}",
     )
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
@@ -122,7 +131,7 @@ def _without_frozen(target: Any, frozen: str | None) -> Any:
 
 def _refuse_draws(options: argparse.Namespace) -> None:
     """Raise for an option that says which examples are drawn: a case says all that by itself."""
-    for name in ("examples", "seed", "dtype", "max-dims", "regimes"):
+    for name in ("examples", "seed", "dtype", "contract", "max-dims", "regimes"):
         if getattr(options, name.replace("-", "_")) is not None:
             raise UsageError(f"--{name} does not go with --case {options.case}, which is one example by itself")
 
@@ -217,7 +226,13 @@ def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: ar
     from lstm_checks.repair.ask import look_into_source
 
     kinds = {c.discrepancy.kind for c in found.failures if is_tensor(c.name) and c.discrepancy is not None}
-    if options.no_source or not found.reference or found.chance or not kinds & {"value", "finite"}:
+    if (
+        is_low(found.case.dtype)
+        or options.no_source
+        or not found.reference
+        or found.chance
+        or not kinds & {"value", "finite"}
+    ):
         return found
     # A fix is one only if all examples of a run are right with it.
     seconds = tolerance.FIX_IN_VERIFY if run_cases else 0.0
@@ -227,7 +242,15 @@ def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: ar
 def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:
     """Return the dtypes that are asked for; None where it is the target that says."""
     both = {None: None, "both": ("float64", "float32")}
-    return both.get(options.dtype, (options.dtype,))
+    if options.contract is None:
+        return both.get(options.dtype, (options.dtype,))
+    if options.dtype not in LOW:
+        said = "it is not given" if options.dtype is None else f"it is {options.dtype}"
+        raise UsageError(f"--contract {options.contract} goes with a --dtype of low precision, and {said}")
+    try:
+        return (format_named(f"{options.dtype}+{options.contract}").name,)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _verify_on_executor(options: argparse.Namespace) -> int:

@@ -36,6 +36,7 @@ from lstm_checks.diagnosis.scaled import find_scale
 from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import diff
+from lstm_checks.formats import is_low
 from lstm_checks.words import first_few, series
 from lstm_ref.cell import Cell
 
@@ -47,6 +48,9 @@ OF_A_CELL_ALONE = (
     "limits, readings of the parameters, gates of few bits, sums with other weights, and slips at one place alone"
 )
 """What is said of a network in which no fault is certain."""
+
+NOT_IN_LOW = "not looked for in low precision, where several faults explain the same few digits: see it in float32"
+"""What is said of where something is wrong there."""
 
 SHOWN = 3
 """How many suspects are named."""
@@ -95,6 +99,8 @@ def diagnose(
     ruled : bool
         Whether a rule is known by which cases fail; then no other sizes or regimes are named.
     """
+    if is_low(case.dtype):
+        return Diagnosis(where=(NOT_IN_LOW,))
     work = work or Work()
     # What is said of a failure is tried on cases of its dtype: in the other one the target may be right.
     target = work.counted(replace(target, dtypes=(case.dtype,)))

@@ -45,7 +45,7 @@ def predictor(target: Target, faults: Faults) -> Callable[[Case], bool]:
 
     @cache
     def predicts(case: Case) -> bool:
-        if case.dtype not in target.dtypes:
+        if not target.takes(case.dtype):
             return False
         with np.errstate(all="ignore"):
             seen = observe_once(target, case)

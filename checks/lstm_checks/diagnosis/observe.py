@@ -24,6 +24,7 @@ from lstm_checks.calling import (
 )
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import DHN, STATES, Target
+from lstm_checks.formats import is_floating
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
 from lstm_ref.cell import Cell, run_backward, run_forward
 
@@ -139,9 +140,9 @@ class Observation:
         found = {}
         for name in self.case.cell.tensors:
             came = outcome.values.get(name)
-            if name in self.lacks | self.drowned or not isinstance(came, np.ndarray) or came.dtype.kind != "f":
+            if name in self.lacks | self.drowned or not isinstance(came, np.ndarray) or not is_floating(came.dtype):
                 continue
-            if came.dtype.itemsize < np.dtype(self.case.dtype).itemsize:
+            if came.dtype.itemsize < self.case.array_dtype.itemsize:
                 # Of what was cut short on its way out nothing is told but that.
                 continue
             if came.shape == self.due(name)[0].shape:
@@ -277,7 +278,7 @@ def errs_like_rounding(target: Target, case: Case) -> bool:
     wrong: list[str] = []
     rng = np.random.default_rng(0)
     nearby = case.arrays.each(lambda value: value * (1 + tolerance.NEARBY * rng.standard_normal(value.shape)))
-    for arrays in (case.arrays, nearby.astype(case.dtype)):
+    for arrays in (case.arrays, nearby.astype(case.array_dtype)):
         answer = call_target(target, arrays.copy(), case.sequences)
         with np.errstate(all="ignore"):
             values = evaluate_reference(arrays.astype(np.float64))
@@ -362,7 +363,7 @@ def suited(target: Target, case: Case) -> Case | None:
         case = replace(case, lengths=("", *target.lengths)[case.seed % (len(target.lengths) + 1)])
     if target.compiles:
         case = asked_of(target, _at(case, *FEW))
-    if case.dtype not in target.dtypes:
+    if not target.takes(case.dtype):
         case = replace(case, dtype=target.dtypes[0])
     if STATES in target.lacks and case.states:
         case = replace(case, states=False)

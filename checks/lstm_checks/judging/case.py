@@ -24,6 +24,7 @@ from lstm_checks.calling import (
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, compare
 from lstm_checks.contract import Target
+from lstm_checks.formats import is_low
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
@@ -35,6 +36,7 @@ from lstm_checks.judging.reports import (
     OUTPUTS_KEPT,
     PROPERTIES,
     SECOND_CALL,
+    TOGETHER,
     CaseReport,
     is_tensor,
     is_unanswered,
@@ -43,6 +45,7 @@ from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.oracles.objective import Disagreement, Forward, reference_forward
+from lstm_checks.oracles.together import Projection
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
@@ -98,8 +101,10 @@ def _verify_case(
     repeat: int,
 ) -> CaseReport:
     """Return the report, which does not know yet whether there was a reference."""
-    if case.dtype not in target.dtypes:
+    if not target.takes(case.dtype):
         return _unsupported(case, f"{case.dtype}: the target computes in {', '.join(target.dtypes)}")
+    if is_low(case.dtype) and not reference:
+        return _unsupported(case, f"{case.dtype}: without a reference the noise of low precision cannot be told")
     if reference and target.foreign:
         return _unsupported(case, target.foreign)
     lacking = can_run(target, case.arrays)
@@ -117,7 +122,10 @@ def _verify_case(
             return CaseReport(case, tuple(claims))
     else:
         claims = _tensor_claims(target, case, outcome, expected)
-    notes: tuple[str, ...] = ()
+    notes, projections = tuple[str, ...](), tuple[Projection, ...]()
+    if expected.together is not None and not outcome.error and not expected.out_of_dtype:
+        claim, projections = _together(outcome, expected, claims)
+        claims.append(claim)
     if thorough and not expected.out_of_dtype:
         claims.append(_inputs_kept(calls.written))
         more, notes = _after_another_call(calls, expected, claims)
@@ -138,7 +146,30 @@ def _verify_case(
                 claims += asking.asked_claims(target, case, outcome, expected, properties)
                 claims += asking.repeat_claims(target, case, outcome, calls.again[1], expected, repeat)
         claims += asking.learning_claims(target)
-    return CaseReport(case, tuple(claims), notes)
+    return CaseReport(case, tuple(claims), notes, together=projections)
+
+
+def _together(outcome: Outcome, expected: Expected, claims: list[Claim]) -> tuple[Claim, tuple[Projection, ...]]:
+    """Return the claim about what many entries say together, and what can be added up over examples."""
+    assert expected.together is not None
+    judged = {
+        claim.name
+        for claim in claims
+        if claim.verdict in (Verdict.PASS, Verdict.VACUOUS) or (claim.verdict is Verdict.INCONCLUSIVE and claim.use)
+    }
+    found = list(expected.together.project(outcome.values, judged))
+    if not found:
+        return Claim(TOGETHER, Verdict.INCONCLUSIVE, reason="no tensor is clear of rounding"), ()
+    worst = max(found, key=lambda one: np.nan_to_num(one.use, nan=np.inf))
+    kept = tuple(one for one in found if one.every)
+    if worst.use <= 1:
+        return Claim(TOGETHER, Verdict.PASS, worst.use), kept
+    message = (
+        f"{worst.sentence}, by all entries together: {abs(worst.estimate) / worst.sd:.3g} standard deviations of "
+        f"rounding, {tolerance.PROJECTION_SIGMAS:.0f} are accepted"
+    )
+    first = next(iter(judged))
+    return Claim(TOGETHER, Verdict.FAIL, worst.use, Discrepancy(first, "together", message)), kept
 
 
 def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:

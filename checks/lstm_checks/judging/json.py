@@ -31,6 +31,8 @@ def report_to_json(report: Report) -> dict[str, Any]:
         "unreachable_strata": list(report.unreachable),
         "claims": {name: {str(v): n for v, n in counts.items()} for name, counts in report.claim_counts.items()},
         "not_asked": report.not_asked,
+        "contract": list(report.contract),
+        "together": [one.sentence for one in report.together],
         "failure": case_to_json(report.failure) if report.failure is not None else None,
         "further_failures": [case_to_json(failure) for failure in report.further],
         "unexplained": [{"wrong": sorted(names), "examples": count} for names, count in report.unexplained],

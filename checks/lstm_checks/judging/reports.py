@@ -12,6 +12,7 @@ from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import Signature
+from lstm_checks.oracles.together import Projection
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.repair.found import NOTHING_FOUND, Found
 from lstm_ref.cell import Cell
@@ -28,6 +29,10 @@ COMPLEX_STEP, CHECK_GRAD_REFERENCE = "lstm_ref against complex step", "lstm_ref 
 FORM = "form"
 
 
+TOGETHER = "entries together"
+"""What many entries say together, in low precision."""
+
+
 OF_HARNESS = (COMPLEX_STEP, CHECK_GRAD_REFERENCE)
 
 
@@ -35,7 +40,7 @@ PROPERTIES, ASKED = properties_of.NAMES, asking.NAMES
 
 
 OF_NO_TENSOR = (
-    *(FORM, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
+    *(FORM, TOGETHER, SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT),
     *(CHECK_GRAD, CHECK_GRAD_ALL, *OF_HARNESS, *PROPERTIES, *ASKED),
 )
 """The claims that are not about the values of one tensor."""
@@ -63,7 +68,8 @@ class CaseReport:
     `chance` says how often a failure is there, if not always; `pattern` which cases fail and `diagnosis` what is wrong,
     where that was looked into. `stands_for` is how many failing examples of a run this one explains, and of how many.
     `reference` is whether one was used; `declared` is what was said with the target that it lacks. `source` is what was
-    found in the user's own source, where somebody looked.
+    found in the user's own source, where somebody looked. `together` is, in low precision, what entries say together of
+    all that can be added up over examples.
     """
 
     case: Case
@@ -76,6 +82,7 @@ class CaseReport:
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
     source: Found = NOTHING_FOUND
+    together: tuple[Projection, ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -151,6 +158,8 @@ class Report:
     seconds : float
     reference : bool
         Whether one was used.
+    contract : tuple of str
+        In low precision, which contract the target was measured to keep, in sentences.
     """
 
     target: Target
@@ -162,6 +171,7 @@ class Report:
     reference: bool = True
     further: tuple[CaseReport, ...] = ()
     unexplained: tuple[tuple[Signature, int], ...] = ()
+    contract: tuple[str, ...] = ()
 
     @cached_property
     def counts(self) -> Mapping[Verdict, int]:
@@ -200,12 +210,21 @@ class Report:
         found = [(e, c) for e in self.examples if (c := e.worst) is not None and c.verdict is Verdict.PASS]
         return max(found, key=lambda pair: pair[1].use, default=None)
 
+    @cached_property
+    def together(self) -> tuple[Projection, ...]:
+        """What the entries of all examples say together that rounding does not explain, the worst first."""
+        found: dict[str, Projection] = {}
+        for example in self.examples:
+            for one in example.together:
+                found[one.words] = found[one.words] + one if one.words in found else one
+        return tuple(sorted((one for one in found.values() if not one.use <= 1), key=lambda one: -one.use))
+
     @property
     def exit_code(self) -> int:
         """0 if something was judged and all of it passed; 1 if something failed; 2 if nothing could be judged."""
         if self.mistrusted:
             return 2
-        if self.failure is not None:
+        if self.failure is not None or self.together:
             return 1
         return 0 if self.counts[Verdict.PASS] else 2
 

@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from lstm_checks import tolerance
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
@@ -43,6 +44,9 @@ def render_report(report: Report) -> str:
         lines += _unexplained(report)
         return "\n".join([*lines, "", f"FAIL  {name}: {_failed(report)}"])
     lines += [*_summary(report), *_not_repeatable(report)]
+    lines += [f"  contract  {line}" for line in report.contract]
+    if report.together:
+        return "\n".join([*lines, *_together(report), f"FAIL  {name}: {_counted(report)}, and not all together"])
     if report.exit_code:
         return "\n".join(
             [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
@@ -382,6 +386,16 @@ def _mistrusted(report: Report) -> list[str]:
     return [f"  {example.case.descriptor}: {_message(claim)}" for example in shown for claim in example.mistrusted]
 
 
+def _together(report: Report) -> list[str]:
+    """Return a line for each thing that the entries of all examples say together, a few at most."""
+    words = "by the entries of all examples together"
+    return [
+        f"  together  {one.sentence}, {words}: {abs(one.estimate) / one.sd:.3g} standard deviations of rounding, "
+        f"{tolerance.PROJECTION_SIGMAS:.0f} are accepted"
+        for one in report.together[:3]
+    ]
+
+
 def _examples(report: Report) -> str:
     """Return the number of examples in words, with their dtypes."""
     counts = _by_dtype(report)
@@ -405,7 +419,7 @@ def _failed(report: Report) -> str:
 def _by_dtype(report: Report) -> dict[str, int]:
     """Return the number of examples of each dtype that there is."""
     counts = Counter(example.case.dtype for example in report.examples)
-    return {dtype: counts[dtype] for dtype in DTYPES if counts[dtype]}
+    return {dtype: counts[dtype] for dtype in dict.fromkeys((*DTYPES, *counts)) if counts[dtype]}
 
 
 def _counted(report: Report) -> str:

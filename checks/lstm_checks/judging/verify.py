@@ -17,7 +17,9 @@ from lstm_checks.calling import (
 from lstm_checks.cases import REGIMES, Case, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT
 from lstm_checks.contract import STATES, Target
+from lstm_checks.formats import is_low
 from lstm_checks.judging.case import no_answer, verify_case
+from lstm_checks.judging.contracts import measure
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
 from lstm_checks.properties import claims as properties_of
@@ -107,6 +109,15 @@ def verify(
     unreachable = tuple(name for name in strata_of(target.cell) if name not in reachable)
     seconds = time.perf_counter() - start
     failure = groups[0] if groups else None
-    return Report(
-        target, tuple(found.values()), failure, seed, seconds, unreachable, reference, groups[1:], unexplained
-    )
+    contract = _contract(target, tuple(found.values())) if failure is None else ()
+    rest = (groups[1:], unexplained, contract)
+    return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference, *rest)
+
+
+def _contract(target: Target, reports: tuple[CaseReport, ...]) -> tuple[str, ...]:
+    """Return which contract a target keeps in each format of low precision that its examples are in, in sentences."""
+    lines: list[str] = []
+    for dtype in dict.fromkeys(report.case.dtype for report in reports):
+        measured = measure(target, [one for one in reports if one.case.dtype == dtype]) if is_low(dtype) else None
+        lines += measured.lines if measured is not None else ()
+    return tuple(lines)

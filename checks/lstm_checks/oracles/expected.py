@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
+from lstm_checks.arithmetic.mixed import Mixed
 from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Arrays, Case
+from lstm_checks.formats import format_named, is_low
 from lstm_checks.oracles.kinks import unjudged_at_kinks
+from lstm_checks.oracles.stored import storing
+from lstm_checks.oracles.together import Together
 from lstm_ref.cell import Cell, evaluate
 
 Array = NDArray[Any]
@@ -47,6 +51,8 @@ class Expected:
     withheld : mapping
         The tensors of which nothing can be said, each with the reason: a linear activation lies at a kink, or what is
         not bounded grows out of the dtype.
+    together : Together or None
+        In low precision, of what many entries say together.
     """
 
     values: dict[str, Array]
@@ -57,6 +63,7 @@ class Expected:
     directions: dict[str, tuple[Array, Array]] = field(default_factory=dict)
     seed: int = 0
     withheld: Mapping[str, str] = field(default_factory=dict)
+    together: Together | None = None
 
     def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
         """Return what is due of a target that returned h of the last step alone, or of every step."""
@@ -92,8 +99,15 @@ class Expected:
 
 
 def evaluate_reference(arrays: Arrays, steps_at_once: int | None = None) -> dict[str, Any]:
-    """Return the outputs and gradients of the reference; see `lstm_ref.cell.evaluate`."""
-    return evaluate(arrays.cell, arrays, steps_at_once)
+    """Return the outputs and gradients of the reference; see `lstm_ref.cell.evaluate`.
+
+    Under the arithmetic of a precision contract its values are stored as that says, and come back so.
+    """
+    mixed = getattr(arrays["X"], "rounding", None)
+    if not isinstance(mixed, Mixed):
+        return evaluate(arrays.cell, arrays, steps_at_once)
+    found = evaluate(storing(arrays.cell), arrays, steps_at_once)
+    return {name: mixed.returned(value) for name, value in found.items()}
 
 
 def expect(
@@ -122,14 +136,26 @@ def expect(
     given = (case.arrays if arrays is None else arrays).astype(np.float64)
     noisy = given.each(lambda value: exact(value, rounding))
     with np.errstate(all="ignore"):
-        results = {name: spread(value) for name, value in evaluate(noisy).items()}
+        found = evaluate(noisy)
+        results = {name: spread(value) for name, value in found.items()}
+    together = None
+    if isinstance(rounding, Mixed):
+        copies = {name: value.view(np.ndarray) for name, value in found.items()}
+        together = Together(arrays, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
-    withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values)
-    return Expected(values, {name: sd for name, (_, sd) in results.items()}, dtype, withheld=withheld)
+    withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values, rounding)
+    sds = {name: sd for name, (_, sd) in results.items()}
+    return Expected(values, sds, dtype, withheld=withheld, together=together)
 
 
-def _out_of_dtype(case: Case, values: Mapping[str, Array]) -> dict[str, str]:
-    """Return all tensors with the reason, where activations that are not bounded lead out of the case's dtype."""
+def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -> dict[str, str]:
+    """Return all tensors with the reason, where what is computed leads out of the case's dtype.
+
+    Float16 ends so early that a sum does; beyond that only activations that are not bounded lead there.
+    """
+    if isinstance(rounding, Mixed) and rounding.overflows:
+        reason = f"{OUT_OF_DTYPE}something on the way is larger than {tolerance.OVERFLOW[case.dtype]:.0f}, and may be"
+        return dict.fromkeys(case.cell.tensors, f"{reason} no number of {rounding.form.short}")
     largest = max(float(np.max(np.abs(value))) for value in values.values())
     if not case.cell.activations or largest <= tolerance.OVERFLOW[case.dtype]:
         return {}
@@ -162,6 +188,8 @@ def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
             departure = expected.project(name, copies[1:] - copies[0], copies=True)
             departures[name].append(departure / rounding.magnification)
         progress()
+    if isinstance(rounding, Mixed):
+        expected = replace(expected, withheld=withheld | _out_of_dtype(case, expected.values, rounding))
     for name, parts in departures.items():
         own = np.sqrt(np.mean(np.square(np.concatenate(parts)), axis=0))
         # Of few copies one direction's deviation may by chance come out small: it counts as the mean of all at least.
@@ -208,6 +236,9 @@ def _seconds(call: Callable[[], Any]) -> float:
 
 def rounding_of(case: Case, dtype: str, copies: int = tolerance.COPIES) -> Rounding:
     """Return how the operations of a case are perturbed in the arithmetic of a dtype."""
+    if is_low(dtype):
+        rng = np.random.default_rng((case.seed, *case.dims))
+        return Mixed(format_named(dtype), tolerance.MAGNIFICATION[dtype], rng, copies)
     return Rounding(
         rho=tolerance.UNIT_ROUNDOFF[dtype],
         underflow=tolerance.SMALLEST_NORMAL[dtype],

@@ -12,6 +12,7 @@ from lstm_checks.calling import Outcome
 from lstm_checks.cases import REGIMES, Case
 from lstm_checks.compare import Claim, Discrepancy, Verdict, differing_digits
 from lstm_checks.contract import CN, DCN, STATES, Target, with_article
+from lstm_checks.formats import is_low
 from lstm_checks.oracles.expected import Expected
 from lstm_checks.properties import relations
 from lstm_checks.properties.closed_form import CLOSED_FORMS
@@ -49,6 +50,9 @@ class Property:
         Whether it is about gradients alone, so that a target without any cannot be asked.
     of_networks, of_lengths : bool
         Whether it holds of a network of cells, too, and of one over samples of their own lengths.
+    of_low : bool
+        Whether it can be asked in low precision, whose numbers are too few for steps, sums or factors of what is given,
+        and in which what a target hands on inside need not be what it returns.
     """
 
     relation: Callable[[Example], list[Compared]]
@@ -59,9 +63,12 @@ class Property:
     of_gradients: bool = False
     of_networks: bool = False
     of_lengths: bool = False
+    of_low: bool = True
 
     def not_asked(self, case: Case) -> str:
         """Return why a case of its cell cannot be asked; nothing where it can."""
+        if is_low(case.dtype) and not self.of_low:
+            return "not in low precision"
         if case.cell.places and not self.of_networks:
             return "of a cell by itself alone"
         if not self.known_of(case.cell):
@@ -79,17 +86,19 @@ ALL: dict[str, Property] = {
     "batch permutation": Property(relations.batch_permutation, lambda c: c.m > 1, of_networks=True),
     "batch split": Property(relations.batch_split, lambda c: c.m > 1, of_networks=True),
     "unit permutation": Property(relations.unit_permutation, lambda c: c.u > 1, of_networks=True),
-    "linearity": Property(relations.linearity, of_gradients=True, of_networks=True, of_lengths=True),
+    "linearity": Property(relations.linearity, of_gradients=True, of_networks=True, of_lengths=True, of_low=False),
     "causality": Property(
         relations.causality,
         lambda c: c.s > 1 and c.sequences and not any(place.reverse for place in c.cell.places),
         of_networks=True,
     ),
-    "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0")),
+    "sequence cut": Property(relations.sequence_cut, lambda c: c.s > 1, (STATES, CN, DCN, "dh0", "dC0"), of_low=False),
     "sign symmetry": Property(relations.sign_symmetry, cells=relations.NEGATED),
     "zero weights": Property(relations.zero_weights, cells=CLOSED_FORMS),
     "zero cotangent": Property(relations.zero_cotangent, of_gradients=True, of_networks=True, of_lengths=True),
-    "gradient step": Property(relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True),
+    "gradient step": Property(
+        relations.gradient_step, resolution=tolerance.GRADIENT_STEP_COARSE, of_gradients=True, of_low=False
+    ),
 }
 NAMES = tuple(ALL)
 """All properties. Those in `GENERAL` hold of any recurrent layer whose samples and whose units are alike: one with
@@ -168,7 +177,10 @@ def _judged(name: str, example: Example, compared: list[Compared]) -> Claim:
         return Claim(name, Verdict.PASS if moved else Verdict.VACUOUS)
     if all(np.all(np.abs(c.due) <= c.accepted) for c in compared):
         return Claim(name, Verdict.VACUOUS, largest)
-    if all(np.all(c.accepted > ALL[name].resolution * np.abs(c.due)) for c in compared):
+    dtype, resolution = example.case.dtype, ALL[name].resolution
+    if is_low(dtype):
+        resolution = tolerance.RESOLUTION[dtype]
+    if all(np.all(c.accepted > resolution * np.abs(c.due)) for c in compared):
         return Claim(name, Verdict.INCONCLUSIVE, largest, reason="rounding blurs every entry")
     return Claim(name, Verdict.PASS, largest)
 

@@ -209,7 +209,7 @@ def unit_permutation(x: Example) -> list[Compared]:
 def linearity(x: Example) -> list[Compared]:
     """Compare the pullback of the cotangents times a number, and of two parts of them added: it is linear."""
     scaled = {name: np.asarray(-CLIPPED_ABOVE * value) for name, value in x.arrays.cotangents.items()}
-    larger = x.arrays.replaced(**{name: v.astype(x.case.dtype) for name, v in scaled.items()})
+    larger = x.arrays.replaced(**{name: v.astype(x.case.array_dtype) for name, v in scaled.items()})
     masks = {name: x.rng.random(value.shape) < 0.5 for name, value in x.arrays.cotangents.items()}
     # A mask and its complement split each cotangent into two that share no entry, so
     # that the split itself rounds nothing.
@@ -274,7 +274,7 @@ def sequence_cut(x: Example) -> list[Compared]:
     if x.case.cell.shared:
         raise NotAskedError(f"{' and '.join(x.case.cell.shared)} cannot be what each sample has in the middle")
     k, a, cell = int(x.rng.integers(1, x.case.s)), x.arrays, x.case.cell
-    (hidden, *memories), (every, *finals), dtype = x.outputs, cell.cotangents, x.case.dtype
+    (hidden, *memories), (every, *finals), dtype = x.outputs, cell.cotangents, x.case.array_dtype
     none = {name: np.zeros_like(a[name]) for name in finals}
     start = a.replaced(X=a["X"][:, :k], **{every: np.zeros_like(a[every][:, :k])}, **none)
     before = x.ask(start)

@@ -34,6 +34,7 @@ from lstm_checks.contract import (
     undisturbed,
     with_article,
 )
+from lstm_checks.formats import MissingExtra, array_dtype, dtype_of
 from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes
 from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize
@@ -144,7 +145,7 @@ def probe_arrays(
     rng = np.random.default_rng(0)
     sizes = limits.fit(dict(zip(cell.letters, whole_sizes(PROBE, cell), strict=True)))
     shapes = cell.input_shapes(*sizes.values())
-    values = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    values = {name: rng.standard_normal(shape).astype(dtype_of(dtype)) for name, shape in shapes.items()}
     return {name: values[name] for name in cell.parameters}, {name: values[name] for name in ("X", *cell.initial)}
 
 
@@ -179,6 +180,8 @@ class Weights:
         Which sizes there may be.
     recurrence : Cell
         The cell by its activations: a plain LSTM, or one with others.
+    held : str
+        The dtype in which they are held, and in which things are tried out: float32, or one of low precision.
     """
 
     layout: Layout
@@ -187,6 +190,7 @@ class Weights:
     extras: tuple[Extra, ...] = ()
     limits: SizeLimits = ANY_SIZES
     recurrence: Cell = PLAIN
+    held: str = "float32"
 
     @property
     def cell(self) -> Cell:
@@ -385,6 +389,7 @@ def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
 
 
 LOW = ("float16", "bfloat16")
+"""The dtypes of low precision."""
 
 
 def beside(name: str, others: Sequence[str], holders: Collection[str]) -> AdapterError:
@@ -403,6 +408,37 @@ def _alone(holder: str) -> str:
     return f"--layer {holder} judges that alone" if holder else "give the LSTM alone"
 
 
+def held_in(name: str, dtypes: Mapping[str, Any]) -> str:
+    """Return the dtype in which the arrays of a thing are held: one of low precision, or else "float32".
+
+    Raises
+    ------
+    AdapterError
+        "mine.py:half holds scale in float16 and weight_ih_l0 in float32: ..."
+    """
+    words = {key: str(dtype).rpartition(".")[2] for key, dtype in dtypes.items()}
+    low = next((key for key, word in words.items() if word in LOW), None)
+    if low is None:
+        return "float32"
+    other = next((key for key, word in words.items() if word != words[low]), None)
+    if other is not None:
+        raise AdapterError(
+            f"{name} holds {low} in {words[low]} and {other} in {words[other]}: what is held in several formats is not "
+            "judged, and nothing is cast up in silence; expected all in one"
+        )
+    if words[low] == "bfloat16":
+        try:
+            array_dtype("bfloat16")
+        except MissingExtra as error:
+            raise AdapterError(f"{name} holds {low} in bfloat16: {error}") from None
+    return words[low]
+
+
+def as_given(output: Any, given: Any) -> Any:
+    """Return an output in the dtype of what was given where that is longer, as after autocast: every number stays."""
+    return output.astype(given.dtype) if output.dtype.itemsize < given.dtype.itemsize else output
+
+
 def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
     """Raise if any of the arrays of a thing, given by its dtype, is of low precision.
 
@@ -415,6 +451,11 @@ def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
         low = [word for word in LOW if str(dtype).rpartition(".")[2] == word]
         if low:
             raise AdapterError(f"{name} holds {key} in {low[0]}{_NOT_YET}")
+
+
+_NOT_YET = (
+    ": low precision is not judged of it, and nothing is cast up in silence; expected what is in float32 or float64"
+)
 
 
 def refuse_low_inside(name: str, library: Library, run: Run, arrays: Mapping[str, Any]) -> None:
@@ -486,11 +527,6 @@ def _word_of(name: str, where: str, function: Any) -> str:
     raise AdapterError(f"{name} has {where} {what}, which is none of {', '.join(KINDS)}: it is not judged")
 
 
-_NOT_YET = (
-    ": low precision is not judged, and nothing is cast up in silence; expected what computes in float32 or float64"
-)
-
-
 @undisturbed()  # what a framework warns of when it is tried out is its own affair, as when it is judged
 def target_of(
     name: str,
@@ -533,7 +569,7 @@ def target_of(
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(_run(form))
         try:
-            refuse_low_inside(name, library, _run(form), _arrays(*_probe(weights), weights, "zero"))
+            low = _low_inside(form, weights, library)
             fitted = _try(form, weights, library, evaluate)
         except AdapterError:
             raise
@@ -542,8 +578,12 @@ def target_of(
             reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
-        dtypes = dtypes_of(_run(form), library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
         told = fitted.told
+        dtypes: tuple[str, ...] = (weights.held,)
+        if low:
+            dtypes, told = (f"autocast{low}",), f"{told}, {low} inside"
+        elif weights.held == "float32":
+            dtypes = dtypes_of(_run(form), library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
         if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
@@ -569,6 +609,7 @@ def target_of(
             parts=tuple(tuple(sorted(part)) for part in (*fitted.weights.parts(), *states)),
             unlearned=dict(weights.frozen) | _cut_off(form, weights, library),
             call_as=in_ways(weights.cell, call_as, ways, _packing(form, fitted.weights, fitted.held)),
+            also=() if low or weights.held in LOW else LOW,
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
@@ -576,6 +617,13 @@ def target_of(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
         f"{reasons.get(True) or reasons[False]}{besides}"
     )
+
+
+def _low_inside(form: Form, weights: Weights, library: Library) -> str:
+    """Return the dtype of low precision that something inside is computed in, where float32 is given."""
+    if weights.held in LOW:
+        return ""
+    return library.low_precision(_run(form), _arrays(*_probe(weights), weights, "zero"))
 
 
 def _call_as(call: Callable[..., Any], cell: Cell) -> Callable[..., Any]:
@@ -655,9 +703,9 @@ def _own(p: Mapping[str, Any], weights: Weights) -> dict[str, Any]:
     return {name: p[name] for name in weights.layout.parameters}
 
 
-def _probe(weights: Weights, dtype: str = "float32") -> tuple[dict[str, Any], dict[str, Any]]:
+def _probe(weights: Weights, dtype: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Return parameters, zero where there are none, and X, h0 and C0, of the sizes with which things are tried out."""
-    p, inputs = probe_arrays(dtype, weights.cell, weights.limits)
+    p, inputs = probe_arrays(dtype or weights.held, weights.cell, weights.limits)
     return {name: np.zeros_like(value) if name in weights.absent() else value for name, value in p.items()}, inputs
 
 
@@ -736,7 +784,8 @@ def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozen
     listed = list_extras(weights.extras)
     p, inputs = _probe(weights)
     rng = np.random.default_rng(1)
-    drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype("float32") for extra in weights.extras}
+    of_its = dtype_of(weights.held)
+    drawn = {extra.name: rng.standard_normal(extra.shape(*PROBE[2:])).astype(of_its) for extra in weights.extras}
     (before, _), _ = _call(form, weights, "zero", evaluate)(p, **inputs)
     (after, _), _ = _call(form, weights, "zero", evaluate)(p | drawn, **inputs)
     if np.array_equal(np.asarray(before), np.asarray(after), equal_nan=True):
@@ -744,7 +793,7 @@ def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozen
         return _Fitted(fitted, told, lacks, "zero", f"{listed} reaches no output; no gradient of it judged")
     for held in ("zero", "own"):
         fitted, told, difference = _with_gate_order(form, weights, held, evaluate)
-        if difference < SAME:
+        if difference < same_within(weights.held):
             where = "at zero" if held == "zero" else "as they are made"
             beside = f"{listed}, which a plain LSTM has not, held {where}, no gradient of it judged; see --no-reference"
             return _Fitted(fitted, told, lacks, held, beside)
@@ -769,8 +818,16 @@ def check_time_axis(call: Callable[..., Any], p: Mapping[str, Any], inputs: Mapp
             raise FormError("its outputs do not follow its inputs step by step")
 
 
+def same_within(held: str) -> float:
+    """Return how far from an LSTM's h is the same: a wrong order of gates is off by some tenths at `PROBE`.
+
+    Rounding in float32 is off by some 1e-6, in bfloat16 by some 1e-2.
+    """
+    return 0.05 if held in LOW else SAME
+
+
 SAME = 1e-3
-"""A wrong order of gates is off by some tenths at `PROBE`, rounding in float32 by some 1e-6."""
+"""That of float32."""
 
 
 def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate) -> tuple[Weights, str, float]:
@@ -802,7 +859,7 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
         difference = float(np.max(np.abs(np.asarray(h, np.float64) - due)))
         if difference < smallest:
             best, smallest = fitted, difference
-    known = smallest < SAME
+    known = smallest < same_within(weights.held)
     best = best if known else weights
     if known_layout:
         return best, told, smallest

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from lstm_checks.contract import EMPTY, PLAIN, SAMPLES, SEVERAL, STILL, Target
+from lstm_checks.formats import is_floating
 from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
 from lstm_checks.targets.stacks import function_network
@@ -60,13 +61,15 @@ class VJP:
 
         @with_x64
         def evaluate(arrays: Mapping[str, Any], still: frozenset[str] = frozenset()) -> Any:
-            still = still | {name for name, value in arrays.items() if value.dtype.kind != "f"}
+            still = still | {name for name, value in arrays.items() if not is_floating(value.dtype)}
             kept = {name: np.array(value) for name, value in arrays.items()}
             found = forward(kept)
 
             @with_x64
             def pullback(given: Any, moved: object = None) -> dict[str, Any]:
-                cotangents = tuple(None if output is None else c for output, c in zip(found, given, strict=True))
+                cotangents = tuple(
+                    None if output is None else _in_its_dtype(c, output) for output, c in zip(found, given, strict=True)
+                )
                 used = tuple(k for k, cotangent in enumerate(cotangents) if cotangent is not None)
                 if still or len(used) < sum(output is not None for output in found):
                     gradients = in_part(still, used)(kept, tuple(cotangents[k] for k in used))
@@ -74,7 +77,8 @@ class VJP:
                     gradients = backward(kept, cotangents)
                 return {name: np.array(gradient) for name, gradient in gradients.items()}
 
-            return tuple(None if output is None else np.array(output) for output in found), pullback
+            X = kept["X"]
+            return tuple(None if output is None else common.as_given(np.array(output), X) for output in found), pullback
 
         return evaluate
 
@@ -166,6 +170,13 @@ def _pull(run: Run, arrays: Mapping[str, Any], cotangents: Any) -> Any:
 def _direction(asked: Asked) -> dict[str, Any]:
     """Return the direction, zero for arrays of which nobody gave one."""
     return {name: asked.direction.get(name, np.zeros_like(value)) for name, value in asked.arrays.items()}
+
+
+def _in_its_dtype(cotangent: Any, output: Any) -> Any:
+    """Return a cotangent in the dtype of its output where that is of low precision, as after a cast inside."""
+    if cotangent is None or output is None or str(output.dtype) not in common.LOW:
+        return cotangent
+    return cotangent.astype(output.dtype)
 
 
 def _dtypes_in(program: Any) -> set[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import DHN, LAST, STATES, Target, by_name, with_article
 from lstm_checks.targets.common import (
+    LOW,
     PROBE,
     AdapterError,
     Evaluate,
@@ -23,7 +24,6 @@ from lstm_checks.targets.common import (
     dtypes_of,
     keeps_float64,
     probe_arrays,
-    refuse_low_inside,
 )
 from lstm_checks.weights.recurrent import Kept, recognize_cell
 
@@ -98,7 +98,7 @@ def one_state_target(
         run = _run(form)
         call = _call(kept, form, library.evaluator(run))
         try:
-            refuse_low_inside(name, library, run, _probe(kept))
+            low = "" if kept.held in LOW else library.low_precision(run, _probe(kept))
             _check(call, kept, form, library)
         except AdapterError:
             raise
@@ -106,8 +106,12 @@ def one_state_target(
             ours = isinstance(error, FormError)
             reasons.setdefault(ours, str(error) if ours else describe_error(error))
             continue
-        dtypes = dtypes_of(run, library, partial(_probe, kept))
+        dtypes: tuple[str, ...] = (kept.held,)
         told = f"weights as in layout {kept.layout.name}"
+        if low:
+            dtypes, told = (f"autocast{low}",), f"{told}, {low} inside"
+        elif kept.held == "float32":
+            dtypes = dtypes_of(run, library, partial(_probe, kept))
         if demotes and "float64" in dtypes and not keeps_float64(call, *probe_arrays("float64", kept.cell)):
             dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
         return Target(
@@ -120,6 +124,7 @@ def one_state_target(
             compiles=library.compiles,
             notes=notes,
             cell=kept.cell,
+            also=() if low or kept.held in LOW else LOW,
         )
     raise AdapterError(
         f"{name} is {with_article(kind)} with the weights of {with_article(kept.cell.title)}, but cannot be called as "
@@ -157,7 +162,7 @@ def _call(kept: Kept, form: OneStateForm, evaluate: Evaluate) -> Callable[..., A
 def _check(call: Callable[..., Any], kept: Kept, form: OneStateForm, library: Library) -> None:
     """Raise where h is not that of every step, or where its second axis is not time."""
     m, s, _, u = PROBE
-    p, inputs = probe_arrays(cell=kept.cell)
+    p, inputs = probe_arrays(kept.held, cell=kept.cell)
     (h,), _ = call(p, **inputs)
     if h.shape != (m, s, u):
         raise FormError(f"h of shape {tuple(h.shape)} came, expected that of every step, (m, s, u) = {(m, s, u)}")
@@ -166,7 +171,7 @@ def _check(call: Callable[..., Any], kept: Kept, form: OneStateForm, library: Li
         raise FormError("its outputs do not follow from the initial state that it is given")
 
 
-def _probe(kept: Kept, dtype: str = "float32") -> dict[str, Any]:
+def _probe(kept: Kept, dtype: str = "") -> dict[str, Any]:
     """Return all its arrays by name, of the sizes with which things are tried out."""
-    p, inputs = probe_arrays(dtype, kept.cell)
+    p, inputs = probe_arrays(dtype or kept.held, kept.cell)
     return {**kept.pack(p), **inputs}

@@ -125,7 +125,7 @@ def _from_module(
         )
     parameters, others = dict(first.named_parameters()), _no_parameters(first)
     held = parameters | {key: value for key, (value, _) in others.items()}
-    common.refuse_low(name, {key: value.dtype for key, value in held.items()})
+    in_low = common.held_in(name, {key: value.dtype for key, value in held.items()})
     weights = common.weights_of(
         _shapes(first),
         name,
@@ -135,7 +135,7 @@ def _from_module(
     )
     if weights.projection and not projected:
         limits = common.chosen_projection(name, weights, parameters, lambda e, u: _shapes(make(e, u)))
-    weights = replace(weights, limits=limits)
+    weights = replace(weights, limits=limits, held=in_low)
     plain = {key for key, (_, why) in others.items() if why == _PLAIN}
     modules: dict[Any, Any] = {}
 
@@ -162,7 +162,7 @@ def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: 
     if kept is None or isinstance(first, torch.jit.ScriptModule):
         return None
     parameters, others = dict(first.named_parameters()), _no_parameters(first)
-    common.refuse_low(name, {key: value.dtype for key, value in parameters.items()})
+    kept = replace(kept, held=common.held_in(name, {key: value.dtype for key, value in parameters.items()}))
     still = [key for key, value in parameters.items() if not value.requires_grad]
     if still or others:
         what = f"{still[0]} does not learn" if still else f"{next(iter(others))} is no parameter"

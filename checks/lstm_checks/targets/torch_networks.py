@@ -111,6 +111,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     net = stacks[0].net
     if net.layers == 1 and net.directions == (FORWARD,) and not isinstance(cell, Network):
         return None
+    _refuse_low(module, name)
     limits = _limits(make, module, stacks[0], name)
     if type(module) in OWN:
         return _of_torchs_own(make, name, f"torch.nn.{type(module).__name__}", net, limits, bool(module.batch_first))
@@ -119,6 +120,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
 
 def _of_instance(found: Any, name: str) -> Target:
     """Return the target of a layer of PyTorch's own as it was made, of other sizes."""
+    _refuse_low(found, name)
     kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
     options = {key: getattr(found, key) for key in kept}
     options |= {"proj_size": found.proj_size} if found.proj_size else {}
@@ -131,6 +133,11 @@ def _of_instance(found: Any, name: str) -> Target:
     (stacked, *_) = _stacks_of(module, name)
     limits = _limits(make, module, stacked, name)
     return _of_torchs_own(make, name, f"torch.nn.{type(found).__name__}", stacked.net, limits, found.batch_first)
+
+
+def _refuse_low(module: Any, name: str) -> None:
+    """Raise for a stack, or an instance, that holds its weights in low precision."""
+    common.refuse_low(name, {key: value.dtype for key, value in module.named_parameters()})
 
 
 def is_module(found: Any) -> bool:
@@ -216,7 +223,6 @@ def _refuse(module: Any, name: str, stacked: Stacked) -> None:
         raise common.beside(name, others, {key.rpartition(".")[0] for key in stacked.names})
     if still := [key for key, value in held.items() if not value.requires_grad]:
         raise AdapterError(f"{name}: {still[0]} does not learn, expected parameters all of which learn, in a stack")
-    common.refuse_low(name, {key: value.dtype for key, value in held.items()})
     for _, inner in module.named_modules():
         p = getattr(inner, "dropout", getattr(inner, "p", 0)) if isinstance(inner, (*OWN, torch.nn.Dropout)) else 0
         if p and inner.training:

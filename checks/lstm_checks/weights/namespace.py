@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks import formats
+
 
 def namespace(array: Any) -> Any:
     """Return the module whose functions take and make arrays of a kind: numpy, jax.numpy, torch."""
@@ -26,7 +28,7 @@ def as_array(value: Any) -> Any:
 def is_floating(dtype: Any) -> bool:
     """Return whether numbers of a dtype are real and of floating point."""
     told = getattr(dtype, "is_floating_point", None)
-    return bool(told) if told is not None else np.dtype(dtype).kind == "f"
+    return bool(told) if told is not None else formats.is_floating(np.dtype(dtype))
 
 
 def own(array: Any) -> Any:

@@ -78,11 +78,12 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 
 @dataclass(frozen=True)
 class Kept:
-    """The arrays of a cell's weights: the cell, their layout, and what stands before all their names."""
+    """The arrays of a cell's weights: the cell, their layout, what stands before all their names, and their dtype."""
 
     cell: Cell
     layout: Layout
     prefix: str = ""
+    held: str = "float32"
 
     @property
     def names(self) -> tuple[str, ...]:

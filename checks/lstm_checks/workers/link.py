@@ -23,6 +23,7 @@ from lstm_checks.contract import (
     RaisedElsewhereError,
     TimeLimitError,
 )
+from lstm_checks.formats import dtype_word
 from lstm_checks.targets.load import TIMEOUT_VARIABLE, TargetError
 from lstm_checks.workers import processes
 from lstm_checks.workers.wire import Described, Reader, WireError, pack
@@ -306,7 +307,7 @@ class Worker:
         """Return the number by which both sides know an array, and whether it is new to the other."""
         number, form = (
             id(value),
-            (value.shape, value.strides, value.dtype.str, value.flags.writeable, value.flags.aligned),
+            (value.shape, value.strides, dtype_word(value.dtype), value.flags.writeable, value.flags.aligned),
         )
         known = self._known.get(number)
         # An id is given to another object when its own is gone, so that the object itself must be the same; and one
@@ -322,7 +323,7 @@ class Worker:
         if unknown:
             strides = None if value.flags.c_contiguous else value.strides
             flags = value.flags
-            new.append([number, value.dtype.str, value.shape, strides, flags.writeable, flags.aligned])
+            new.append([number, dtype_word(value.dtype), value.shape, strides, flags.writeable, flags.aligned])
         parts.append(value.tobytes())
         return number
 

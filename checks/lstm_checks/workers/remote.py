@@ -16,7 +16,7 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.calling import Outcome, printable, same_bits
-from lstm_checks.cases import DTYPES, Arrays
+from lstm_checks.cases import Arrays
 from lstm_checks.contract import (
     PLAIN,
     ContractError,
@@ -27,6 +27,7 @@ from lstm_checks.contract import (
     Target,
     TimeLimitError,
 )
+from lstm_checks.formats import is_format
 from lstm_checks.targets.load import TargetError, time_limit
 from lstm_checks.workers.link import GivenUpError, Limits, Worker, plain_lines, plain_text
 from lstm_checks.workers.mirrors import Held, overwrite
@@ -134,7 +135,7 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
         limits = (tuple(map(tuple, values["limits"][part])) for part in ("below", "given"))
         values["limits"] = SizeLimits(*limits)
         values["extras"] = tuple(Extra(name, tuple(map(tuple, axes))) for name, axes in values["extras"])
-        if not values["dtypes"] or not set(values["dtypes"]) <= set(DTYPES):
+        if not values["dtypes"] or not all(map(is_format, values["dtypes"])):
             raise WireError("dtypes that there are not")
         if found["caches"]:
             values["caches"] = lambda: _caches(worker)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.calling import printable
+from lstm_checks.formats import dtype_of, dtype_word, is_floating
 
 LENGTHS = struct.Struct("<QQ")
 LONGEST_HEAD, LONGEST_BODY = 2**26, 2**36
@@ -102,8 +103,8 @@ def describe(value: Any, most: int) -> tuple[Any, Any]:
     if value is None:
         return None, b""
     if type(value) is np.ndarray:
-        sent = value.dtype.kind in NUMBERS and value.nbytes <= most
-        described = ["array", value.dtype.str, list(value.shape), sent]
+        sent = _of_numbers(value.dtype) and value.nbytes <= most
+        described = ["array", dtype_word(value.dtype), list(value.shape), sent]
         return described, value.tobytes() if sent else b""
     kind = type(value)
     return ["other", _name(kind, "__module__"), _name(kind, "__qualname__")], b""
@@ -115,6 +116,11 @@ def _name(kind: Any, which: str) -> str:
         return str(getattr(kind, which))[:LONGEST_NAME]
     except BaseException:
         return "?"
+
+
+def _of_numbers(dtype: np.dtype[Any]) -> bool:
+    """Return whether an array's bytes are numbers; NumPy knows bfloat16 as bytes."""
+    return dtype.kind in NUMBERS or is_floating(dtype)
 
 
 class Described:
@@ -139,12 +145,12 @@ class Described:
                 module, name = (printable(str(word)[:LONGEST_NAME]) for word in described[1:])
                 return type(name, (), {"__module__": module})()
             _, text, shape, sent = described
-            dtype, shape = np.dtype(str(text)), tuple(int(n) for n in shape)
+            dtype, shape = dtype_of(str(text)), tuple(int(n) for n in shape)
             if not sent:
                 # Its form is what is wrong with it; of zero strides, it takes no memory.
-                empty = np.zeros((), dtype if dtype.kind in NUMBERS else object)
+                empty = np.zeros((), dtype if _of_numbers(dtype) else object)
                 return np.broadcast_to(empty, shape)
-            if dtype.kind not in NUMBERS:
+            if not _of_numbers(dtype):
                 raise WireError(f"an array of {dtype}")
             count = math.prod(shape) * dtype.itemsize
             if not count:

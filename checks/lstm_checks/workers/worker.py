@@ -25,6 +25,7 @@ from lstm_checks.contract import (
     undisturbed,
     with_article,
 )
+from lstm_checks.formats import dtype_of
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.workers import processes
 from lstm_checks.workers.wire import Described, Reader, describe, pack, read_with
@@ -191,7 +192,7 @@ class Desk:
     def _meet(self, head: Mapping[str, Any]) -> None:
         """Make the arrays that are new in a request."""
         for number, dtype, shape, strides, writeable, aligned in head["new"]:
-            self.arrays[number] = _Given(np.dtype(dtype), tuple(shape), strides, writeable, aligned)
+            self.arrays[number] = _Given(dtype_of(dtype), tuple(shape), strides, writeable, aligned)
 
     def _given(self, head: Mapping[str, Any], body: Described) -> list["_Given"]:
         """Return the arrays of a request, the same objects as before where they are the same to who asks."""

@@ -1,0 +1,103 @@
+"""Frameworks in low precision: what they are found to be in, and that right ones pass and wrong ones do not."""
+
+import pytest
+
+from lstm_checks.cases import Case
+from lstm_checks.compare import Verdict
+from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.text import render_report
+from lstm_checks.judging.verify import verify
+from lstm_checks.targets.load import TargetError, load_target
+
+pytestmark = pytest.mark.peer
+
+TORCH = """
+import torch
+def half(e, u): return torch.nn.LSTM(e, u, batch_first=True).half()
+def bfloat(e, u): return torch.nn.LSTM(e, u, batch_first=True).bfloat16()
+def gru(e, u): return torch.nn.GRU(e, u, batch_first=True).bfloat16()
+def stacked(e, u): return torch.nn.LSTM(e, u, 2, batch_first=True).half()
+instance = torch.nn.LSTM(3, 4, batch_first=True).half()
+class Auto(torch.nn.Module):
+    def __init__(self, e, u):
+        super().__init__()
+        self.weight_ih, self.weight_hh = (torch.nn.Parameter(torch.zeros(4 * u, n)) for n in (e, u))
+        self.bias_ih, self.bias_hh = (torch.nn.Parameter(torch.zeros(4 * u)) for _ in range(2))
+    def forward(self, X, states):
+        h, C = states
+        every = []
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            for t in range(X.shape[1]):
+                k = torch.nn.functional.linear(X[:, t], self.weight_ih, self.bias_ih)
+                k = k + torch.nn.functional.linear(h, self.weight_hh, self.bias_hh)
+                i, f, g, o = k.chunk(4, -1)
+                C = f.sigmoid() * C + i.sigmoid() * g.tanh() * self.wrong
+                h = o.sigmoid() * C.tanh()
+                every.append(h)
+        return torch.stack(every, 1), (h, C)
+    wrong = 1.0
+class Wrong(Auto):
+    wrong = 1.1
+"""
+
+JAX = """
+import jax, jax.numpy as jnp
+def scan(p, X, h0, C0):
+    def step(carry, x):
+        h, C = carry
+        k = {g: x @ p["U" + g] + h @ p["V" + g] + p["b" + g] for g in "figo"}
+        C = jax.nn.sigmoid(k["f"]) * C + jax.nn.sigmoid(k["i"]) * jnp.tanh(k["g"])
+        h = jax.nn.sigmoid(k["o"]) * jnp.tanh(C)
+        return (h, C), h
+    (_, Cn), h = jax.lax.scan(step, (h0, C0), X.swapaxes(0, 1))
+    return h.swapaxes(0, 1), Cn
+def inside(p, X, h0, C0):
+    low = lambda x: x.astype(jnp.bfloat16)
+    h, C = scan({k: low(v) for k, v in p.items()}, low(X), low(h0), low(C0))
+    return h.astype(X.dtype), C.astype(X.dtype)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "in_torch.py").write_text(TORCH)
+    (tmp_path / "in_jax.py").write_text(JAX)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("half", "float16"), ("bfloat", "bfloat16"), ("gru", "bfloat16"), ("Auto", "autocastbfloat16")],
+)
+def test_a_module_of_pytorch_is_judged_in_its_own_precision_and_never_cast_up(folder, name, dtype):
+    pytest.importorskip("torch")
+    target = load_target(f"in_torch.py:{name}")
+    assert target.dtypes == (dtype,)
+    report = verify(target, examples=12, max_dims=(3, 6, 4, 4))
+    assert report.exit_code == 0, render_report(report)
+    assert {one.case.dtype for one in report.examples} == {dtype}
+    assert any("is kept" in line for line in report.contract)
+    unasked = verify_case(target, Case(2, 2, 2, 2, dtype="float64"))
+    assert unasked.verdict is Verdict.UNSUPPORTED
+
+
+def test_a_wrong_one_under_autocast_fails(folder):
+    pytest.importorskip("torch")
+    report = verify(load_target("in_torch.py:Wrong"), examples=12, max_dims=(3, 6, 4, 4))
+    assert report.exit_code == 1
+
+
+@pytest.mark.parametrize("name", ["stacked", "instance"])
+def test_layers_and_instances_of_low_precision_are_refused_in_words(folder, name):
+    pytest.importorskip("torch")
+    with pytest.raises(TargetError, match=r"holds .* in float16: low precision is not judged"):
+        load_target(f"in_torch.py:{name}")
+
+
+def test_a_scan_of_jax_is_judged_in_bfloat16_and_what_casts_inside_is_told(folder):
+    pytest.importorskip("jax")
+    report = verify(load_target("in_jax.py:scan"), examples=6, dtypes=("bfloat16",), max_dims=(2, 4, 3, 3))
+    assert report.exit_code == 0, render_report(report)
+    assert load_target("in_jax.py:inside").dtypes == ("autocastbfloat16",)
+    case = Case(2, 3, 4, 3, dtype="autocastbfloat16")
+    assert verify_case(load_target("in_jax.py:inside"), case, thorough=False).verdict is Verdict.PASS
