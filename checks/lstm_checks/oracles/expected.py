@@ -141,7 +141,7 @@ def expect(
     together = None
     if isinstance(rounding, Mixed):
         copies = {name: value.view(np.ndarray) for name, value in found.items()}
-        together = Together(arrays, copies, rounding.magnification)
+        together = Together(given, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
     withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values, rounding)
     sds = {name: sd for name, (_, sd) in results.items()}
