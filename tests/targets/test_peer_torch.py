@@ -255,7 +255,7 @@ def test_what_computes_in_float32_is_judged_in_float32(folder):
         ("needs_more", "takes (a, b, c), expected (p, X, h0, C0), (p, X, h0) or (p, X)"),
         ("Step", "is a torch.autograd.Function, expected a module that applies it"),
         ("scripted", "is a scripted module, whose weights cannot be replaced"),
-        ("Dropping", "its outputs differ from call to call; switch off what is random in it"),
+        ("Dropping", "has dropout 0.5, which is random and not judged: set it to 0, or call eval()"),
         ("Last", "h of shape (2, 7) came, expected that of every step, (m, s, u) = (2, 3, 7)"),
     ],
 )
@@ -423,7 +423,7 @@ def more(tmp_path, monkeypatch):
             "it takes (x, lengths, states=None), expected (X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one; "
             "lengths not given: lengths and masks are not judged; ",
         ),
-        ("Headed", "it has fc.weight (1, u) and fc.bias (1,) besides, give the LSTM alone"),
+        ("Headed", "has fc.bias, fc.weight beside its LSTM's parameters, expected the LSTM alone: --layer lstm judges that alone"),
     ],
 )
 def test_what_is_in_several_formats_or_glued_on_is_refused_in_words(more, name, words):

@@ -45,8 +45,7 @@ def pushforward(x: Asker) -> Judged:
 
 def direction_along(x: Asker) -> dict[str, Array]:
     """Return the direction of the inputs: of what the target has a gradient of."""
-    names = [*x.case.arrays.inputs]
-    still = {name for name in names if f"d{name}" in x.target.lacks or name in x.target.lacks}
+    still = {name for name in x.case.arrays.inputs if f"d{name}" not in x.gradients or name in x.target.lacks}
     return direction_of(x.case, frozenset(still))
 
 

@@ -435,8 +435,11 @@ def held_in(name: str, dtypes: Mapping[str, Any]) -> str:
 
 
 def as_given(output: Any, given: Any) -> Any:
-    """Return an output in the dtype of what was given where that is longer, as after autocast: every number stays."""
-    return output.astype(given.dtype) if output.dtype.itemsize < given.dtype.itemsize else output
+    """Return an output of low precision in the dtype of what was given, as after autocast: every number stays.
+
+    A float32 of what was given in float64 is another matter: it is the target's own mistake.
+    """
+    return output.astype(given.dtype) if output.dtype.name in LOW and given.dtype.name not in LOW else output
 
 
 def refuse_low(name: str, dtypes: Mapping[str, Any]) -> None:
@@ -646,7 +649,8 @@ def _packing(form: Form, weights: Weights, held: str) -> Packing:
         own = {name: np.asarray(found[weights.prefix + name], np.float64) for name in weights.layout.names}
         return from_framework(own, weights.layout)
 
-    return Packing(pack, lambda found: _gradients(found, form, weights), inputs)
+    extras = frozenset(extra.name for extra in weights.extras)
+    return Packing(pack, lambda found: _gradients(found, form, weights), inputs, extras)
 
 
 def _gradients(found: Mapping[str, Any], form: Form, weights: Weights) -> dict[str, Any]:

@@ -134,9 +134,10 @@ def _samples(run: Any, asked: Asked) -> Sequence[Part]:
 def _training(run: Any, asked: Asked) -> Sequence[Part]:
     """Train as people do: add up, set to zero in both ways, clip, take a step, and go on."""
     tensors = {name: tensor.requires_grad_() for name, tensor in _tensors(asked.arrays).items()}
-    weights = [tensor for name, tensor in tensors.items() if name not in asked.apart]
-    others = [tensor for name, tensor in tensors.items() if name in asked.apart]
-    # X and the states get gradients, and no step.
+    still = {*asked.apart, *asked.held}
+    weights = [tensor for name, tensor in tensors.items() if name not in still]
+    others = [tensor for name, tensor in tensors.items() if name in still]
+    # X, the states and what is held get gradients, and no step.
     groups = [{"params": weights, "lr": asked.how["rate"]}, {"params": others, "lr": 0.0}]
     optimizer = torch.optim.SGD([group for group in groups if group["params"]], lr=0.0)
 

@@ -6,7 +6,7 @@ names.
 
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -35,7 +35,7 @@ class Asked:
     """What a way is asked: arrays, a direction of them, and cotangents in the order of the outputs.
 
     `how` and `sequences` are those of `call_as`; `apart` are the arrays whose first axis is that of samples; `given` is
-    whatever came, by the contract's names.
+    whatever came, by the contract's names; `held` are arrays besides that nobody gave a value, which stay as they are.
     """
 
     arrays: Mapping[str, Any]
@@ -45,6 +45,7 @@ class Asked:
     sequences: bool
     apart: tuple[str, ...]
     given: Mapping[str, Any]
+    held: frozenset[str] = frozenset()
 
 
 Way = Callable[[Asked], Sequence[Part]]
@@ -60,11 +61,14 @@ class Packing:
         From the inputs by name, and whether they are a direction, to the framework's arrays.
     gradients, inputs : callable
         From the framework's gradients, or arrays, to those of the contract.
+    extras : frozenset of str
+        Arrays of the framework's besides, of which a gradient is given only where there is a value of them.
     """
 
     pack: Callable[[Mapping[str, Any], bool], Mapping[str, Any]]
     gradients: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
     inputs: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict
+    extras: frozenset[str] = frozenset()
 
 
 def in_ways(
@@ -83,22 +87,24 @@ def in_ways(
             direction = packing.pack(along, True) if along else {}
             cotangents = tuple(given.get(f"d{name}") for name in cell.outputs)
             apart = ("X", *(name for name in cell.initial if name not in cell.shared))
-            parts = ways[how["way"]](Asked(arrays, direction, cotangents, how, sequences, apart, given))
-            return {name: value for part in parts for name, value in _named(part, cell, packing).items()}
+            left = packing.extras - inputs.keys()
+            parts = ways[how["way"]](Asked(arrays, direction, cotangents, how, sequences, apart, given, left))
+            return {name: value for part in parts for name, value in _named(part, cell, packing, left).items()}
 
         return outputs, answer
 
     return asked
 
 
-def _named(part: Part, cell: Cell, packing: Packing) -> dict[str, Any]:
-    """Return what a part holds by the contract's names, each after its words."""
+def _named(part: Part, cell: Cell, packing: Packing, left: Collection[str]) -> dict[str, Any]:
+    """Return what a part holds by the contract's names, each after its words; no gradients of what is `left` out."""
     found: dict[str, Any] = {}
     if part.outputs is not None:
         outputs = zip(cell.outputs, part.outputs, strict=True)
         found |= {name: value for name, value in outputs if value is not None}
     if part.gradients is not None:
-        found |= packing.gradients(part.gradients)
+        gradients = packing.gradients(part.gradients)
+        found |= {name: value for name, value in gradients.items() if name.removeprefix("d") not in left}
     if part.inputs is not None:
         found |= packing.inputs(part.inputs)
     return {f"{part.words}{name}": np.array(value) for name, value in found.items()}
