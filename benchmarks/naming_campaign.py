@@ -41,7 +41,7 @@ from uncatalogued import OWN
 
 from lstm_checks import strategies
 from lstm_checks.campaign.executors import parse_executor
-from lstm_checks.cases import Case
+from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import Target
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import fault_target
@@ -184,8 +184,12 @@ def _once() -> dict[str, Callable[..., Any]]:
     drawn: dict[str, Any] = {}
     told: dict[Case, Any] = {}
 
-    def expect_once(case: Case, progress: Any = None, evaluate: Any = evaluate_reference) -> Any:
-        return due(case) if evaluate is evaluate_reference else expect(case, evaluate=evaluate)
+    def expect_once(
+        case: Case, progress: Any = None, evaluate: Any = evaluate_reference, arrays: Arrays | None = None
+    ) -> Any:
+        if evaluate is evaluate_reference and arrays is None:
+            return due(case)
+        return expect(case, evaluate=evaluate, arrays=arrays)
 
     def disagreement_once(case: Case, expected: Any) -> Any:
         if case not in told:

@@ -423,7 +423,10 @@ def more(tmp_path, monkeypatch):
             "it takes (x, lengths, states=None), expected (X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one; "
             "lengths not given: lengths and masks are not judged; ",
         ),
-        ("Headed", "has fc.bias, fc.weight beside its LSTM's parameters, expected the LSTM alone: --layer lstm judges that alone"),
+        (
+            "Headed",
+            "has fc.bias, fc.weight beside its LSTM's parameters, expected the LSTM alone: --layer lstm judges that",
+        ),
     ],
 )
 def test_what_is_in_several_formats_or_glued_on_is_refused_in_words(more, name, words):

@@ -434,8 +434,7 @@ def find_backward(lab: Lab, found: Found, forward: Forward) -> Backward | None:
                 if not left or (best is not None and best.right == _due(forward) and len(best.takes) == 2):
                     return best
     except OutOfTimeError:
-        if best is None:  # there may be one, and without it only the forward pass would be judged
-            raise CannotBindError("no backward pass of it was found in the time that there is for it") from None
+        lab.late = lab.late or best is None
     return best
 
 
@@ -479,7 +478,8 @@ def _bound(found: Found, forward: Forward, back: Backward | None, lab: Lab) -> B
     Raises
     ------
     CannotBindError
-        Where there is a backward pass by its name, and no call of it gave gradients: forward only it would pass.
+        Where there is a backward pass by its name, or time was over before one was found, and no call of it gave
+        gradients: forward only it would pass.
     """
     body = lab.translated(source.function(forward, back, lab.library))
     names = {"by_step": composed.by_step, "by_sample": composed.by_sample, "lacks": _lacks, **lab.names}
@@ -490,6 +490,8 @@ def _bound(found: Found, forward: Forward, back: Backward | None, lab: Lab) -> B
     told = "\n".join(f"# {line}" for line in notes)
     text = f"{told}\n\n{header}\n\n\n{body}\n"
     named = [words for words, _ in _pullbacks(found, forward) if re.search(BY_NAME, words)]
+    if back is None and lab.late:
+        raise CannotBindError("no backward pass of it was found in the time that there is for it", text)
     if back is None and named and lab.library == "np":
         raise CannotBindError(f"no call of {named[0]} that was tried gave gradients of its weights", text)
     return Bound(function, text, tuple(notes), forward.exact, lab.library)

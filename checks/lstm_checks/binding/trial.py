@@ -80,7 +80,8 @@ def compiled(text: str, mode: str) -> CodeType:
 class Lab:
     """What trials share: the names that a text may use, the kind of arrays, and the time that is left.
 
-    `until` is of the processor's clock, `end` of the one on the wall, for what waits.
+    `until` is of the processor's clock, `end` of the one on the wall, for what waits; `late` says that time was over
+    before any backward pass was found.
     """
 
     names: Mapping[str, Any]
@@ -91,6 +92,7 @@ class Lab:
     last_error: str = ""
     until: float = 0.0
     end: float = 0.0
+    late: bool = False
 
     def allow(self, seconds: float) -> None:
         """Allow so many seconds of the processor for trials from now on, and on the wall some four times as many."""
