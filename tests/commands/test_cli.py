@@ -67,7 +67,7 @@ def test_a_wrong_layer_fails_names_the_tensor_and_its_rerun_fails_too(folder):
     found = run("verify", "wrong.py:LSTM", "--examples", "20", "--json", "report.json", cwd=folder)
     assert found.returncode == 1
     lines = found.stdout.splitlines()
-    assert lines[2].startswith("dVi[0, 0] = ")
+    assert lines[3].startswith("dVi[0, 0] = ")
     assert lines[-1].startswith("FAIL  wrong.py:LSTM: ")
     rerun = next(line for line in lines if "rerun" in line).split("lstm-checks ")[1]
     again = run(*rerun.split(), cwd=folder)
