@@ -132,14 +132,14 @@ FAULTS = (
         explanation=f"{_FORWARDS} loses f times its tangent.",
         wrap=patched_in(FORWARDS, in_forward("C_ = f * Cp_ + i * g", 'C_ = f * getattr(Cp_, "value", Cp_) + i * g')),
         needs=("C0",),
-        example="m1s2e1u1-float64-seed0",
+        example="m1s1e1u1-float64-seed0",
     ),
     _fault(
         id="forward-mode-hidden-detached",
         title="In forward mode the previous hidden state does not move.",
         explanation=f"{_FORWARDS} loses what comes through the recurrent weights.",
         wrap=patched_in(FORWARDS, in_forward("hp, Cp_ = h, C_", 'hp, Cp_ = getattr(h, "value", h), C_')),
-        example="m1s2e1u1-float64-seed0",
+        example="m1s1e1u1-float64-seed0",
     ),
     _fault(
         id="forward-mode-output-gate-detached",
