@@ -84,8 +84,8 @@ lint: $(VENV)/.dev
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py
-	$(bin)/lstm-checks verify torch --examples 300 --dtype float64
-	$(bin)/lstm-checks verify torch --examples 300 --dtype float32
+	$(bin)/lstm-checks verify torch --examples 100 --dtype float64
+	$(bin)/lstm-checks verify torch --examples 100 --dtype float32
 
 # A framework that works beside another may lack something alone.
 extras: $(EXTRAS:%=extra-%)
