@@ -252,10 +252,10 @@ by far more than noise, and little enough that an example of ordinary values sta
 QUESTIONS = 2
 """How many of the questions of `lstm_checks.asking` an example is asked."""
 
-ASKED_OF_COMPILED = 2
+ASKED_OF_COMPILED = 1
 """How many of the questions that what compiles for each shape must compile anew for are asked in examples of one shape,
-others in another's: a compilation takes a second, a run of 100 examples has some eight shapes, and so has each question
-in one or two of them."""
+another in another's: a compilation takes one to three seconds, and a run of 100 examples has a dozen shapes, so that
+each question has one to three of them."""
 
 SMOOTH_STEP = 2.0**-24
 """Relative change of all inputs, forth and back, by which an adapter sees whether something is rounded to float32
