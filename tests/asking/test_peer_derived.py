@@ -100,4 +100,4 @@ def test_what_is_kept_of_weights_is_stale_after_a_step():
 
     found = claim(lstm_of(torch.tanh, seen), "training")
     assert found.verdict is Verdict.FAIL
-    assert "after an optimizer's step, h[" in found.discrepancy.message
+    assert "after an optimizer's step, " in found.discrepancy.message

@@ -1204,8 +1204,8 @@ def test_bits_that_differ_fail_where_the_gate_asks_for_equal_ones(tmp_path):
     assert len(answer["unlike"]) >= 8
     assert not JOBS["verify"](job | {"max-dims": [2, 5, 2, 3], "target": "lstm_fast:LSTM", "examples": 3})["unlike"]
     asked, unasked = (judge_verify("a:b", answer, GateConfig(("a:b",), bitwise=bitwise)) for bitwise in (True, False))
-    assert unasked.verdict is GateVerdict.PASS
-    assert asked.verdict is GateVerdict.REGRESSION
+    assert unasked.outcome is GateVerdict.PASS
+    assert asked.outcome is GateVerdict.REGRESSION
     assert asked.message.startswith("two calls with the same inputs differ in a bit in ")
     same = judge_verify("a:b", answer | {"unlike": []}, GateConfig(("a:b",), bitwise=True))
-    assert same.verdict is GateVerdict.PASS
+    assert same.outcome is GateVerdict.PASS

@@ -81,7 +81,7 @@ def test_a_class_of_ones_own_inside_is_judged_as_such():
         ("Net[x]", "expected one of encoder, encoder.lstm, encoder.cell"),
         ("number[x]", "makes no model of a framework in use"),
         ("needy[x]", "it cannot be made without arguments: TypeError"),
-        ("Two", "beside its LSTM's parameters, expected the LSTM alone: --layer rnn judges that alone"),
+        ("Two", "beside its recurrent parameters, expected the LSTM alone: --layer rnn judges that alone"),
         ("Headed", "--layer rnn judges that alone"),
     ],
 )

@@ -425,7 +425,7 @@ def more(tmp_path, monkeypatch):
         ),
         (
             "Headed",
-            "has fc.bias, fc.weight beside its LSTM's parameters, expected the LSTM alone: --layer lstm judges that",
+            "has fc.bias, fc.weight beside its recurrent parameters, expected the LSTM alone: --layer lstm judges that",
         ),
     ],
 )

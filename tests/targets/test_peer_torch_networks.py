@@ -185,7 +185,7 @@ def test_a_module_with_a_head_is_refused_with_what_is_beside_the_lstm():
             super().__init__()
             self.lstm, self.out = torch.nn.LSTM(e, u, 2), torch.nn.Linear(u, 1)
 
-    with pytest.raises(TargetError, match=r"it has out\.bias, out\.weight beside its LSTM's parameters"):
+    with pytest.raises(TargetError, match=r"it has out\.bias, out\.weight beside its recurrent parameters"):
         to_target(Head, "it")
 
 

@@ -29,6 +29,12 @@ class Dual(NDArrayOperatorsMixin):
         return found
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the values."""
+        found: np.dtype[Any] = self.value.dtype
+        return found
+
+    @property
     def mT(self) -> "Dual":
         """With the last two axes swapped."""
         return Dual(self.value.mT, self.tangent.mT)

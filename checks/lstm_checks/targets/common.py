@@ -397,7 +397,7 @@ def beside(name: str, others: Sequence[str], holders: Collection[str]) -> Adapte
     listed = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
     holder = min(holders, key=len, default="")
     return AdapterError(
-        f"{name} has {listed} beside its LSTM's parameters, expected the LSTM alone: "
+        f"{name} has {listed} beside its recurrent parameters, expected the LSTM alone: "
         f"{_alone(holder) if len(holders) == 1 else 'name a module that ends with it'}"
     )
 

@@ -90,8 +90,10 @@ def _reverse_over_reverse(run: Any, asked: Asked) -> Sequence[Part]:
     direction = _direction(asked)
     reached = [(g, direction[name]) for name, g in zip(tensors, gradients, strict=True) if g is not None]
     of = [*tensors.values(), *cotangents]
-    found = torch.autograd.grad(_inner(*zip(*reached, strict=True)), of, allow_unused=True)
-    twice = [torch.zeros_like(one) if came is None else came for one, came in zip(of, found, strict=True)]
+    # By `backward`, which goes to the end of every path: `grad` leaves out what leads to none of its inputs, and there
+    # is the error of a function that is marked as once differentiable, in whose place nothing would be added.
+    _inner(*zip(*reached, strict=True)).backward()
+    twice = [torch.zeros_like(one) if one.grad is None else one.grad for one in of]
     moved = iter(twice[len(tensors) :])
     pushed = [None if c is None else _numpy(next(moved)) for c in asked.cotangents]
     return [Part("d", gradients=dict(zip(tensors, map(_numpy, twice), strict=False))), Part("t", pushed)]
