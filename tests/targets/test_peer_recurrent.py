@@ -138,7 +138,7 @@ class Last(nn.GRU):
 REFUSED = [
     (
         Head,
-        "it has head.bias, head.weight beside its recurrent parameters, expected the LSTM alone: --layer gru judges that",
+        "it has head.bias, head.weight beside its recurrent parameters, expected the LSTM alone: --layer gru",
     ),
     (Frozen, "it: bias_hh_l0 does not learn, expected parameters all of which learn, in a stack"),
     (Last, "cannot be called as one: it takes (x, h=None), expected (X, h0) or (X), of all steps or of one; "),
