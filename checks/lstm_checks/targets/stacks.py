@@ -257,6 +257,8 @@ class _Steps:
 
     def spread(self, values: Any) -> Any:
         """Return an array (m, s, ...) with each sample's steps where they are put."""
+        if values.shape[:2] != self.order.shape:
+            return values  # of an output that ends with the longest sample
         return np.take_along_axis(values, np.argsort(self.order, axis=1)[..., np.newaxis], axis=1)
 
     def gathered(self, values: Any) -> Any:
