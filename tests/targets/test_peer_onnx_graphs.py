@@ -156,7 +156,7 @@ def test_the_batch_taken_for_the_time_is_caught_and_said(path):
 
 CONVERTERS = {
     "gates in another order": ({"gates": "ifoc"}, "gate-order-oigf"),
-    "bias doubled": ({"doubled": True}, "the biases added twice"),
+    "bias doubled": ({"doubled": True}, "bias-added-twice"),
     "P missing": ({"peepholes": True, "wired": False}, "peepholes-ignored-forward-only"),
 }
 
