@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 WORKERS ?= 2
+SEEDS ?= $(if $(CI),4,20)
 TORCH ?= torch==2.13.0
 EPYNN ?= epynn==1.2.13
 FLINT ?= python-flint>=0.7
@@ -45,7 +46,7 @@ pip := $(bin)/python -m pip install -q --disable-pip-version-check
 help: ## say what there is
 	@echo 'make verify   prove lstm_fast against the reference, the complex step and scipy.optimize.check_grad'
 	@echo 'make test     run the whole test suite, but for what needs another implementation'
-	@echo 'make kills    require that 20 times 100 examples kill every catalogued fault and blame no right layer'
+	@echo 'make kills    require that SEEDS times 100 examples kill every catalogued fault and blame no right layer'
 	@echo 'make gate     judge lstm_fast against lstm-checks-baseline.json: right, as accurate, as fast'
 	@echo 'make lint     ruff check, ruff format --check, mypy'
 	@echo 'make peers    the tests with real PyTorch, Flax, Equinox, Keras, ONNX Runtime, EpyNN, python-flint, Dask'
@@ -59,6 +60,7 @@ help: ## say what there is
 	@echo '  PYTHON=python3.13   the interpreter (default: python3, at least 3.11)'
 	@echo '  VENV=DIRECTORY      where to install (default: .venv)'
 	@echo '  WORKERS=N           processes for make test (default: 2)'
+	@echo '  SEEDS=N             seeds for make kills (default: 20, where CI is set 4)'
 	@echo '  TORCH=...           what make peers and make bench install (default: $(TORCH))'
 	@echo '  FRAMEWORKS=...      what else make peers installs; the tests of what is not there are skipped'
 
@@ -69,7 +71,7 @@ test: $(VENV)/.test
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer"
 
 kills: $(VENV)/.test
-	$(bin)/python -m benchmarks.kill_campaign --seeds 20 --processes $(WORKERS)
+	$(bin)/python -m benchmarks.kill_campaign --seeds $(SEEDS) --processes $(WORKERS)
 
 # The baseline's times are those without Numba.
 gate: $(VENV)/.test
