@@ -179,7 +179,7 @@ def test_there_are_a_thousand_of_them_each_another():
     assert len({one.name for one in EVERY}) == len(EVERY)
 
 
-SEVEN = replace(CASE, s=7)
+LONG = replace(CASE, s=23)
 """Of more steps than what a target is tried out with when it is loaded."""
 
 
@@ -191,8 +191,8 @@ def test_each_end_is_told_in_words(load):
         "time.sleep(1000)": "no answer within 1 s",
     }
     for what, words in said.items():
-        target = load(f"def target(p, X, h0, C0):\n    if X.shape[1] == 7: {what}\n    raise ValueError('here')\n", 1.0)
-        outcome = call_target(target, SEVEN.arrays.copy(), True)
+        target = load(f"def target(p, X, h0, C0):\n    if X.shape[1] == 23: {what}\n    raise ValueError('here')\n", 1.0)
+        outcome = call_target(target, LONG.arrays.copy(), True)
         assert outcome.sentence.startswith(words)
         if "sleep" in what:
             assert outcome.kind == TimeLimitError.kind
@@ -204,8 +204,8 @@ def test_each_end_is_told_in_words(load):
 
 
 def test_it_is_not_started_for_ever(load):
-    target = load("def target(p, X, h0, C0):\n    if X.shape[1] == 7: os._exit(0)\n    raise ValueError\n")
-    kinds = [call_target(target, SEVEN.arrays.copy(), True).kind for _ in range(RESTARTS + 2)]
+    target = load("def target(p, X, h0, C0):\n    if X.shape[1] == 23: os._exit(0)\n    raise ValueError\n")
+    kinds = [call_target(target, LONG.arrays.copy(), True).kind for _ in range(RESTARTS + 2)]
     assert kinds == [EndedError.kind] * (RESTARTS + 1) + [TimeLimitError.kind]
 
 

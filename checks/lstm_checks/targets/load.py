@@ -470,6 +470,9 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
 
 def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
     """Return what gave no pullback in any small call as bound by trying, where it can be; else the target it was."""
+    # What calls its arguments as the form does was written for it, whatever it raises.
+    if [*inspect.signature(found).parameters][:2] == ["p", "X"]:
+        return target
     try:
         bound = _bound(found, spec, cell, "")
     except TargetError:
