@@ -24,8 +24,9 @@ def test_what_is_packed_comes_back_and_a_second_bias_is_zero_or_the_cells_own(ce
         prefix + name: shape for name, shape in layout.shapes(e, u).items()
     }
     found = kept.gradients(arrays)
-    for name, value in p.items():
-        np.testing.assert_array_equal(found.pop(f"d{name}"), value)
+    for name in p.keys() - set(kept.absent()):
+        np.testing.assert_array_equal(found.pop(f"d{name}"), p[name])
+    assert kept.absent() == (("cg",) if layout.name == "flax" and cell.name == "gru_reset_after" else ())
     assert set(found) == set(kept.twins)
     assert not any(value.any() for value in found.values())
     assert set(kept.twins.values()) <= set(cell.gradients)
