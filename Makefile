@@ -82,10 +82,10 @@ lint: $(VENV)/.dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-# The second line: these skip themselves under `make test`, which does without python-flint.
+# The second line: these skip themselves under `make test`, which does without python-flint and ml_dtypes.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py tests/test_formats.py tests/judging/test_low_precision.py
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float32
 

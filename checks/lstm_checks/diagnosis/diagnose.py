@@ -49,8 +49,8 @@ OF_A_CELL_ALONE = (
 )
 """What is said of a network in which no fault is certain."""
 
-NOT_IN_LOW = "not looked for in low precision, where several faults explain the same few digits: see it in float32"
-"""What is said of where something is wrong there."""
+NOT_IN_LOW = "not looked for in low precision: neither faults nor places"
+"""What is said there, where several faults explain the same few digits."""
 
 SHOWN = 3
 """How many suspects are named."""
@@ -70,12 +70,16 @@ class Named:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a target, as far as it was found out; each part may be empty."""
+    """What is wrong with a target, as far as it was found out; each part may be empty.
+
+    `catalogue` is whether the catalogued faults were held against it, so that there being no suspect says something.
+    """
 
     suspects: tuple[Named, ...] = ()
     relations: tuple[str, ...] = ()
     reading: str = ""
     where: tuple[str, ...] = ()
+    catalogue: bool = True
 
 
 def diagnose(
@@ -100,14 +104,14 @@ def diagnose(
         Whether a rule is known by which cases fail; then no other sizes or regimes are named.
     """
     if is_low(case.dtype):
-        return Diagnosis(where=(NOT_IN_LOW,))
+        return Diagnosis(where=(NOT_IN_LOW,), catalogue=False)
     work = work or Work()
     # What is said of a failure is tried on cases of its dtype: in the other one the target may be right.
     target = work.counted(replace(target, dtypes=(case.dtype,)))
     with np.errstate(all="ignore"):
         observation = observe(target, case)
         if observation.answer.error:
-            return Diagnosis()
+            return Diagnosis(catalogue=False)
         larger = _larger(target, observation)
         if small := _too_small(observation, larger):
             return Diagnosis(relations=(small, *_of_formats(target)))

@@ -267,7 +267,7 @@ def _what(failure: Plain, wrong: Sequence[Plain]) -> Iterator[Any]:
     for k, named in enumerate(suspects):
         before = "no catalogued fault fits everywhere; here as with " if k == 0 and named["refuted"] else ""
         pairs.append(("or" if k else "suspect", f"{before}{named['fault']}: {named['title']} ({named['sure']})"))
-    if not suspects:
+    if not suspects and found.get("catalogue", True):
         pairs.append(("suspect", "no catalogued fault fits"))
     pairs += [("relation", text) for text in found["relations"]]
     pairs += [("layout", found["layout"])] if found["layout"] else []

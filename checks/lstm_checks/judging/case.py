@@ -152,11 +152,11 @@ def _verify_case(
 def _together(outcome: Outcome, expected: Expected, claims: list[Claim]) -> tuple[Claim, tuple[Projection, ...]]:
     """Return the claim about what many entries say together, and what can be added up over examples."""
     assert expected.together is not None
-    judged = {
+    judged = [
         claim.name
         for claim in claims
         if claim.verdict in (Verdict.PASS, Verdict.VACUOUS) or (claim.verdict is Verdict.INCONCLUSIVE and claim.use)
-    }
+    ]
     found = list(expected.together.project(outcome.values, judged))
     if not found:
         return Claim(TOGETHER, Verdict.INCONCLUSIVE, reason="no tensor is clear of rounding"), ()
@@ -168,8 +168,7 @@ def _together(outcome: Outcome, expected: Expected, claims: list[Claim]) -> tupl
         f"{worst.sentence}, by all entries together: {abs(worst.estimate) / worst.sd:.3g} standard deviations of "
         f"rounding, {tolerance.PROJECTION_SIGMAS:.0f} are accepted"
     )
-    first = next(iter(judged))
-    return Claim(TOGETHER, Verdict.FAIL, worst.use, Discrepancy(first, "together", message)), kept
+    return Claim(TOGETHER, Verdict.FAIL, worst.use, Discrepancy(judged[0], "together", message)), kept
 
 
 def _form_claims(target: Target, case: Case, outcome: Outcome) -> tuple[list[Claim], OwnExpected | None]:

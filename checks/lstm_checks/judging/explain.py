@@ -357,7 +357,7 @@ def explain(
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.
         broken = f"not looked for to the end, by a fault of lstm-checks: {type(error).__name__}: {error}"
-        return replace(report, diagnosis=Diagnosis(where=(broken,)))
+        return replace(report, diagnosis=Diagnosis(where=(broken,), catalogue=False))
 
 
 def _pattern(

@@ -145,7 +145,7 @@ def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
         # What another case refutes is no suspect; it may say what the failing case comes to.
         none = "no catalogued fault fits everywhere; here as with " if found.suspects[0].refuted else ""
         lines += [f"  suspect   {none}{words[0]}", *(f"            or {other}" for other in words[1:])]
-    elif kinds & {"value", "finite"}:
+    elif found.catalogue and kinds & {"value", "finite"}:
         lines.append("  suspect   no catalogued fault fits")
     certain = any(named.certain for named in found.suspects)
     lines += [f"  relation  {text}" for text in found.relations[: 2 if certain else 3]]
