@@ -59,6 +59,7 @@ EDGES = ("lstm_checks.cli", "lstm_checks.commands", "lstm_checks.plugin")
 # The rooms, and what is flat: each imports those above it and none below. Beside it stands why it is there.
 ROOMS = {
     "tolerance": "numbers alone",
+    "extras": "what is optional, and not here",
     "formats": "how long numbers are, and where",
     "words": "words in a row",
     "files": "reading and writing, of whatever",

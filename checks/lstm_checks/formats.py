@@ -15,12 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
+from lstm_checks.extras import MissingExtra
 
 Array = NDArray[Any]
-
-
-class MissingExtra(ImportError):
-    """An optional dependency is not installed; the message is the command that installs it."""
 
 
 PARTS = {

@@ -58,8 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _expect_page(path: str, config: pytest.Config) -> None:
     """Raise a UsageError where a page cannot be made, or would take the place of a file that is read."""
+    from lstm_checks.extras import MissingExtra
     from lstm_checks.files import FileError, expect_apart
-    from lstm_checks.html.render import MissingExtra, need_jinja
+    from lstm_checks.html.render import need_jinja
     from lstm_checks.targets.load import files_of
 
     specs = config.getoption("lstm_target") or config.getini("lstm_target")

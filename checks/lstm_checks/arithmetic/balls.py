@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lstm_checks.extras import MissingExtra
+
 Array = NDArray[Any]
 
 FIRST_BITS = 128
@@ -27,10 +29,6 @@ lies that near to the middle of two neighbours."""
 _UNBOUNDED = 1 << 40
 _BELOW_ALL = -(1 << 40)
 _SMALL_PRODUCT = 100
-
-
-class MissingExtra(ImportError):
-    """An optional dependency is not installed; the message is the command that installs it."""
 
 
 def flint() -> Any:

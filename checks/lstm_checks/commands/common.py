@@ -340,7 +340,8 @@ def in_form(target: Any) -> Any:
 
 def need_balls() -> None:
     """Raise the command that installs the extra `certify`, where it is missing."""
-    from lstm_checks.arithmetic.balls import MissingExtra, flint
+    from lstm_checks.arithmetic.balls import flint
+    from lstm_checks.extras import MissingExtra
 
     try:
         flint()
@@ -409,7 +410,8 @@ def need_pages(path: str | None) -> None:
     """Raise the command that installs the extra `html`, where a page is asked for and it is missing."""
     if path is None:
         return
-    from lstm_checks.html.render import MissingExtra, need_jinja
+    from lstm_checks.extras import MissingExtra
+    from lstm_checks.html.render import need_jinja
 
     if path == "-":
         raise UsageError("--html is '-', expected a file such as report.html")

@@ -122,6 +122,7 @@ def _matrix(options: argparse.Namespace) -> int:
 
 def _page(name: str) -> str:
     """Return the document as it stands, having seen that its figures can be written."""
+    from lstm_checks.extras import MissingExtra
     from lstm_checks.files import read_bytes
     from lstm_checks.trials import picture as report
 
@@ -131,7 +132,7 @@ def _page(name: str) -> str:
     try:
         report.need_matplotlib()
         page = read_bytes(path).decode("utf-8") if path.exists() else ""
-    except report.MissingExtra as error:
+    except MissingExtra as error:
         raise common.UsageError(str(error)) from error
     except (OSError, ValueError) as error:
         raise common.UsageError(f"{path} cannot be read: {error}") from error

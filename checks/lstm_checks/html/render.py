@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
+from lstm_checks.extras import MissingExtra
 from lstm_checks.html.levels import BROKEN, KILLED, LEVELS, SHARES
 from lstm_checks.html.parts import Page, cut
 
@@ -18,10 +19,6 @@ LEGENDS = {
     "killed": [*KILLED],
 }
 """What the colours of a map mean, by what it shows."""
-
-
-class MissingExtra(Exception):
-    """A page needs Jinja2, which is not here."""
 
 
 def need_jinja() -> Any:

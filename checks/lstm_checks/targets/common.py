@@ -34,7 +34,8 @@ from lstm_checks.contract import (
     undisturbed,
     with_article,
 )
-from lstm_checks.formats import MissingExtra, array_dtype, dtype_of
+from lstm_checks.extras import MissingExtra
+from lstm_checks.formats import array_dtype, dtype_of
 from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes
 from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks.extras import MissingExtra
 from lstm_checks.faults.catalogue import find
 from lstm_checks.trials.kill_matrix import METHODS, TORCH, Matrix
 
@@ -13,10 +14,6 @@ SCHEMA = "lstm-checks/kill-matrix/1"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLE = "# The kill matrix\n\n"
 _COUNTS = (1, 10, 100)
-
-
-class MissingExtra(Exception):
-    """The picture needs Matplotlib, which is not here."""
 
 
 def render_matrix(matrix: Matrix) -> str:
