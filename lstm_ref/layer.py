@@ -10,6 +10,7 @@ from lstm_ref.forward import lstm_forward
 from lstm_ref.initialization import orthogonal
 from lstm_ref.lengths import padded_backward, padded_forward
 from lstm_ref.parameters import (
+    PARAMETERS,
     lstm_compute_gradients,
     lstm_compute_shapes,
     lstm_initialize_parameters,
@@ -21,13 +22,11 @@ from lstm_ref.validation import (
     check_array,
     check_clip_gradients,
     check_dtype,
-    check_elements,
+    check_flag,
     check_lengths,
     check_names,
     check_rng,
-    check_sequences,
-    check_stateful,
-    check_unit_cells,
+    check_size,
 )
 
 
@@ -94,20 +93,20 @@ class LSTM:
         rng: int | np.random.Generator | None = None,
         stateful: bool = False,
     ) -> None:
-        self.d: dict[str, int] = {"u": check_unit_cells(unit_cells)}
+        self.d: dict[str, int] = {"u": check_size("unit_cells", unit_cells)}
         self.fs: dict[str, tuple[int, ...]] = {}
         self.p: dict[str, Array] = {}
         self.fc: dict[str, Array] = {}
         self.bc: dict[str, Array] = {}
         self.g: dict[str, Array] = {}
-        self.sequences = check_sequences(sequences)
+        self.sequences = check_flag("sequences", sequences)
         if not callable(initialization):
             raise TypeError(f"initialization is {initialization!r}, expected a function of (shape, rng)")
         self.initialization = initialization
         self.clip_gradients = check_clip_gradients(clip_gradients)
         self.dtype = check_dtype(dtype)
         self.rng = check_rng(rng)
-        self.stateful = check_stateful(stateful)
+        self.stateful = check_flag("stateful", stateful)
         self.lrate: Any = None
         self.e = 0
         self._lengths: Array | None = None  # of the last forward pass
@@ -125,7 +124,7 @@ class LSTM:
     def initialize_parameters(self, elements: int | None = None) -> None:
         """Fill `p` with initial values drawn from `rng`; `elements`, the size e, spares `compute_shapes`."""
         if elements is not None:
-            self.d["e"] = check_elements(elements)
+            self.d["e"] = check_size("elements", elements)
             self.fs.update(parameter_shapes(self.d["e"], self.d["u"]))
         lstm_initialize_parameters(self)
 
@@ -143,7 +142,7 @@ class LSTM:
         TypeError
             A dtype does not fit. No parameter is changed then.
         """
-        check_names(state, [kind + gate for gate in "figo" for kind in "UVb"])
+        check_names(state, PARAMETERS)
         found = {name: value.copy() for name, value in self._checked(state).items()}
         self.p.update(found)
         self.d["e"] = found["Uf"].shape[0]
@@ -198,11 +197,10 @@ class LSTM:
         lstm_compute_shapes(self, X)
         fc["A"] = fc["h"] if self.sequences else fc["hn"]
         self.fc, self.bc, self._lengths = fc, {}, lengths
-        final = fc["hn"].copy(), fc["Cn"].copy()
         if self.stateful:
-            self._final = final
+            self._final = fc["hn"].copy(), fc["Cn"].copy()
         A = fc["A"].copy()
-        return (A, *(state.copy() for state in final)) if return_states else A
+        return (A, fc["hn"].copy(), fc["Cn"].copy()) if return_states else A
 
     def backward(self, dA: Any, dhn: Any = None, dCn: Any = None) -> Array:
         """Return the cotangent `dX` (m, s, e) and keep every other in `bc`, `dh0` and `dC0` among them.
@@ -253,7 +251,7 @@ class LSTM:
 
     def _checked_parameters(self, e: int | None = None) -> Mapping[str, Array]:
         """Return the parameters, each of the shape that u and e demand; e is the rows of `Uf` where None."""
-        missing = [k + gate for gate in "figo" for k in "UVb" if k + gate not in self.p]
+        missing = [name for name in PARAMETERS if name not in self.p]
         if missing:
             raise RuntimeError(
                 f"no parameters ({', '.join(missing)} missing): "

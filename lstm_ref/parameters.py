@@ -12,6 +12,9 @@ from lstm_ref.gradients import GATES, lstm_parameter_gradients
 
 EPYNN_CLIP_NORM = 0.25
 
+PARAMETERS = tuple(kind + gate for gate in GATES for kind in "UVb")
+"""The names of the twelve parameters, gate by gate."""
+
 
 def lstm_compute_shapes(layer: Any, X: Any) -> None:
     """Fill `layer.d` with m, s, e (u stays) and `layer.fs` with the shape of every array.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lstm_ref.layer import LSTM
+from lstm_ref.parameters import PARAMETERS
 from lstm_ref.validation import Array, check_lengths, check_names
 
 States = Sequence[Any] | None
@@ -53,9 +54,8 @@ class Composite:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy in all parameters by name and place; errors as `LSTM.load_state_dict`'s."""
-        names = [kind + gate for gate in "figo" for kind in "UVb"]
-        check_names(state, [name + at for at in self.places for name in names])
-        own = {at: {name: state[name + at] for name in names} for at in self.places}
+        check_names(state, [name + at for at in self.places for name in PARAMETERS])
+        own = {at: {name: state[name + at] for name in PARAMETERS} for at in self.places}
         for at, lstm in self.places.items():
             LSTM(lstm.d["u"], dtype=lstm.dtype).load_state_dict(
                 own[at]

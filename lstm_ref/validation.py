@@ -1,6 +1,6 @@
 """What the layer refuses, in words: each check names the argument, what came, what was expected, and the cure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,13 @@ Array = NDArray[Any]
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def check_unit_cells(unit_cells: Any) -> int:
-    """Return the number of unit cells as an int."""
-    if isinstance(unit_cells, bool) or not isinstance(unit_cells, int | np.integer):
-        raise TypeError(f"unit_cells is {unit_cells!r} ({type(unit_cells).__name__}), expected an int of at least 1")
-    if unit_cells < 1:
-        raise ValueError(f"unit_cells is {unit_cells}, expected at least 1")
-    return int(unit_cells)
-
-
-def check_elements(elements: Any) -> int:
-    """Return the number of elements of a step as an int."""
-    if isinstance(elements, bool) or not isinstance(elements, int | np.integer):
-        raise TypeError(f"elements is {elements!r} ({type(elements).__name__}), expected an int of at least 1")
-    if elements < 1:
-        raise ValueError(f"elements is {elements}, expected at least 1")
-    return int(elements)
+def check_size(name: str, size: Any) -> int:
+    """Return a size, such as the number of unit cells, as an int."""
+    if isinstance(size, bool) or not isinstance(size, int | np.integer):
+        raise TypeError(f"{name} is {size!r} ({type(size).__name__}), expected an int of at least 1")
+    if size < 1:
+        raise ValueError(f"{name} is {size}, expected at least 1")
+    return int(size)
 
 
 def check_lengths(lengths: Any, m: int, s: int) -> Array:
@@ -42,7 +33,7 @@ def check_lengths(lengths: Any, m: int, s: int) -> Array:
     return array.astype(np.intp)
 
 
-def check_names(state: Any, names: list[str]) -> None:
+def check_names(state: Any, names: Sequence[str]) -> None:
     """Refuse a mapping with other names than these."""
     if not isinstance(state, Mapping):
         raise TypeError(
@@ -55,18 +46,11 @@ def check_names(state: Any, names: list[str]) -> None:
         raise ValueError(f"state {' and '.join(found)}, expected {', '.join(names)} and no more")
 
 
-def check_stateful(stateful: Any) -> bool:
-    """Return whether the layer goes on from its final states."""
-    if not isinstance(stateful, bool | np.bool_):
-        raise TypeError(f"stateful is {stateful!r}, expected True or False")
-    return bool(stateful)
-
-
-def check_sequences(sequences: Any) -> bool:
-    """Return whether the layer returns every step."""
-    if not isinstance(sequences, bool | np.bool_):
-        raise TypeError(f"sequences is {sequences!r}, expected True or False")
-    return bool(sequences)
+def check_flag(name: str, value: Any) -> bool:
+    """Return an option that is true or false, such as `sequences`, as a bool."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:

@@ -685,3 +685,12 @@ of random numbers differ from one another by about all of it. Whether it is righ
 BINDING_NEAR = 0.35
 """Share of h by which the nearest reading may miss it on average for the layer to be judged as that, and to fail:
 another order of the gates misses it by about all of it, a gate with another activation by a tenth to a third."""
+
+FAULTS_TOGETHER = 5
+"""How many faults are looked for in one target: as many were met in a layer that somebody wrote by hand."""
+
+FAULTS_FOLLOWED = 2
+"""How many ways to go on are followed at each step, when faults are added one by one: those that explain most."""
+
+FAULTS_ALIKE = 12
+"""How many sets of faults that cannot be told apart on the cases at hand are returned."""

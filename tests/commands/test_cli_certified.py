@@ -187,4 +187,4 @@ def test_vectors_are_written_anew_to_the_byte(flint, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["vectors.json"]
     again = run("vectors", "run", "--file", "vectors.json", cwd=tmp_path)
     assert again.returncode == 0
-    assert " vectors of vectors.json: " in again.stdout
+    assert "  file      vectors.json\n" in again.stdout

@@ -444,4 +444,5 @@ def test_the_diagnosis_is_in_the_json():
     found = json.loads(json.dumps(case_to_json(report)))["diagnosis"]
     assert found["suspects"][0]["fault"] == "carry-without-forget"
     assert found["suspects"][0]["certain"] is True
-    assert set(found) == {"suspects", "relations", "layout", "where"}
+    assert found["catalogue"] is True
+    assert set(found) == {"suspects", "relations", "layout", "where", "catalogue"}

@@ -164,7 +164,7 @@ def _exact(lab: Lab, found: Found, tried: list[Tried]) -> tuple[Forward, Backwar
         back = find_backward(lab, found, forward)
         if lab.library != "np" or (back is not None and len(back.found) == _due(forward)):
             if best is not None:
-                forward = replace(forward, told=(*forward.told, ONE_BY_ONE))
+                forward = replace(forward, told=(*forward.told, NOT_IN_TIME if lab.late else ONE_BY_ONE))
             return forward, back
         if best is None or (back is not None and best[1] is None):
             best = forward, back
@@ -219,6 +219,7 @@ def holding_elsewhere(lab: Lab, forward: Forward) -> Forward:
 
 
 ONE_BY_ONE = "of several samples or steps at once it goes forward, not back"
+NOT_IN_TIME = "of several samples or steps at once it goes forward; whether it goes back was not found out in the time"
 
 
 def _due(forward: Forward) -> int:

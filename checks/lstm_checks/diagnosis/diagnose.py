@@ -114,7 +114,7 @@ def diagnose(
             return Diagnosis(catalogue=False)
         larger = _larger(target, observation)
         if small := _too_small(observation, larger):
-            return Diagnosis(relations=(small, *_of_formats(target)))
+            return Diagnosis(relations=(small, *_of_formats(target)), catalogue=False)
         suspects = find_suspects(target, observation, work)
         certain = any(suspect.certain for suspect in suspects)
         forward = bool(set(observation.wrong) & set(case.cell.outputs))

@@ -202,7 +202,10 @@ def _of_several(target: Target, first: Observation, work: Work) -> list[Suspect]
         return []
     asked = (suited(target, case) for case in BANK[:3])
     seen = [first, *(observe_once(target, case) for case in asked if case is not None)]
-    whole = max((one for one in seen if not one.answer.error and not one.formal), key=lambda one: len(one.wrong))
+    seen = [one for one in seen if not one.answer.error and not one.formal]
+    if not seen:
+        return []
+    whole = max(seen, key=lambda one: len(one.wrong))
     single = suited(target, replace(whole.case, s=1))
     seen = [whole, *([observe_once(target, single)] if single is not None and whole.case.s > 1 else [])]
     if any(one.answer.error or one.formal for one in seen):

@@ -23,15 +23,6 @@ Faults = tuple[Fault, ...]
 Wrong = frozenset[tuple[int, str]]
 """The tensors of each case that are not what came."""
 
-MOST = 5
-"""How many faults are looked for in one target: as many were met in a layer that somebody wrote by hand."""
-
-OPTIONS = 2
-"""How many ways to go on are followed at each step: those that explain most."""
-
-ALIKE = 12
-"""How many sets of faults that cannot be told apart on these cases are returned."""
-
 
 def sets_of_faults(seen: Sequence[Observation], known: Sequence[Fault], spare: Spare) -> list[Faults]:
     """Return sets of faults that together give what came in some cases; none of a set can be left out.
@@ -48,7 +39,7 @@ def sets_of_faults(seen: Sequence[Observation], known: Sequence[Fault], spare: S
     values: list[Values] = [one.expected.values for one in seen]
     wrong = frozenset((k, name) for k, one in enumerate(seen) for name in one.wrong)
     for steps in _steps(seen, _possible(seen, known, spare, wrong), spare, (), values, wrong):
-        sets = islice(product(*steps), ALIKE)
+        sets = islice(product(*steps), tolerance.FAULTS_ALIKE)
         return list(dict.fromkeys(_needed(faults, seen) for faults in sets if _left(faults, seen) == frozenset()))
     return []
 
@@ -65,7 +56,7 @@ def _steps(
     if not wrong:
         yield []
         return
-    if len(held) == MOST:
+    if len(held) == tolerance.FAULTS_TOGETHER:
         return
     options: list[tuple[Wrong, int, list[Fault], list[Values]]] = []
     for fault, (changes, alone) in known.items():
@@ -82,7 +73,8 @@ def _steps(
             alike.append(fault)
         else:
             options.append((left, _entries(seen, now), [fault], now))
-    for left, _, alike, now in sorted(options, key=lambda option: (len(option[0]), option[1]))[:OPTIONS]:
+    best = sorted(options, key=lambda option: (len(option[0]), option[1]))
+    for left, _, alike, now in best[: tolerance.FAULTS_FOLLOWED]:
         for rest in _steps(seen, known, spare, (*held, alike[0]), now, left):
             yield [alike, *rest]
 

@@ -44,7 +44,7 @@ def page_of(report: Any) -> Page:
         raise PageError(f"has the schema {shown(schema)}, expected one of {', '.join(PAGES)}")
     try:
         return PAGES[schema](report)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise PageError(f"is not as {schema} says: {type(error).__name__}: {shown(str(error))}") from error
 
 

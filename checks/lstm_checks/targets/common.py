@@ -7,7 +7,7 @@ A `Library` (PyTorch's autograd, JAX's vjp) evaluates and differentiates such a 
 import contextlib
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -568,35 +568,32 @@ def target_of(
     AdapterError
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
-    reasons: dict[bool, str] = {}
+    reasons = Reasons()
     for form in forms:
+        run = _run(form)
         # One for all that is tried, as it may compile.
-        evaluate = library.evaluator(_run(form))
-        try:
+        evaluate = library.evaluator(run)
+        with reasons.of_one():
             low = _low_inside(form, weights, library)
             fitted = _try(form, weights, library, evaluate)
-        except AdapterError:
-            raise
-        except (Exception, SystemExit) as error:
-            ours = isinstance(error, FormError)
-            reasons.setdefault(ours, str(error) if ours else describe_error(error))
+        if reasons.failed:
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
-        told = fitted.told
-        dtypes: tuple[str, ...] = (weights.held,)
-        if low:
-            dtypes, told = (f"autocast{low}",), f"{told}, {low} inside"
-        elif weights.held == "float32":
-            dtypes = dtypes_of(_run(form), library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
-        if demotes and "float64" in dtypes and not keeps_float64(call, *_probe(weights, "float64")):
-            dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+
+        def found(run: Run = run) -> tuple[str, ...]:
+            return dtypes_of(run, library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
+
+        def rounds(call: Callable[..., Any] = call) -> bool:
+            return demotes and not keeps_float64(call, *_probe(weights, "float64"))
+
+        dtypes, inside, also = precision_of(weights.held, low, found, rounds)
         call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
-        ways = library.ways(_run(form))
+        ways = library.ways(run)
         states = [{key} for key in STATE_INPUTS if f"d{key}" not in form.lacks]
         lacks = fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST}
         return Target(
             name,
-            kind if named else f"{kind}, {told}",
+            kind if named else f"{kind}, {fitted.told}{inside}",
             by_name(call, weights.cell),
             lacks,
             dtypes,
@@ -613,14 +610,68 @@ def target_of(
             parts=tuple(tuple(sorted(part)) for part in (*fitted.weights.parts(), *states)),
             unlearned=dict(weights.frozen) | _cut_off(form, weights, library),
             call_as=in_ways(weights.cell, call_as, ways, _packing(form, fitted.weights, fitted.held)),
-            also=() if low or weights.held in LOW else LOW,
+            also=also,
         )
     # What came of a call tells more than why others could not be made.
     besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
     raise AdapterError(
-        f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}"
-        f"{reasons.get(True) or reasons[False]}{besides}"
+        f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}{reasons}{besides}"
     )
+
+
+class Reasons:
+    """Why none of several forms works: the first reason, and rather one that was found here than raised there."""
+
+    def __init__(self) -> None:
+        self._first: dict[bool, str] = {}
+        self.failed = False
+
+    @contextlib.contextmanager
+    def of_one(self) -> Iterator[None]:
+        """Try one form, and keep why it does not work; `failed` says whether it does not.
+
+        Raises
+        ------
+        AdapterError
+            Where no other form need be tried.
+        """
+        self.failed = False
+        try:
+            yield
+        except AdapterError:
+            raise
+        except (Exception, SystemExit) as error:
+            self.failed, ours = True, isinstance(error, FormError)
+            self._first.setdefault(ours, str(error) if ours else describe_error(error))
+
+    def __str__(self) -> str:
+        return self._first.get(True) or self._first[False]
+
+
+def precision_of(
+    held: str, low: str, found: Callable[[], tuple[str, ...]], rounds: Callable[[], bool]
+) -> tuple[tuple[str, ...], str, tuple[str, ...]]:
+    """Return the dtypes in which a thing is judged, what is to be said of that, and those in which it may be besides.
+
+    Parameters
+    ----------
+    held : str
+        The dtype in which its arrays are held: float32, or one of low precision.
+    low : str
+        The dtype of low precision that it computes in inside, if it does.
+    found : callable
+        Tries out in which of float64 and float32 it computes.
+    rounds : callable
+        Tries out whether it rounds float64 to float32 inside.
+    """
+    if low:
+        return (f"autocast{low}",), f", {low} inside", ()
+    if held in LOW:
+        return (held,), "", ()
+    dtypes = found()
+    if "float64" in dtypes and rounds():
+        return ("float32",), ", float64 rounded to float32 inside", LOW
+    return dtypes, "", LOW
 
 
 def _low_inside(form: Form, weights: Weights, library: Library) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.calling import describe_error
 from lstm_checks.contract import DHN, LAST, STATES, Target, by_name, with_article
 from lstm_checks.targets.common import (
     LOW,
@@ -20,9 +19,11 @@ from lstm_checks.targets.common import (
     Evaluate,
     FormError,
     Library,
+    Reasons,
     check_time_axis,
     dtypes_of,
     keeps_float64,
+    precision_of,
     probe_arrays,
 )
 from lstm_checks.weights.recurrent import Kept, recognize_cell
@@ -93,30 +94,24 @@ def one_state_target(
     AdapterError
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
-    reasons: dict[bool, str] = {}
+    reasons = Reasons()
     for form in forms:
         run = _run(form)
         call = _call(kept, form, library.evaluator(run))
-        try:
+        with reasons.of_one():
             low = "" if kept.held in LOW else library.low_precision(run, _probe(kept))
             _check(call, kept, form, library)
-        except AdapterError:
-            raise
-        except (Exception, SystemExit) as error:
-            ours = isinstance(error, FormError)
-            reasons.setdefault(ours, str(error) if ours else describe_error(error))
+        if reasons.failed:
             continue
-        dtypes: tuple[str, ...] = (kept.held,)
-        told = f"weights as in layout {kept.layout.name}"
-        if low:
-            dtypes, told = (f"autocast{low}",), f"{told}, {low} inside"
-        elif kept.held == "float32":
-            dtypes = dtypes_of(run, library, partial(_probe, kept))
-        if demotes and "float64" in dtypes and not keeps_float64(call, *probe_arrays("float64", kept.cell)):
-            dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+
+        def rounds(call: Callable[..., Any] = call) -> bool:
+            return demotes and not keeps_float64(call, *probe_arrays("float64", kept.cell))
+
+        found = partial(dtypes_of, run, library, partial(_probe, kept))
+        dtypes, inside, also = precision_of(kept.held, low, found, rounds)
         return Target(
             name,
-            f"{kind}, {told}",
+            f"{kind}, weights as in layout {kept.layout.name}{inside}",
             by_name(call, kept.cell),
             form.lacks | {DHN, LAST} | {word for name in kept.absent() for word in (name, f"d{name}")},
             dtypes,
@@ -124,11 +119,11 @@ def one_state_target(
             compiles=library.compiles,
             notes=notes,
             cell=kept.cell,
-            also=() if low or kept.held in LOW else LOW,
+            also=also,
         )
     raise AdapterError(
         f"{name} is {with_article(kind)} with the weights of {with_article(kept.cell.title)}, but cannot be called as "
-        f"one: {takes}; {reasons.get(True) or reasons[False]}"
+        f"one: {takes}; {reasons}"
     )
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.calling import describe_error
 from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import ANY_SIZES, LAST, STATES, SizeLimits, Target, undisturbed, with_article
 from lstm_checks.targets.common import (
@@ -19,9 +18,11 @@ from lstm_checks.targets.common import (
     Evaluate,
     FormError,
     Library,
+    Reasons,
     Run,
     dtypes_of,
     keeps_float64,
+    precision_of,
     probe_arrays,
     refuse_low_inside,
 )
@@ -93,19 +94,15 @@ def stack_target(
     AdapterError
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
-    reasons: dict[bool, str] = {}
+    reasons = Reasons()
     working: list[tuple[StackForm, Evaluate, frozenset[str]]] = []
     for form in forms:
         run = _run(form, stacked.net)
         evaluate = library.evaluator(run)
-        try:
+        with reasons.of_one():
             refuse_low_inside(name, library, run, _probe(stacked, limits))
             missing, same = _check(form, evaluate, stacked, limits)
-        except AdapterError:
-            raise
-        except (Exception, SystemExit) as error:
-            ours = isinstance(error, FormError)
-            reasons.setdefault(ours, str(error) if ours else describe_error(error))
+        if reasons.failed:
             continue
         # A wrong one may look right where it is given no states: it is called with all that it takes.
         if working and working[0][0].states != form.states:
@@ -117,7 +114,7 @@ def stack_target(
         return with_conventions(_as_target(name, kind, stacked, *working[0], library, demotes, limits))
     raise AdapterError(
         f"{name} is {with_article(kind)} with the weights of the network {stacked.net.name}, but cannot be called as "
-        f"one: {takes and f'{takes}; '}{reasons.get(True) or reasons[False]}"
+        f"one: {takes and f'{takes}; '}{reasons}"
     )
 
 
@@ -178,22 +175,25 @@ def _as_target(
 ) -> Target:
     """Return the target of a form that works."""
     net, call = stacked.net, _call(stacked, form, evaluate)
-    dtypes = dtypes_of(_run(form, net), library, lambda dtype: _probe(stacked, limits, dtype))
-    told = f"weights as in layout {stacked.layout.name}"
+
+    def found() -> tuple[str, ...]:
+        return dtypes_of(_run(form, net), library, lambda dtype: _probe(stacked, limits, dtype))
 
     def by_position(p: Mapping[str, Any], **inputs: Any) -> Any:
         outputs, pullback = call({**p, **inputs})
         return tuple(outputs.values()), pullback
 
-    if demotes and "float64" in dtypes and not keeps_float64(by_position, *probe_arrays("float64", net, limits)):
-        dtypes, told = ("float32",), f"{told}, float64 rounded to float32 inside"
+    def rounds() -> bool:
+        return demotes and not keeps_float64(by_position, *probe_arrays("float64", net, limits))
+
+    dtypes, inside, _ = precision_of("float32", "", found, rounds)
     lacks = {LAST, *stacked.absent()}
     lacks |= set() if form.states else {STATES, *(f"d{n}" for n in net.initial)}
     lacks |= missing
     notes = form.notes if form.lengths else (*form.notes, "it takes no lengths: every sample has all steps")
     return Target(
         name,
-        f"{kind}, {told}",
+        f"{kind}, weights as in layout {stacked.layout.name}{inside}",
         call,
         frozenset(lacks),
         dtypes,
