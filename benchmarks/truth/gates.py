@@ -515,3 +515,46 @@ def _in_bits(evidence: Evidence, match: re.Match[str]) -> Verdict:
     if said >= whole - 2:
         return Verdict(Said.MISLEADING, "so does what is due")
     return Verdict(Said.HELPFUL)
+
+
+_OPERANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "X U": ("X U", ("h", "Cn")),
+    "h V": ("h0 V", ("h", "Cn")),
+    "dk_ U^T": ("dCn U", ("dX",)),
+    "dk_ V^T": ("dCn V", ("dh0",)),
+    "X^T dk_": ("X dCn", ("dUf", "dUg")),
+    "h^T dk_": ("h0 dCn", ("dVf", "dVg")),
+}
+"""What each product is of, after one step, and what it makes."""
+
+
+def _goes_wrong(evidence: Evidence, product: str, bits: int) -> bool:
+    """Return whether a product of operands with so many bits is wrong in one of some cases."""
+    text, made = _OPERANDS[product]
+    for seed in range(790_000, 790_003):
+        case = Case(4, 1, 5, 6, evidence.case.dtype, seed=seed)
+        changed: dict[str, Any] = {}
+        for name, value in case.arrays.items():
+            of = name[0] if name in case.arrays.p else name
+            if of in text.split():
+                scale = np.exp2(bits - 1 - np.floor(np.log2(np.abs(value))))
+                changed[name] = (np.floor(value * scale) / scale).astype(value.dtype)
+            elif "dCn" in text:
+                changed[name] = np.full_like(value, 0.5 if of == "C0" else 0)
+            elif of in ("X", "U", "h0", "V"):
+                changed[name] = np.zeros_like(value)
+        seen = evidence.look(case, **changed)
+        if seen is not None and set(seen.wrong) & set(made):
+            return True
+    return False
+
+
+@where(r"(.+) (?:is|are) wrong where operands have (\d+) significant bits, right where they have (\d+), as .+ has")
+def _of_operands(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that products take operands of no more than so many bits."""
+    for product in re.split(r", | and ", match[1]):
+        if not _goes_wrong(evidence, product, int(match[2])):
+            return Verdict(Said.FALSE, f"{product} is right with {match[2]}")
+        if _goes_wrong(evidence, product, int(match[3])):
+            return Verdict(Said.FALSE, f"{product} is wrong with {match[3]}")
+    return Verdict(Said.HELPFUL)

@@ -694,3 +694,8 @@ FAULTS_FOLLOWED = 2
 
 FAULTS_ALIKE = 12
 """How many sets of faults that cannot be told apart on the cases at hand are returned."""
+
+OF_THE_LAST_BIT = 2.0**-5
+"""How much of an operand's last bit shows at least in the largest error of what the product makes, relative to the
+largest value: sums of some operands, gates and a tanh lie between. What sums in float32 lose is less than a hundredth
+of it for operands of 12 bits and fewer."""

@@ -79,6 +79,7 @@ def judged(edits, label, text, case=CASE, wrap=None, **truth):
 MAP = " (a word an output step, a letter an input step of dX, x wrong)"
 DVG = 'g["dVg"] = '
 TWICE = finally_(f'{DVG}2 * g["dVg"]')
+CUT = '(lambda v: (v.astype("f4").view("u4") & np.uint32(0xFFFF0000)).view("f4").astype(v.dtype))'
 CARRY = after(KAPPA, "kappa = 0.9 * kappa")
 OTHER_STEP = after(BI, "bi = bi * (t > 0)")
 ROOT_OF_E = after(READ, "x = x / e**0.5")
@@ -277,6 +278,20 @@ LINES = {
         "relation",
         "gate i comes in 24 significant bits, as float32 has",
         "gate f comes in 24 significant bits, as float32 has",
+    ),
+    "bits of operands": (
+        [(DW, "dW += trunc(k.z) @ trunc(delta).T".replace("trunc", CUT))],
+        "relation",
+        "X^T dk_ and h^T dk_ are wrong where operands have 9 significant bits, right where they have 8, as "
+        "bfloat16 has",
+        "X^T dk_ and h^T dk_ are wrong where operands have 12 significant bits, right where they have 11, as "
+        "float16 has",
+    ),
+    "bits of other operands": (
+        [(DW, "dW += trunc(k.z) @ trunc(delta).T".replace("trunc", CUT))],
+        "relation",
+        "X^T dk_ is wrong where operands have 9 significant bits, right where they have 8, as bfloat16 has",
+        "dk_ U^T is wrong where operands have 9 significant bits, right where they have 8, as bfloat16 has",
     ),
     "a reading": (
         [before(PACK, 'p = {**p, **{"V" + k: p["V" + k].T for k in "figo"}}')],

@@ -29,6 +29,7 @@ from lstm_checks.diagnosis.observe import (
     unsteady,
     wrong_entries,
 )
+from lstm_checks.diagnosis.operands import short_operands
 from lstm_checks.diagnosis.places import PLACES, grown, locate, of_caches
 from lstm_checks.diagnosis.reading import find_reading
 from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, OF_THE_CALL_BEFORE, find_relations
@@ -131,7 +132,7 @@ def diagnose(
             # Of an error that is named its size is no news, and a formula's may be of float32's by chance.
             relations = tuple(said for said in relations if not said.endswith(OF_FLOAT32_SIZE))
         if not certain and observation.wrong and steady:
-            relations += _of_formats(target, not relations)
+            relations += (*_of_formats(target, not relations), *short_operands(target))
             relations += _experiments(target, larger.case, forward, not relations, work)
         reading = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
