@@ -186,19 +186,21 @@ def test_no_two_patches_are_the_same_fault():
 
 
 def test_no_two_wrappers_are_the_same_fault():
-    def told(fault):
-        claims = []
-        apart = (replace(CASES[0], cotangents=cotangents) for cotangents in ("every", "C"))
-        for case in (CASES[0], replace(CASES[0], states=False), CASES[2], *apart):
-            # All questions: what is in an example by default is two of them.
-            asked = ROTATED if fault.family == "asked" else None
-            report = verify_case(fault_target(fault), case, properties=asked, repeat=200 * bool(asked))
-            claims.append([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims])
-        alone = call_target(fault_target(fault), CASES[0].arrays.copy(), True)
-        claims.append([name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])])
-        return repr(claims)
+    def told(fault, case):
+        # All questions: what is in an example by default is two of them.
+        asked = ROTATED if fault.family == "asked" else None
+        report = verify_case(fault_target(fault), case, properties=asked, repeat=200 * bool(asked))
+        alone = call_target(fault_target(fault), case.arrays.copy(), True)
+        aliased = [name for name, value in alone.aliased if not np.array_equal(value, alone.values[name])]
+        return repr([(c.name, c.verdict, c.discrepancy and c.discrepancy.message) for c in report.claims] + aliased)
 
-    assert len({told(fault) for fault in WRAPPERS}) == len(WRAPPERS)
+    alike = [list(WRAPPERS)]
+    apart = (replace(CASES[0], cotangents=cotangents) for cotangents in ("every", "C"))
+    for case in (CASES[0], replace(CASES[0], states=False), CASES[2], *apart):
+        said = [[(told(fault, case), fault) for fault in group] for group in alike]
+        alike = [[fault for words, fault in group if words == one] for group in said for one in {w for w, _ in group}]
+        alike = [group for group in alike if len(group) > 1]
+    assert not alike
 
 
 def test_a_hundred_examples_kill_every_patch():

@@ -30,7 +30,7 @@ from lstm_checks.faults import (
     transposition,
 )
 from lstm_checks.faults.composition import composition_faults
-from lstm_checks.faults.mixups import mixups
+from lstm_checks.faults.mixups import has_mixup, mixups
 from lstm_checks.faults.model import Fault, fits, placed
 from lstm_checks.faults.slips import ID as SLIP
 from lstm_checks.words import series
@@ -121,7 +121,7 @@ def find(id: str, cell: Cell = PLAIN) -> Fault:
     if id in known:
         return known[id]
     near = difflib.get_close_matches(id, known)
-    others = [other.name for other in CELLS.values() if other is not cell and id in faults_of(other) | mixups(other)]
+    others = [other.name for other in CELLS.values() if other is not cell and _has(other, id)]
     others += [Case.parse(fault.example).cell.name for fault in activation_functions.FAULTS if fault.id == id]
     if others:
         raise ValueError(f"no fault {id!r} of the cell {cell.name}, but of {series(others)}: see --cell")
@@ -129,3 +129,10 @@ def find(id: str, cell: Cell = PLAIN) -> Fault:
     if id == SLIP:
         hint = "which is a wrong word in an equation and in no catalogue; verify --case shows it as a diff"
     raise ValueError(f"no fault {id!r}, {hint}")
+
+
+def _has(cell: Cell, id: str) -> bool:
+    """Return whether a cell can have the fault, or the mix-up, of that id; all of its faults are not made for that."""
+    if id in FAULTS and (cell is PLAIN or fits(FAULTS[id], cell)):
+        return True
+    return any(fault.id == id for fault in own_faults(cell)) or has_mixup(cell, id)

@@ -36,10 +36,24 @@ def mixups(cell: Cell = PLAIN) -> dict[str, Fault]:
     >>> mixups()["final-states-exchanged"].title
     'Cn and h of the last step are exchanged: (C, h) is returned for (h, C).'
     """
-    if isinstance(cell, Network):
-        return mixups(cell.cell)
-    found = (*_of_states(), *_of_orders(cell), *_of_formats(cell))
-    return {fault.id: fault for fault in found if cell is PLAIN or fits(fault, cell)}
+    return {fault.id: fault for fault in _of_all_cells(cell) if _is_of(cell, fault)}
+
+
+def has_mixup(cell: Cell, id: str) -> bool:
+    """Return whether a cell can have the mix-up of that id; whether it can have the others is not tried for that."""
+    return any(fault.id == id and _is_of(cell, fault) for fault in _of_all_cells(cell))
+
+
+def _of_all_cells(cell: Cell) -> Iterator[Fault]:
+    """Yield the mix-ups for a cell's gates, whether or not it can have them."""
+    own = cell.cell if isinstance(cell, Network) else cell
+    yield from (*_of_states(), *_of_orders(own), *_of_formats(own))
+
+
+def _is_of(cell: Cell, fault: Fault) -> bool:
+    """Return whether a cell can have a mix-up."""
+    own = cell.cell if isinstance(cell, Network) else cell
+    return own is PLAIN or fits(fault, own)
 
 
 def _mixup(id: str, title: str, explanation: str, *patches: Patch) -> Fault:
