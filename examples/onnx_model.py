@@ -1,6 +1,6 @@
 """Write lstm.onnx, a model that is one LSTM node, and clipped.onnx, whose node clips what goes into its activations.
 
-The second is refused: it is no plain LSTM, and nothing is left out in silence.
+The second is judged as what its node makes it, an LSTM whose gates and candidate are clipped.
 
 python examples/onnx_model.py
 lstm-checks verify lstm.onnx

@@ -32,11 +32,13 @@ class Kink(NamedTuple):
     """Where an activation function bends, so that its derivative is a convention there, or jumps.
 
     `rounded` is by how many unit roundoffs the function itself may miss it: 0 where it compares what it is given.
+    `width` is how far from it the derivative may still be that of the other side, whatever the roundoff.
     """
 
     at: float
     jumps: bool = False
     rounded: float = 0.0
+    width: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ comparison, 0 or 1, as a factor: both are known to every arithmetic. Complex num
 is a zero of the numbers that x is of, where one is needed: of a dtype, or a ball.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,38 @@ def hardsigmoid6(x: Any) -> Any:
 def hardsigmoid6_derivative(y: Any) -> Any:
     """Return the derivative of `hardsigmoid6` where it takes the value `y`: a sixth, or 0 where it is cut off."""
     return (y > 0) * (y < 1) * (0 * y + 1) / 6
+
+
+def clippedsigmoid(x: Any, limit: float) -> Any:
+    """Return the logistic function of `x` cut off at -`limit` and `limit`: ONNX's `clip`."""
+    return 0.5 * (1 + np.tanh(0.5 * np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit)))
+
+
+def clippedsigmoid_derivative(y: Any, limit: float) -> Any:
+    """Return the derivative of `clippedsigmoid` where it takes the value `y`: 0 where it was cut off."""
+    top = 1 / (1 + math.exp(-limit))
+    room = clip_room(top)
+    return (y > 1 - top + room) * (y < top - room) * (y * (1 - y))
+
+
+def clippedtanh(x: Any, limit: float) -> Any:
+    """Return tanh of `x` cut off at -`limit` and `limit`."""
+    return np.tanh(np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit))
+
+
+def clippedtanh_derivative(y: Any, limit: float) -> Any:
+    """Return the derivative of `clippedtanh` where it takes the value `y`: 0 where it was cut off."""
+    top = math.tanh(limit)
+    room = clip_room(top)
+    return (y > room - top) * (y < top - room) * (1 - y * y)
+
+
+def clip_room(top: float) -> float:
+    """Return by how much a value may lie below that of the limit and be taken for it: more than float32's rounding.
+
+    Next to 1 it is less: what is cut off there has a slope below any rounding that would hide it.
+    """
+    return min(2.0**-20, (1 - top) / 4)
 
 
 def elu(x: Any, alpha: float) -> Any:

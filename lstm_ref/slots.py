@@ -50,6 +50,12 @@ def _ends(alpha: float, beta: float) -> tuple[Kink, ...]:
     return tuple(Kink((end - beta) / alpha, rounded=rounded) for end in (0, 1))
 
 
+def _limits(limit: float, top: float, slope: float) -> tuple[Kink, ...]:
+    """Return the kinks of a function that is cut off at a limit and minus it, where it is `top` and has that slope."""
+    width = 2 * other_activations.clip_room(top) / slope if slope > 0 else 0.0
+    return tuple(Kink(end, width=width) for end in (-limit, limit))
+
+
 _AT_0 = (Kink(0),)
 
 
@@ -78,6 +84,20 @@ KINDS = {
         _ends,
     ),
     "hardsigmoid6": _Kind(kinks=lambda: (Kink(-3, rounded=36), Kink(3, rounded=36))),
+    "clippedsigmoid": _Kind(
+        ("limit",),
+        None,
+        "a limit above 0",
+        lambda limit: limit > 0,
+        lambda limit: _limits(limit, 1 / (1 + np.exp(-limit)), 0.25 / np.cosh(limit / 2) ** 2),
+    ),
+    "clippedtanh": _Kind(
+        ("limit",),
+        None,
+        "a limit above 0",
+        lambda limit: limit > 0,
+        lambda limit: _limits(limit, np.tanh(limit), 1 / np.cosh(limit) ** 2),
+    ),
     "elu": _Kind(
         ("alpha",), (1.0,), "alpha above 0", lambda alpha: alpha > 0, lambda alpha: _AT_0 if alpha != 1 else ()
     ),

@@ -37,9 +37,11 @@ from lstm_ref.slots import KINDS, Activation
 PLAIN = CELLS["plain"]
 HARD, RELU, ALL = "plain,f=hardsigmoid6", "plain,g=relu", "plain,f=hardsigmoid,g=leakyrelu,h=elu:0.5"
 SMOOTH = "plain,f=softsign,g=softplus,h=scaledtanh:1.5:0.7"
-VARIANTS = (HARD, RELU, ALL)
+CLIPPED = "plain,f=clippedsigmoid:1.2,g=clippedtanh:0.9"
+VARIANTS = (HARD, RELU, ALL, CLIPPED)
 OF_OTHER_CELLS = ("coupled,f=hardsigmoid,h=relu", "peephole,g=elu,h=softsign")
-WORDS = ("affine:0.5:n0.2", "scaledtanh:1.7159:0.6667", *(kind for kind in KINDS if KINDS[kind].usual is not None))
+NUMBERED = ("affine:0.5:n0.2", "scaledtanh:1.7159:0.6667", "clippedsigmoid:1.5", "clippedtanh:0.75")
+WORDS = (*NUMBERED, *(kind for kind in KINDS if KINDS[kind].usual is not None))
 by_variant = pytest.mark.parametrize("name", VARIANTS)
 
 
@@ -76,6 +78,7 @@ def test_what_is_usual_is_the_cell_itself_and_usual_numbers_are_left_out():
         ("plain,g=relu:1", "with the activation 'relu:1', expected relu"),
         ("plain,g=scaledtanh", "with the activation 'scaledtanh', expected scaledtanh:ALPHA:BETA"),
         ("plain,g=leakyrelu:-1", "'leakyrelu:-1', expected leakyrelu:ALPHA with alpha above 0"),
+        ("plain,g=clippedtanh:0", "'clippedtanh:0', expected clippedtanh:LIMIT with a limit above 0"),
         ("plain,g=hardsigmoid:nan:1", "'hardsigmoid:nan:1', expected hardsigmoid:ALPHA:BETA"),
         ("plain,g=hardsigmoid:x:1", "'hardsigmoid:x:1', expected hardsigmoid:ALPHA:BETA"),
     ],
@@ -127,6 +130,9 @@ def test_the_functions_are_what_others_have_them_for():
     assert [of("leakyrelu:0.1", x) for x in (-2, 2)] == [-0.2, 2]
     assert [of("thresholdedrelu", x) for x in (0.5, 1, 1.5)] == [0, 0, 1.5]
     assert of("elu:2", -1) == 2 * np.expm1(-1)
+    assert [of("clippedtanh:1.5", x) for x in (-9, 0.5, 1.6)] == [-np.tanh(1.5), np.tanh(0.5), np.tanh(1.5)]
+    assert of("clippedsigmoid:2", 2.5) == pytest.approx(1 - of("clippedsigmoid:2", -7), abs=1e-15)
+    assert of("clippedsigmoid:2", 2.5) == pytest.approx(1 / (1 + np.exp(-2)), abs=1e-15)
     assert of("softsign", -3) == -0.75
     assert of("softplus", 800) == 800
     assert abs(of("softplus", 0) - np.log(2)) < 1e-15
@@ -265,6 +271,11 @@ LINEAR = {
         lambda x: np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))),
         lambda x: np.where(x > 0, 1, 0.5 * np.exp(np.minimum(x, 0))),
     ),
+    "clippedsigmoid:1.2": (
+        lambda x: 1 / (1 + np.exp(-np.clip(x, -1.2, 1.2))),
+        lambda x: (np.abs(x) < 1.2) / (4 * np.cosh(x / 2) ** 2),
+    ),
+    "clippedtanh:0.9": (lambda x: np.tanh(np.clip(x, -0.9, 0.9)), lambda x: (np.abs(x) < 0.9) / np.cosh(x) ** 2),
     "softsign": (lambda x: x / (np.abs(x) + 1), lambda x: (np.abs(x) + 1) ** -2),
     "softplus": (lambda x: np.logaddexp(x, 0), lambda x: 1 / (1 + np.exp(-x))),
     "scaledtanh:1.5:0.7": (lambda x: 1.5 * np.tanh(0.7 * x), lambda x: 1.05 / np.cosh(0.7 * x) ** 2),

@@ -52,6 +52,19 @@ RIGHT = {
         lambda path: models.alone(path, "RNN", 2, direction="bidirectional", activations=["Relu", "Relu"]),
         "rnn,g=relu@1xboth",
     ),
+    "clip": (
+        lambda path: models.alone(path, directions=2, direction="bidirectional", clip=0.75),
+        "plain,f=clippedsigmoid:0.75,g=clippedtanh:0.75@1xboth",
+    ),
+    "clip with peepholes": (
+        lambda path: models.alone(path, peepholes=True, clip=1.5),
+        "peephole,f=clippedsigmoid:1.5,g=clippedtanh:1.5@1xforward",
+    ),
+    "clip of a GRU": (
+        lambda path: models.alone(path, "GRU", clip=0.5),
+        "gru,f=clippedsigmoid:0.5,g=clippedtanh:0.5@1xforward",
+    ),
+    "clip of an RNN": (lambda path: models.alone(path, "RNN", clip=0.5), "rnn,g=clippedtanh:0.5@1xforward"),
     "no biases": (lambda path: models.alone(path, bias=False, lengths="none"), "plain@1xforward"),
     "no states": (lambda path: models.alone(path, "GRU", states="none"), "gru@1xforward"),
     "two transposes": (models.batch_major, "plain"),
@@ -257,7 +270,9 @@ def test_what_onnx_runtime_has_no_kernel_for_is_refused_in_its_words(path):
     assert "it has no LSTM of float64, expected float32" in refused(path)
 
 
-@pytest.mark.parametrize("name", ["peephole", "coupled", "gru,g=softsign", "rnn", "plain@1xboth", "gru@2xsum"])
+@pytest.mark.parametrize(
+    "name", ["peephole", "coupled", "gru,g=softsign", "rnn", "plain@1xboth", "gru@2xsum", "rnn,g=clippedtanh:1"]
+)
 def test_a_cell_and_a_network_by_name_have_a_model_made_for_them(name):
     target = load_target("onnx", cell=cell_named(name))
     assert target.cell is cell_named(name)
@@ -266,7 +281,11 @@ def test_a_cell_and_a_network_by_name_have_a_model_made_for_them(name):
 
 
 def test_what_onnx_has_not_is_said():
-    for name, words in (("layernorm@1xboth", "ONNX has no LSTM with layer"), ("plain,f=hardsigmoid6", "hardsigmoid6")):
+    for name, words in (
+        ("layernorm@1xboth", "ONNX has no LSTM with layer"),
+        ("plain,f=hardsigmoid6", "hardsigmoid6"),
+        ("plain,g=clippedtanh:1", "its clip is of all gates"),
+    ):
         with pytest.raises(TargetError, match=words):
             load_target("onnx", cell=cell_named(name))
 

@@ -296,6 +296,11 @@ _SCALED, _SCALED_BACK = "alpha * np.tanh(beta * x)", "beta * (alpha - y * y / al
 _AFFINE, _AFFINE_BACK = "    return alpha * x + beta\n", "    return 0 * y + alpha\n"
 _THRESHOLDED, _THRESHOLDED_BACK = "(x > alpha) * x", "(y > alpha) * (0 * y + 1)"
 
+_CUT_SIGMOID = "0.5 * (1 + np.tanh(0.5 * np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit)))"
+_CUT_SIGMOID_BACK = "(y > 1 - top + room) * (y < top - room) * (y * (1 - y))"
+_CUT_TANH = "np.tanh(np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit))"
+_CUT_TANH_BACK = "(y > room - top) * (y < top - room) * (1 - y * y)"
+
 
 def _of(function: str, activations: str, *rows: tuple[str, str, str, str, str, str, str]) -> tuple[Fault, ...]:
     """Return the faults of one function: id, title, explanation, and old and new of the forward and backward pass."""
@@ -462,6 +467,81 @@ _LEAKY_RELUS = _of(
         "the forward pass was exchanged and the backward pass was not.",
         _LEAKY_BACK,
         "1 - y * y",
+    ),
+)
+
+_CLIPPED = (
+    *_of(
+        "clipped-sigmoid",
+        "f=clippedsigmoid:1",
+        _backward(
+            "derivative-not-cut-off",
+            "The derivative of the clipped sigmoid is y (1 - y) where it is cut off, too.",
+            "the clip is passed through, as a straight-through estimator does.",
+            _CUT_SIGMOID_BACK,
+            "y * (1 - y)",
+        ),
+        (
+            "ignored",
+            "The gates are not clipped.",
+            "the attribute is read and used nowhere; the gradient is right for that.",
+            _CUT_SIGMOID,
+            "0.5 * (1 + np.tanh(0.5 * x))",
+            _CUT_SIGMOID_BACK,
+            "y * (1 - y)",
+        ),
+        (
+            "at-the-top-alone",
+            "The gates are clipped at the limit, and not at minus it.",
+            "min for clip; the gradient is right for that.",
+            _CUT_SIGMOID,
+            "0.5 * (1 + np.tanh(0.5 * np.minimum(x, 0 * x + limit)))",
+            _CUT_SIGMOID_BACK,
+            "(y < top - room) * (y * (1 - y))",
+        ),
+        _forward(
+            "ignored-in-the-forward-pass",
+            "The gates are not clipped in the forward pass.",
+            "the derivative is zero beyond the limit all the same.",
+            _CUT_SIGMOID,
+            "0.5 * (1 + np.tanh(0.5 * x))",
+        ),
+    ),
+    *_of(
+        "clipped-tanh",
+        "g=clippedtanh:0.5",
+        _backward(
+            "derivative-not-cut-off",
+            "The derivative of the clipped tanh is 1 - y^2 where it is cut off, too.",
+            "the clip is passed through, as a straight-through estimator does.",
+            _CUT_TANH_BACK,
+            "1 - y * y",
+        ),
+        (
+            "ignored",
+            "The candidate is not clipped.",
+            "the gates are, and the candidate is forgotten; the gradient is right for that.",
+            _CUT_TANH,
+            "np.tanh(x)",
+            _CUT_TANH_BACK,
+            "1 - y * y",
+        ),
+        (
+            "after-the-activation",
+            "The candidate is clipped after the tanh, at the limit itself.",
+            "the limit is one of what goes in; the gradient is right for that.",
+            _CUT_TANH,
+            "np.minimum(np.maximum(np.tanh(x), -limit), limit)",
+            _CUT_TANH_BACK,
+            "(y > -limit) * (y < limit) * (1 - y * y)",
+        ),
+        _forward(
+            "ignored-in-the-forward-pass",
+            "The candidate is not clipped in the forward pass.",
+            "the derivative is zero beyond the limit all the same.",
+            _CUT_TANH,
+            "np.tanh(x)",
+        ),
     ),
 )
 
@@ -682,6 +762,7 @@ _SMOOTH = (
 )
 
 _ON_THE_OTHER_SIDE = {
+    **{fault.id: fault.example.replace("seed0", f"seed{1 + ('tanh' in fault.id)}") for fault in _CLIPPED},
     "relu-derivative-of-tanh-where-positive": "m1s1e1u1-plain,g=relu-float64-nostates-seed0",
     "relu-derivative-is-the-value": "m1s1e1u1-plain,g=relu-float64-nostates-seed0",
     "thresholded-relu-shifted": "m1s1e1u1-plain,g=thresholdedrelu:0.3-float64-x10-nostates-seed0",
@@ -691,5 +772,6 @@ _ON_THE_OTHER_SIDE = {
 
 FAULTS = tuple(
     replace(fault, example=_ON_THE_OTHER_SIDE.get(fault.id, fault.example))
-    for fault in (*_OPTIONS, *_SLOTS, *_HARD_SIGMOIDS, *_CONVENTIONS, *_RELUS, *_LEAKY_RELUS, *_ELUS, *_SMOOTH)
+    for family in (*(_OPTIONS, _SLOTS, _HARD_SIGMOIDS, _CONVENTIONS, _RELUS, _LEAKY_RELUS, _CLIPPED, _ELUS, _SMOOTH),)
+    for fault in family
 )

@@ -47,8 +47,8 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
         kept = [(*named, kinks) for linear, kinks in cell.kinks.items() for named in cell.kept(fc, linear)]
         for linear, noisy, kinks in kept:
             values, sd = spread(noisy)
-            for at, jumps, rounded in kinks:
-                near = np.abs(values - at) <= tolerance.kink_room(sd, rounded, case.dtype)
+            for at, jumps, rounded, width in kinks:
+                near = np.abs(values - at) <= np.maximum(tolerance.kink_room(sd, rounded, case.dtype), width)
                 if not near.any():
                     continue
                 index = tuple(int(k) for k in np.argwhere(near)[0])

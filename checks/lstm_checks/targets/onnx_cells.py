@@ -3,7 +3,8 @@
 All numbers of a node are in four arrays, W, R, B and P, each with a row of its own for each direction. With
 input_forget an LSTM is the one with coupled gates, read otherwise: ONNX Runtime has f = 1 - i, and no weights of f,
 where the coupled cell has i = 1 - f. As sigmoid(-x) = 1 - sigmoid(x), that is the cell whose f has the weights of i,
-their signs changed.
+their signs changed. `clip` is of the linear activations in ONNX Runtime, and not of the memory, which the specification
+leaves open.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,11 @@ def cells_of(operator: str, said: Mapping[str, Any], peepholes: bool, directions
         each = f", {len(slots)} for each direction" if directions > 1 else ""
         raise ValueError(f"its activations are {kinds}, expected {len(slots) * directions}{each}")
     words = _with_numbers(kinds, said)
+    if "clip" in said:
+        words = [
+            word if slots[k % len(slots)] == "h" else _clipped(word, float(said["clip"]))
+            for k, word in enumerate(words)
+        ]
     base = _base(operator, said, peepholes)
     found = []
     for start in range(0, len(kinds), len(slots)):
@@ -86,11 +92,11 @@ def _with_numbers(kinds: Sequence[str], said: Mapping[str, Any]) -> list[str]:
     Each takes what it needs of two lists, one after the other, in which the others have no place.
     """
     alphas, betas = (list(said.get(f"activation_{which}") or ()) for which in ("alpha", "beta"))
-    words = []
+    words, known = [], ", ".join(kind for kind in KINDS if kind not in _OTHERS)
     for kind in kinds:
-        needed = KINDS[kind].parameters if kind in KINDS and kind != "hardsigmoid6" else None
+        needed = KINDS[kind].parameters if kind in KINDS and kind not in _OTHERS else None
         if needed is None:
-            raise ValueError(f"it has the activation {kind}, expected one of {', '.join(KINDS)}")
+            raise ValueError(f"it has the activation {kind}, expected one of {known}")
         given = [
             which.pop(0) if which else None for which, name in ((alphas, "alpha"), (betas, "beta")) if name in needed
         ]
@@ -103,6 +109,22 @@ def _with_numbers(kinds: Sequence[str], said: Mapping[str, Any]) -> list[str]:
     if alphas or betas:
         raise ValueError(f"its activations {kinds} leave over activation_alpha {alphas} and activation_beta {betas}")
     return words
+
+
+_OTHERS = ("hardsigmoid6", "clippedsigmoid", "clippedtanh")
+"""The activations that ONNX does not have by a name."""
+
+_CLIPPED = {"sigmoid": "clippedsigmoid", "tanh": "clippedtanh"}
+"""The activations that a clip makes of others."""
+
+
+def _clipped(word: str, limit: float) -> str:
+    """Return the activation of what is cut off at a limit."""
+    if word not in _CLIPPED:
+        raise ValueError(f"it has clip with the activation {word}, expected one of {', '.join(_CLIPPED)}")
+    if not limit > 0:
+        raise ValueError(f"its clip is {limit}, expected a number above 0")
+    return f"{_CLIPPED[word]}:{np.float32(limit)}"
 
 
 def _text(value: Any) -> str:
@@ -139,6 +161,10 @@ def attributes_of(cell: Cell) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"ONNX has no {cell.title}")
     if cell.activations:
         chosen = [cell.activations[slot] for slot in _SLOTS[operator]]
+        if clips := {found.numbers[0] for found in chosen if found.kind in _CLIPPED.values()}:
+            said["clip"] = clips.pop()
+            usual = {clipped: kind for kind, clipped in _CLIPPED.items()}
+            chosen = [Activation(usual[found.kind]) if found.kind in usual else found for found in chosen]
         if unknown := [found.kind for found in chosen if found.kind == "hardsigmoid6"]:
             raise ValueError(f"ONNX has no {unknown[0]}, expected hardsigmoid:ALPHA:BETA")
         said["activations"] = [_NAMES.get(found.kind, found.kind.capitalize()) for found in chosen]
@@ -150,7 +176,9 @@ def attributes_of(cell: Cell) -> tuple[str, dict[str, Any]]:
                 if own == name
             ]
             said |= {f"activation_{('alpha', 'beta')[k]}": numbers} if numbers else {}
-    cells_of(operator, said, base == "peephole", 1)
+    made = cells_of(operator, said, base == "peephole", 1)
+    if made != (cell,):
+        raise ValueError(f"ONNX has no {cell.title}: its clip is of all gates and of the candidate")
     return operator, said
 
 

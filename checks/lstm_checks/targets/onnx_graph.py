@@ -612,7 +612,7 @@ class Reader:
 _KNOWN = frozenset(
     {
         *("direction", "hidden_size", "activations", "activation_alpha", "activation_beta"),
-        *("input_forget", "linear_before_reset", "layout", "output_sequence"),
+        *("input_forget", "linear_before_reset", "layout", "output_sequence", "clip"),
     }
 )
 """The attributes that are known what to do with."""
