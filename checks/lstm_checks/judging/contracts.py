@@ -59,7 +59,7 @@ class Measured:
         if not self.name:
             return (f"none is kept, not even all: errors are {self.share:.2g} of its noise",)
         kept = f"{self.name} is kept: errors are {self.share:.2g} of its noise, in {self.examples} examples"
-        parts = [f"in float32: {_list(self.wide)}"] if self.wide else []
+        parts = [f"as exact as float32: {_list(self.wide)}"] if self.wide else []
         for part in self.short:
             tensor, times = self.beyond[part]
             parts.append(f"short: {PARTS[part]} (were it float32, {tensor} would be off by {times:.2g} of the noise)")
