@@ -192,6 +192,16 @@ class Asker:
         asked = {name: value for name, value in values.items() if name in cell.tensors or not _bare(name) & lacks}
         return self._worst(compare(asked, expected, target, self.case.dtype), target, done)
 
+    def pulls_twice(self) -> bool:
+        """Return whether one forward pass can be asked for its pullback again."""
+        passed = self.forward()
+        try:
+            for _ in range(2):
+                passed.pull(self.cotangents())
+        except RefusedError:
+            return False
+        return True
+
     def _is_the_same(self, values: Mapping[str, Any]) -> bool:
         """Return whether an answer is the case's own to the bit."""
         before = self.outcome.values

@@ -81,7 +81,8 @@ def _as_people_do(x: Asker, rate: float) -> list[Judged]:
         # A layer takes the final hidden state's cotangent apart.
         values = x.forward(how={"way": TRAINING, "rate": rate}).pull(x.cotangents())
     except RefusedError as error:
-        if error.kind != "error":
+        # A training has one graph pulled back twice, which not everybody allows.
+        if error.kind != "error" or x.pulls_twice():
             return [x.refused(error, "in training")]
         raise NotAskedError(str(error)) from error
     stages: dict[str, dict[str, Any]] = {}
