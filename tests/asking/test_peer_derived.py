@@ -81,6 +81,51 @@ def test_a_function_of_autograd_fails_by_what_is_wrong_in_it(monkeypatch, fault,
     assert report.claim("training").verdict is Verdict.PASS
 
 
+class Shifted(torch.autograd.Function):
+    """k + b, with a rule for `vmap` that may take the first sample's b for everybody's."""
+
+    fault = ""
+
+    @staticmethod
+    def forward(k, b):
+        return k + b
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy, dy.sum(0, keepdim=True)
+
+    @staticmethod
+    def vmap(info, in_dims, k, b):
+        k = k if in_dims[0] is None else k.movedim(in_dims[0], 0)
+        if in_dims[1] is not None:
+            b = b.movedim(in_dims[1], 0)
+            b = b[:1] if Shifted.fault else b
+        return k + b, 0
+
+
+@pytest.mark.parametrize("fault", ["", "first"])
+def test_a_rule_for_vmap_that_forgets_parameters_fails_where_samples_have_their_own(monkeypatch, fault):
+    monkeypatch.setattr(Shifted, "fault", fault)
+
+    def lstm(p, X, h, C):
+        every = []
+        for s in range(X.shape[1]):
+            f, i, g, o = (Shifted.apply(X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"], p[f"b{k}"]) for k in "figo")
+            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    target = adapter.function_target(lstm, "lstm", 4)
+    found = claim(target, "samples apart")
+    assert found.verdict is (Verdict.FAIL if fault else Verdict.PASS)
+    assert not fault or "each with parameters of its own, of sample 1 by itself, " in found.discrepancy.message
+
+
 def test_what_can_be_differentiated_once_is_unsupported_in_its_own_words():
     target = lstm_of(Once.apply)
     second, forwards = (claim(target, name) for name in ("second order", "forward mode"))

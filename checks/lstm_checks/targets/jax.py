@@ -122,6 +122,7 @@ class VJP:
         @with_x64
         def sample_by_sample(asked: Asked) -> Sequence[Part]:
             own = {name: asked.arrays[name][:, None] for name in asked.apart}
+            own |= {name: asked.arrays[name] for name in asked.stacked}
             others = {name: value for name, value in asked.arrays.items() if name not in own}
             found, gradients = mapped(own, others, tuple(None if c is None else c[:, None] for c in asked.cotangents))
             cut = lambda of, k: jax.tree.map(lambda value: value[k], of)  # noqa: E731
