@@ -1,5 +1,7 @@
 """PyTorch differentiated forwards, twice, sample by sample, in training: what is wrong in one fails by it."""
 
+from dataclasses import replace
+
 import pytest
 from asking_cases import CASE, OF_DERIVED, claim
 
@@ -146,3 +148,54 @@ def test_what_is_kept_of_weights_is_stale_after_a_step():
     found = claim(lstm_of(torch.tanh, seen), "training")
     assert found.verdict is Verdict.FAIL
     assert "after an optimizer's step, " in found.discrepancy.message
+
+
+class Step(torch.autograd.Function):
+    """What a step does with the gates' linear activations and the memory; autograd hands it only what there is."""
+
+    fault = ""
+
+    @staticmethod
+    def forward(ctx, k, C):
+        ctx.set_materialize_grads(False)
+        f, i, g, o = k.chunk(4, 1)
+        f, i, g, o = f.sigmoid(), i.sigmoid(), g.tanh(), o.sigmoid()
+        ctx.save_for_backward(f, i, g, o, C)
+        C = f * C + i * g
+        return o * C.tanh(), C
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dh, dCn):
+        f, i, g, o, Cp = ctx.saved_tensors
+        C = (f * Cp + i * g).tanh()
+        missing = torch.ones_like if Step.fault == "None" else torch.zeros_like
+        dh = torch.zeros_like(C) if dh is None else dh
+        dC = (missing(C) if dCn is None else dCn) + dh * o * (1 - C * C)
+        if Step.fault == "needs_input_grad" and not ctx.needs_input_grad[1]:
+            dC = dh * o * (1 - C * C)
+        dk = dC * Cp * f * (1 - f), dC * g * i * (1 - i), dC * i * (1 - g * g), dh * C * o * (1 - o)
+        return torch.cat(dk, 1), dC * f
+
+
+@pytest.mark.parametrize(
+    ("fault", "question"),
+    [("", ""), ("None", "absent cotangents"), ("needs_input_grad", "inputs without gradient")],
+)
+def test_a_function_of_autograd_that_is_asked_in_part_fails_by_it(monkeypatch, fault, question):
+    monkeypatch.setattr(Step, "fault", fault)
+
+    def lstm(p, X, h, C):
+        every = []
+        for s in range(X.shape[1]):
+            k = torch.cat([X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"] + p[f"b{k}"] for k in "figo"], 1)
+            h, C = Step.apply(k, C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    target = adapter.function_target(lstm, "lstm", 4)
+    asked = ("absent cotangents", "inputs without gradient")
+    # At a single step the memory before it is C0, which no gradient may be required of.
+    cases = [replace(CASE, s=1, cotangents=kind, seed=seed) for kind in ("every", "every+C") for seed in range(3)]
+    reports = [verify_case(target, case, properties=asked) for case in cases]
+    assert {one.name for report in reports for one in report.failures} == {question} - {""}

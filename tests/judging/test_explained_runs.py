@@ -292,6 +292,15 @@ def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     assert "not explained: " in render_report(report)
 
 
+def test_what_fails_by_another_question_is_said_by_its_name():
+    faults = map(find, ("second-order-tanh-detached", "frozen-x-freezes-input-weights"))
+    report = small(fault_target(*faults), examples=40, max_dims=(3, 3, 2, 2))
+    (told,) = report.failure.signature
+    assert told in ("second order", "inputs without gradient")
+    (other,) = {"second order", "inputs without gradient"} - {told}
+    assert (f"not explained: {other} in ") in render_report(report)
+
+
 def test_a_place_of_the_target_is_said_once():
     """Of the first group it may be said as it is, and of the next one that its values are others."""
     report = verify_case(RIGHT, Case(2, 3, 2, 2))

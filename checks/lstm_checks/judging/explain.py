@@ -139,8 +139,11 @@ class _Told:
 
 
 def _bucket(report: CaseReport) -> Signature:
-    """Return what is wrong in an example; all the properties that do not hold where the tensors are right are one."""
-    return report.signature if _of_values(report) else frozenset([LATER])
+    """Return what is wrong in an example; all the properties that do not hold where the tensors are right are one.
+
+    Not so the questions: each is of this very case, and is the only word for what fails by it.
+    """
+    return report.signature if _of_values(report) else report.signature & {*ASKED} or frozenset([LATER])
 
 
 def _of_values(report: CaseReport) -> bool:
