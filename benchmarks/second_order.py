@@ -214,20 +214,21 @@ def score(faults: Sequence[Fault], cases: Mapping[str, Case], default_run: Seque
     few, many = ([Posed(case) for case in some] for some in (cases.values(), default_run))
     found: dict[str, Any] = {}
     for name, (made, killed) in CHECKERS.items():
-        alarms = [killed(made(None), posed) for posed in few]
-        kills = [[killed(function, posed) for posed in few] for function in map(made, faults)]
+        alarms, *kills = (
+            "".join("1" if killed(function, posed) else "0" for posed in few) for function in map(made, (None, *faults))
+        )
         found[name] = {"alarms": alarms, "kills": kills}
-        print(f"{name:32} {alive(found[name])} alive of {len(faults)}, {sum(alarms)} false alarms", flush=True)
+        print(f"{name:32} {alive(found[name])} alive of {len(faults)}, false alarms {alarms}", flush=True)
     needed = [
         next((k for k, posed in enumerate(many, 1) if killed_by_us(function, posed)), 0)
         for function in map(torch_function, faults)
     ]
-    alarms = sum(killed_by_us(torch_function(None), posed) for posed in many)
+    right = torch_function(None)
     return {
         "faults": [fault.title for fault in faults],
         "cases": {name: case.descriptor for name, case in cases.items()},
         "checkers": found,
-        "default": {"asked": len(many), "needed": needed, "alarms": alarms},
+        "default": {"asked": len(many), "needed": needed, "alarms": sum(killed_by_us(right, posed) for posed in many)},
         "versions": {"torch": torch.__version__, "jax": jax.__version__},
     }
 
@@ -239,7 +240,7 @@ def alive(one: Any) -> int:
 
 def _sure(one: Any) -> list[list[bool]]:
     """Return the kills of a checker but for where it rejects what is right, too."""
-    return [[kill and not alarm for kill, alarm in zip(row, one["alarms"], strict=True)] for row in one["kills"]]
+    return [[pair == ("1", "0") for pair in zip(row, one["alarms"], strict=True)] for row in one["kills"]]
 
 
 KINDS, GROUPS = {"a value detached": "is detached.", "a slip": "in the derivative "}, "a group detached"
@@ -263,7 +264,7 @@ def page(found: Any) -> str:
         killed = [f"{100 * sum(row[k] for row in sure) / len(titles):.0f}" for k in range(len(cases))]
         lives = [title for title, row in zip(titles, sure, strict=True) if not any(row)]
         each = [str(sum(_kind(title) == kind for title in lives)) for kind in kinds]
-        cells = [*killed, f"{len(lives)} of {len(titles)}", *each, f"{sum(one['alarms'])} of {len(cases)}"]
+        cells = [*killed, f"{len(lives)} of {len(titles)}", *each, f"{one['alarms'].count('1')} of {len(cases)}"]
         rows.append(f"| {name} | {' | '.join(cells)} |")
         if lives:
             few = "; ".join(title.rstrip(".") for title in lives[:5]) + ("; ..." if len(lives) > 5 else "")
@@ -271,13 +272,14 @@ def page(found: Any) -> str:
     run, asked = found["default"]["needed"], found["default"]["asked"]
     survivors = [title for title, k in zip(titles, run, strict=True) if not k]
     told = [
-        f"Of a torch function `verify` asks {asked} of its default 100 examples for second order (seed 0): "
+        f"Of a torch function `verify` asks {asked} of its default 100 examples for second order (seed 0):",
         f"{len(titles) - len(survivors)} of the {len(titles)} faults are killed, {sum(k == 1 for k in run)} by the "
-        f"first of these, the last by number {max(run)}. What is right fails in {found['default']['alarms']} of them.",
+        f"first of these, the last by number {max(run)}.",
+        f"What is right fails in {found['default']['alarms']} of them.",
     ]
     told += [f"Alive then: {'; '.join(title.rstrip('.') for title in survivors)}."] if survivors else []
-    words = [f"`{descriptor}`" for descriptor in cases.values()]
-    preface = PREFACE.format(count=len(titles), each=SLIPS_EACH, cases=", ".join(words), **found["versions"])
+    words = [f"- {name}: `{descriptor}`" for name, descriptor in cases.items()]
+    preface = PREFACE.format(count=len(titles), each=SLIPS_EACH, cases="\n".join(words), **found["versions"])
     return preface + "\n".join(["", *rows, "", *left, *told, ""])
 
 
@@ -294,12 +296,18 @@ minutes and needs `pip install -e '.[torch,jax]'`:
 python -m benchmarks.second_order
 ```
 
-Each checker is given the function at the inputs of the same three examples: {cases}. `gradgradcheck` (PyTorch {torch})
-and `check_grads` with order=2 (JAX {jax}) have all their defaults, but that modes=("rev",) is said of a `custom_vjp`,
-which has no forward mode; both draw cotangents of their own, `gradgradcheck` compares every entry of the Jacobian with
-central differences, `check_grads` one direction. `verify` is asked its question of second order: the product of the
-Hessian with one direction, each entry within six standard deviations of its rounding. Where a checker rejects what is
-right, too, it has killed nothing.
+Each checker is given the function at the inputs of the same three examples, by what the values are scaled with:
+
+{cases}
+
+`gradgradcheck` (PyTorch {torch}) and `check_grads` with order=2 (JAX {jax}) have all their defaults, but that
+modes=("rev",) is said of a `custom_vjp`, which has no forward mode. `gradgradcheck` draws cotangents and compares every
+entry of the Jacobian with central differences; `check_grads` compares one direction. `verify` is asked its question of
+second order: the product of the Hessian with one direction, each entry within six standard deviations of its rounding.
+Where a checker rejects what is right, too, it has killed nothing.
+
+A gradient that is cut off from its graph as a whole requires no gradient, and what requires none `gradgradcheck` leaves
+out. Where values are ten times as large, the truncation of `check_grads`' own first difference is more than it accepts.
 """
 
 
