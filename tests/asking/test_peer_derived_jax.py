@@ -16,11 +16,11 @@ pytestmark = pytest.mark.peer
 CASE = Case(2, 2, 2, 2, cotangents="every", seed=7)
 
 
-def lstm_of(step):
+def lstm_of(step, seen=lambda p: p):
     """An LSTM of JAX arrays, with what a step makes of the gates' linear activations, one beside the other, and C."""
 
     def lstm(p, X, h, C):
-        every = []
+        p, every = seen(p), []
         for s in range(X.shape[1]):
             k = jnp.concatenate([X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"] + p[f"b{k}"] for k in "figo"], 1)
             h, C = step(k, C)
@@ -100,3 +100,11 @@ def test_a_saved_value_that_stops_the_gradient_fails_in_second_order(seen, verdi
     found = claim(lstm_of(squashed_by(tanh)), "second order", replace(CASE, cotangents="every+C"))
     assert found.verdict is verdict
     assert verdict is Verdict.PASS or found.discrepancy.message.startswith("differentiated twice by reverse over ")
+
+
+def test_what_is_stopped_on_the_way_does_not_learn():
+    stopped = lstm_of(plain_step, lambda p: p | {"Vf": jax.lax.stop_gradient(p["Vf"])})
+    assert [*stopped.unlearned] == ["Vf"]
+    message = claim(stopped, "learning", CASE).discrepancy.message
+    assert message.startswith("Vf does not learn, it is cut off from the outputs, detached or of no effect; expected")
+    assert not lstm_of(plain_step).unlearned

@@ -142,9 +142,19 @@ class VJP:
         return jax.eval_shape(run, dict(arrays))
 
     @staticmethod
+    @with_x64
     def unreached(run: Run, arrays: Mapping[str, Any]) -> set[str]:
-        """Return nothing: what is stopped on the way has a gradient of zeros, as any other may have."""
-        return set()
+        """Return the arrays whose gradient is zero in the program of the pullback, as of what is stopped on the way."""
+        moving = {name: value for name, value in arrays.items() if is_floating(value.dtype)}
+        fixed = {name: value for name, value in arrays.items() if name not in moving}
+        given = jax.tree.map(lambda output: np.ones(output.shape, output.dtype), jax.eval_shape(run, dict(arrays)))
+        program = jax.make_jaxpr(lambda some: _pull(lambda own: run({**fixed, **own}), some, given))(moving)
+        zeros = {out for step in program.eqns if _is_zero(step) for out in step.outvars}
+        # A mapping's values come in the order of its names.
+        pairs = zip(sorted(moving), program.jaxpr.outvars, strict=True)
+        return {
+            name for name, out in pairs if getattr(out, "val", 1) == 0 or (not hasattr(out, "val") and out in zeros)
+        }
 
     @staticmethod
     @with_x64
@@ -171,6 +181,11 @@ def _pull(run: Run, arrays: Mapping[str, Any], cotangents: Any) -> Any:
 def _direction(asked: Asked) -> dict[str, Any]:
     """Return the direction, zero for arrays of which nobody gave one."""
     return {name: asked.direction.get(name, np.zeros_like(value)) for name, value in asked.arrays.items()}
+
+
+def _is_zero(step: Any) -> bool:
+    """Return whether a step of a program makes an array of zeros from nothing."""
+    return step.primitive.name == "broadcast_in_dim" and getattr(step.invars[0], "val", 1) == 0
 
 
 def _in_its_dtype(cotangent: Any, output: Any) -> Any:
