@@ -31,6 +31,9 @@ SEVERAL, INSTANCES, CHANGE, KEEPS, STILL, STRIDES, EMPTY = (
 )
 """What a target can be asked beyond one call and its pullback; see `Target.can`."""
 
+OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
+"""What of these is asked by calls and pullbacks alone, so that no target needs to do anything for it."""
+
 FORWARDS = ("pushforward", "jvp", "dual numbers")
 TWICE = ("reverse over reverse", "forward over reverse", "Hessian-vector product")
 SAMPLES, TRAINING, THREADS = "sample by sample", "training", "threads"
