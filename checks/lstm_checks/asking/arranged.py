@@ -16,8 +16,9 @@ def memory_layout(x: Asker) -> Judged:
     """Give the inputs and cotangents in other layouts, each in its own; where that fails say which alone does."""
     names = [*x.arrays.inputs, *x.cotangents()]
     found = []
-    # Few examples are asked, so each kind has its turn in each of them. With gaps, negative strides, locked and misaligned
-    # in one turn an array had gaps too seldom: a fault of the states' strides was left alive with one seed of twelve.
+    # Few examples are asked, so each kind has its turn in each of them. When gaps, negative strides, locked and
+    # misaligned had one turn, an array had gaps too seldom: a fault of the states' strides was left alive with one seed
+    # of twelve.
     for among in KINDS:
         hows = dict(zip(names, x.rng.choice(among, len(names)), strict=True))
         weights = str(x.rng.choice(OF_TENSORS))
