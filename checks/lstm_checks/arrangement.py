@@ -57,7 +57,10 @@ ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
 }
 """Ways in which numbers may lie in memory, in words, each with what lays a C-contiguous array so."""
 
-REORDERED = ("transposed", "in Fortran order")
+KINDS = (("transposed", "in Fortran order"), ("non-contiguous", "of negative strides"), ("read-only", "misaligned"))
+"""The same by what differs: the order in memory, the distances there, and nothing of both."""
+
+REORDERED = KINDS[0]
 """Those in which the axes stand in another order in memory."""
 
 OF_TENSORS = ("non-contiguous", "transposed", "in Fortran order")

@@ -31,11 +31,20 @@ SEVERAL, INSTANCES, CHANGE, KEEPS, STILL, STRIDES, EMPTY = (
 )
 """What a target can be asked beyond one call and its pullback; see `Target.can`."""
 
+OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
+"""What of these is asked by calls and pullbacks alone, so that no target needs to do anything for it."""
+
 FORWARDS = ("pushforward", "jvp", "dual numbers")
-TWICE = ("reverse over reverse", "forward over reverse")
+TWICE = ("reverse over reverse", "forward over reverse", "Hessian-vector product")
 SAMPLES, TRAINING, THREADS = "sample by sample", "training", "threads"
 """The ways in which a target may be differentiated forwards; twice; each sample apart by one call (`vmap`); with
 gradients added up and steps taken as people do; and from several threads at once."""
+
+
+def weights_of_sample(weights: Any, k: int) -> Any:
+    """Return the weights of the k-th sample where each is to have its own: negated in every other, which is exact."""
+    return -weights if k % 2 else weights
+
 
 Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -251,6 +260,7 @@ class Target:
     call_as : callable or None
         ``call_as(inputs, sequences, how)``: as `call`, with `how` a mapping of "still", names of inputs no gradient of
         which is required; "instance", the number of another instance; "laid", how its weights are to lie in memory;
+        "each", of "sample by sample", names of parameters of which each sample has its own, `weights_of_sample`;
         "way", how it is differentiated otherwise: what comes in place of the pullback takes the cotangents and a
         direction of the inputs, "t" before their names. It returns arrays by name: derivatives along that direction
         with a letter before what they are derivatives of ("th" of outputs, "ddUf" of gradients), outputs as they came

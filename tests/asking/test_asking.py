@@ -28,6 +28,7 @@ from lstm_checks.targets.function import from_function
 from lstm_checks.targets.layer import from_layer
 from lstm_checks.workers.remote import Loading
 from lstm_checks.workers.worker import _Given
+from lstm_ref.cells import cell_named
 
 OF_A_PULLBACK = tuple(name for name in ROTATED if name not in OF_DERIVED.values())
 """The questions of this file."""
@@ -107,6 +108,19 @@ def test_a_right_layer_and_a_right_function_answer_what_they_can_be_asked():
     assert not function.failures
     assert function.claim("absent cotangents").verdict is Verdict.PASS
     assert function.claim("parameters changed").reason.startswith("its pullback reads the parameters' arrays")
+
+
+def test_a_network_is_asked_again_and_of_arrays_laid_out_otherwise_at_the_lengths_of_its_samples():
+    net = cell_named("plain@2xboth")
+    case = Case(3, 4, 2, 3, cell=net, lengths="ragged", cotangents="every+C", seed=7)
+    right = verify_case(fault_target(cell=net), case, properties=ROTATED)
+    verdicts = {name: right.claim(name).verdict for name in ROTATED}
+    asked_so = ("second pullback", "two passes alive", "parameters changed", "memory layout", "training")
+    assert not right.failures
+    assert {verdicts[name] for name in asked_so} == {Verdict.PASS}
+    assert right.claim("second order").reason == "it is a network, of which this is not asked"
+    wrong = verify_case(fault_target(find("input-weights-read-by-pullback"), cell=net), case, properties=ROTATED)
+    assert {one.name for one in wrong.failures} == {"parameters changed"}
 
 
 def test_a_function_that_says_it_keeps_its_parameters_must():

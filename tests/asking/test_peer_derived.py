@@ -1,5 +1,7 @@
 """PyTorch differentiated forwards, twice, sample by sample, in training: what is wrong in one fails by it."""
 
+from dataclasses import replace
+
 import pytest
 from asking_cases import CASE, OF_DERIVED, claim
 
@@ -81,6 +83,51 @@ def test_a_function_of_autograd_fails_by_what_is_wrong_in_it(monkeypatch, fault,
     assert report.claim("training").verdict is Verdict.PASS
 
 
+class Shifted(torch.autograd.Function):
+    """k + b, with a rule for `vmap` that may take the first sample's b for everybody's."""
+
+    fault = ""
+
+    @staticmethod
+    def forward(k, b):
+        return k + b
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy, dy.sum(0, keepdim=True)
+
+    @staticmethod
+    def vmap(info, in_dims, k, b):
+        k = k if in_dims[0] is None else k.movedim(in_dims[0], 0)
+        if in_dims[1] is not None:
+            b = b.movedim(in_dims[1], 0)
+            b = b[:1] if Shifted.fault else b
+        return k + b, 0
+
+
+@pytest.mark.parametrize("fault", ["", "first"])
+def test_a_rule_for_vmap_that_forgets_parameters_fails_where_samples_have_their_own(monkeypatch, fault):
+    monkeypatch.setattr(Shifted, "fault", fault)
+
+    def lstm(p, X, h, C):
+        every = []
+        for s in range(X.shape[1]):
+            f, i, g, o = (Shifted.apply(X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"], p[f"b{k}"]) for k in "figo")
+            C = torch.sigmoid(f) * C + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    target = adapter.function_target(lstm, "lstm", 4)
+    found = claim(target, "samples apart")
+    assert found.verdict is (Verdict.FAIL if fault else Verdict.PASS)
+    assert not fault or "each with parameters of its own, of sample 1 by itself, " in found.discrepancy.message
+
+
 def test_what_can_be_differentiated_once_is_unsupported_in_its_own_words():
     target = lstm_of(Once.apply)
     second, forwards = (claim(target, name) for name in ("second order", "forward mode"))
@@ -101,3 +148,54 @@ def test_what_is_kept_of_weights_is_stale_after_a_step():
     found = claim(lstm_of(torch.tanh, seen), "training")
     assert found.verdict is Verdict.FAIL
     assert "after an optimizer's step, " in found.discrepancy.message
+
+
+class Step(torch.autograd.Function):
+    """What a step does with the gates' linear activations and the memory; autograd hands it only what there is."""
+
+    fault = ""
+
+    @staticmethod
+    def forward(ctx, k, C):
+        ctx.set_materialize_grads(False)
+        f, i, g, o = k.chunk(4, 1)
+        f, i, g, o = f.sigmoid(), i.sigmoid(), g.tanh(), o.sigmoid()
+        ctx.save_for_backward(f, i, g, o, C)
+        C = f * C + i * g
+        return o * C.tanh(), C
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, dh, dCn):
+        f, i, g, o, Cp = ctx.saved_tensors
+        C = (f * Cp + i * g).tanh()
+        missing = torch.ones_like if Step.fault == "None" else torch.zeros_like
+        dh = torch.zeros_like(C) if dh is None else dh
+        dC = (missing(C) if dCn is None else dCn) + dh * o * (1 - C * C)
+        if Step.fault == "needs_input_grad" and not ctx.needs_input_grad[1]:
+            dC = dh * o * (1 - C * C)
+        dk = dC * Cp * f * (1 - f), dC * g * i * (1 - i), dC * i * (1 - g * g), dh * C * o * (1 - o)
+        return torch.cat(dk, 1), dC * f
+
+
+@pytest.mark.parametrize(
+    ("fault", "question"),
+    [("", ""), ("None", "absent cotangents"), ("needs_input_grad", "inputs without gradient")],
+)
+def test_a_function_of_autograd_that_is_asked_in_part_fails_by_it(monkeypatch, fault, question):
+    monkeypatch.setattr(Step, "fault", fault)
+
+    def lstm(p, X, h, C):
+        every = []
+        for s in range(X.shape[1]):
+            k = torch.cat([X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"] + p[f"b{k}"] for k in "figo"], 1)
+            h, C = Step.apply(k, C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    target = adapter.function_target(lstm, "lstm", 4)
+    asked = ("absent cotangents", "inputs without gradient")
+    # At a single step the memory before it is C0, which no gradient may be required of.
+    cases = [replace(CASE, s=1, cotangents=kind, seed=seed) for kind in ("every", "every+C") for seed in range(3)]
+    reports = [verify_case(target, case, properties=asked) for case in cases]
+    assert {one.name for report in reports for one in report.failures} == {question} - {""}

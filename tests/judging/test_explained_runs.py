@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
+from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import by_name
 from lstm_checks.diagnosis.chance import always, describe_chance
 from lstm_checks.diagnosis.diagnose import Diagnosis
@@ -290,6 +291,18 @@ def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     assert len(left) == 2
     assert not told & left
     assert "not explained: " in render_report(report)
+
+
+def test_each_question_that_fails_is_explained_by_a_case_of_its_own():
+    ids = ("second-order-tanh-detached", "frozen-x-freezes-input-weights")
+    report = small(fault_target(*map(find, ids)), examples=40, max_dims=(3, 3, 2, 2))
+    told = [failure.signature for failure in (report.failure, *report.further)]
+    assert sorted(map(list, told)) == [["inputs without gradient"], ["second order"]]
+    assert report.unexplained == ()
+    # Of more questions than are explained the rest is said by its name.
+    left = replace(verify_case(RIGHT, Case(1, 1, 1, 1)), claims=(Claim("training", Verdict.FAIL),))
+    assert explaining._bucket(left) == {"training"}
+    assert explaining._bucket(replace(left, claims=(Claim("linearity", Verdict.FAIL),))) == {explaining.LATER}
 
 
 def test_a_place_of_the_target_is_said_once():

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.arrangement import ARRANGEMENTS, OF_TENSORS, REORDERED, arrange, expand
+from lstm_checks.arrangement import KINDS, OF_TENSORS, arrange, expand
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError, worst_of
 from lstm_checks.cases import Arrays
 from lstm_checks.compare import Discrepancy, Verdict, differing_digits
@@ -16,8 +16,10 @@ def memory_layout(x: Asker) -> Judged:
     """Give the inputs and cotangents in other layouts, each in its own; where that fails say which alone does."""
     names = [*x.arrays.inputs, *x.cotangents()]
     found = []
-    # Once in another order, once in the same one with gaps and the like: few examples are asked, and half sees nothing.
-    for among in (REORDERED, [how for how in ARRANGEMENTS if how not in REORDERED]):
+    # Few examples are asked, so each kind has its turn in each of them. When gaps, negative strides, locked and
+    # misaligned had one turn, an array had gaps too seldom: a fault of the states' strides was left alive with one seed
+    # of twelve.
+    for among in KINDS:
         hows = dict(zip(names, x.rng.choice(among, len(names)), strict=True))
         weights = str(x.rng.choice(OF_TENSORS))
         found.append(_laid(x, hows, weights))

@@ -76,8 +76,12 @@ ALL: dict[str, Question] = {
     "expanded cotangents": Question(
         arranged.expanded_cotangents, (STRIDES,), "its arrays are laid out by the framework", of_low=False
     ),
-    "forward mode": Question(forwards.pushforward, FORWARDS, "it has no forward mode", new_program=True, of_low=False),
-    "second order": Question(twice.second_order, TWICE, "it has no second order", new_program=True, of_low=False),
+    "forward mode": Question(
+        forwards.pushforward, FORWARDS, "no forward mode of it is known", new_program=True, of_low=False
+    ),
+    "second order": Question(
+        twice.second_order, TWICE, "no second order of it is known", new_program=True, of_low=False
+    ),
     "samples apart": Question(
         batched.samples_apart, (SAMPLES,), "nothing maps it over samples", lambda target, case: case.m > 1, True, False
     ),
@@ -98,12 +102,12 @@ def why_not(target: Target, name: str) -> str:
     """Return why a target cannot be asked a question; empty where it can."""
     if set(target.cell.gradients) <= target.lacks:
         return "the target has no gradients"
-    if target.cell.places:
-        return "it is a network, of which no such question is asked"
     if name == "absent cotangents" and not target.optional:
         return "it does not say that a cotangent may be None"
     needs = ALL[name].needs
-    return ALL[name].why_not if needs and not target.can & set(needs) else ""
+    if not needs or target.can & set(needs):
+        return ""
+    return "it is a network, of which this is not asked" if target.cell.places else ALL[name].why_not
 
 
 def rotation(target: Target, case: Case) -> tuple[str, ...]:

@@ -123,7 +123,10 @@ class Asker:
 
     def forward(self, arrays: Mapping[str, Any] | None = None, how: Mapping[str, Any] | None = None) -> Forward:
         """Return a forward pass of the case's inputs, or others; its arrays are the caller's to change."""
-        return Forward(self, self.arrays.copy().inputs if arrays is None else arrays, how)
+        inputs = self.arrays.copy().inputs if arrays is None else arrays
+        # How long the samples are is given beside the inputs, and stays as it is.
+        lengths = {name: value[: len(inputs["X"])] for name, value in self.arrays.given.items() if name not in inputs}
+        return Forward(self, {**inputs, **lengths}, how)
 
     def cotangents(self, arrays: Arrays | None = None) -> dict[str, Any]:
         """Return copies of the cotangents as the target takes them."""

@@ -64,17 +64,26 @@ def _of_batch(share: Callable[[int], float]) -> Callable[..., dict[str, Any]]:
     return spoil
 
 
-def _first_for_all(name: str) -> Callable[..., dict[str, Any]]:
-    """Return what maps over samples with an input, or a cotangent, of the first sample for all."""
+def _first_for_all(wanted: Callable[[str], bool]) -> Callable[[Target], Target]:
+    """Return a wrapper that maps over samples with some inputs, cotangents or parameters of the first one for all."""
 
-    def spoil(target: Target, answer: dict[str, Any], inputs: Any, given: Any) -> dict[str, Any]:
-        def held(of: Any) -> Any:
-            return {n: np.repeat(v[:1], len(v), 0) if n == name else v for n, v in of.items()}
+    def held(of: Any) -> dict[str, Any]:
+        return {n: np.repeat(v[:1], len(v), 0) if wanted(n) else v for n, v in of.items()}
 
-        assert target.call_as is not None
-        return dict(target.call_as(held(inputs), True, {"way": SAMPLES})[1](held(given)))
+    def wrap(target: Target) -> Target:
+        def call_as(inputs: Any, sequences: bool, how: Mapping[str, Any]) -> Any:
+            assert target.call_as is not None
+            if how.get("way") != SAMPLES:
+                return target.call_as(inputs, sequences, how)
+            outputs, _ = target.call_as(inputs, sequences, {})
+            of_samples = {n: v for n, v in inputs.items() if n not in target.cell.parameters}
+            each = [name for name in how.get("each", ()) if not wanted(name)]
+            _, answer = target.call_as({**inputs, **held(of_samples)}, sequences, {**how, "each": each})
+            return outputs, lambda given: answer(held(given))
 
-    return spoil
+        return replace(target, call_as=call_as)
+
+    return wrap
 
 
 def _turned(target: Target, answer: dict[str, Any], inputs: Any, given: Any) -> dict[str, Any]:
@@ -108,13 +117,14 @@ def _kept_while_x_is(wanted: Callable[[str], bool], in_pullback: bool = False) -
     return wrap
 
 
-def _of_other_thread(names: Callable[[str], bool]) -> Callable[..., dict[str, Any]]:
-    """Return what gives a thread some gradients of the values that another has meanwhile written into one workspace."""
+def _of_other_thread(names: Callable[[str], bool], added: bool = False) -> Callable[..., dict[str, Any]]:
+    """Return what gives a thread some values that another has meanwhile written into one workspace, or added there."""
 
     def spoil(target: Target, answer: dict[str, Any], inputs: Any, given: Any) -> dict[str, Any]:
-        found = target.call({name: -value for name, value in inputs.items()})[1](given)
+        outputs, pullback = target.call({name: -value for name, value in inputs.items()})
+        found = {**outputs, **pullback(given)}
         own = ((key, key.partition(": ")[2]) for key in answer)
-        return answer | {key: found[name] for key, name in own if names(name)}
+        return answer | {key: found[name] + (answer[key] if added else 0) for key, name in own if names(name)}
 
     return spoil
 
@@ -222,14 +232,14 @@ FAULTS = (
         id="mapped-input-of-first",
         title="Mapped over samples, the input of the first one is everybody's.",
         explanation=f"{_MAPPED} X is not.",
-        wrap=_in_way(SAMPLES, _first_for_all("X")),
+        wrap=_first_for_all(lambda name: name == "X"),
         example="m2s1e1u1-float64-seed15",
     ),
     _fault(
         id="mapped-cotangent-of-first",
         title="Mapped over samples, the cotangent of h of the first one is everybody's.",
         explanation=f"{_MAPPED} the pullback is not.",
-        wrap=_in_way(SAMPLES, _first_for_all("dh")),
+        wrap=_first_for_all(lambda name: name == "dh"),
         example="m2s1e1u1-float64-seed15",
     ),
     _fault(
@@ -237,6 +247,20 @@ FAULTS = (
         title="Mapped over samples, the parameters' gradients come in the reverse order.",
         explanation=f"{_MAPPED} they are stacked as the loop ended.",
         wrap=_in_way(SAMPLES, _turned),
+        example="m2s1e1u1-float64-seed15",
+    ),
+    _fault(
+        id="mapped-recurrent-weights-of-first",
+        title="Mapped over samples with parameters of their own, the first one's recurrent weights are everybody's.",
+        explanation=f"{_MAPPED} the inputs are, and the recurrent weights are not.",
+        wrap=_first_for_all(lambda name: name[0] == "V"),
+        example="m2s1e1u1-float64-seed15",
+    ),
+    _fault(
+        id="mapped-biases-of-first",
+        title="Mapped over samples with parameters of their own, the first one's biases are everybody's.",
+        explanation=f"{_MAPPED} the inputs are, and the biases are not.",
+        wrap=_first_for_all(lambda name: name[0] == "b"),
         example="m2s1e1u1-float64-seed15",
     ),
     _fault(
@@ -282,6 +306,27 @@ FAULTS = (
         title="From several threads, the recurrent weights' gradients are made of another thread's gates.",
         explanation=_RACE,
         wrap=_in_way(THREADS, _of_other_thread(lambda name: name[:2] == "dV")),
+        example="m1s1e1u1-float64-seed19",
+    ),
+    _fault(
+        id="threads-share-carry",
+        title="From several threads, the initial states' gradients are what another thread passed back last.",
+        explanation=_RACE,
+        wrap=_in_way(THREADS, _of_other_thread(lambda name: name[2:] == "0")),
+        example="m1s1e1u1-float64-seed19",
+    ),
+    _fault(
+        id="threads-share-outputs",
+        title="From several threads, the hidden states are those that another thread has written there since.",
+        explanation=_RACE,
+        wrap=_in_way(THREADS, _of_other_thread(lambda name: name == "h")),
+        example="m1s1e1u1-float64-seed19",
+    ),
+    _fault(
+        id="threads-share-bias-sums",
+        title="From several threads, the biases' gradients have the sums of two threads in them.",
+        explanation=_RACE,
+        wrap=_in_way(THREADS, _of_other_thread(lambda name: name[:2] == "db", added=True)),
         example="m1s1e1u1-float64-seed19",
     ),
 )

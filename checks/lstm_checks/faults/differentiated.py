@@ -4,24 +4,29 @@ The source with the faults in it runs in dual numbers, so a fault of the forward
 these, too; what is wrong in them alone is a wrapper round the target (`derived.py`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from lstm_checks.arithmetic.dual import Dual, along
 from lstm_checks.cases import Arrays
-from lstm_checks.contract import FORWARDS, SAMPLES, THREADS, TWICE, Pullback
+from lstm_checks.contract import FORWARDS, SAMPLES, THREADS, TWICE, Pullback, weights_of_sample
 from lstm_ref.cell import Cell, evaluate, evaluate_forward
 
 WAYS = (FORWARDS[0], TWICE[1], SAMPLES, THREADS)
 """The ways in which a planted cell is differentiated, by the words of `Target.can`."""
 
 
-def answer_in(way: str, cell: Cell, call: Callable[..., Any], inputs: Mapping[str, Any]) -> Pullback:
-    """Return what takes the place of the pullback of `call`, whose source is that of a planted cell."""
+def answer_in(
+    way: str, cell: Cell, call: Callable[..., Any], inputs: Mapping[str, Any], each: Collection[str] = ()
+) -> Pullback:
+    """Return what takes the place of the pullback of `call`, whose source is that of a planted cell.
+
+    `each` are the parameters of which each sample has its own, where it is asked sample by sample.
+    """
     if way == SAMPLES:
-        return lambda given: _sample_by_sample(cell, call, inputs, given)
+        return lambda given: _sample_by_sample(cell, call, inputs, given, each)
     if way == THREADS:
         # It keeps nothing, so that a thread by itself says what each of many gets.
         outputs, pullback = call(inputs, True)
@@ -48,14 +53,15 @@ def tangent_of(value: Any) -> Any:
 
 
 def _sample_by_sample(
-    cell: Cell, call: Callable[..., Any], inputs: Mapping[str, Any], given: Mapping[str, Any]
+    cell: Cell, call: Callable[..., Any], inputs: Mapping[str, Any], given: Mapping[str, Any], each: Collection[str]
 ) -> dict[str, Any]:
     """Return outputs and gradients of each sample by itself."""
     found: dict[str, Any] = {}
     for k in range(len(inputs["X"])):
+        all_inputs = {n: weights_of_sample(v, k) if n in each else v for n, v in inputs.items()}
         of_inputs, of_given = (
             {n: v[k : k + 1] if v is not None and cell.axes[n][0] == "m" else v for n, v in some.items()}
-            for some in (inputs, given)
+            for some in (all_inputs, given)
         )
         outputs, pullback = call(of_inputs, True)
         found |= {f"{k}: {name}": value for name, value in {**outputs, **pullback(of_given)}.items()}

@@ -167,7 +167,7 @@ def fault_target(*faults: Fault, cell: Cell = PLAIN) -> Target:
     def call_as(inputs: Mapping[str, Any], sequences: bool, how: Mapping[str, Any]) -> Any:
         outputs, pullback = call(inputs, sequences)
         if "way" in how:
-            return outputs, answer_in(how["way"], as_planted, call, inputs)
+            return outputs, answer_in(how["way"], as_planted, call, inputs, how.get("each", ()))
         still = {f"d{name}" for name in how.get("still", ())}
         return outputs, lambda cotangents: {n: v for n, v in pullback(cotangents).items() if n not in still}
 

@@ -1,12 +1,13 @@
 """Faults of second order: the gradient is right, and its derivative is not.
 
 Written by hand, a double backward pass is the backward pass's equations differentiated once more. Two things go wrong
-in it that the gradient knows nothing of: a value that is detached, so that what hangs on it does not move, and any slip
-of the pen. Both are made from the source of the backward pass and of the parameters' gradients; what runs with them is
-that source in dual numbers, for the second derivative alone.
+in it that the gradient knows nothing of: values that are detached, one or a group of them, so that what hangs on them
+does not move, and any slip of the pen. Both are made from the source of the backward pass and of the parameters'
+gradients; what runs with them is that source in dual numbers, for the second derivative alone.
 """
 
 import ast
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
@@ -22,7 +23,7 @@ from lstm_checks.faults.slips import slips
 from lstm_ref.cell import Cell
 
 FAMILY = "second order"
-_EXPLANATION = "No equation is violated in the gradient; in its derivative one word of an equation is another."
+_EXPLANATION = "No equation is violated in the gradient; in its derivative values do not move, or a word is another."
 
 
 def patched_in(ways: tuple[str, ...], *patches: Patch) -> Callable[[Target], Target]:
@@ -47,7 +48,7 @@ def patched_in(ways: tuple[str, ...], *patches: Patch) -> Callable[[Target], Tar
 
 @cache
 def second_order_faults(cell: Cell = PLAIN, slips_each: int = 1) -> tuple[Fault, ...]:
-    """Return the faults of second order of a cell: values detached, and the slips of its two backward parts.
+    """Return the faults of second order of a cell: values detached, alone or in groups, and the backward parts' slips.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def second_order_faults(cell: Cell = PLAIN, slips_each: int = 1) -> tuple[Fault,
     made = [*_detached("backward", cell), *_detached("gradients", cell)]
     of_slips = [slip for part in ("backward", "gradients") for slip in slips(part, cell)][::slips_each]
     made += [(slip.patches, f"in the derivative {slip.title}") for slip in of_slips]
+    made += [(_detaching(part, wanted, cell), title) for part, wanted, title in _BY_HAND]
     return tuple(
         Fault(f"second-order-{k}", FAMILY, f"{title}.", _EXPLANATION, wrap=patched_in(TWICE, *patches))
         for k, (patches, title) in enumerate(made)
@@ -86,6 +88,36 @@ def _detached(part: str, cell: Cell) -> Iterator[tuple[tuple[Patch, ...], str]]:
             new = f'{line[: node.col_offset]}getattr({word}, "value", {word}){line[node.end_col_offset :]}'
             told = line.partition("  # ")[0].strip()
             yield (Patch(part, line.strip(), new.strip()),), f"in {told}, {word} is detached"
+
+
+_BY_HAND = (
+    (
+        "backward",
+        r"(sigmoid|tanh)_derivative\(\w+\)",
+        "no activation's derivative moves, as in Gauss and Newton's product",
+    ),
+    (
+        "backward",
+        r"fc\[name\]\[\.\.\., s, :\]",
+        "nothing that the forward pass has saved moves but in the weights' gradients",
+    ),
+    ("backward", r'p\["V\w"\]', "no recurrent weights move in the backward pass"),
+    ("backward", r'p\["U\w"\]', "no input weights move in the backward pass"),
+    ("backward", r"(?<=dhn, dCn = )dh(?=, dC$)", "what the hidden state passes on to the step before does not move"),
+    ("backward", r"(?<=dhn, dCn = dh, )dC$", "what the memory passes on to the step before does not move"),
+    ("gradients", r'fc\["\w+"\]', "nothing that the forward pass has saved moves in the weights' gradients"),
+    ("gradients", r'bc\[f"d\{gate\}_"\]', "no cotangent moves in the weights' gradients"),
+)
+"""What people detach besides one value of one equation: a part, which words of its lines do not move there, a title."""
+
+
+def _detaching(part: str, wanted: str, cell: Cell) -> tuple[Patch, ...]:
+    """Return the patches that detach what a pattern finds in the lines of a part that assign."""
+    lines = [line.strip() for line in source(part, cell).splitlines() if " = " in line]
+    changed = {
+        line: re.sub(wanted, r'getattr(\g<0>, "value", \g<0>)', line) for line in lines if lines.count(line) == 1
+    }
+    return tuple(Patch(part, line, new) for line, new in changed.items() if new != line)
 
 
 def _values(expression: ast.expr) -> set[str]:

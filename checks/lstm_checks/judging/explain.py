@@ -139,8 +139,11 @@ class _Told:
 
 
 def _bucket(report: CaseReport) -> Signature:
-    """Return what is wrong in an example; all the properties that do not hold where the tensors are right are one."""
-    return report.signature if _of_values(report) else frozenset([LATER])
+    """Return what is wrong in an example; all the properties that do not hold where the tensors are right are one.
+
+    Not so the questions: each is of this very case, and is the only word for what fails by it.
+    """
+    return report.signature if _of_values(report) else report.signature & {*ASKED} or frozenset([LATER])
 
 
 def _of_values(report: CaseReport) -> bool:
@@ -157,7 +160,9 @@ def _next_to_explain(target: Target, left: list[CaseReport], told: list[_Told]) 
     shown = frozenset().union(*(group.report.signature for group in told))
     apart = [report for report in of_values if not report.signature & shown]
     if not of_values:
-        return None
+        # Where no value is wrong, each question that fails is something else.
+        asked = [report for report in left if report.signature <= {*ASKED} and not report.signature & shown]
+        return None if not asked or any(_of_values(group.report) for group in told) else asked[0]
     wanted = largest_first([report.signature for report in apart or of_values])[0][0]
     alike = [report for report in of_values if report.signature == wanted]
     return _steadiest(target, alike) or alike[0]

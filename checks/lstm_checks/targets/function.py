@@ -22,6 +22,7 @@ from lstm_checks.contract import (
     SEVERAL,
     STATES,
     STRIDES,
+    TWICE,
     ContractError,
     Target,
     by_name,
@@ -97,7 +98,10 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
 
     An attribute ``function.pushforward`` is forward mode, in the form of a rule of `jax.custom_jvp`:
     ``(h, Cn), (th, tCn) = pushforward(primals, tangents)``, both tuples of what the function takes, the tangents of p a
-    mapping by the parameters' names. ``function.thread_safe = True`` says that several threads may call it at once.
+    mapping by the parameters' names. An attribute ``function.hessian_vector_product`` is second order:
+    ``derivatives = function.hessian_vector_product(primals, tangents, cotangents)`` with the same two and the tuple of
+    what the pullback takes: the derivative of each gradient along the tangents, under that gradient's name.
+    ``function.thread_safe = True`` says that several threads may call it at once.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
         raise TypeError(expected_form(function, name, cell))
     seen = _look_at(function, taken, cell)
     cell = _sharing(function, taken, cell, seen)
-    ways = _ways_of(function, taken, seen.flat, cell)
+    ways = _ways_of(function, taken, seen, cell)
     not_taken, notes = of_arguments(function, taken, cell)
     lacks = {DHN, LAST, *not_taken, *seen.lacks}
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
@@ -137,16 +141,15 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     return with_threads(with_lacks(target, getattr(function, "unsupported", ())), function)
 
 
-def _ways_of(function: Callable[..., Any], taken: int, flat: bool, cell: Cell) -> dict[str, Way]:
+def _ways_of(function: Callable[..., Any], taken: int, seen: "_Seen", cell: Cell) -> dict[str, Way]:
     """Return the ways in which a function is differentiated besides by its pullback: what its author has written."""
-    pushforward = getattr(function, "pushforward", None)
-    if pushforward is None:
-        return {}
+    pushforward: Any = getattr(function, "pushforward", None)
+    product: Any = getattr(function, "hessian_vector_product", None)
     names = states_taken(function, taken, cell)
 
     def argument(arrays: Mapping[str, Any]) -> tuple[Any, ...]:
         p = {name: np.array(arrays[name]) for name in cell.parameters}
-        return _flattened(p, cell) if flat else p, *(np.array(arrays[name]) for name in ("X", *names))
+        return _flattened(p, cell) if seen.flat else p, *(np.array(arrays[name]) for name in ("X", *names))
 
     def forwards(asked: Asked) -> Sequence[Part]:
         result = pushforward(argument(asked.arrays), argument(asked.direction))
@@ -159,7 +162,17 @@ def _ways_of(function: Callable[..., Any], taken: int, flat: bool, cell: Cell) -
         found, moved = several
         return [Part("t", moved), Part("again ", found)]
 
-    return {FORWARDS[0]: forwards}
+    def twice(asked: Asked) -> Sequence[Part]:
+        arriving = asked.cotangents[:1] if DCN in seen.lacks else asked.cotangents
+        cotangents = tuple(np.array(value) for value in arriving)
+        found = product(argument(asked.arrays), argument(asked.direction), cotangents)
+        if not isinstance(found, Mapping):
+            form = "expected the derivative of each gradient under its name: {'dUf': ..., ...}"
+            raise ContractError(f"hessian_vector_product returned {describe_value(found)}, {form}")
+        return [Part("d", gradients=_with_rows(found, asked.arrays[cell.initial[-1]].shape[-1], cell))]
+
+    ways = {FORWARDS[0]: (pushforward, forwards), TWICE[-1]: (product, twice)}
+    return {word: way for word, (written, way) in ways.items() if written is not None}
 
 
 def with_dtypes(kind: str, single: bool, refuses_double: str) -> tuple[str, tuple[str, ...]]:

@@ -122,6 +122,7 @@ class VJP:
         @with_x64
         def sample_by_sample(asked: Asked) -> Sequence[Part]:
             own = {name: asked.arrays[name][:, None] for name in asked.apart}
+            own |= {name: asked.arrays[name] for name in asked.stacked}
             others = {name: value for name, value in asked.arrays.items() if name not in own}
             found, gradients = mapped(own, others, tuple(None if c is None else c[:, None] for c in asked.cotangents))
             cut = lambda of, k: jax.tree.map(lambda value: value[k], of)  # noqa: E731
@@ -141,9 +142,19 @@ class VJP:
         return jax.eval_shape(run, dict(arrays))
 
     @staticmethod
+    @with_x64
     def unreached(run: Run, arrays: Mapping[str, Any]) -> set[str]:
-        """Return nothing: what is stopped on the way has a gradient of zeros, as any other may have."""
-        return set()
+        """Return the arrays whose gradient is zero in the program of the pullback, as of what is stopped on the way."""
+        moving = {name: value for name, value in arrays.items() if is_floating(value.dtype)}
+        fixed = {name: value for name, value in arrays.items() if name not in moving}
+        given = jax.tree.map(lambda output: np.ones(output.shape, output.dtype), jax.eval_shape(run, dict(arrays)))
+        program = jax.make_jaxpr(lambda some: _pull(lambda own: run({**fixed, **own}), some, given))(moving)
+        zeros = {out for step in program.eqns if _is_zero(step) for out in step.outvars}
+        # A mapping's values come in the order of its names.
+        pairs = zip(sorted(moving), program.jaxpr.outvars, strict=True)
+        return {
+            name for name, out in pairs if getattr(out, "val", 1) == 0 or (not hasattr(out, "val") and out in zeros)
+        }
 
     @staticmethod
     @with_x64
@@ -170,6 +181,11 @@ def _pull(run: Run, arrays: Mapping[str, Any], cotangents: Any) -> Any:
 def _direction(asked: Asked) -> dict[str, Any]:
     """Return the direction, zero for arrays of which nobody gave one."""
     return {name: asked.direction.get(name, np.zeros_like(value)) for name, value in asked.arrays.items()}
+
+
+def _is_zero(step: Any) -> bool:
+    """Return whether a step of a program makes an array of zeros from nothing."""
+    return step.primitive.name == "broadcast_in_dim" and getattr(step.invars[0], "val", 1) == 0
 
 
 def _in_its_dtype(cotangent: Any, output: Any) -> Any:

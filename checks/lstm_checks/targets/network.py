@@ -15,7 +15,9 @@ import numpy as np
 from lstm_checks.calling import call_target, to_numpy
 from lstm_checks.cases import LENGTHS, Case
 from lstm_checks.contract import (
+    KEEPS,
     LAST,
+    OF_CALLS,
     STATES,
     Call,
     ContractError,
@@ -81,7 +83,9 @@ def from_network_function(function: Callable[..., Any], name: str, net: Network)
     lacks = {LAST, *getattr(function, "unsupported", ())}
     if taken == 2:
         lacks |= {STATES, *(f"d{key}" for key in net.initial)}
-    target = Target(name, FORM, call, frozenset(lacks), cell=net, lengths=LENGTHS if taken == 4 else ())
+    target = Target(
+        name, FORM, call, frozenset(lacks), cell=net, lengths=LENGTHS if taken == 4 else (), can=OF_CALLS - {KEEPS}
+    )
     return with_conventions(with_what_it_lacks(target))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import DHN, LAST, STATES, Target, by_name, with_article
+from lstm_checks.contract import DHN, EMPTY, LAST, OF_CALLS, STATES, Target, by_name, with_article
 from lstm_checks.targets.common import (
     LOW,
     PROBE,
@@ -119,6 +119,7 @@ def one_state_target(
             compiles=library.compiles,
             notes=notes,
             cell=kept.cell,
+            can=library.can & (OF_CALLS | {EMPTY}),
             also=also,
         )
     raise AdapterError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.cases import LENGTHS
-from lstm_checks.contract import ANY_SIZES, LAST, STATES, SizeLimits, Target, undisturbed, with_article
+from lstm_checks.contract import ANY_SIZES, LAST, OF_CALLS, STATES, SizeLimits, Target, undisturbed, with_article
 from lstm_checks.targets.common import (
     SAME,
     AdapterError,
@@ -203,6 +203,7 @@ def _as_target(
         cell=net,
         limits=limits,
         lengths=form.lengths,
+        can=library.can & OF_CALLS,
     )
 
 

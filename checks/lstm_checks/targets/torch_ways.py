@@ -116,6 +116,7 @@ def _samples(run: Any, asked: Asked) -> Sequence[Part]:
     """Ask for forward pass and pullback of each sample, all of them by one torch.func.vmap."""
     tensors = _tensors(asked.arrays)
     apart = {name: tensors.pop(name)[:, None] for name in asked.apart}
+    apart |= {name: tensors.pop(name) for name in asked.stacked}
 
     def of_one(own: Tensors, cotangents: list[Any]) -> Any:
         def outputs(given: Tensors) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.contract import INSTANCES, THREADS, Target, not_interrupted
+from lstm_checks.contract import INSTANCES, THREADS, Target, not_interrupted, weights_of_sample
 from lstm_ref.cell import Cell
 
 
@@ -35,7 +35,8 @@ class Asked:
     """What a way is asked: arrays, a direction of them, and cotangents in the order of the outputs.
 
     `how` and `sequences` are those of `call_as`; `apart` are the arrays whose first axis is that of samples; `given` is
-    whatever came, by the contract's names; `held` are arrays besides that nobody gave a value, which stay as they are.
+    whatever came, by the contract's names; `held` are arrays besides that nobody gave a value, which stay as they are;
+    `stacked` are those with an axis of samples before their own, since each sample has one of its own.
     """
 
     arrays: Mapping[str, Any]
@@ -46,6 +47,7 @@ class Asked:
     apart: tuple[str, ...]
     given: Mapping[str, Any]
     held: frozenset[str] = frozenset()
+    stacked: frozenset[str] = frozenset()
 
 
 Way = Callable[[Asked], Sequence[Part]]
@@ -88,12 +90,28 @@ def in_ways(
             cotangents = tuple(given.get(f"d{name}") for name in cell.outputs)
             apart = ("X", *(name for name in cell.initial if name not in cell.shared))
             left = packing.extras - inputs.keys()
-            parts = ways[how["way"]](Asked(arrays, direction, cotangents, how, sequences, apart, given, left))
+            stacked = _of_each(inputs, how.get("each", ()), packing, apart)
+            every = {**arrays, **stacked}
+            asked_for = Asked(every, direction, cotangents, how, sequences, apart, given, left, frozenset(stacked))
+            parts = ways[how["way"]](asked_for)
             return {name: value for part in parts for name, value in _named(part, cell, packing, left).items()}
 
         return outputs, answer
 
     return asked
+
+
+def _of_each(
+    inputs: Mapping[str, Any], names: Collection[str], packing: Packing, apart: Collection[str]
+) -> dict[str, Any]:
+    """Return a framework's arrays, one for each sample, where samples have these parameters of their own."""
+    if not names:
+        return {}
+    own = [
+        packing.pack({n: weights_of_sample(v, k) if n in names else v for n, v in inputs.items()}, False)
+        for k in range(len(inputs["X"]))
+    ]
+    return {name: np.stack([one[name] for one in own]) for name in own[0] if name not in apart}
 
 
 def _named(part: Part, cell: Cell, packing: Packing, left: Collection[str]) -> dict[str, Any]:
