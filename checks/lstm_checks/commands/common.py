@@ -191,7 +191,38 @@ def with_projection(target: Any, options: argparse.Namespace) -> Any:
 
 def as_declared(target: Any, options: argparse.Namespace) -> Any:
     """Return the target with what the options say of it."""
-    return with_declared(with_projection(target, options), options)
+    return with_declared(with_least(with_projection(target, options), options), options)
+
+
+def add_min_dims(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the least sizes that a target takes."""
+    parser.add_argument(
+        "--min-dims",
+        type=dims,
+        metavar="M,S,E,U",
+        help="least sizes that it is asked for, where it is meant for no smaller ones; default 1,1,1,1",
+    )
+
+
+def with_least(target: Any, options: argparse.Namespace) -> Any:
+    """Return the target, which is asked for no sizes below those that the options say."""
+    import dataclasses
+
+    said = getattr(options, "min_dims", None)
+    if said is None:
+        return target
+    if len(said) > 4:
+        raise UsageError(f"--min-dims has {len(said)} sizes, expected M,S,E,U")
+    most = getattr(options, "max_dims", None) or said
+    for letter, size, largest in zip("mseu", said, most, strict=False):
+        if size > largest:
+            raise UsageError(f"--min-dims has {letter} = {size}, expected at most that of --max-dims, {largest}")
+    least = tuple((letter, size) for letter, size in zip("mseu", said, strict=True) if size > 1)
+    limits = dataclasses.replace(target.limits, least=least)
+    case = getattr(options, "case", None)
+    if case is not None and (refused := limits.refused(parse_case(case).sizes)):
+        raise UsageError(f"--case {case} has {refused}, which --min-dims leaves out")
+    return dataclasses.replace(target, limits=limits)
 
 
 def add_lacks(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     common.add_cell(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
+    common.add_min_dims(parser)
     parser.add_argument("--write", action="store_true", help="write the first fix into the file")
     parser.add_argument("--all", action="store_true", help="show further fixes that pass, too")
     parser.add_argument("--seconds", type=common.seconds, metavar="SECONDS", help="how long to look, default 60")

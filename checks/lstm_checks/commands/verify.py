@@ -54,6 +54,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
+    common.add_min_dims(parser)
     parser.add_argument(
         "--regimes",
         metavar="R,R",
@@ -270,6 +271,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.properties, "--properties"),
         (options.proj, "--proj"),
         (options.lacks, "--lacks"),
+        (options.min_dims, "--min-dims"),
         (options.repeat, "--repeat"),
         (options.frozen, "--frozen"),
     ):

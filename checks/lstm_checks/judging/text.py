@@ -9,7 +9,7 @@ from lstm_checks import tolerance
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import PLAIN, with_article
+from lstm_checks.contract import PLAIN, min_dims_in_words, with_article
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
@@ -93,6 +93,7 @@ def render_failure(name: str, report: CaseReport) -> str:
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
     lines += render_source(report)
+    lines += [f"  hint      {text}" for text in report.hints]
     return "\n".join([*lines, f"  rerun     {rerun_command(name, report)}"])
 
 
@@ -105,6 +106,7 @@ def rerun_command(name: str, report: CaseReport) -> str:
         options = "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""
         options += f" --lacks {','.join(report.declared)}" if report.declared else ""
+        options += f" --min-dims {min_dims_in_words(report.min_dims)}" if report.min_dims else ""
         return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
     options = "" if report.reference else ", reference=False"
     options += ", properties=lstm_checks.properties.claims.NAMES" if of_the_cell else ""
@@ -231,7 +233,7 @@ def _oracles(report: CaseReport) -> str:
         own = wrong_outputs and report.case.dtype == "float64"
         said.append(
             "check_grad sees nothing wrong with the target"
-            + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
+            + (f": it fits its own forward pass, not {REFERENCE}'s" if own else "")
         )
     return "; ".join(said)
 
