@@ -15,11 +15,16 @@ DEFAULT_TARGET = "lstm_fast:LSTM"
 
 
 def page(name: str) -> str:
-    """Return the path of a page of the documentation: in the installed package, or in the checkout it is run from."""
+    """Return the path of a page of the documentation."""
+    return shipped("docs", name)
+
+
+def shipped(folder: str, name: str) -> str:
+    """Return the path of a file that comes along: in the installed package, or in the checkout it is run from."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    installed = os.path.join(package, "docs", name)
+    installed = os.path.join(package, folder, name)
     checkout = os.path.dirname(os.path.dirname(package))
-    return installed if os.path.exists(installed) else os.path.join(checkout, "docs", name)
+    return installed if os.path.exists(installed) else os.path.join(checkout, folder, name)
 
 
 TARGETS = f"""\
