@@ -12,11 +12,25 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from lstm_checks.commands import bind, certify, compare, convert, explain, faults, fix, gate, new, page, vectors, verify
+from lstm_checks.commands import (
+    bind,
+    certify,
+    compare,
+    convert,
+    demo,
+    explain,
+    faults,
+    fix,
+    gate,
+    new,
+    page,
+    vectors,
+    verify,
+)
 from lstm_checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, compute_with_one_thread, emit
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, new, bind, fix, certify, convert, vectors, gate, faults, explain, page, compare)
+COMMANDS = (verify, demo, new, bind, fix, certify, convert, vectors, gate, faults, explain, page, compare)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -156,7 +156,7 @@ def test_a_file_may_have_the_name_of_a_module_that_is_needed(folder, name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("verfy",), "there is no command 'verfy', expected one of verify, new, bind, fix, certify"),
+        (("verfy",), "there is no command 'verfy', expected one of verify, demo, new, bind, fix, certify"),
         (("verfy",), "did you mean 'verify'?"),
         (("mine.py:LSTM",), "did you mean 'lstm-checks verify mine.py:LSTM'?"),
         (("verify", "--exampels", "3"), "there is no option '--exampels'; did you mean '--examples'?"),
