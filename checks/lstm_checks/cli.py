@@ -16,6 +16,7 @@ from lstm_checks.commands import (
     bind,
     certify,
     compare,
+    completion,
     convert,
     demo,
     explain,
@@ -30,7 +31,7 @@ from lstm_checks.commands import (
 from lstm_checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, compute_with_one_thread, emit
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, demo, new, bind, fix, certify, convert, vectors, gate, faults, explain, page, compare)
+COMMANDS = (verify, demo, new, bind, fix, certify, convert, vectors, gate, faults, explain, page, compare, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
