@@ -30,12 +30,13 @@ def add(commands: Any) -> None:
     parser.add_argument("target", metavar="TARGET", help="path/file.py:NAME or pkg.mod:NAME, a class or a function")
     common.add_timeout(parser)
     common.add_process(parser)
+    parser.add_argument("--quiet", action="store_true", help="print nothing but the adapter, and what went wrong")
 
 
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `bind`."""
     try:
-        with common.loaded(options) as target:
+        with common.progress(options, f"trying readings of {options.target}"), common.loaded(options) as target:
             if not target.adapter:
                 raise UsageError(
                     f"{options.target} needs no adapter: it is a {target.kind}; "

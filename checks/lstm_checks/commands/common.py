@@ -1,16 +1,21 @@
 """What the commands share: exit codes, types of arguments, printing a report and writing it as JSON."""
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from lstm_checks.progress import NOBODY, Progress
+
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
-LONG_SECONDS = 5.0
+LONG_SECONDS, TOLD_SECONDS = 5.0, 30.0
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
 
@@ -501,18 +506,82 @@ def emit(text: str, stream: TextIO | None) -> None:
 
 
 @contextmanager
-def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[..., None]]:
-    """Yield a function that advances a progress bar; there is a bar only on a terminal."""
-    if options.quiet or not sys.stderr.isatty():
-        yield lambda count=1: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def progress(options: argparse.Namespace, title: str, total: int | None = None) -> Iterator[Progress]:
+    """Yield what tells of a long work on standard error: a bar on a terminal, in a log a line every half a minute.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count=1: bar.advance(task, count)
+    A failure is told when it is met. With --quiet nothing is.
+    """
+    if options.quiet or sys.stderr is None:
+        yield NOBODY
+        return
+    telling = _Bar(title, total) if sys.stderr.isatty() else _Log(title, total)
+    with telling:
+        yield telling
+
+
+class _Bar(Progress):
+    """A bar on a terminal."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        more = (BarColumn(), MofNCompleteColumn()) if total is not None else ()
+        columns = (TextColumn("{task.description}", markup=False), *more, TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task(title, total=total)
+
+    def __enter__(self) -> None:
+        self.bar.start()
+
+    def __exit__(self, *ignored: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, count: int = 1) -> None:
+        self.bar.advance(self.task, count)
+
+    def doing(self, words: str, total: int | None = None) -> None:
+        self.bar.reset(self.task, total=total, description=words)
+
+    def failed(self, sentence: str) -> None:
+        self.bar.console.print(f"lstm-checks: {sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Log(Progress):
+    """Lines in a log, of which a short work has none."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        self.words, self.total, self.done = title, total, 0
+        self.start, self.ended = time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *ignored: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def __call__(self, count: int = 1) -> None:
+        self.done += count
+
+    def doing(self, words: str, total: int | None = None) -> None:
+        self.words, self.total, self.done = words, total, 0
+
+    def failed(self, sentence: str) -> None:
+        self._say(sentence)
+
+    def _tell(self) -> None:
+        """Say every so often what is being done, until it is done."""
+        while not self.ended.wait(TOLD_SECONDS):
+            of = f", {self.done} of {self.total}" if self.total else ""
+            self._say(f"{self.words}{of}, {words_for(time.monotonic() - self.start)} so far")
+
+    def _say(self, sentence: str) -> None:
+        """Write a line, if anybody still reads."""
+        with contextlib.suppress(UsageError, OSError, ValueError):
+            emit(f"lstm-checks: {sentence}", sys.stderr)
 
 
 def positive(text: str) -> int:

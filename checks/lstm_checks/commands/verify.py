@@ -159,24 +159,24 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
             progress=advance,
             repeat=options.repeat or 0,
         )
-    if found.failures:
-        found = explain(target, found)
-        found = _with_source(found, [found.case], [], options)
-    exit_code = _case_exit_code(found)
-    common.save(options, lambda: case_in_full(target, found, exit_code))
+        if found.failures:
+            advance.doing(f"finding out what is wrong with {options.target}")
+            found = explain(target, found)
+            advance.doing(f"looking for the line in {options.target}")
+            found = _with_source(found, [found.case], [], options)
+        exit_code = _case_exit_code(found)
+        common.save(options, lambda: case_in_full(target, found, exit_code))
     common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
     return exit_code
 
 
 def _large_progress(case: Any, options: argparse.Namespace) -> Any:
-    """Say what a large case will cost, and return its progress bar; other cases have none."""
-    from contextlib import nullcontext
-
+    """Say what a large case will cost, and return what tells how far it is."""
     from lstm_checks import tolerance
     from lstm_checks.oracles.expected import LARGE_ROUNDS, estimate_large
 
     if case.size <= tolerance.LARGE:
-        return nullcontext(lambda: None)
+        return common.progress(options, f"verifying {options.target}")
     if not options.quiet:
         seconds, memory = estimate_large(case)
         print(
@@ -207,12 +207,15 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
             raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
-    if report.failure is not None:
-        from lstm_checks.repair.ask import failing_cases
+        if report.failure is not None:
+            from lstm_checks.repair.ask import failing_cases
 
-        run_cases = [example.case for example in report.examples]
-        report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
-    common.save(options, lambda: report_in_full(target, report))
+            advance.doing(f"looking for the line in {options.target}")
+            run_cases = [example.case for example in report.examples]
+            report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
+        if options.json is not None or options.html is not None:
+            advance.doing(f"drawing what is wrong with {options.target}" if report.failure else "writing the report")
+        common.save(options, lambda: report_in_full(target, report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
         shown += text.render_diff(report.failure)
