@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from lstm_checks.progress import NOBODY, Progress
 
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
-LONG_SECONDS, TOLD_SECONDS = 5.0, 30.0
+LONG_SECONDS, TOLD_SECONDS = 5.0, 60.0
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
 
@@ -507,7 +507,7 @@ def emit(text: str, stream: TextIO | None) -> None:
 
 @contextmanager
 def progress(options: argparse.Namespace, title: str, total: int | None = None) -> Iterator[Progress]:
-    """Yield what tells of a long work on standard error: a bar on a terminal, in a log a line every half a minute.
+    """Yield what tells of a long work on standard error: a bar on a terminal, in a log a line every minute.
 
     A failure is told when it is met. With --quiet nothing is.
     """
