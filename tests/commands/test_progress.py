@@ -6,32 +6,16 @@ import time
 from argparse import Namespace
 
 import pytest
-from command_line import WRONG
+from command_line import WRONG, Heard
 
 from lstm_checks.cli import main
 from lstm_checks.commands import common
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.verify import verify
-from lstm_checks.progress import NOBODY, Counting, Progress
+from lstm_checks.progress import NOBODY, Counting
 
 LOUD, QUIET = Namespace(quiet=False), Namespace(quiet=True)
-
-
-class Heard(Progress):
-    """All that was said, in order."""
-
-    def __init__(self):
-        self.said = []
-
-    def __call__(self, count=1):
-        self.said.append(count)
-
-    def doing(self, words, total=None):
-        self.said.append(words)
-
-    def failed(self, sentence):
-        self.said.append(sentence)
 
 
 def test_the_first_failing_example_is_told_before_the_next_is_judged():
