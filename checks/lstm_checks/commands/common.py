@@ -34,12 +34,14 @@ def shipped(folder: str, name: str) -> str:
 
 TARGETS = f"""\
 A TARGET is one of
-  pkg.mod:LSTM      a layer class in EpyNN's form; a function in the vjp form,
-  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
-                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors;
-                        a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
-                        or a function of the sizes that makes one. What it is is found out;
-                        of PyTorch and Keras a GRU or a simple RNN as well: torch.nn:GRU
+  path/file.py:LSTM a class or a function of yours, as it is: what it is and how it is called is found out.
+  pkg.mod:LSTM          Known without trying are
+                        a torch.nn.Module, a Flax nnx or Equinox cell, a Keras 3 layer or cell: the class,
+                        or a function of the sizes that makes one; a GRU or a simple RNN as well: torch.nn:GRU
+                        a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0), with
+                        gradients = pullback(dh, dCn)
+                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors
+                        a layer class in EpyNN's form
   path/model.onnx   a model of LSTM, GRU or RNN nodes as a whole, forward only; gradients are unsupported
   torch, flax, equinox, keras, onnx
                     the framework's own LSTM; each needs its extra of that name
@@ -66,7 +68,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
 
 
-def add_layer(parser: argparse.ArgumentParser) -> None:
+def add_layer(parser: argparse._ActionsContainer) -> None:
     """Add the option for a layer inside a model."""
     parser.add_argument(
         "--layer",
@@ -83,7 +85,7 @@ def with_layer(options: argparse.Namespace) -> None:
         options.target = with_layer(options.target, options.layer)
 
 
-def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
+def add_output(parser: argparse._ActionsContainer, page: bool = True) -> None:
     """Add the options on what is printed and written."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
     if page:
@@ -91,7 +93,7 @@ def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
 
 
-def add_timeout(parser: argparse.ArgumentParser) -> None:
+def add_timeout(parser: argparse._ActionsContainer) -> None:
     """Add the option on how long a target may take."""
     parser.add_argument(
         "--timeout",
@@ -129,7 +131,7 @@ def expect_apart(
         raise UsageError(str(error)) from error
 
 
-def add_process(parser: argparse.ArgumentParser) -> None:
+def add_process(parser: argparse._ActionsContainer) -> None:
     """Add the options on the process that the target is judged in."""
     parser.add_argument(
         "--time-limit",
@@ -144,9 +146,9 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_cell(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the equations that the target is to follow."""
-    parser.add_argument(
+def add_cell(parser: argparse.ArgumentParser, beside: Any = None) -> None:
+    """Add the options for the equations that the target is to follow; `--cell` to a group where one is given."""
+    (beside or parser).add_argument(
         "--cell",
         metavar="NAME",
         help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
@@ -165,7 +167,7 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--join", choices=["concat", "sum"], help="how two directions are joined, default concat")
 
 
-def add_lengths(parser: argparse.ArgumentParser) -> None:
+def add_lengths(parser: argparse._ActionsContainer) -> None:
     """Add the option that asks for padded batches."""
     parser.add_argument(
         "--lengths",
@@ -175,7 +177,7 @@ def add_lengths(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_projection(parser: argparse.ArgumentParser) -> None:
+def add_projection(parser: argparse._ActionsContainer) -> None:
     """Add the option for the size of a projection."""
     parser.add_argument(
         "--proj",
@@ -204,7 +206,7 @@ def as_declared(target: Any, options: argparse.Namespace) -> Any:
     return with_declared(with_least(with_projection(target, options), options), options)
 
 
-def add_min_dims(parser: argparse.ArgumentParser) -> None:
+def add_min_dims(parser: argparse._ActionsContainer) -> None:
     """Add the option for the least sizes that a target takes."""
     parser.add_argument(
         "--min-dims",
@@ -235,7 +237,7 @@ def with_least(target: Any, options: argparse.Namespace) -> Any:
     return dataclasses.replace(target, limits=limits)
 
 
-def add_lacks(parser: argparse.ArgumentParser) -> None:
+def add_lacks(parser: argparse._ActionsContainer) -> None:
     """Add the option for what a target does not take or return."""
     parser.add_argument(
         "--lacks",
