@@ -15,7 +15,7 @@ from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.hints import find_hints
-from lstm_checks.judging.text import render_case, rerun_command
+from lstm_checks.judging.text import render_case, render_report, rerun_command
 from lstm_checks.judging.verify import verify
 from lstm_checks.strategies import draw_cases, draw_options, reachable_strata
 from lstm_checks.targets.function import from_function
@@ -94,7 +94,23 @@ def test_what_is_right_in_float32_alone_is_told_the_dtype():
         inputs = [array.astype(np.float32) for array in (X, h0, C0)]
         return lstm({name: array.astype(np.float32) for name, array in p.items()}, *inputs)
 
-    assert hints(single) == ("right in float32: if it computes in that alone, --dtype float32",)
+    said = ("right in float32: if it computes in that alone, --dtype float32",)
+    assert hints(single) == said
+    target = from_function(single)
+    assert find_hints(target, verify_case(target, CASE, reference=False)) == said
+
+
+def test_what_is_asked_for_in_a_dtype_that_it_refuses_is_told_the_other():
+    def refuses(p, X, h0, C0):
+        if X.dtype != np.float32:
+            raise TypeError("single precision only")
+        return lstm(p, X, h0, C0)
+
+    target = from_function(refuses)
+    *_, hint, last = render_report(verify(target, examples=2, dtypes=("float64",))).splitlines()
+    assert hint == "  hint      it computes in float32 alone: --dtype float32"
+    assert last.startswith("NOTHING JUDGED")
+    assert "  hint  " not in render_report(verify(target, examples=2))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 A hint is no verdict: the target fails as it did. Each is tried on the target before it is given.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations
 
@@ -11,7 +12,7 @@ from lstm_checks.compare import Verdict
 from lstm_checks.contract import ANY_CELL, Target, min_dims_in_words
 from lstm_checks.diagnosis.other_cells import find_cell
 from lstm_checks.judging.case import verify_case
-from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, CaseReport, is_tensor
+from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
 from lstm_checks.words import series
 
 OF_VALUES = ("value", "finite", "direction", "together")
@@ -73,4 +74,14 @@ def _passes(target: Target, report: CaseReport, **changed: object) -> bool:
     case = replace(report.case, **changed)  # type: ignore[arg-type]
     if can_run(target, case.arrays):
         return False
-    return verify_case(target, case, thorough=False, reference=report.reference).verdict is Verdict.PASS
+    again = verify_case(target, case, thorough=False, reference=report.reference)
+    # Without a reference nothing but the form is judged so far.
+    right = again.verdict if report.reference else getattr(again.claim(FORM), "verdict", None)
+    return right is Verdict.PASS and not again.failures
+
+
+def hint_of_dtype(target: Target, dtypes: Iterable[str]) -> str:
+    """Return the option that helps where a target computes in none of the dtypes that were asked for."""
+    if not target.dtypes or any(map(target.takes, dtypes)):
+        return ""
+    return f"it computes in {series(target.dtypes)} alone: --dtype {target.dtypes[0]}"

@@ -11,6 +11,7 @@ from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_RO
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import PLAIN, min_dims_in_words, with_article
 from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.judging.hints import hint_of_dtype
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
@@ -48,6 +49,8 @@ def render_report(report: Report) -> str:
     if report.together:
         return "\n".join([*lines, *_together(report), f"FAIL  {name}: {_counted(report)}, and not all together"])
     if report.exit_code:
+        hint = hint_of_dtype(report.target, {example.case.dtype for example in report.examples})
+        lines += [f"  hint      {hint}"] if hint else []
         return "\n".join(
             [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
         )
