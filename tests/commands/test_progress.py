@@ -106,3 +106,11 @@ def test_the_command_tells_the_first_failing_example_once_and_the_report_after_i
     assert out.splitlines()[-1].startswith("FAIL")
     assert main((*command, "--quiet")) == 1
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("apart", [(), ("--in-process",)], ids=["in a process of its own", "here"])
+def test_what_takes_long_to_load_is_told(tmp_path, monkeypatch, capsys, apart):
+    monkeypatch.setattr(common, "TOLD_SECONDS", 0.01)
+    (tmp_path / "slow_to_load.py").write_text("import time\ntime.sleep(0.2)\nfrom lstm_ref import LSTM\n")
+    assert main(("verify", f"{tmp_path}/slow_to_load.py:LSTM", "--examples", "1", "--max-dims", "1,1,1,1", *apart)) == 0
+    assert f"lstm-checks: loading {tmp_path}/slow_to_load.py:LSTM, 0 s so far\n" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Return the exit code of `bind`."""
     try:
-        with common.progress(options, f"trying readings of {options.target}"), common.loaded(options) as target:
+        with common.loaded(options) as target:
             if not target.adapter:
                 raise UsageError(
                     f"{options.target} needs no adapter: it is a {target.kind}; "

@@ -350,7 +350,9 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
     timeout, cell = getattr(options, "timeout", None), cell_of(options)
     try:
         if options.in_process or not runs_elsewhere(options.target):
-            yield _with_lengths(as_declared(load_target(options.target, timeout, cell=cell), options), options)
+            with progress(options, f"loading {options.target}"):
+                target = load_target(options.target, timeout, cell=cell)
+            yield _with_lengths(as_declared(target, options), options)
             return
         from lstm_checks.workers.remote import Loading
 
@@ -358,7 +360,9 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
         with Loading(options.target, timeout, whole, cell=cell) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
-            yield _with_lengths(as_declared(loading.target(), options), options)
+            with progress(options, f"loading {options.target}"):
+                target = loading.target()
+            yield _with_lengths(as_declared(target, options), options)
     except TargetError as error:
         raise UsageError(str(error)) from error
 

@@ -51,24 +51,22 @@ def run(options: argparse.Namespace) -> int:
             f"{options.target} has no Python source of its own to mend, expected a function or class of yours"
         )
     options.examples = options.examples or EXAMPLES
-    with common.progress(options, f"verifying {options.target}", options.examples) as advance:
-        with common.loaded(options) as loaded:
-            target = common.in_form(loaded)
+    with common.loaded(options) as loaded:
+        target = common.in_form(loaded)
+        with common.progress(options, f"verifying {options.target}", options.examples) as advance:
             report = verify(target, examples=options.examples, seed=options.seed or 0, progress=advance)
-        right_or_chance = report.failure is None or bool(report.failure.chance)
-        if not right_or_chance:
-            advance.doing(f"looking for edits of {options.target} that mend it")
-            found = look_into_source(
-                options.target,
-                failing_cases(report),
-                fix=options.seconds or tolerance.FIX_SECONDS,
-                every=options.all,
-                run=[example.case for example in report.examples],
-            )
-    if right_or_chance:
+    if report.failure is None or report.failure.chance:
         common.save_json(options.json, lambda: report_to_json(report))
         common.say(render_report(report), options, report.exit_code)
         return report.exit_code
+    with common.progress(options, f"looking for edits of {options.target} that mend it"):
+        found = look_into_source(
+            options.target,
+            failing_cases(report),
+            fix=options.seconds or tolerance.FIX_SECONDS,
+            every=options.all,
+            run=[example.case for example in report.examples],
+        )
     written = options.write and bool(found.fixes)
     if written:
         _write(found.fixes[0])
