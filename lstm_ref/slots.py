@@ -10,7 +10,8 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -231,9 +232,15 @@ def with_activations(cell: Cell, **chosen: Activation) -> Cell:
 def _compiled(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
     """Return a function of a cell compiled once more, with some of its module's names bound to others."""
     namespace = {**function.__globals__, **names}
+    exec(_code(function), namespace)
+    found: Callable[..., Any] = namespace[function.__name__]
+    return found
+
+
+@cache
+def _code(function: Callable[..., Any]) -> CodeType:
+    """Return the code that defines a function of a cell, with the calls for slot h told apart."""
     # As many empty lines before it as there are lines: a traceback and `inspect` find it where it is written.
     padding = "\n" * (function.__code__.co_firstlineno - 1)
     text = padding + text_with_slots(inspect.getsource(function))
-    exec(compile(text, function.__code__.co_filename, "exec"), namespace)
-    found: Callable[..., Any] = namespace[function.__name__]
-    return found
+    return compile(text, function.__code__.co_filename, "exec")

@@ -62,6 +62,7 @@ ROOMS = {
     "extras": "what is optional, and not here",
     "formats": "how long numbers are, and where",
     "words": "words in a row",
+    "progress": "what is being done, for whoever waits",
     "files": "reading and writing, of whatever",
     "contract": "what a target is",
     "cases": "what it is asked",

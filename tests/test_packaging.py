@@ -47,7 +47,7 @@ def test_the_wheel_holds_the_packages_and_the_pages_that_help_names(built):
     inside = set(zipfile.ZipFile(path).namelist())
     ours = {name.removeprefix("checks/") for name in tracked("lstm_ref", "lstm_fast", "checks/lstm_checks")}
     assert ours <= inside
-    assert {f"lstm_checks/{name}" for name in tracked("docs")} <= inside
+    assert {f"lstm_checks/{name}" for name in tracked("docs", "examples")} <= inside
     # A name as common as these is somebody else's package.
     assert {name.partition("/")[0] for name in inside if ".dist-info" not in name} == {
         "lstm_ref",

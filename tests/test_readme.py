@@ -112,7 +112,9 @@ def test_the_line_and_the_fix_are_what_is_said(tmp_path, monkeypatch):
 
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for page in ROOT.rglob("*.md") if not any(part[0] == "." for part in page.relative_to(ROOT).parts)]
+# Not what `make docs` builds of them.
+OURS = (page for page in ROOT.rglob("*.md") if page.relative_to(ROOT).parts[0] != "build")
+PAGES = [page for page in OURS if not any(part[0] == "." for part in page.relative_to(ROOT).parts)]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES), ids=lambda page: str(page.relative_to(ROOT)))

@@ -12,11 +12,31 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from lstm_checks.commands import bind, certify, compare, convert, faults, fix, gate, page, vectors, verify
+from lstm_checks.commands import (
+    bind,
+    certify,
+    compare,
+    completion,
+    convert,
+    demo,
+    explain,
+    faults,
+    fix,
+    gate,
+    new,
+    page,
+    vectors,
+    verify,
+)
 from lstm_checks.commands.common import NOTHING_JUDGED, TARGETS, UsageError, compute_with_one_thread, emit
 
 DESCRIPTION = "Prove an LSTM's gradients right, or name what is wrong with them."
-COMMANDS = (verify, bind, fix, certify, convert, vectors, gate, faults, page, compare)
+BEGIN = """\
+To begin: lstm-checks demo, and then lstm-checks verify mine.py:LSTM.
+lstm-checks COMMAND --help says what a command takes, lstm-checks explain WORD what a word of a report means.
+
+"""
+COMMANDS = (verify, demo, new, bind, fix, certify, convert, vectors, gate, faults, explain, page, compare, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +105,7 @@ def _gave_up(message: str) -> int:
 def _parser() -> tuple["_Parser", dict[str, "_Parser"]]:
     """Return the parser of all commands, and the parser of each by its name."""
     raw = argparse.RawDescriptionHelpFormatter
-    parser = _Parser("lstm-checks", description=DESCRIPTION, epilog=TARGETS, formatter_class=raw)
+    parser = _Parser("lstm-checks", description=DESCRIPTION, epilog=BEGIN + TARGETS, formatter_class=raw)
     parser.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:

@@ -10,7 +10,7 @@ import inspect
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,9 @@ SEVERAL, INSTANCES, CHANGE, KEEPS, STILL, STRIDES, EMPTY = (
 
 OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
 """What of these is asked by calls and pullbacks alone, so that no target needs to do anything for it."""
+
+ANY_CELL = "any cell"
+"""That it can be judged as another cell, with that one's arrays; see `Target.can`."""
 
 FORWARDS = ("pushforward", "jvp", "dual numbers")
 TWICE = ("reverse over reverse", "forward over reverse", "Hessian-vector product")
@@ -146,10 +149,13 @@ class SizeLimits:
         Pairs of letters: the first size is less than the second, as torch's p is less than u.
     given : tuple of (str, int, int, int)
         A letter and (a, b, c): that size is a e + b u + c, as it is where a projection has been chosen.
+    least : tuple of (str, int)
+        A letter of m, s, e, u and the least that this size may be, where it is more than 1.
     """
 
     below: tuple[tuple[str, str], ...] = ()
     given: tuple[tuple[str, int, int, int], ...] = ()
+    least: tuple[tuple[str, int], ...] = ()
 
     def fit(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Return sizes that the target takes, changed as little as that takes.
@@ -162,8 +168,12 @@ class SizeLimits:
         {'e': 1, 'u': 4, 'p': 3}
         >>> SizeLimits((("p", "u"),), (("p", 0, 1, -1),)).fit({"e": 1, "u": 1, "p": 1})
         {'e': 1, 'u': 2, 'p': 1}
+        >>> SizeLimits(least=(("e", 2),)).fit({"e": 1, "u": 1})
+        {'e': 2, 'u': 1}
         """
         found = dict(sizes)
+        for letter, size in self.least:
+            found[letter] = max(found[letter], size)
         given = {letter for letter, *_ in self.given}
         for letter, a, b, c in self.given:
             above = [large for small, large in self.below if small == letter]
@@ -184,6 +194,17 @@ class SizeLimits:
         due = self.fit(sizes)
         other = [letter for letter, size in sizes.items() if due[letter] != size]
         return f"a size {other[0]} of {sizes[other[0]]}" if other else ""
+
+    @property
+    def min_dims(self) -> tuple[int, ...]:
+        """The least (m, s, e, u); empty where all of them may be 1."""
+        least = dict(self.least)
+        return tuple(least.get(letter, 1) for letter in "mseu") if least else ()
+
+
+def min_dims_in_words(dims: Sequence[int]) -> str:
+    """Return least sizes as the option --min-dims takes them: "2,1,1,1"."""
+    return ",".join(map(str, dims))
 
 
 ANY_SIZES = SizeLimits()
@@ -245,8 +266,8 @@ class Target:
         order; "instances": the same of several instances, by `call_as`. "parameters changed": arrays of parameters can
         be changed in place before the pullback, which "parameters kept" promises to be of those at the time of the
         call. "inputs without gradient": `call_as` takes `still`. "strides": it sees how what it is given lies in
-        memory. "empty batch": no samples at all. Each word of `FORWARDS` and `TWICE`, `SAMPLES`, `TRAINING` and
-        `THREADS`: `call_as` takes it as a `way`.
+        memory. "empty batch": no samples at all. "any cell": it is given the arrays of whichever cell is named. Each
+        word of `FORWARDS` and `TWICE`, `SAMPLES`, `TRAINING` and `THREADS`: `call_as` takes it as a `way`.
     optional : frozenset of str
         The cotangents that may be None, which says that their output is not used.
     parts : tuple of tuple of str

@@ -302,7 +302,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "e = 2u": max_e > 1,
         **{f"{kind} lengths": kind in options.get("lengths", ()) for kind in LENGTHS},
     }
-    if given & set("mseu"):
+    if limits.least or given & set("mseu"):
         possible |= {name: possible.get(name, True) and found for name, found in _at_given(limits, max_dims).items()}
         possible[LARGE_REGIME] &= not given & set("ms")
     shapes = options.get("shapes", ())
@@ -317,7 +317,7 @@ def _at_given(limits: SizeLimits, max_dims: Dims | None) -> dict[str, bool]:
     fixed = limits.fit(dict.fromkeys("mseu", 1) | {letter: 1 for letter, *_ in limits.given})
     most = dict(zip("mseu", max_dims or MAX_DIMS, strict=False))
     given = {letter for letter, *_ in limits.given}
-    ranges = ([fixed[z]] if z in given else range(1, min(most[z], LONG) + 1) for z in "mseu")
+    ranges = ([fixed[z]] if z in given else range(fixed[z], max(fixed[z], min(most[z], LONG)) + 1) for z in "mseu")
     drawn = [SimpleNamespace(**dict(zip("mseu", sizes, strict=True))) for sizes in itertools.product(*ranges)]
     names = {name: STRATA[name] for name in (*SIZES, "m = s") if name not in (*EDGES, *COMPARED)}
     return {name: any(map(of, drawn)) for name, of in (names | {"e = 2u": OF_NETWORKS["e = 2u"]}).items()}

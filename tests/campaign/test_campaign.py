@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import Heard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -195,8 +196,11 @@ def test_a_failure_is_shrunk_and_explained(tmp_path):
     (tmp_path / "wrong.py").write_text(WRONG)
     spec = f"{tmp_path / 'wrong.py'}:Wrong"
     plan = Plan(spec, examples=30, chunk=15, max_dims=(3, 5, 3, 3))
-    report = run(plan, lambda: ThreadPoolExecutor(1), workers=1)
+    heard = Heard()
+    report = run(plan, lambda: ThreadPoolExecutor(1), workers=1, progress=heard)
     assert report.exit_code == 1
+    (first,) = (said for said in heard.said if isinstance(said, str))
+    assert first == f"the first failing example, {report.tally.failed[0]}; the others go on"
     assert report.failure.failures[0].name == "dVf"
     assert report.failure.case.u == 3
     assert report.failure.case.descriptor not in report.tally.failed or len(report.tally.failed) == 1

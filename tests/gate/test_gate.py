@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from command_line import Heard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -362,8 +363,15 @@ def test_python_says_the_same(with_baseline):
     config = read_config(with_baseline / "pyproject.toml")
     assert gate.run(config).exit_code == 0
     (with_baseline / "mine.py").write_text(WRONG)
-    report = gate.run(config)
+    heard = Heard()
+    report = gate.run(config, heard)
     assert report.exit_code == 1
+    # What is judged is told, each that is done, and what is wrong before the rest is known.
+    (wrong,) = (said for said in heard.said if "wrong: dVi" in str(said))
+    assert wrong.startswith("verify mine.py:LSTM float64: ")
+    assert wrong.endswith("; the rest goes on")
+    assert heard.said[0] == "judging mine.py:LSTM"
+    assert 1 in heard.said
     assert "dVi" in report.of(GateVerdict.REGRESSION)[0].message
 
 

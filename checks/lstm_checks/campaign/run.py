@@ -20,6 +20,7 @@ from lstm_checks.contract import Target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain_simplest, most_telling
 from lstm_checks.judging.reports import CaseReport
+from lstm_checks.progress import Progress
 from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
 from lstm_checks.workers.remote import load_remote
 from lstm_ref.cells import cell_named
@@ -100,7 +101,10 @@ def run(
             plan, [k for k in range(plan.chunks) if k not in known], start_executor, workers
         ):
             repeated += lost
+            before = list(known.values())
             known[index] = tally
+            if tally.failed and isinstance(progress, Progress) and not any(other.failed for other in before):
+                progress.failed(f"the first failing example, {tally.failed[0]}; the others go on")
             write(index, tally)
             progress(tally.examples)
     whole = Tally()

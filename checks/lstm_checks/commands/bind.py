@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
     parser.add_argument("target", metavar="TARGET", help="path/file.py:NAME or pkg.mod:NAME, a class or a function")
     common.add_timeout(parser)
     common.add_process(parser)
+    parser.add_argument("--quiet", action="store_true", help="print nothing but the adapter, and what went wrong")
 
 
 def run(options: argparse.Namespace) -> int:

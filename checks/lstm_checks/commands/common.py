@@ -1,35 +1,47 @@
 """What the commands share: exit codes, types of arguments, printing a report and writing it as JSON."""
 
 import argparse
+import contextlib
 import os
 import secrets
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from lstm_checks.progress import NOBODY, Progress
+
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
-LONG_SECONDS = 5.0
+LONG_SECONDS, TOLD_SECONDS = 5.0, 60.0
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
 
 def page(name: str) -> str:
-    """Return the path of a page of the documentation: in the installed package, or in the checkout it is run from."""
+    """Return the path of a page of the documentation."""
+    return shipped("docs", name)
+
+
+def shipped(folder: str, name: str) -> str:
+    """Return the path of a file that comes along: in the installed package, or in the checkout it is run from."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    installed = os.path.join(package, "docs", name)
+    installed = os.path.join(package, folder, name)
     checkout = os.path.dirname(os.path.dirname(package))
-    return installed if os.path.exists(installed) else os.path.join(checkout, "docs", name)
+    return installed if os.path.exists(installed) else os.path.join(checkout, folder, name)
 
 
 TARGETS = f"""\
 A TARGET is one of
-  pkg.mod:LSTM      a layer class in EpyNN's form; a function in the vjp form,
-  path/file.py:LSTM     (h, Cn), pullback = target(p, X, h0, C0);  gradients = pullback(dh, dCn);
-                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors;
-                        a torch.nn.Module, Flax nnx or Equinox cell, Keras 3 layer or cell: the class,
-                        or a function of the sizes that makes one. What it is is found out;
-                        of PyTorch and Keras a GRU or a simple RNN as well: torch.nn:GRU
+  path/file.py:LSTM a class or a function of yours, as it is: what it is and how it is called is found out.
+  pkg.mod:LSTM          Known without trying are
+                        a torch.nn.Module, a Flax nnx or Equinox cell, a Keras 3 layer or cell: the class,
+                        or a function of the sizes that makes one; a GRU or a simple RNN as well: torch.nn:GRU
+                        a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0), with
+                        gradients = pullback(dh, dCn)
+                        a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors
+                        a layer class in EpyNN's form
   path/model.onnx   a model of LSTM, GRU or RNN nodes as a whole, forward only; gradients are unsupported
   torch, flax, equinox, keras, onnx
                     the framework's own LSTM; each needs its extra of that name
@@ -56,7 +68,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", default=DEFAULT_TARGET, metavar="TARGET", help=f"default {DEFAULT_TARGET}")
 
 
-def add_layer(parser: argparse.ArgumentParser) -> None:
+def add_layer(parser: argparse._ActionsContainer) -> None:
     """Add the option for a layer inside a model."""
     parser.add_argument(
         "--layer",
@@ -73,7 +85,7 @@ def with_layer(options: argparse.Namespace) -> None:
         options.target = with_layer(options.target, options.layer)
 
 
-def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
+def add_output(parser: argparse._ActionsContainer, page: bool = True) -> None:
     """Add the options on what is printed and written."""
     parser.add_argument("--json", metavar="FILE", help="write the report as JSON, too; - for standard output")
     if page:
@@ -81,7 +93,7 @@ def add_output(parser: argparse.ArgumentParser, page: bool = True) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
 
 
-def add_timeout(parser: argparse.ArgumentParser) -> None:
+def add_timeout(parser: argparse._ActionsContainer) -> None:
     """Add the option on how long a target may take."""
     parser.add_argument(
         "--timeout",
@@ -119,7 +131,7 @@ def expect_apart(
         raise UsageError(str(error)) from error
 
 
-def add_process(parser: argparse.ArgumentParser) -> None:
+def add_process(parser: argparse._ActionsContainer) -> None:
     """Add the options on the process that the target is judged in."""
     parser.add_argument(
         "--time-limit",
@@ -134,9 +146,9 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_cell(parser: argparse.ArgumentParser) -> None:
-    """Add the option for the equations that the target is to follow."""
-    parser.add_argument(
+def add_cell(parser: argparse.ArgumentParser, beside: Any = None) -> None:
+    """Add the options for the equations that the target is to follow; `--cell` to a group where one is given."""
+    (beside or parser).add_argument(
         "--cell",
         metavar="NAME",
         help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
@@ -155,7 +167,7 @@ def add_cell(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--join", choices=["concat", "sum"], help="how two directions are joined, default concat")
 
 
-def add_lengths(parser: argparse.ArgumentParser) -> None:
+def add_lengths(parser: argparse._ActionsContainer) -> None:
     """Add the option that asks for padded batches."""
     parser.add_argument(
         "--lengths",
@@ -165,7 +177,7 @@ def add_lengths(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_projection(parser: argparse.ArgumentParser) -> None:
+def add_projection(parser: argparse._ActionsContainer) -> None:
     """Add the option for the size of a projection."""
     parser.add_argument(
         "--proj",
@@ -191,10 +203,41 @@ def with_projection(target: Any, options: argparse.Namespace) -> Any:
 
 def as_declared(target: Any, options: argparse.Namespace) -> Any:
     """Return the target with what the options say of it."""
-    return with_declared(with_projection(target, options), options)
+    return with_declared(with_least(with_projection(target, options), options), options)
 
 
-def add_lacks(parser: argparse.ArgumentParser) -> None:
+def add_min_dims(parser: argparse._ActionsContainer) -> None:
+    """Add the option for the least sizes that a target takes."""
+    parser.add_argument(
+        "--min-dims",
+        type=dims,
+        metavar="M,S,E,U",
+        help="least sizes that it is asked for, where it is meant for no smaller ones; default 1,1,1,1",
+    )
+
+
+def with_least(target: Any, options: argparse.Namespace) -> Any:
+    """Return the target, which is asked for no sizes below those that the options say."""
+    import dataclasses
+
+    said = getattr(options, "min_dims", None)
+    if said is None:
+        return target
+    if len(said) > 4:
+        raise UsageError(f"--min-dims has {len(said)} sizes, expected M,S,E,U")
+    most = getattr(options, "max_dims", None) or said
+    for letter, size, largest in zip("mseu", said, most, strict=False):
+        if size > largest:
+            raise UsageError(f"--min-dims has {letter} = {size}, expected at most that of --max-dims, {largest}")
+    least = tuple((letter, size) for letter, size in zip("mseu", said, strict=True) if size > 1)
+    limits = dataclasses.replace(target.limits, least=least)
+    case = getattr(options, "case", None)
+    if case is not None and (refused := limits.refused(parse_case(case).sizes)):
+        raise UsageError(f"--case {case} has {refused}, which --min-dims leaves out")
+    return dataclasses.replace(target, limits=limits)
+
+
+def add_lacks(parser: argparse._ActionsContainer) -> None:
     """Add the option for what a target does not take or return."""
     parser.add_argument(
         "--lacks",
@@ -307,7 +350,9 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
     timeout, cell = getattr(options, "timeout", None), cell_of(options)
     try:
         if options.in_process or not runs_elsewhere(options.target):
-            yield _with_lengths(as_declared(load_target(options.target, timeout, cell=cell), options), options)
+            with progress(options, f"loading {options.target}"):
+                target = load_target(options.target, timeout, cell=cell)
+            yield _with_lengths(as_declared(target, options), options)
             return
         from lstm_checks.workers.remote import Loading
 
@@ -315,7 +360,9 @@ def loaded(options: argparse.Namespace) -> Iterator[Any]:
         with Loading(options.target, timeout, whole, cell=cell) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
-            yield _with_lengths(as_declared(loading.target(), options), options)
+            with progress(options, f"loading {options.target}"):
+                target = loading.target()
+            yield _with_lengths(as_declared(target, options), options)
     except TargetError as error:
         raise UsageError(str(error)) from error
 
@@ -465,18 +512,82 @@ def emit(text: str, stream: TextIO | None) -> None:
 
 
 @contextmanager
-def progress(options: argparse.Namespace, title: str, total: int) -> Iterator[Callable[..., None]]:
-    """Yield a function that advances a progress bar; there is a bar only on a terminal."""
-    if options.quiet or not sys.stderr.isatty():
-        yield lambda count=1: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def progress(options: argparse.Namespace, title: str, total: int | None = None) -> Iterator[Progress]:
+    """Yield what tells of a long work on standard error: a bar on a terminal, in a log a line every minute.
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda count=1: bar.advance(task, count)
+    A failure is told when it is met. With --quiet nothing is.
+    """
+    if options.quiet or sys.stderr is None:
+        yield NOBODY
+        return
+    telling = _Bar(title, total) if sys.stderr.isatty() else _Log(title, total)
+    with telling:
+        yield telling
+
+
+class _Bar(Progress):
+    """A bar on a terminal."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        more = (BarColumn(), MofNCompleteColumn()) if total is not None else ()
+        columns = (TextColumn("{task.description}", markup=False), *more, TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task(title, total=total)
+
+    def __enter__(self) -> None:
+        self.bar.start()
+
+    def __exit__(self, *ignored: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, count: int = 1) -> None:
+        self.bar.advance(self.task, count)
+
+    def doing(self, words: str, total: int | None = None) -> None:
+        self.bar.reset(self.task, total=total, description=words)
+
+    def failed(self, sentence: str) -> None:
+        self.bar.console.print(f"lstm-checks: {sentence}", markup=False, highlight=False, soft_wrap=True)
+
+
+class _Log(Progress):
+    """Lines in a log, of which a short work has none."""
+
+    def __init__(self, title: str, total: int | None) -> None:
+        self.words, self.total, self.done = title, total, 0
+        self.start, self.ended = time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *ignored: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def __call__(self, count: int = 1) -> None:
+        self.done += count
+
+    def doing(self, words: str, total: int | None = None) -> None:
+        self.words, self.total, self.done = words, total, 0
+
+    def failed(self, sentence: str) -> None:
+        self._say(sentence)
+
+    def _tell(self) -> None:
+        """Say every so often what is being done, until it is done."""
+        while not self.ended.wait(TOLD_SECONDS):
+            of = f", {self.done} of {self.total}" if self.total else ""
+            self._say(f"{self.words}{of}, {words_for(time.monotonic() - self.start)} so far")
+
+    def _say(self, sentence: str) -> None:
+        """Write a line, if anybody still reads."""
+        with contextlib.suppress(UsageError, OSError, ValueError):
+            emit(f"lstm-checks: {sentence}", sys.stderr)
 
 
 def positive(text: str) -> int:

@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
     common.add_cell(parser)
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the examples, default 0")
+    common.add_min_dims(parser)
     parser.add_argument("--write", action="store_true", help="write the first fix into the file")
     parser.add_argument("--all", action="store_true", help="show further fixes that pass, too")
     parser.add_argument("--seconds", type=common.seconds, metavar="SECONDS", help="how long to look, default 60")
@@ -58,13 +59,14 @@ def run(options: argparse.Namespace) -> int:
         common.save_json(options.json, lambda: report_to_json(report))
         common.say(render_report(report), options, report.exit_code)
         return report.exit_code
-    found = look_into_source(
-        options.target,
-        failing_cases(report),
-        fix=options.seconds or tolerance.FIX_SECONDS,
-        every=options.all,
-        run=[example.case for example in report.examples],
-    )
+    with common.progress(options, f"looking for edits of {options.target} that mend it"):
+        found = look_into_source(
+            options.target,
+            failing_cases(report),
+            fix=options.seconds or tolerance.FIX_SECONDS,
+            every=options.all,
+            run=[example.case for example in report.examples],
+        )
     written = options.write and bool(found.fixes)
     if written:
         _write(found.fixes[0])

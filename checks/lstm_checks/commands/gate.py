@@ -82,12 +82,12 @@ def _run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         _deliver(options, _unfinished(str(error)))
         raise
-    with _terminated_as_interrupted():
+    with _terminated_as_interrupted(), common.progress(options, "starting the gate") as advance:
         if options.update_baseline:
             with _writing(str(config.baseline_path)):
-                report = gate.update(config)
+                report = gate.update(config, advance)
         else:
-            report = gate.run(config)
+            report = gate.run(config, advance)
     try:
         _deliver(options, report)
         common.say(render_gate(report), options, report.exit_code)

@@ -80,7 +80,8 @@ def _write(options: argparse.Namespace) -> int:
     cases = vector_cases()
     common.foretell(options, f"certifying {len(cases)} vectors", sum(map(estimate_seconds, cases)))
     try:
-        written = write_vectors(path, cases)
+        with common.progress(options, f"certifying {len(cases)} vectors"):
+            written = write_vectors(path, cases)
     except OSError as error:
         raise common.UsageError(f"the vectors cannot be written to {path}: {error.strerror or error}") from error
     if not options.quiet:

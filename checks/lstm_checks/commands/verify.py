@@ -27,74 +27,80 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(parser)
-    common.add_layer(parser)
-    common.add_cell(parser)
-    common.add_projection(parser)
-    common.add_lacks(parser)
-    common.add_lengths(parser)
-    parser.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
-    parser.add_argument(
+    own = parser.add_argument_group("what it is", "found out, as far as it can be")
+    common.add_layer(own)
+    common.add_cell(parser, own)
+    common.add_projection(own)
+    common.add_lacks(own)
+    common.add_lengths(own)
+    own.add_argument(
+        "--frozen", metavar="NAME,NAME", help="arrays of the target that are meant not to learn, by its own names"
+    )
+    own.add_argument(
+        "--no-reference",
+        action="store_true",
+        help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
+    )
+    drawn = parser.add_argument_group("which examples, and what is asked of each")
+    drawn.add_argument("--examples", type=common.positive, metavar="N", help=f"number of examples, default {EXAMPLES}")
+    drawn.add_argument(
         "--seed",
         type=common.seed,
         metavar="N",
         help="seed of the examples, default 0; random: one that cannot be foreseen, which the report says",
     )
-    parser.add_argument(
+    drawn.add_argument(
         "--dtype",
         choices=[*BASES, "both"],
+        metavar="DTYPE",
         help="default: all that the target computes in, in one run; the first of them with --no-reference. Of low "
         "precision: bfloat16 and float16 throughout; tf32 and bfloat16products, float32 with operands of products so "
-        "short; autocastbfloat16 and autocastfloat16, float32 outside and short inside",
+        "short; autocastbfloat16 and autocastfloat16, float32 outside and short inside; both: float64 and float32",
     )
-    parser.add_argument(
+    drawn.add_argument(
         "--contract",
         metavar="CONTRACT",
         help="what of a computation in low precision may be short: all (the default), accumulate32, gates32, state32, "
         f"or PART=float32,... with PART any of {', '.join(PARTS)}",
     )
-    parser.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
-    parser.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
-    parser.add_argument(
+    drawn.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
+    drawn.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
+    common.add_min_dims(drawn)
+    drawn.add_argument(
         "--regimes",
         metavar="R,R",
         help="value regimes drawn, default normal,x1e-3,x10,x100,mixed,zero,padded; beside these there is large: "
         "more than 65536 rows (m times s), some seconds an example",
     )
-    parser.add_argument(
+    drawn.add_argument(
         "--properties",
         metavar="P,P",
         help="properties and questions asked, e.g. causality,batch-split,second-pullback; all or none; default two and "
         "one an example, all with --case, all properties but sign-symmetry,zero-weights with --no-reference",
     )
-    parser.add_argument(
+    drawn.add_argument(
         "--repeat",
         type=common.positive,
         metavar="N",
         help="calls with the same inputs that are compared in each example; default 2, and 10 where these differ",
     )
-    parser.add_argument(
-        "--frozen", metavar="NAME,NAME", help="arrays of the target that are meant not to learn, by its own names"
-    )
-    parser.add_argument(
-        "--no-reference",
-        action="store_true",
-        help="judge a variant of the LSTM, which lstm_ref is no reference for, by properties and check_grad alone",
-    )
-    parser.add_argument(
+    where = parser.add_argument_group("where it runs, and how long")
+    where.add_argument(
         "--executor", metavar="WHERE", help="spread the examples: processes, processes:N or dask://HOST:PORT"
     )
-    parser.add_argument(
+    where.add_argument(
         "--journal", metavar="FILE", help="with --executor: write down what is done, and go on from it after a stop"
     )
-    parser.add_argument(
+    common.add_timeout(where)
+    common.add_process(where)
+    shown = parser.add_argument_group("what is shown and written")
+    shown.add_argument(
         "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
     )
-    parser.add_argument(
+    shown.add_argument(
         "--no-source", action="store_true", help="do not look for the line of the target's own Python that is wrong"
     )
-    common.add_timeout(parser)
-    common.add_process(parser)
-    common.add_output(parser)
+    common.add_output(shown)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -158,24 +164,24 @@ def _verify_case(target: Any, options: argparse.Namespace) -> int:
             progress=advance,
             repeat=options.repeat or 0,
         )
-    if found.failures:
-        found = explain(target, found)
-        found = _with_source(found, [found.case], [], options)
-    exit_code = _case_exit_code(found)
-    common.save(options, lambda: case_in_full(target, found, exit_code))
+        if found.failures:
+            advance.doing(f"finding out what is wrong with {options.target}")
+            found = explain(target, found)
+            advance.doing(f"looking for the line in {options.target}")
+            found = _with_source(found, [found.case], [], options)
+        exit_code = _case_exit_code(found)
+        common.save(options, lambda: case_in_full(target, found, exit_code))
     common.say(text.render_case(options.target, found) + text.render_diff(found), options, exit_code)
     return exit_code
 
 
 def _large_progress(case: Any, options: argparse.Namespace) -> Any:
-    """Say what a large case will cost, and return its progress bar; other cases have none."""
-    from contextlib import nullcontext
-
+    """Say what a large case will cost, and return what tells how far it is."""
     from lstm_checks import tolerance
     from lstm_checks.oracles.expected import LARGE_ROUNDS, estimate_large
 
     if case.size <= tolerance.LARGE:
-        return nullcontext(lambda: None)
+        return common.progress(options, f"verifying {options.target}")
     if not options.quiet:
         seconds, memory = estimate_large(case)
         print(
@@ -206,12 +212,15 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
             raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
         report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
-    if report.failure is not None:
-        from lstm_checks.repair.ask import failing_cases
+        if report.failure is not None:
+            from lstm_checks.repair.ask import failing_cases
 
-        run_cases = [example.case for example in report.examples]
-        report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
-    common.save(options, lambda: report_in_full(target, report))
+            advance.doing(f"looking for the line in {options.target}")
+            run_cases = [example.case for example in report.examples]
+            report = replace(report, failure=_with_source(report.failure, failing_cases(report), run_cases, options))
+        if options.json is not None or options.html is not None:
+            advance.doing(f"drawing what is wrong with {options.target}" if report.failure else "writing the report")
+        common.save(options, lambda: report_in_full(target, report))
     shown = text.render_report(report)
     if options.diff and report.failure is not None:
         shown += text.render_diff(report.failure)
@@ -270,6 +279,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.properties, "--properties"),
         (options.proj, "--proj"),
         (options.lacks, "--lacks"),
+        (options.min_dims, "--min-dims"),
         (options.repeat, "--repeat"),
         (options.frozen, "--frozen"),
     ):

@@ -29,10 +29,11 @@ from lstm_checks.gate.findings import judge_accuracy, judge_faults, judge_vector
 from lstm_checks.gate.jobs import JobError, Jobs
 from lstm_checks.gate.report import Finding, GateReport, GateVerdict
 from lstm_checks.gate.speed import judge_speed
+from lstm_checks.progress import NOBODY, Progress
 
 
-def run(config: GateConfig) -> GateReport:
-    """Return what the gate says under a configuration; nothing is written."""
+def run(config: GateConfig, progress: Progress = NOBODY) -> GateReport:
+    """Return what the gate says under a configuration; nothing is written. `progress` hears of each judgement."""
     start = time.perf_counter()
     old = None
     if config.needs_baseline:
@@ -41,11 +42,11 @@ def run(config: GateConfig) -> GateReport:
         except BaselineError as error:
             found = Finding("baseline", "", GateVerdict.UNJUDGED, str(error))
             return GateReport((found,), config.baseline_path, time.perf_counter() - start)
-    findings, _, notes = _findings(config, old)
+    findings, _, notes = _findings(config, old, progress)
     return GateReport(findings, config.baseline_path, time.perf_counter() - start, notes)
 
 
-def update(config: GateConfig) -> GateReport:
+def update(config: GateConfig, progress: Progress = NOBODY) -> GateReport:
     """Return what the gate says without a baseline; if that is a pass, its figures are written as the new one.
 
     Raises
@@ -59,7 +60,7 @@ def update(config: GateConfig) -> GateReport:
         old: Baseline | None = read_baseline(config.baseline_path)
     except BaselineError as error:
         old, notes = None, (f"nothing is compared: {error.reason}",)
-    findings, new, more = _findings(config, None)
+    findings, new, more = _findings(config, None, progress)
     report = GateReport(findings, config.baseline_path, time.perf_counter() - start, (*notes, *more))
     if report.exit_code:
         return report
@@ -92,18 +93,24 @@ def _comparable(config: GateConfig) -> Baseline:
     return baseline
 
 
-def _findings(config: GateConfig, old: Baseline | None) -> tuple[tuple[Finding, ...], Baseline, tuple[str, ...]]:
+def _findings(
+    config: GateConfig, old: Baseline | None, progress: Progress
+) -> tuple[tuple[Finding, ...], Baseline, tuple[str, ...]]:
     """Return the findings, the figures for a new baseline, and notes; without `old` nothing is compared with it."""
     jobs = Jobs(config.root, config.time_limit)
     pool = ThreadPoolExecutor(_workers())
     try:
         answers = {name: pool.submit(jobs.run, job) for name, job in jobs_of(config).items()}
-        findings, new, notes = _judge_answers(config, old, answers)
+        progress.doing(f"judging {', '.join(config.targets)}", len(answers))
+        for future in answers.values():
+            future.add_done_callback(lambda _: progress())
+        findings, new, notes = _judge_answers(config, old, answers, progress)
         if config.speed is not None:
             # Timed last: all other judgements have ended by now, and take no processor from it.
             timed = tuple(f"{target} " for target in (config.speed.target, config.speed.than))
             failed = [f for f in findings if f.what == "verify" and f.outcome is not GateVerdict.PASS]
             wrong = [f for f in failed if f.subject.startswith(timed)]
+            progress.doing(f"timing {config.speed.target} and {config.speed.than}")
             finding, rounds, more = judge_speed(config.speed, jobs, old, bool(wrong))
             findings.append(finding)
             notes += more
@@ -139,7 +146,10 @@ def jobs_of(config: GateConfig) -> dict[tuple[str, str, str], dict[str, Any]]:
 
 
 def _judge_answers(
-    config: GateConfig, old: Baseline | None, answers: Mapping[tuple[str, str, str], Future[dict[str, Any]]]
+    config: GateConfig,
+    old: Baseline | None,
+    answers: Mapping[tuple[str, str, str], Future[dict[str, Any]]],
+    progress: Progress,
 ) -> tuple[list[Finding], Baseline, list[str]]:
     """Return what is said of the answers, the figures for a new baseline, and notes."""
     findings: list[Finding] = []
@@ -161,6 +171,8 @@ def _judge_answers(
         else:
             finding = judge_verify(subject, answer, config)
             findings.append(finding)
+            if finding.outcome is GateVerdict.REGRESSION:
+                progress.failed(f"{what} {subject}: {finding.message}; the rest goes on")
             if answer["unsupported"]:
                 notes.append(f"{subject} does not support {', '.join(answer['unsupported'])}")
             if finding.outcome is GateVerdict.PASS:

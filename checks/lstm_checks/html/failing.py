@@ -64,10 +64,16 @@ def _head(failure: Plain, wrong: Sequence[Plain], case: Case) -> list[Any]:
     pairs = [("case", f"{case.descriptor}: {case.sizes_in_words}, {case.dtype}, values {case.regime}")]
     pairs += [("fails", first_few([claim["claim"] for claim in wrong], WHAT_FAILS, WHAT_FAILS - 1))] if wrong else []
     pairs += [(name, str(failure[name])) for name in ("pattern", "chance") if failure.get(name)]
+    pairs += [("hint", hint) for hint in failure.get("hints", [])]
     of = failure.get("explains")
     pairs += [("examples", f"what fails here fails in {of[0]} of {of[1]} failing examples")] if of else []
     rows = [(claim["claim"], claim.get("message") or claim.get("reason", ""), _extent(claim)) for claim in wrong]
-    table = Table("What fails, the worst first", ["claim", "what came of it", "extent"], rows, len(rows) > FOLDED)
+    table = Table(
+        "What fails, outputs first",
+        ["claim", "what came of it", "extent"],
+        rows,
+        len(rows) > FOLDED,
+    )
     return [Facts(pairs), table]
 
 

@@ -87,7 +87,7 @@ def verify_case(
     if (case.extras, case.cell, case.absent) != (extras, target.cell, target.absent):
         case = replace(case, extras=extras, cell=target.cell, absent=target.absent)
     report = _verify_case(target, case, thorough, properties, reference, progress, expected, repeat)
-    return replace(report, reference=reference, declared=target.declared)
+    return replace(report, reference=reference, declared=target.declared, min_dims=target.limits.min_dims)
 
 
 def _verify_case(

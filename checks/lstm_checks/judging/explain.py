@@ -26,6 +26,7 @@ from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.hints import find_hints
 from lstm_checks.judging.reports import ASKED, INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.properties import claims as properties_of
@@ -358,7 +359,7 @@ def explain(
             return replace(report, chance=chance, pattern="") if chance else report
         if report.reference:
             found = found or diagnose(target, report.case, work, wrong, ruled)
-        return replace(report, diagnosis=found)
+        return replace(report, diagnosis=found, hints=find_hints(target, report))
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.
         broken = f"not looked for to the end, by a fault of lstm-checks: {type(error).__name__}: {error}"

@@ -53,6 +53,7 @@ def case_to_json(report: CaseReport, brief: bool = False) -> dict[str, Any]:
         "chance": report.chance,
         "pattern": report.pattern,
         "explains": None if report.stands_for is None else list(report.stands_for),
+        "hints": list(report.hints),
         "diagnosis": None if report.diagnosis is None else _diagnosis(report.diagnosis),
         "lines": [asdict(line) for line in report.source.lines],
         "fixes": [{"diff": fix.diff, "cases": fix.tried} for fix in report.source.fixes],

@@ -69,7 +69,8 @@ class CaseReport:
     where that was looked into. `stands_for` is how many failing examples of a run this one explains, and of how many.
     `reference` is whether one was used; `declared` is what was said with the target that it lacks. `source` is what was
     found in the user's own source, where somebody looked. `together` is, in low precision, what entries say together of
-    all that can be added up over examples.
+    all that can be added up over examples. `min_dims` are the least sizes that the target was said to take, if any;
+    `hints` say which option may help.
     """
 
     case: Case
@@ -83,6 +84,8 @@ class CaseReport:
     declared: tuple[str, ...] = ()
     source: Found = NOTHING_FOUND
     together: tuple[Projection, ...] = ()
+    min_dims: tuple[int, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def signature(self) -> Signature:
@@ -92,9 +95,17 @@ class CaseReport:
 
     @property
     def failures(self) -> tuple[Claim, ...]:
-        """The failed claims about the target, the tensors first, worst first."""
+        """The failed claims about the target, the tensors first: h, then the final states, then gradients, worst first.
+
+        Where a forward pass is off, all gradients are for that: one of these at the head would lead astray.
+        """
         failed = [c for c in self.claims if c.verdict is Verdict.FAIL and c.name not in OF_HARNESS]
-        return tuple(sorted(failed, key=lambda c: (not is_tensor(c.name), -c.use)))
+        outputs = {name: k for k, name in enumerate(self.case.cell.outputs)}
+
+        def rank(claim: Claim) -> tuple[bool, int, float]:
+            return not is_tensor(claim.name), outputs.get(claim.name, len(outputs)), -claim.use
+
+        return tuple(sorted(failed, key=rank))
 
     @property
     def mistrusted(self) -> tuple[Claim, ...]:

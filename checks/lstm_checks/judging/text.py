@@ -9,8 +9,9 @@ from lstm_checks import tolerance
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.contract import PLAIN, with_article
+from lstm_checks.contract import PLAIN, min_dims_in_words, with_article
 from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.judging.hints import hint_of_dtype
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
     CHECK_GRAD_ALL,
@@ -48,6 +49,8 @@ def render_report(report: Report) -> str:
     if report.together:
         return "\n".join([*lines, *_together(report), f"FAIL  {name}: {_counted(report)}, and not all together"])
     if report.exit_code:
+        hint = hint_of_dtype(report.target, {example.case.dtype for example in report.examples})
+        lines += [f"  hint      {hint}"] if hint else []
         return "\n".join(
             [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
         )
@@ -93,6 +96,7 @@ def render_failure(name: str, report: CaseReport) -> str:
     if report.diagnosis is not None:
         lines += _diagnosis(report, report.diagnosis)
     lines += render_source(report)
+    lines += [f"  hint      {text}" for text in report.hints]
     return "\n".join([*lines, f"  rerun     {rerun_command(name, report)}"])
 
 
@@ -105,6 +109,7 @@ def rerun_command(name: str, report: CaseReport) -> str:
         options = "" if report.reference else " --no-reference"
         options += " --properties all" if of_the_cell else ""
         options += f" --lacks {','.join(report.declared)}" if report.declared else ""
+        options += f" --min-dims {min_dims_in_words(report.min_dims)}" if report.min_dims else ""
         return f"lstm-checks verify {shlex.quote(spec)} --case {report.case.descriptor}{options}"
     options = "" if report.reference else ", reference=False"
     options += ", properties=lstm_checks.properties.claims.NAMES" if of_the_cell else ""
@@ -231,7 +236,7 @@ def _oracles(report: CaseReport) -> str:
         own = wrong_outputs and report.case.dtype == "float64"
         said.append(
             "check_grad sees nothing wrong with the target"
-            + (f": it fits its own forward pass, not {REFERENCE}'s (--no-reference judges it so)" if own else "")
+            + (f": it fits its own forward pass, not {REFERENCE}'s" if own else "")
         )
     return "; ".join(said)
 

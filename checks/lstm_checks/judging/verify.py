@@ -22,6 +22,7 @@ from lstm_checks.judging.case import no_answer, verify_case
 from lstm_checks.judging.contracts import measure
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
+from lstm_checks.progress import NOBODY, Progress, heard_by
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.strategies import draw_options
 from lstm_checks.targets.function import SMALL_SIZES
@@ -59,7 +60,7 @@ def verify(
     regimes: tuple[str, ...] = REGIMES,
     properties: tuple[str, ...] | None = None,
     reference: bool = True,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress | Callable[[], None] = NOBODY,
     repeat: int = 0,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
@@ -83,9 +84,9 @@ def verify(
     properties, reference, repeat
         See `verify_case`.
     progress : callable
-        Called after each example.
+        Called after each example. A `Progress` hears of the first failing example at once, and what is done after it.
     """
-    start = time.perf_counter()
+    start, heard = time.perf_counter(), heard_by(progress)
     if not reference:
         regimes = tuple(regime for regime in regimes if regime in properties_of.OWN_REGIMES)
     failed = None
@@ -101,9 +102,13 @@ def verify(
         found[case] = found.get(case) or verify_case(
             target, case, properties=properties, reference=reference, repeat=repeat
         )
-        progress()
+        if found[case].failures and not any(report.failures for report in found.values() if report.case != case):
+            heard.failed(_first_failure(found[case]))
+        heard()
         if found[case].timed_out:
             break
+    if any(report.failures for report in found.values()):
+        heard.doing(f"finding out what is wrong with {target.name}")
     groups, unexplained = explain_run(target, tuple(found.values()), origins, options)
     reachable = strategies.reachable_strata(**options)
     unreachable = tuple(name for name in strata_of(target.cell) if name not in reachable)
@@ -112,6 +117,13 @@ def verify(
     contract = _contract(target, tuple(found.values())) if failure is None else ()
     rest = (groups[1:], unexplained, contract)
     return Report(target, tuple(found.values()), failure, seed, seconds, unreachable, reference, *rest)
+
+
+def _first_failure(report: CaseReport) -> str:
+    """Return what is said of the first failing example before anything is known of the others."""
+    said = report.failures[0].discrepancy
+    words = said.message if said is not None else report.failures[0].name
+    return f"the first failing example, {report.case.descriptor}: {words}; the others go on"
 
 
 def _contract(target: Target, reports: tuple[CaseReport, ...]) -> tuple[str, ...]:

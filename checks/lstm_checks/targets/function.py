@@ -10,6 +10,7 @@ import numpy as np
 
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
+    ANY_CELL,
     CHANGE,
     CN,
     DCN,
@@ -123,7 +124,7 @@ def from_function(function: Callable[..., Any], name: str | None = None, cell: C
     kind, dtypes = with_dtypes(FORM, seen.single, seen.refuses_double)
     call = by_name(_called(function, taken, seen.flat, cell), cell)
     notes = (*notes, *lengths_not_given(function))
-    can = {SEVERAL, CHANGE, STRIDES, EMPTY, *ways}
+    can = {SEVERAL, CHANGE, STRIDES, EMPTY, ANY_CELL, *ways}
     can |= {KEEPS} if getattr(function, "keeps_parameters", False) else set()
     target = Target(
         name,

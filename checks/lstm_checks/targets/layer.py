@@ -9,6 +9,7 @@ import numpy as np
 
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import (
+    ANY_CELL,
     CN,
     DCN,
     DHN,
@@ -179,7 +180,7 @@ def from_layer(layer_class: type[Any], name: str | None = None, cell: Cell = PLA
         caches=caches,
         notes=notes,
         cell=cell,
-        can=frozenset({INSTANCES, STRIDES, EMPTY, *ways}),
+        can=frozenset({INSTANCES, STRIDES, EMPTY, ANY_CELL, *ways}),
         optional=frozenset({DHN, *finals} & optional["backward"] - lacks),
         call_as=in_ways(cell, call_as, ways, Packing(as_they_are)),
     )

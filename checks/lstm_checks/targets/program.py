@@ -26,6 +26,7 @@ import numpy as np
 
 from lstm_checks.cases import LENGTHS, Case
 from lstm_checks.contract import (
+    ANY_CELL,
     CN,
     DCN,
     DHN,
@@ -101,7 +102,8 @@ def target_of(name: str, program: "Program") -> Target:
 
     lengths = LENGTHS if cell.places and LENGTHS_SAID not in lacks else ()
     found = frozenset({LAST, *lacks - {LENGTHS_SAID}})
-    return with_conventions(Target(name, kind, call, found, dtypes, cell=cell, lengths=lengths))
+    can = frozenset({ANY_CELL})
+    return with_conventions(Target(name, kind, call, found, dtypes, cell=cell, lengths=lengths, can=can))
 
 
 def _find_program(command: str) -> list[str]:

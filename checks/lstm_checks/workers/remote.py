@@ -132,7 +132,7 @@ def _target_of(worker: Worker, found: Mapping[str, Any]) -> Target:
             if field.name in told:
                 kind = typing.get_origin(field.type) or field.type
                 values[field.name] = kind(told[field.name]) if kind in (tuple, frozenset) else told[field.name]
-        limits = (tuple(map(tuple, values["limits"][part])) for part in ("below", "given"))
+        limits = (tuple(map(tuple, values["limits"][part])) for part in ("below", "given", "least"))
         values["limits"] = SizeLimits(*limits)
         values["extras"] = tuple(Extra(name, tuple(map(tuple, axes))) for name, axes in values["extras"])
         if not values["dtypes"] or not all(map(is_format, values["dtypes"])):
