@@ -94,6 +94,7 @@ def add(commands: Any) -> None:
     )
     common.add_timeout(parser)
     common.add_process(parser)
+    common.add_bounds(parser)
     common.add_output(parser)
 
 
@@ -229,6 +230,8 @@ def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: ar
     if (
         is_low(found.case.dtype)
         or options.no_source
+        or options.isolate
+        or options.memory
         or not found.reference
         or found.chance
         or not kinds & {"value", "finite"}
@@ -272,6 +275,8 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.lacks, "--lacks"),
         (options.repeat, "--repeat"),
         (options.frozen, "--frozen"),
+        (options.memory, "--memory"),
+        (options.isolate, "--isolate"),
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")
