@@ -222,6 +222,9 @@ def _said(report: Report) -> dict[str, Any]:
     diagnoses = [group.diagnosis for group in groups if group.diagnosis is not None]
     suspects = {one.fault: one.title for d in diagnoses for one in d.suspects if one.certain}
     sentences = [line for d in diagnoses for line in (*d.relations, d.reading, *d.where) if line]
+    # What a call raised stands as h's in a report, and says nothing of h.
+    wrong = [claim.discrepancy for group in groups for claim in group.failures if claim.discrepancy is not None]
+    sentences += [one.message for one in wrong if one.kind in ("error", "timeout", "ended")]
     return {
         "first": first,
         "case": groups[0].case.descriptor if groups else "",
@@ -262,7 +265,7 @@ def others_on(target: Target) -> dict[str, str]:
         verdicts = _others_say(target, replace(case, lengths="") if case.lengths else case)
         asked += verdicts is not None
         seen.update(name for name, rejects in (verdicts or {}).items() if rejects)
-    return {name: f"{seen[name]} of {asked}" for name in (CHECK_GRAD, TORCH, JAX)}
+    return {name: f"{seen[name]} of {asked}" if asked else "-" for name in (CHECK_GRAD, TORCH, JAX)}
 
 
 def _others_say(target: Target, case: Case) -> dict[str, bool] | None:

@@ -116,8 +116,8 @@ PREFACE = """# A museum of real bugs
 
 {total} bugs of public record, from trackers and commits, each planted again in code of our own, in the form that it
 had: a class or function of NumPy, a torch module or `autograd.Function`, a function of JAX arrays, a C program, an ONNX
-model. No line is anybody else's. An exhibit is a small file in `tests/museum/exhibits`: the changes to a right layer of
-that form, which passes where the exhibit fails. `tests/museum/test_museum.py` holds every row.
+model, a Keras layer. No line is anybody else's. An exhibit is a small file in `tests/museum/exhibits`: the changes to a
+right layer of that form, which passes where the exhibit fails. `tests/museum/test_museum.py` holds every row.
 
 This page is written by a command, from what lies in `tests/museum/said.json`:
 
