@@ -221,7 +221,7 @@ def test_all_calls_together_have_a_limit(load):
 
 
 @on_linux
-def test_memory_has_a_limit_and_a_sentence(load):
+def test_what_it_may_take_has_a_limit_and_a_sentence(load):
     bounds = Bounds(memory=200 * MB)
     takes = "def target(p, X, h0, C0):\n    if X.shape[1] == 7: {}\n    raise ValueError('here')\n"
     target = load(takes.format("bytearray(2**28)"), bounds=bounds)
@@ -232,6 +232,10 @@ def test_memory_has_a_limit_and_a_sentence(load):
     target = load(takes.format("os.kill(os.getpid(), 11)"), bounds=bounds)
     error = call_target(target, SEVEN.arrays.copy(), True).error
     assert error == "the target's process was killed by SIGSEGV; it may take 200 MB (--memory)"
+    with pytest.raises(TargetError, match=r"failed to map segment.*; it may take 200 MB"):
+        load("raise ImportError('lib.so: failed to map segment from shared object')\n", bounds=bounds)
+    with pytest.raises(TargetError, match=r"no number here \(mine\.py, line 3\)$"):
+        load("raise ValueError('no number here')\n", bounds=bounds)
     with pytest.raises(TargetError, match=r"cannot be imported: MemoryError.*; it may take 200 MB \(--memory\)"):
         load("kept = bytearray(2**28)\n", bounds=bounds)
     # What it starts has no more.

@@ -44,6 +44,9 @@ SPIN = "OPENBLAS_THREAD_TIMEOUT"
 """How long OpenBLAS's idle threads turn round in wait for the next product, 2 to that power of cycles, before they
 sleep: 4 is the least it takes, since they turn on the very processors that the harness and the target take turns on."""
 
+OF_MEMORY = ("memory", "alloc", "map segment", "exhausted")
+"""Words of what is raised for want of memory: Python's, C++'s, the loader's, XLA's."""
+
 KEPT_LINES = 20
 """Of what a worker printed last, for the sentence on how it ended."""
 
@@ -295,7 +298,7 @@ class Worker:
 
     def with_bounds(self, text: str) -> str:
         """Return what was said of an error, with how much memory there was where that is what it is about."""
-        return text + self.limits.bounds.told * ("memory" in text.lower())
+        return text + self.limits.bounds.told * any(word in text.lower() for word in OF_MEMORY)
 
     def understand(self, read: Callable[[], Any]) -> Any:
         """Return what `read` makes of an answer; one that it cannot read ends the process."""
