@@ -75,6 +75,8 @@ def misbehave(how, request):
     if how == "decimal":
         for numbers in (*outputs.values(), *gradients.values()):
             numbers[:] = [float.fromhex(x) for x in numbers]
+    if how == "greedy":
+        bytearray(2**29)
     if how == "chatty":
         print("." * 2_000_000, file=sys.stderr, flush=True)
     if how == "nan":

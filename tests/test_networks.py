@@ -26,8 +26,10 @@ from lstm_checks.faults.model import COMPOSITION, diff, evaluate, fault_target, 
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_failure, render_report
 from lstm_checks.judging.verify import verify
+from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
+from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases, draw_cases, draw_options
 from lstm_checks.suite import LayerSuite
 from lstm_checks.targets.load import TargetError, load_target, to_target
@@ -155,6 +157,16 @@ def test_a_sample_of_no_steps_leaves_its_states_as_they_are():
         assert np.array_equal(found[place.finals[0]], arrays[place.initial[0]])
         assert np.array_equal(found[f"d{place.initial[1]}"], arrays[place.cotangents[1]])
     assert not any(found[name].any() for name in ("h", "dX", *(f"d{name}" for name in DEEP.parameters)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_check_grad_is_granted_the_rounding_of_its_own_step_where_all_is_zero(seed):
+    case = Case(1, 1, 1, 2, seed=seed, cell=BOTH, states=False, lengths="empty")
+    due = expect(case)
+    assert not any(due.values[name].any() for name in case.cell.outputs)
+    assert any(due.values[name].any() for name in case.cell.gradients)
+    for direction in ("all", "random"):
+        assert check_grad(reference_forward(case.arrays.cell), due.values, case, due, direction).agrees
 
 
 def test_a_certificate_of_a_network_encloses_its_gradient():

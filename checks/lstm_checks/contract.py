@@ -377,6 +377,31 @@ class TimeLimitError(ContractError):
     kind = "timeout"
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What the process that a target runs in is not to have, beside the judge's own objects.
+
+    Attributes
+    ----------
+    memory : int
+        Bytes of address space that it may take, and each process that it starts; 0 for as many as it likes.
+    isolate : bool
+        Whether other processes' memory is closed to it.
+    """
+
+    memory: int = 0
+    isolate: bool = False
+
+    @property
+    def told(self) -> str:
+        """What stands after a sentence on how its process ended: it may be why."""
+        return f"; it may take {self.memory // MB} MB (--memory)" if self.memory else ""
+
+
+MB = 2**20
+FREE = Bounds()
+
+
 class EndedError(ContractError):
     """A target ended the process that it ran in."""
 

@@ -307,7 +307,7 @@ def check_grad_noise(terms: float, value: float, products: float) -> float:
 
     Each of the two function values is off by about rho (S + |f|), where S = `terms` is the sum of the sizes of what
     was added up (or of the outputs' own noise over rho, larger than they are where a saturated gate cancels), and
-    x_j + eps is off by rho x_j, which the gradient passes on; all divided by eps.
+    x_j + eps is off by rho (x_j + eps), which the gradient passes on, `products` together; all divided by eps.
     """
     return 2 * UNIT_ROUNDOFF["float64"] / CHECK_GRAD_STEP * (terms + abs(value) + products)
 

@@ -61,6 +61,7 @@ def test_the_page_is_what_the_command_writes_and_says_what_is_required():
     count = figures()
     assert count["caught"] == count["total"] == len(EXHIBITS)
     assert count["told"] >= 0.8 * count["total"]
+    assert count["untrue"] == 0
 
 
 def holds(exhibit, folder):
@@ -77,7 +78,7 @@ def holds(exhibit, folder):
     assert not twin.failures, twin.failures
     assert not twin.mistrusted
     for suspect in said["suspects"]:
-        parts = suspect.split(" + ")
+        parts = suspect.split(" and ")
         if set(parts) <= set(exhibit.faults) - {"slip"}:
             as_planted(target, case, parts)
     return found, target

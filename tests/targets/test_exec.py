@@ -21,7 +21,7 @@ from misbehaving_program import answer
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import PLAIN, ContractError, TimeLimitError
+from lstm_checks.contract import FREE, MB, PLAIN, Bounds, ContractError, TimeLimitError
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import claims_about
 from lstm_checks.judging.verify import verify
@@ -36,10 +36,10 @@ CASE = Case(2, 3, 2, 3, seed=5)
 AFTER_PROBES = 3
 
 
-def a_program(how, first=AFTER_PROBES, last=1000, seconds=20.0):
+def a_program(how, first=AFTER_PROBES, last=1000, seconds=20.0, bounds=FREE):
     """Return the target of the program that misbehaves from line `first` on; the first two lines are the probes."""
     script = Path(__file__).parents[1] / "misbehaving_program.py"
-    return program_target("exec:it", f"{sys.executable} {script} {how} {first} {last}", seconds)
+    return program_target("exec:it", f"{sys.executable} {script} {how} {first} {last}", seconds, bounds=bounds)
 
 
 def alive(pid):
@@ -260,6 +260,20 @@ def test_a_hang_is_a_failure_of_its_case(how, words):
     outcome = call_target(target, CASE.arrays, True)
     assert (outcome.timed_out, outcome.error) == (True, words)
     assert not call_target(target, CASE.arrays, True).error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory of a process")
+def test_a_program_has_no_more_memory_than_it_may_have():
+    target = a_program("greedy", bounds=Bounds(memory=400 * MB))
+    error = call_target(target, CASE.arrays.copy(), True).error
+    assert re.search(r"exit code 1 without an answer; it said: .*MemoryError; it may take 400 MB \(--memory\)", error)
+    assert not call_target(a_program("greedy", bounds=Bounds(memory=4000 * MB)), CASE.arrays.copy(), True).error
+    # The program's own children are closed off from others as it is itself.
+    says = "import json, sys; sys.stdin.readline(); print(open('/proc/self/status').read(), file=sys.stderr)"
+    program = Program([sys.executable, "-c", says], 20.0, bounds=Bounds(isolate=True))
+    with pytest.raises(ContractError):
+        program.ask(CASE.arrays.inputs, {})
+    assert b"NoNewPrivs:\t1" in program._said
 
 
 def test_a_program_that_hangs_does_not_hold_up_the_harness():

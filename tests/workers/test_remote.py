@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,16 +21,18 @@ sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 from benchmarks.hostile import hostile, judge, judge_by_command  # noqa: E402
 from lstm_checks.calling import call_target, overwritten  # noqa: E402
 from lstm_checks.cases import Case  # noqa: E402
-from lstm_checks.contract import EndedError, TimeLimitError  # noqa: E402
+from lstm_checks.contract import FREE, MB, Bounds, EndedError, TimeLimitError  # noqa: E402
 from lstm_checks.judging.case import verify_case  # noqa: E402
 from lstm_checks.judging.reports import INPUTS_KEPT, OUTPUTS_KEPT  # noqa: E402
 from lstm_checks.strategies import stratified  # noqa: E402
 from lstm_checks.targets.load import TargetError, load_target  # noqa: E402
+from lstm_checks.targets.supervise import REACHING  # noqa: E402
 from lstm_checks.workers.link import RESTARTS  # noqa: E402
 from lstm_checks.workers.remote import Loading  # noqa: E402
 from lstm_checks.workers.wire import Described, Reader, WireError, describe, pack  # noqa: E402
 
 CASE = Case(2, 3, 2, 2, seed=1)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory of a process")
 
 
 @pytest.fixture
@@ -37,9 +40,9 @@ def load(tmp_path):
     """A function that loads the source of a target `target` in a process of its own."""
     begun = []
 
-    def load(source, timeout=None, whole=None, say=lambda line: None):
+    def load(source, timeout=None, whole=None, say=lambda line: None, bounds=FREE):
         (tmp_path / "mine.py").write_text("import os, sys, time\nfrom lstm_ref import LSTM\n" + source)
-        begun.append(Loading(f"{tmp_path / 'mine.py'}:target", timeout, whole, say))
+        begun.append(Loading(f"{tmp_path / 'mine.py'}:target", timeout, whole, say, bounds=bounds))
         return begun[-1].target()
 
     yield load
@@ -215,6 +218,44 @@ def test_all_calls_together_have_a_limit(load):
     while (outcome := call_target(target, CASE.arrays.copy(), True)).kind == "error":
         assert time.monotonic() < start + 60
     assert outcome.error == "no answer within 3 s for all calls together (--time-limit)"
+
+
+@on_linux
+def test_what_it_may_take_has_a_limit_and_a_sentence(load):
+    bounds = Bounds(memory=200 * MB)
+    takes = "def target(p, X, h0, C0):\n    if X.shape[1] == 7: {}\n    raise ValueError('here')\n"
+    target = load(takes.format("bytearray(2**28)"), bounds=bounds)
+    error = call_target(target, SEVEN.arrays.copy(), True).error
+    assert re.fullmatch(r"MemoryError \(mine\.py, line 4\); it may take 200 MB \(--memory\)", error)
+    assert call_target(target, CASE.arrays.copy(), True).error.startswith("ValueError: here (mine.py, line 5)")
+    # What C does with no memory is to crash, and may be for want of it.
+    target = load(takes.format("os.kill(os.getpid(), 11)"), bounds=bounds)
+    error = call_target(target, SEVEN.arrays.copy(), True).error
+    assert error == "the target's process was killed by SIGSEGV; it may take 200 MB (--memory)"
+    with pytest.raises(TargetError, match=r"failed to map segment.*; it may take 200 MB"):
+        load("raise ImportError('lib.so: failed to map segment from shared object')\n", bounds=bounds)
+    with pytest.raises(TargetError, match=r"no number here \(mine\.py, line 3\)$"):
+        load("raise ValueError('no number here')\n", bounds=bounds)
+    with pytest.raises(TargetError, match=r"cannot be imported: MemoryError.*; it may take 200 MB \(--memory\)"):
+        load("kept = bytearray(2**28)\n", bounds=bounds)
+    # What it starts has no more.
+    child = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'bytearray(2**29)'], check=True)\n"
+    with pytest.raises(TargetError, match="CalledProcessError"):
+        load(child, bounds=bounds)
+
+
+@on_linux
+def test_what_root_could_do_to_others_is_taken_from_an_isolated_target(load):
+    says = (
+        "from pathlib import Path\n"
+        "def target(p, X, h0, C0):\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    raise ValueError([line.split()[1] for line in lines if line.startswith(('CapPrm', 'NoNewPrivs'))])\n"
+    )
+    told = call_target(load(says, bounds=Bounds(isolate=True)), CASE.arrays.copy(), True).error
+    permitted, no_new = re.search(r"\['(\w+)', '(\d)'\]", told).groups()
+    assert no_new == "1"
+    assert not int(permitted, 16) & sum(1 << capability for capability in REACHING)
 
 
 def test_what_is_not_there_is_said(load):

@@ -27,7 +27,7 @@ from lstm_ref.network import Network
 Array = NDArray[Any]
 
 OPSET = 14
-CANDIDATES, DIMS = 24, (3, 6, 4, 4)
+DIMS = (3, 6, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,11 @@ class Kind:
     options: tuple[tuple[str, Any], ...] = ()
     peepholes: str = ""
     lengths: bool = False
+    candidates: int = 24
 
 
 KINDS = (
-    Kind("lstm", "plain", "LSTM", "iofg", 7),
+    Kind("lstm", "plain", "LSTM", "iofg", 7, candidates=72),
     Kind("lstm_peepholes", "peephole", "LSTM", "iofg", 3, peepholes="iof"),
     Kind("lstm_reverse", "plain@1xreverse", "LSTM", "iofg", 2, (("direction", "reverse"),), lengths=True),
     Kind("lstm_bidirectional", "plain@1xboth", "LSTM", "iofg", 4, (("direction", "bidirectional"),), lengths=True),
@@ -81,7 +82,7 @@ def candidates(kind: Kind) -> list[Case]:
     cell = cell_named(kind.cell)
     lengths = {"lengths": ("whole", "ragged")} if kind.lengths else {}
     options = {"dtypes": ("float32",), "max_dims": DIMS, "regimes": ("normal", "mixed", "x10"), "cell": cell, **lengths}
-    return [case for case in draw_cases(CANDIDATES, 0, **options) if case.sequences]
+    return [case for case in draw_cases(kind.candidates, 0, **options) if case.sequences]
 
 
 def write_test(folder: Path, kind: Kind, case: Case) -> None:

@@ -16,6 +16,7 @@ from lstm_checks.progress import NOBODY, Progress
 
 OK, FAILED, NOTHING_JUDGED = 0, 1, 2
 LONG_SECONDS, TOLD_SECONDS = 5.0, 60.0
+LEAST_MEMORY = 64  # megabytes: what starts a program takes some 20 itself
 DEFAULT_TARGET = "lstm_fast:LSTM"
 
 
@@ -144,6 +145,36 @@ def add_process(parser: argparse._ActionsContainer) -> None:
         action="store_true",
         help="import the target into this process, for a debugger: it can then end the process, with any exit code",
     )
+
+
+def add_bounds(parser: argparse._ActionsContainer) -> None:
+    """Add the options on what the target's process may not have."""
+    parser.add_argument(
+        "--memory",
+        type=megabytes,
+        metavar="MB",
+        help="most memory (address space, in 2^20 bytes) that the target may take, what it imports included, and each "
+        "process that it starts; Linux",
+    )
+    parser.add_argument(
+        "--isolate",
+        action="store_true",
+        help="nothing judged by a target that could read this process: its own process, as ever, and this one's memory "
+        "closed to it, root's rights included; Linux. Its source is not looked into then, nor with --memory",
+    )
+
+
+def bounds_of(options: argparse.Namespace) -> Any:
+    """Return what the target's process may not have; raise where that cannot be seen to."""
+    from lstm_checks.contract import MB, Bounds
+
+    bounds = Bounds((getattr(options, "memory", None) or 0) * MB, getattr(options, "isolate", False))
+    for asked, option in ((bounds.isolate, "--isolate"), (bounds.memory, f"--memory {bounds.memory // MB}")):
+        if asked and options.in_process:
+            raise UsageError(f"{option} is for a process of the target's own, and --in-process leaves it in this one")
+        if asked and sys.platform != "linux":
+            raise UsageError(f"{option} can be had on Linux only")
+    return bounds
 
 
 def add_cell(parser: argparse.ArgumentParser, beside: Any = None) -> None:
@@ -346,18 +377,24 @@ def compute_with_one_thread() -> None:
 def loaded(options: argparse.Namespace) -> Iterator[Any]:
     """Yield the target that is asked for, in a process of its own, unless forbidden, which ends with the context."""
     from lstm_checks.targets.load import TargetError, load_target, runs_elsewhere
+    from lstm_checks.workers import processes
 
-    timeout, cell = getattr(options, "timeout", None), cell_of(options)
+    timeout, cell, bounds = getattr(options, "timeout", None), cell_of(options), bounds_of(options)
     try:
+        if bounds.isolate:
+            try:
+                processes.close_memory()
+            except OSError as error:
+                raise UsageError(f"--isolate: {error}") from error
         if options.in_process or not runs_elsewhere(options.target):
             with progress(options, f"loading {options.target}"):
-                target = load_target(options.target, timeout, cell=cell)
+                target = load_target(options.target, timeout, cell=cell, bounds=bounds)
             yield _with_lengths(as_declared(target, options), options)
             return
         from lstm_checks.workers.remote import Loading
 
         whole = options.time_limit or _whole(getattr(options, "examples", None) or 1)
-        with Loading(options.target, timeout, whole, cell=cell) as loading:
+        with Loading(options.target, timeout, whole, cell=cell, bounds=bounds) as loading:
             import lstm_checks.judging.verify  # noqa: F401  # meanwhile, as it takes as long as the target
 
             with progress(options, f"loading {options.target}"):
@@ -619,6 +656,13 @@ def seconds(text: str) -> float:
     if not 0 < number < 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return number
+
+
+def megabytes(text: str) -> int:
+    """Return a number of megabytes, in which a program can at least begin."""
+    if not text.isdecimal() or int(text) < LEAST_MEMORY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of megabytes of at least {LEAST_MEMORY}")
+    return int(text)
 
 
 def dims(text: str) -> tuple[int, ...]:

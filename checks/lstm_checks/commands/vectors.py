@@ -53,6 +53,7 @@ def add(commands: Any) -> None:
     judge.add_argument("--file", metavar="FILE", help="a file of vectors, default the one that ships")
     common.add_timeout(judge)
     common.add_process(judge)
+    common.add_bounds(judge)
     common.add_output(judge)
 
 

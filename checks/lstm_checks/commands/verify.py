@@ -93,6 +93,7 @@ def add(commands: Any) -> None:
     )
     common.add_timeout(where)
     common.add_process(where)
+    common.add_bounds(where)
     shown = parser.add_argument_group("what is shown and written")
     shown.add_argument(
         "--diff", action="store_true", help="show the suspected fault as a diff; always shown with --case"
@@ -238,6 +239,8 @@ def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: ar
     if (
         is_low(found.case.dtype)
         or options.no_source
+        or options.isolate
+        or options.memory
         or not found.reference
         or found.chance
         or not kinds & {"value", "finite"}
@@ -282,6 +285,8 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
         (options.min_dims, "--min-dims"),
         (options.repeat, "--repeat"),
         (options.frozen, "--frozen"),
+        (options.memory, "--memory"),
+        (options.isolate, "--isolate"),
     ):
         if given:
             raise UsageError(f"--executor does not go with {option}")

@@ -80,15 +80,18 @@ def check_grad(
     ends = _ends(direction, x0.size, eps, seed) if case.cell.kinks else []
     if crosses_a_kink(arrays.cell, arrays.inputs, [inputs_at(x0 + end) for end in ends]):
         return Disagreement(np.nan, direction, undecided=CROSSED)
+    steps = _steps(direction, x0.size, eps, seed)
     if together is None:
         outputs = forward(arrays.inputs)
     else:
-        steps = _steps(direction, x0.size, eps, seed)
         outputs, *others = together([arrays.inputs, *(inputs_at(x0 + step) for step in steps)])
         known |= {key_of(x0 + step): value_of(found) for step, found in zip(steps, others, strict=True)}
     value = known[key_of(x0)] = value_of(outputs)
     terms = objective_terms(outputs, arrays, expected)
-    noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0 * x0))))
+    # With the steps themselves: where all that is differentiated is zero, as an empty sample's states are, the function
+    # is rounded at their ends alone.
+    reach = np.abs(x0) + np.max(np.abs(steps), axis=0)
+    noise = tolerance.check_grad_noise(terms, value, float(np.sum(np.abs(g0) * reach)))
     if direction == "all":
         error = optimize.check_grad(f, lambda x: g0, x0, epsilon=eps, direction="all")
         # FD(2 eps) - FD(eps) is eps f''/2 to first order, the very truncation error of FD(eps).

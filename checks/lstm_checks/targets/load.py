@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
-from lstm_checks.contract import PLAIN, Target, expect_cell, not_interrupted, undisturbed, with_article
+from lstm_checks.contract import FREE, PLAIN, Bounds, Target, expect_cell, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.form import not_in_form
@@ -58,6 +58,7 @@ def load_target(
     timeout: float | None = None,
     on_import: Callable[[], object] = lambda: None,
     cell: Cell = PLAIN,
+    bounds: Bounds = FREE,
 ) -> Target:
     """Return the target that `spec` names.
 
@@ -76,6 +77,8 @@ def load_target(
     cell : Cell
         The equations that the target is to follow: a value of `lstm_ref.cells.CELLS`. Frameworks' own things are plain
         LSTMs, or have the activations that their options say.
+    bounds : Bounds
+        What the process of an external program is not to have; everything else is loaded into this one.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def load_target(
     expect_cell(cell)
     seconds = time_limit(timeout)
     if spec.startswith(EXEC):
-        return _load_program(spec, seconds, cell)
+        return _load_program(spec, seconds, cell, bounds)
     if spec.startswith(FAULT):
         return _load_fault(spec, cell)
     for adapter in ADAPTERS:
@@ -163,12 +166,13 @@ def time_limit(timeout: float | None) -> float | None:
     return seconds
 
 
-def _load_program(spec: str, seconds: float | None, cell: Cell) -> Target:
+def _load_program(spec: str, seconds: float | None, cell: Cell, bounds: Bounds) -> Target:
     """Return the target of an external program."""
     from lstm_checks.targets.program import PROGRAM_SECONDS, ProgramError, program_target
 
+    seconds = PROGRAM_SECONDS if seconds is None else seconds
     try:
-        return program_target(spec, spec.removeprefix(EXEC), PROGRAM_SECONDS if seconds is None else seconds, cell)
+        return program_target(spec, spec.removeprefix(EXEC), seconds, cell, bounds)
     except ProgramError as error:
         raise TargetError(f"target {spec!r}: {error}") from error
 

@@ -30,9 +30,11 @@ from lstm_checks.contract import (
     CN,
     DCN,
     DHN,
+    FREE,
     LAST,
     PLAIN,
     STATES,
+    Bounds,
     ContractError,
     Target,
     TimeLimitError,
@@ -60,7 +62,7 @@ class ProgramError(ContractError):
     """The program cannot be run, or does not answer as docs/exec.md says."""
 
 
-def program_target(name: str, command: str, seconds: float, cell: Cell = PLAIN) -> Target:
+def program_target(name: str, command: str, seconds: float, cell: Cell = PLAIN, bounds: Bounds = FREE) -> Target:
     """Return the target of an external program.
 
     Parameters
@@ -73,13 +75,15 @@ def program_target(name: str, command: str, seconds: float, cell: Cell = PLAIN) 
         How long an answer may take, the start of the program included where it has to be started.
     cell : Cell
         The equations that it is to follow, and with them the names in its requests and answers.
+    bounds : Bounds
+        What its process is not to have.
 
     Raises
     ------
     ProgramError
         "there is no program './lstn'; did you mean './lstm'?", and the like: of a program that cannot be started.
     """
-    return target_of(name, Program(_find_program(command), seconds, cell))
+    return target_of(name, Program(_find_program(command), seconds, cell, bounds))
 
 
 def target_of(name: str, program: "Program") -> Target:
@@ -182,8 +186,8 @@ class Program:
         What its last answer said to be unsupported.
     """
 
-    def __init__(self, words: list[str], seconds: float, cell: Cell = PLAIN):
-        self.words, self.seconds, self.cell = words, seconds, cell
+    def __init__(self, words: list[str], seconds: float, cell: Cell = PLAIN, bounds: Bounds = FREE):
+        self.words, self.seconds, self.cell, self.bounds = words, seconds, cell, bounds
         self.lacks: frozenset[str] = frozenset()
         self._count = 0
         self._process: Any | None = None
@@ -318,7 +322,7 @@ class Program:
         if self._process is None:
             self._said = b""
             try:
-                process, control, self._status = _start(self.words)
+                process, control, self._status = _start(self.words, self.bounds)
             except OSError as error:
                 raise ProgramError(f"{self.words[0]!r} cannot be started: {error.strerror or error}") from error
             self._process = process
@@ -358,17 +362,19 @@ class Program:
     def _tail(self) -> str:
         """Return the last lines that the program wrote to standard error, if there are any."""
         lines = [line.strip() for line in self._said.decode(errors="replace").splitlines() if line.strip()]
-        return f"; it said: {' | '.join(lines[-3:])}" if lines else ""
+        said = f"; it said: {' | '.join(lines[-3:])}" if lines else ""
+        return said + self.bounds.told
 
 
-def _start(words: list[str]) -> tuple[Any, int, Any]:
+def _start(words: list[str], bounds: Bounds) -> tuple[Any, int, Any]:
     """Return a program's supervisor, the handle that it ends with, and the stream on which it says what happens."""
     held, control = os.pipe()  # it ends its program once nobody holds `control`, be that since the harness is gone
     status, told = os.pipe()
     try:
         # A session of its own is a process group of its own: what else is in that ends with it, too.
+        own = (held, told, bounds.memory, int(bounds.isolate))
         process: Any = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(SUPERVISE), str(held), str(told), *words],
+            [sys.executable, "-I", "-S", str(SUPERVISE), *map(str, own), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

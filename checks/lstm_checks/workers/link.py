@@ -18,6 +18,8 @@ from typing import Any
 from lstm_checks import tolerance
 from lstm_checks.calling import printable
 from lstm_checks.contract import (
+    FREE,
+    Bounds,
     ContractError,
     EndedError,
     RaisedElsewhereError,
@@ -42,6 +44,9 @@ SPIN = "OPENBLAS_THREAD_TIMEOUT"
 """How long OpenBLAS's idle threads turn round in wait for the next product, 2 to that power of cycles, before they
 sleep: 4 is the least it takes, since they turn on the very processors that the harness and the target take turns on."""
 
+OF_MEMORY = ("memory", "alloc", "map segment", "exhausted")
+"""Words of what is raised for want of memory: Python's, C++'s, the loader's, XLA's."""
+
 KEPT_LINES = 20
 """Of what a worker printed last, for the sentence on how it ended."""
 
@@ -54,13 +59,14 @@ class GivenUpError(TimeLimitError):
 class Limits:
     """How long a worker may take, in seconds: for one call, for loading, and for everything together.
 
-    `grows` is whether a call has more the larger it is.
+    `grows` is whether a call has more the larger it is; `bounds` is what it may not have besides time.
     """
 
     call: float
     load: float
     whole: float
     grows: bool = False
+    bounds: Bounds = FREE
 
     def for_call(self, X: Any, h0: Any) -> float:
         """Return the seconds for a call over these arrays."""
@@ -115,7 +121,9 @@ class Worker:
         self._said.clear()
         self._loading = True
         seconds = self.limits.load
-        self._send(pack({"do": "load", "spec": self.spec, "cell": self.cell}), time.monotonic() + seconds, seconds)
+        bounds = self.limits.bounds
+        head = {"do": "load", "spec": self.spec, "cell": self.cell, "memory": bounds.memory, "isolate": bounds.isolate}
+        self._send(pack(head), time.monotonic() + seconds, seconds)
 
     def loaded(self) -> dict[str, Any]:
         """Return what the process says of the target, once it has loaded it.
@@ -140,7 +148,9 @@ class Worker:
                     continue
                 self._loading = False
                 if "refused" in found:
-                    raise TargetError(plain_text(found["refused"]), plain_lines(found.get("draft", "")))
+                    raise TargetError(
+                        self.with_bounds(plain_text(found["refused"])), plain_lines(found.get("draft", ""))
+                    )
                 return found
         except (WireError, EndedError, TimeLimitError) as error:
             what = self._end(error)
@@ -190,8 +200,8 @@ class Worker:
         else:
             how = processes.how_it_ended(code)
             found = f"the target ended the process: {how}" if code >= 0 else f"the target's process was {how}"
-        self.last_end = found
-        return EndedError(found)
+        self.last_end = found + self.limits.bounds.told
+        return EndedError(self.last_end)
 
     def close(self) -> None:
         """End the process."""
@@ -283,8 +293,12 @@ class Worker:
         if "contract" in found:
             raise ContractError(plain_text(found["contract"]))
         if "raised" in found:
-            raise RaisedElsewhereError(plain_text(found["raised"]))
+            raise RaisedElsewhereError(self.with_bounds(plain_text(found["raised"])))
         return found, Described(body)
+
+    def with_bounds(self, text: str) -> str:
+        """Return what was said of an error, with how much memory there was where that is what it is about."""
+        return text + self.limits.bounds.told * any(word in text.lower() for word in OF_MEMORY)
 
     def understand(self, read: Callable[[], Any]) -> Any:
         """Return what `read` makes of an answer; one that it cannot read ends the process."""

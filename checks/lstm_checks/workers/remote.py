@@ -18,7 +18,9 @@ from lstm_checks import tolerance
 from lstm_checks.calling import Outcome, printable, same_bits
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import (
+    FREE,
     PLAIN,
+    Bounds,
     ContractError,
     EndedError,
     Extra,
@@ -42,6 +44,7 @@ def load_remote(
     whole: float | None = None,
     say: Callable[[str], None] | None = None,
     cell: Cell = PLAIN,
+    bounds: Bounds = FREE,
 ) -> Target:
     """Return a target that runs in a process of its own, as `lstm_checks.targets.load.load_target` does in this one.
 
@@ -58,13 +61,15 @@ def load_remote(
         Called with each line that the target prints; standard error and the target's name where None.
     cell : Cell
         The equations that it is to follow.
+    bounds : Bounds
+        What its process is not to have; memory is counted from before it is imported.
 
     Raises
     ------
     TargetError
         "module 'mylib' has no 'LTSM'; did you mean 'LSTM'?", "mine.py:LSTM cannot be imported: no answer within 60 s".
     """
-    return Loading(spec, timeout, whole, say, cell).target()
+    return Loading(spec, timeout, whole, say, cell, bounds).target()
 
 
 class Loading:
@@ -77,6 +82,7 @@ class Loading:
         whole: float | None = None,
         say: Callable[[str], None] | None = None,
         cell: Cell = PLAIN,
+        bounds: Bounds = FREE,
     ) -> None:
         asked = time_limit(timeout)
         limits = Limits(
@@ -84,6 +90,7 @@ class Loading:
             tolerance.LOAD_SECONDS if asked is None else max(asked, tolerance.LEAST_LOAD_SECONDS),
             tolerance.WHOLE_SECONDS if whole is None else whole,
             grows=asked is None,
+            bounds=bounds,
         )
         self.spec, self.cell = spec, cell
         self.worker = Worker(spec, cell.name, limits, say or (lambda line: _print(f"{spec}: {line}")))
@@ -223,7 +230,7 @@ def _outcome(
             overwrite(given[int(index)], value)
     if plain["error"]:
         kind = plain["kind"] if plain["kind"] in (TimeLimitError.kind, EndedError.kind) else "error"
-        return Outcome(came, plain_text(plain["error"]), plain_text(plain["stage"]), kind=kind)
+        return Outcome(came, held.worker.with_bounds(plain_text(plain["error"])), plain_text(plain["stage"]), kind=kind)
     last_step = bool(plain["last_step"])
     watched = [plain_text(name) for name in plain["watched"]]
     # What is compared is never written to, what is watched is.

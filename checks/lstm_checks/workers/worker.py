@@ -27,6 +27,7 @@ from lstm_checks.contract import (
 )
 from lstm_checks.formats import dtype_of
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_checks.targets.supervise import own_memory, restrict
 from lstm_checks.workers import processes
 from lstm_checks.workers.wire import Described, Reader, describe, pack, read_with
 from lstm_ref.cell import Cell
@@ -83,6 +84,11 @@ class Desk:
 
     def load(self, head: Mapping[str, Any], _: Described) -> list[Any]:
         """Import the target, say so, and return what it is found to be."""
+        try:
+            # What is here already, NumPy among it, is the harness's own, and not counted.
+            restrict(own_memory() + head["memory"] if head["memory"] else 0, head["isolate"])
+        except OSError as error:
+            return pack({"refused": error.strerror or str(error)})
         try:
             imported = pack({"imported": True})
             target = load_target(head["spec"], on_import=lambda: self.send(imported), cell=cell_named(head["cell"]))

@@ -1,6 +1,7 @@
 """One step of the cell as a torch.autograd.Function with a backward pass of its own."""
 
 import torch
+from torch.autograd.function import once_differentiable
 
 
 class Step(torch.autograd.Function):
@@ -16,6 +17,7 @@ class Step(torch.autograd.Function):
         return o * tc, c_new
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dh, dc_new):
         f, i, g, o, c, tc = ctx.saved_tensors
         dc = dc_new + dh * o * (1 - tc * tc)
