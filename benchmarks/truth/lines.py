@@ -22,7 +22,7 @@ LABELS: dict[str, Callable[[Evidence, str], Verdict | None]] = {
 }
 
 
-NOT_OF_THE_DIAGNOSIS = ("case", "explains", "examples", "extent", "also", "oracles", "rerun", "note")
+NOT_OF_THE_DIAGNOSIS = ("case", "explains", "examples", "extent", "also", "oracles", "hint", "rerun", "note")
 """Labels of what `verify` itself says of the failing case."""
 
 

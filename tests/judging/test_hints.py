@@ -61,6 +61,14 @@ def test_what_takes_no_other_cell_is_told_of_no_reference():
     assert said.endswith("--no-reference judges it so")
 
 
+@pytest.mark.usefixtures("hard")
+def test_in_low_precision_there_are_no_hints():
+    pytest.importorskip("ml_dtypes")
+    case = replace(CASE, dtype="bfloat16")
+    assert verify_case(from_function(lstm), case).failures
+    assert hints(lstm, case) == ()
+
+
 @pytest.mark.usefixtures("squared")
 def test_of_no_known_cell_the_two_ways_are_named():
     assert find_cell(from_function(lstm)) is None

@@ -11,6 +11,7 @@ from lstm_checks.calling import can_run
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import ANY_CELL, Target, min_dims_in_words
 from lstm_checks.diagnosis.other_cells import find_cell
+from lstm_checks.formats import is_low
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
 from lstm_checks.words import series
@@ -21,7 +22,7 @@ OF_VALUES = ("value", "finite", "direction", "together")
 
 def find_hints(target: Target, report: CaseReport) -> tuple[str, ...]:
     """Return which options may help with a failure that is there each time, in sentences; mostly none does."""
-    if report.unanswered or report.chance or not report.failures:
+    if report.unanswered or report.chance or not report.failures or is_low(report.case.dtype):
         return ()
     wrong = [claim for claim in report.failures if is_tensor(claim.name) and claim.discrepancy is not None]
     formal = any(claim.discrepancy is not None and claim.discrepancy.kind not in OF_VALUES for claim in wrong)
