@@ -601,3 +601,9 @@ def test_the_c_reader_refuses_what_it_cannot_read(compiled, copied):
         assert done.returncode == 2
         assert done.stderr.startswith("vectors_reader: ")
     assert compiled(copied.with_name("none.json")).returncode == 2
+
+
+def test_each_vector_that_was_run_is_told():
+    told = []
+    report = run_vectors(from_layer(LSTM), read_vectors_file().vectors[:5], lambda: told.append(1))
+    assert len(told) == len(report.results) == 5

@@ -1,6 +1,6 @@
 """A target on certified vectors: the verdict on each, and what is reported of all. Needs no extra."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,15 +108,23 @@ def _count(results: Sequence[VectorResult]) -> dict[str, int]:
     return {verdict: sum(r.verdict == verdict for r in results) for verdict in (PASS, FAIL, UNSUPPORTED)}
 
 
-def run_vectors(target: Target, vectors: VectorFile | Iterable[Vector] | None = None) -> VectorReport:
-    """Return the verdict on each vector, of a file or not; the shipped ones where None are given. Needs no extra."""
+def run_vectors(
+    target: Target,
+    vectors: VectorFile | Iterable[Vector] | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> VectorReport:
+    """Return the verdict on each vector, of a file or not; the shipped ones where None are given. Needs no extra.
+
+    `progress` is called after each.
+    """
     vectors = read_vectors_file() if vectors is None else vectors
     file = vectors if isinstance(vectors, VectorFile) else None
-    results = tuple(
-        _run(target, vector) for vector in (vectors.vectors if isinstance(vectors, VectorFile) else vectors)
-    )
+    results: list[VectorResult] = []
+    for vector in vectors.vectors if isinstance(vectors, VectorFile) else vectors:
+        results.append(_run(target, vector))
+        progress()
     lacking = tuple(name for name in PLAIN.tensors if name in target.lacks)
-    return VectorReport(target.name, results, file, lacking)
+    return VectorReport(target.name, tuple(results), file, lacking)
 
 
 def _run(target: Target, vector: Vector) -> VectorResult:

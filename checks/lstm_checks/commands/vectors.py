@@ -103,7 +103,8 @@ def _write_other(options: argparse.Namespace) -> int:
             f"--format {options.format} writes a file that ends in .{options.format}, not {path.name}"
         )
     try:
-        count, what = _written(options.format, path)
+        with common.progress(options, f"certifying vectors for {path}"):
+            count, what = _written(options.format, path)
     except (OSError, ValueError) as error:
         raise common.UsageError(f"the vectors cannot be written to {path}: {error}") from error
     if not options.quiet:
@@ -150,9 +151,10 @@ def _run_vectors(target: Any, options: argparse.Namespace) -> int:
         file = read_vectors_file(options.file)
     except VectorsError as error:
         raise common.UsageError(str(error)) from error
-    found = run_vectors(target, file)
-    exit_code = (OK if found.passed else FAILED) if found.judged else NOTHING_JUDGED
-    explained = explain_vectors(target, found)
+    with common.progress(options, f"running vectors on {options.target}", len(file.vectors)) as advance:
+        found = run_vectors(target, file, advance)
+        exit_code = (OK if found.passed else FAILED) if found.judged else NOTHING_JUDGED
+        explained = explain_vectors(target, found)
     common.save(options, lambda: {**report.vectors_to_json(found, exit_code, explained), **_looked(target, explained)})
     common.say(report.render_vectors(options.target, found, explained), options, exit_code)
     return exit_code
