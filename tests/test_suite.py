@@ -229,7 +229,7 @@ def test_an_expected_failure_has_to_be_of_a_claim():
     [
         ("regimes", ("nrmal",), r"TestMine.regimes is \('nrmal',\), expected a tuple of some of normal, x1e-3"),
         ("regimes", "normal", "TestMine.regimes is 'normal', expected a tuple"),
-        ("dtypes", ("float16",), "expected a tuple of some of float64, float32"),
+        ("dtypes", ("half",), "expected a tuple of some of float64, float32, bfloat16, float16"),
         ("dtypes", (), r"TestMine.dtypes is \(\), expected a tuple"),
         ("max_dims", (1, 2, 3), "expected four sizes m, s, e, u, each at least 1"),
         ("max_dims", (1, 2, 3, 0), "expected four sizes"),

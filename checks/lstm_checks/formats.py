@@ -87,6 +87,9 @@ BASES = {
 LOW = tuple(name for name, base in BASES.items() if base.short)
 """Those of low precision."""
 
+FORMATS = f"{', '.join(BASES)}, or one of low precision with a contract, bfloat16+gates32"
+"""What a format may be, in words."""
+
 _GRID = {53: 10, 24: 10, 11: 7, 8: 4}
 """Binary places of the last step's cotangents, by the bits of a number: sums of two of them, up to 12, are numbers of
 the format, too."""

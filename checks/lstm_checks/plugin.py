@@ -124,17 +124,21 @@ def _number(name: str, text: str, kind: Any) -> Any:
 
 def _check_known(options: dict[str, Any]) -> None:
     """Raise a UsageError for a dtype or a regime that there is not."""
-    from lstm_checks.cases import DTYPES, REGIMES
+    from lstm_checks.cases import REGIMES
+    from lstm_checks.formats import FORMATS, is_format
     from lstm_ref.cells import cell_named
 
     try:
         cell_named(options["cell"] or "plain")
     except ValueError as error:
         raise pytest.UsageError(f"lstm_cell is {error}") from None
-    for name, known in (("dtypes", DTYPES), ("regimes", REGIMES)):
-        unknown = [word for word in options[name] if word not in known]
+    for name, words, is_one in (
+        ("dtypes", FORMATS, is_format),
+        ("regimes", ", ".join(REGIMES), REGIMES.__contains__),
+    ):
+        unknown = [word for word in options[name] if not is_one(word)]
         if unknown:
-            raise pytest.UsageError(f"lstm_{name} has {unknown[0]!r}, expected some of {', '.join(known)}")
+            raise pytest.UsageError(f"lstm_{name} has {unknown[0]!r}, expected some of {words}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -26,9 +26,10 @@ from hypothesis import strategies as st
 
 from lstm_checks import strategies
 from lstm_checks.calling import with_time_limit
-from lstm_checks.cases import DTYPES, REGIMES, Case
+from lstm_checks.cases import REGIMES, Case
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import PLAIN, Target
+from lstm_checks.formats import FORMATS, is_format
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.reports import (
@@ -122,10 +123,11 @@ def _check_options(cls: type[LayerSuite]) -> None:
         cell_named(cls.cell)
     except ValueError as error:
         raise TypeError(f"{cls.__name__}.cell is {error}") from None
-    for option, known in (("dtypes", DTYPES), ("regimes", (*REGIMES, "init"))):
+    known = (*REGIMES, "init")
+    for option, words, is_one in (("dtypes", FORMATS, is_format), ("regimes", ", ".join(known), known.__contains__)):
         given = getattr(cls, option)
-        if given is not None and (isinstance(given, str) or not given or not set(given) <= set(known)):
-            raise TypeError(f"{cls.__name__}.{option} is {given!r}, expected a tuple of some of {', '.join(known)}")
+        if given is not None and (isinstance(given, str) or not given or not all(is_one(word) for word in given)):
+            raise TypeError(f"{cls.__name__}.{option} is {given!r}, expected a tuple of some of {words}")
     dims, examples = cls.max_dims, cls.examples
     letters = _cell_of(cls).letters
     further = "".join(f" and {letter}" for letter in letters[4:])

@@ -1169,6 +1169,20 @@ def changed(clean, folder, change, settings):
     return [f for f in json.loads(found.stdout)["findings"] if f["outcome"] != "pass"]
 
 
+@pytest.mark.parametrize(("kept", "code"), [("gates32", 0), ("all", 1)])
+def test_low_precision_is_gated_under_its_contract(folder, kept, code):
+    """What begins to compute shorter than the contract says is stopped, though it would pass under a looser one."""
+    (folder / "mine.py").write_text(f"from short_lstm import short_lstm\nlstm = short_lstm('float16+{kept}')\n")
+    settings = 'targets = ["mine.py:lstm"]\ndtypes = ["float16+gates32"]\nexamples = 20\nvectors = false\n'
+    (folder / "pyproject.toml").write_text(f"[tool.lstm-checks]\n{settings}")
+    tests = Path(__file__).parents[1]
+    where = os.pathsep.join(map(str, (tests, tests.parent, tests.parent / "checks")))
+    found = run(folder, "--json", "-", expect=code, PYTHONPATH=where)
+    (finding,) = json.loads(found.stdout)["findings"]
+    assert finding["subject"] == "mine.py:lstm float16+gates32"
+    assert finding["outcome"] == ("pass" if code == 0 else "regression")
+
+
 @pytest.mark.parametrize("name", WRONG_CHANGES)
 def test_the_gate_stops_what_is_wrong(clean, tmp_path, name):
     (finding,) = changed(clean, tmp_path, WRONG_CHANGES[name], DEMONSTRATION + ACCURACY)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lstm_checks import tolerance
-from lstm_checks.cases import DTYPES, REGIMES, Case
+from lstm_checks.cases import REGIMES, Case
 from lstm_checks.contract import PLAIN
 from lstm_checks.files import NOT_TOML, FileError, parse_toml, read_bytes, shown
+from lstm_checks.formats import BASES, format_named
 
 PYPROJECT = "pyproject.toml"
 TABLE = ("tool", "lstm-checks")
@@ -205,6 +206,16 @@ def _one_of(known: tuple[str, ...]) -> Kind:
     return check
 
 
+def _format(value: Any) -> str:
+    """Check a format's name: float64, float32, or one of low precision, with its contract after a plus."""
+    try:
+        return format_named(str(value)).name
+    except ValueError as error:
+        near = difflib.get_close_matches(str(value), BASES, n=1)
+        words = str(error).partition("expected ")[2]
+        raise ValueError(words + (f"; did you mean {near[0]!r}?" if near else "")) from None
+
+
 def _list_of(kind: Kind, length: int | None = None) -> Kind:
     """Return the kind of lists, not empty and without repetition, or of a fixed length."""
 
@@ -237,7 +248,7 @@ _ACCURACY_KEYS: dict[str, Kind] = {"factor": _number(1.001, 100, _FACTOR)}
 _FAULT_KEYS: dict[str, Kind] = {"score": _number(0, 1, "a share from 0 to 1"), "examples": _whole(1)}
 _KEYS: dict[str, Kind] = {
     "targets": _list_of(_text),
-    "dtypes": _list_of(_one_of(DTYPES)),
+    "dtypes": _list_of(_format),
     "examples": _whole(1),
     "seeds": _list_of(_whole(0)),
     "max-dims": _list_of(_whole(1), 4),
@@ -412,7 +423,7 @@ DEFAULT_TEXT = """\
 [tool.lstm-checks]
 # What `lstm-checks gate` judges; every key but `targets` may go. docs/gate.md explains them.
 targets = ["{target}"]          # pkg.mod:LSTM, path/file.py:LSTM, or a framework's name
-dtypes = ["float64"]            # and "float32"
+dtypes = ["float64"]            # and "float32"; or of low precision, "bfloat16+gates32"
 examples = 60                   # a target, a dtype and a seed
 seeds = [0]                     # each draws other examples
 # max-dims = [9, 60, 9, 9]      # largest m, s, e, u

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from lstm_checks.formats import is_low
 from lstm_checks.gate.baseline import (
     Baseline,
     BaselineError,
@@ -140,7 +141,9 @@ def jobs_of(config: GateConfig) -> dict[tuple[str, str, str], dict[str, Any]]:
         if config.vectors:
             found["vectors", target, ""] = {"job": "vectors", "target": target}
     if config.faults is not None:
-        more = {"job": "faults", "seed": config.seeds[0], "dtype": config.dtypes[0]}
+        # In low precision few faults show in so few digits: it is of the examples' sizes that the score is to tell.
+        dtype = next((dtype for dtype in config.dtypes if not is_low(dtype)), "float64")
+        more = {"job": "faults", "seed": config.seeds[0], "dtype": dtype}
         found["faults", "", ""] = {**fault_settings_of(config), **more}
     return found
 
