@@ -22,6 +22,7 @@ import torch
 
 from benchmarks.gpu_cells import HandWritten
 from lstm_checks.cases import Case
+from lstm_checks.files import replace_file, with_figures
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.contracts import measure
 from lstm_checks.judging.reports import Report
@@ -29,7 +30,6 @@ from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import TargetError, to_target
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "gpu.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 LONG_SUMS = ((1, 2, 96, 1), (2, 1, 120, 1), (2, 2, 64, 1), (96, 1, 2, 1), (64, 2, 1, 1), (120, 1, 1, 1))
 """Sizes with many terms in a product, and few entries."""
 
@@ -166,7 +166,7 @@ def as_page(found: Sequence[Sequence[str]], device: str, command: str) -> str:
     what = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} processor, no GPU"
     made = f"{what}; PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; `{command}`"
     lines = [TABLE, ["---"] * len(TABLE), *([cell.replace("|", "\\|") for cell in row] for row in found)]
-    return f"{made}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in lines) + "\n"
+    return f"{made}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,9 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if said.print or said.device != "cuda":
         print(table)
         return 0
-    text = PAGE.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN, 1)
-    PAGE.write_text(f"{before}{BEGIN}\n{table}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+    replace_file(PAGE, with_figures(PAGE.read_text(encoding="utf-8"), table))
     print(f"written to {PAGE}")
     return 0
 

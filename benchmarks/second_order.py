@@ -52,7 +52,6 @@ CASES = {
 """The examples, by their regime of values: small, as somebody would write one, with no size of 1."""
 
 OURS, TORCH, JAX = "lstm-checks verify", "torch.autograd.gradgradcheck", "jax.test_util.check_grads"
-CHECKERS = (OURS, TORCH, JAX)
 
 
 def in_library(cell: Cell, array_library: Any, detach: Callable[[Any], Any]) -> Cell:

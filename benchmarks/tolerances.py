@@ -18,10 +18,10 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
+from lstm_checks.files import replace_file, with_figures
 from lstm_checks.oracles.expected import expect
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "tolerances.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 FORMATS = ("float64", "float32", "tf32", "float16+gates32", "bfloat16+gates32", "bfloat16+accumulate32", "bfloat16")
 SIZES = ((4, 1, 8, 8), (4, 10, 8, 8), (4, 100, 8, 8), (4, 1, 64, 64), (4, 10, 64, 64), (4, 30, 64, 64))
 SEEDS = 3
@@ -53,7 +53,7 @@ def table() -> str:
             cells = ["-" if np.isnan(value) else f"{value:.1e}" for value in found.values()]
             lines.append(f"| {form} | {', '.join(map(str, dims))} | {' | '.join(cells)} |")
             print(lines[-1], flush=True)
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     said = parser.parse_args(arguments)
     found = table()
     if not said.print:
-        text = PAGE.read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN, 1)
-        PAGE.write_text(f"{before}{BEGIN}\n{found}{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+        replace_file(PAGE, with_figures(PAGE.read_text(encoding="utf-8"), found))
         print(f"written to {PAGE}")
     return 0
 

@@ -348,3 +348,22 @@ def _hex(x: float) -> str:
     """Return Python's hexadecimal form without trailing zeros."""
     mantissa, exponent = x.hex().split("p")
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}p{exponent}"
+
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+"""Between which the figures of a Markdown document stand that a command writes."""
+
+
+def with_figures(page: str, figures: str) -> str:
+    """Return a Markdown document with its figures replaced.
+
+    Raises
+    ------
+    ValueError
+        When the document has no place for figures.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"expected the lines {BEGIN} and {END}, between which the figures go")
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"

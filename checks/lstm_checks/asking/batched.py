@@ -15,7 +15,7 @@ from lstm_checks import tolerance
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError, worst_of
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import SAMPLES, weights_of_sample
-from lstm_checks.oracles.expected import Array, Expected, evaluate_reference, expect
+from lstm_checks.oracles.expected import Array, evaluate_reference
 from lstm_checks.properties.noise import OwnExpected
 
 
@@ -54,15 +54,10 @@ def _of_sample(x: Asker, values: Mapping[str, Any], k: int, each: Collection[str
     arrays = Arrays(cut(every), x.case.cell)
     due = _alone(x, arrays) if isinstance(x.expected, OwnExpected) else evaluate_reference(arrays.astype(np.float64))
     # The noise of a sum over samples is at least that of one of its terms.
-    noise = _expected(x, every) if each and k % 2 else x.expected
+    noise = x.due_at(every) if each and k % 2 else x.expected
     expected = replace(noise, values=due, sd=cut(noise.sd))
     found = {name.removeprefix(f"{k}: "): value for name, value in values.items() if name.startswith(f"{k}: ")}
     return x.judge(found, f"{done}, of sample {k} by itself", expected=expected)
-
-
-def _expected(x: Asker, arrays: Arrays) -> Expected:
-    """Return what is due of the batch with other parameters."""
-    return expect(x.case, arrays=arrays).as_returned(x.last_step, x.target.cell)
 
 
 def _alone(x: Asker, arrays: Arrays) -> dict[str, Array]:

@@ -11,11 +11,8 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError, worst_of
-from lstm_checks.calling import same_bits
-from lstm_checks.cases import Arrays
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import TRAINING
-from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.properties.noise import OwnExpected
 
 STEPPED, AFTER = "stepped", "after"
@@ -29,10 +26,9 @@ def training(x: Asker) -> Judged:
     rate = _rate(x)
     if not 0 < rate < np.inf:
         return Judged(Verdict.VACUOUS, reason="there is no gradient to take a step along")
-    due = _Due(x)
-    found = [] if isinstance(x.expected, OwnExpected) else [_by_hand(x, rate, due)]
+    found = [] if isinstance(x.expected, OwnExpected) else [_by_hand(x, rate)]
     if TRAINING in x.target.can:
-        found += _as_people_do(x, rate, due)
+        found += _as_people_do(x, rate)
     if not found:
         raise NotAskedError("nobody knows what is due after a step")
     return worst_of(found)
@@ -53,24 +49,7 @@ def _pairs(x: Asker, names: list[str]) -> list[tuple[Mapping[str, Any], list[str
     return [(x.arrays, names), (x.expected.values, [f"d{name}" for name in names])]
 
 
-class _Due:
-    """What is due at other values of the inputs; at the same ones again it is known, as after two steps alike."""
-
-    def __init__(self, x: Asker) -> None:
-        self.x = x
-        self.known: list[tuple[Arrays, Expected]] = []
-
-    def at(self, arrays: Arrays) -> Expected:
-        """Return what is due at these values."""
-        for other, found in self.known:
-            if all(same_bits(value, other[name]) for name, value in arrays.items()):
-                return found
-        due = expect(self.x.case, arrays=arrays).as_returned(self.x.last_step, self.x.target.cell)
-        self.known.append((arrays, due))
-        return due
-
-
-def _by_hand(x: Asker, rate: float, due: _Due) -> Judged:
+def _by_hand(x: Asker, rate: float) -> Judged:
     """Take a step in the caller's own arrays."""
     done = "after a step that changed the parameters in place, X being as it was"
     arrays = x.arrays.copy()
@@ -82,10 +61,10 @@ def _by_hand(x: Asker, rate: float, due: _Due) -> Judged:
         values = x.forward(arrays.inputs).pull(x.cotangents())
     except RefusedError as error:
         return x.refused(error, done)
-    return x.judge(values, done, expected=due.at(arrays))
+    return x.judge(values, done, expected=x.due_at(arrays))
 
 
-def _as_people_do(x: Asker, rate: float, due: _Due) -> list[Judged]:
+def _as_people_do(x: Asker, rate: float) -> list[Judged]:
     """Return what the stages of a training are worth that the target has a way for."""
     try:
         # A layer takes the final hidden state's cotangent apart.
@@ -106,4 +85,4 @@ def _as_people_do(x: Asker, rate: float, due: _Due) -> list[Judged]:
         return found
     missing = [name for name in x.arrays.p if name not in stepped]
     arrays = x.arrays.replaced(**stepped) if not missing else x.arrays
-    return [*found, x.judge(after, "in training, after an optimizer's step", expected=due.at(arrays))]
+    return [*found, x.judge(after, "in training, after an optimizer's step", expected=x.due_at(arrays))]

@@ -96,15 +96,16 @@ def run(
     with open_journal(journal, plan) as (known, damaged, write):
         resumed = len(known)
         progress(sum(tally.examples for tally in known.values()))
-        repeated = 0
+        repeated, failing = 0, any(tally.failed for tally in known.values())
         for index, tally, lost in _judge_chunks(
             plan, [k for k in range(plan.chunks) if k not in known], start_executor, workers
         ):
             repeated += lost
-            before = list(known.values())
             known[index] = tally
-            if tally.failed and isinstance(progress, Progress) and not any(other.failed for other in before):
-                progress.failed(f"the first failing example, {tally.failed[0]}; the others go on")
+            if tally.failed and not failing:
+                failing = True
+                if isinstance(progress, Progress):
+                    progress.failed(f"the first failing example, {tally.failed[0]}; the others go on")
             write(index, tally)
             progress(tally.examples)
     whole = Tally()

@@ -57,7 +57,7 @@ def _told(path: Path) -> str:
     failure = read_report(str(path))["failure"]
     suspects, lines = failure["diagnosis"]["suspects"], failure["lines"]
     said = ["The first line is the worst number: what came, what is due, and how far rounding may take it."]
-    if suspects:
+    if suspects and suspects[0]["certain"]:
         fault = suspects[0]["fault"]
         said += [
             f"`suspect` is the known mistake that gives these numbers; lstm-checks explain {fault} says more of it."

@@ -6,7 +6,7 @@ error with its line, for a gate that overlooks a misspelt key lets through what 
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,13 +194,18 @@ def _case(value: Any) -> str:
         raise ValueError(f"a case such as 'm4s16e8u16-float64-seed0' ({error})") from None
 
 
+def _perhaps(value: Any, known: Iterable[str]) -> str:
+    """Return which of some names was perhaps meant, as the end of a sentence."""
+    near = difflib.get_close_matches(str(value), [*known], n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _one_of(known: tuple[str, ...]) -> Kind:
     """Return the kind of names that are known."""
 
     def check(value: Any) -> str:
         if value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1)
-            raise ValueError(f"one of {', '.join(known)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            raise ValueError(f"one of {', '.join(known)}{_perhaps(value, known)}")
         return str(value)
 
     return check
@@ -211,9 +216,7 @@ def _format(value: Any) -> str:
     try:
         return format_named(str(value)).name
     except ValueError as error:
-        near = difflib.get_close_matches(str(value), BASES, n=1)
-        words = str(error).partition("expected ")[2]
-        raise ValueError(words + (f"; did you mean {near[0]!r}?" if near else "")) from None
+        raise ValueError(str(error).partition("expected ")[2] + _perhaps(value, BASES)) from None
 
 
 def _list_of(kind: Kind, length: int | None = None) -> Kind:

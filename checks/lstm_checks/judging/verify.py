@@ -98,16 +98,18 @@ def verify(
     if failed is not None:
         found[failed.case] = failed
         origins = {failed.case: strategies.Origin("", 0, seed)} | ({} if failed.timed_out else origins)
+    failing = False
     for case in origins:
         found[case] = found.get(case) or verify_case(
             target, case, properties=properties, reference=reference, repeat=repeat
         )
-        if found[case].failures and not any(report.failures for report in found.values() if report.case != case):
+        if not failing and found[case].failures:
+            failing = True
             heard.failed(_first_failure(found[case]))
         heard()
         if found[case].timed_out:
             break
-    if any(report.failures for report in found.values()):
+    if failing:
         heard.doing(f"finding out what is wrong with {target.name}")
     groups, unexplained = explain_run(target, tuple(found.values()), origins, options)
     reachable = strategies.reachable_strata(**options)

@@ -111,11 +111,11 @@ def _with_numbers(kinds: Sequence[str], said: Mapping[str, Any]) -> list[str]:
     return words
 
 
-_OTHERS = ("hardsigmoid6", "clippedsigmoid", "clippedtanh")
-"""The activations that ONNX does not have by a name."""
-
 _CLIPPED = {"sigmoid": "clippedsigmoid", "tanh": "clippedtanh"}
 """The activations that a clip makes of others."""
+
+_OTHERS = ("hardsigmoid6", *_CLIPPED.values())
+"""The activations that ONNX does not have by a name."""
 
 
 def _clipped(word: str, limit: float) -> str:

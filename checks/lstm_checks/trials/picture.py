@@ -8,10 +8,10 @@ import numpy as np
 
 from lstm_checks.extras import MissingExtra
 from lstm_checks.faults.catalogue import find
+from lstm_checks.files import BEGIN, END, with_figures
 from lstm_checks.trials.kill_matrix import METHODS, TORCH, Matrix
 
 SCHEMA = "lstm-checks/kill-matrix/1"
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 TITLE = "# The kill matrix\n\n"
 _COUNTS = (1, 10, 100)
 
@@ -58,12 +58,7 @@ def replace_figures(page: str, matrix: Matrix, picture: str) -> str:
     ValueError
         When the document has no place for figures.
     """
-    page = page or f"{TITLE}{BEGIN}\n{END}\n"
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"expected the lines {BEGIN} and {END}, between which the figures go")
-    return f"{before}{BEGIN}\n{_figures(matrix, picture)}\n{END}{after}"
+    return with_figures(page or f"{TITLE}{BEGIN}\n{END}\n", _figures(matrix, picture))
 
 
 def _figures(matrix: Matrix, picture: str) -> str:
