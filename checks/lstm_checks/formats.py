@@ -255,6 +255,7 @@ def dtype_of(word: str) -> np.dtype[Any]:
     return _bfloat16() if word == "bfloat16" else np.dtype(word)
 
 
+@cache  # asked for each array that goes to another process; there are few dtypes
 def dtype_word(dtype: np.dtype[Any]) -> str:
     """Return a dtype as a word: bfloat16's own text is that of any two bytes."""
     return "bfloat16" if dtype.name == "bfloat16" else dtype.str

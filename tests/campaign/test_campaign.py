@@ -116,7 +116,7 @@ JUDGED_IN_A_WORKER = """
 import os, pathlib
 def in_a_worker():
     # The target's own process is started by one that judges chunks, or by the campaign, which finds out what it is.
-    return b"lstm_checks.campaign.executors" in pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    return b"lstm_checks.workers.pool" in pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
 """
 
 
@@ -129,7 +129,7 @@ def test_a_worker_that_dies_ends_the_campaign_with_the_reason(tmp_path):
         "    return (X, None), lambda dh: {}\n"
     )
     plan = Plan(f"{tmp_path / 'dying.py'}:target", examples=2, chunk=1)
-    with pytest.raises(CampaignError, match=r"chunk \d was lost 3 times: ExecutorError: its process ended: killed"):
+    with pytest.raises(CampaignError, match=r"chunk \d was lost 3 times: LostError: its process ended: killed"):
         run(plan, parse_executor("processes:1").start, workers=1)
 
 

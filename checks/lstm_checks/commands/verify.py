@@ -1,6 +1,9 @@
 """`lstm-checks verify`: judge an LSTM over random examples, or on one case."""
 
 import argparse
+import contextlib
+import gc
+import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -10,6 +13,10 @@ from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
 from lstm_checks.formats import BASES, LOW, PARTS, format_named, is_low
 
 EXAMPLES = 100
+
+FEW = 20
+"""Of fewer examples a process that works ahead is not worth its start."""
+
 MAX_DIMS_HELP = (
     "largest sizes drawn; default 9,60,9,9, and in one example each 17, 33, 65 and 129, past the edges of blocks; a "
     "fifth is that of p, of a cell that has it"
@@ -116,10 +123,28 @@ def run(options: argparse.Namespace) -> int:
         return _verify_on_executor(options)
     if options.journal is not None:
         raise UsageError("--journal is for --executor, which is not given")
-    with common.loaded(options) as loaded:
+    with _ahead(options) as ahead, common.loaded(options) as loaded:
         common.expect_dims(options, loaded.cell)
         target = _without_frozen(common.in_form(loaded), options.frozen)
-        return _verify_examples(target, options) if options.case is None else _verify_case(target, options)
+        gc.freeze()  # of what is loaded by now nothing goes, and to look through it again costs a twentieth
+        return _verify_examples(target, options, ahead) if options.case is None else _verify_case(target, options)
+
+
+def _ahead(options: argparse.Namespace) -> Any:
+    """Return a process that works out what is due meanwhile; nothing where it would not help, or is not wanted.
+
+    For a debugger there is one process; and a target that is not to see its judge's memory is not to see this either.
+    """
+    from lstm_checks.judging.ahead import Ahead
+
+    few = options.case is not None or options.examples < FEW
+    kept_together = options.in_process or options.no_reference or options.isolate or is_low(options.dtype or "float64")
+    return contextlib.nullcontext() if few or kept_together or _processors() < 2 else Ahead()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _without_frozen(target: Any, frozen: str | None) -> Any:
@@ -193,7 +218,7 @@ def _large_progress(case: Any, options: argparse.Namespace) -> Any:
     return common.progress(options, f"verifying {options.target}", LARGE_ROUNDS)
 
 
-def _verify_examples(target: Any, options: argparse.Namespace) -> int:
+def _verify_examples(target: Any, options: argparse.Namespace, ahead: Any) -> int:
     """Return the exit code of `verify` over random examples."""
     from lstm_checks.judging import text
     from lstm_checks.judging.look import report_in_full
@@ -212,7 +237,7 @@ def _verify_examples(target: Any, options: argparse.Namespace) -> int:
         if options.no_reference and not set(more["regimes"]) <= set(OWN_REGIMES):
             raise UsageError(f"--no-reference cannot judge the regimes {options.regimes}, only {','.join(OWN_REGIMES)}")
     with common.progress(options, f"verifying {options.target}", options.examples) as advance:
-        report = verify(target, examples=options.examples, seed=options.seed, progress=advance, **more)
+        report = verify(target, examples=options.examples, seed=options.seed, progress=advance, ahead=ahead, **more)
         if report.failure is not None:
             from lstm_checks.repair.ask import failing_cases
 

@@ -43,8 +43,9 @@ from lstm_checks.judging.reports import (
 )
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
+from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Expected, expect
-from lstm_checks.oracles.objective import Disagreement, Forward, reference_forward
+from lstm_checks.oracles.objective import Forward, reference_forward
 from lstm_checks.oracles.together import Projection
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
@@ -82,12 +83,18 @@ def verify_case(
     repeat : int
         How many calls with the same inputs are compared at least; more than two where these differ.
     """
+    case = of_target(target, case, reference)
+    report = _verify_case(target, case, thorough, properties, reference, progress, expected, repeat)
+    return replace(report, reference=reference, declared=target.declared, min_dims=target.limits.min_dims)
+
+
+def of_target(target: Target, case: Case, reference: bool = True) -> Case:
+    """Return the case of a target's cell, with what it lacks absent."""
     # With a reference further parameters are as the target has them: its answer is about a plain LSTM.
     extras = () if reference else target.extras
     if (case.extras, case.cell, case.absent) != (extras, target.cell, target.absent):
         case = replace(case, extras=extras, cell=target.cell, absent=target.absent)
-    report = _verify_case(target, case, thorough, properties, reference, progress, expected, repeat)
-    return replace(report, reference=reference, declared=target.declared, min_dims=target.limits.min_dims)
+    return case
 
 
 def _verify_case(
@@ -320,7 +327,7 @@ def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
     if expected.chaotic(cell.gradients):
         return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
     gradient = {name: expected.values[name] for name in cell.gradients}
-    by_complex_step = complex_step_disagreement(case, expected)
+    by_complex_step = expected.by_complex_step or complex_step_disagreement(case, expected)
     by_check_grad = check_grad(_reference(case, expected.last_step), gradient, case, expected, "random")
     return [
         _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),

@@ -18,7 +18,8 @@ from lstm_checks.cases import REGIMES, Case, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT
 from lstm_checks.contract import STATES, Target
 from lstm_checks.formats import is_low
-from lstm_checks.judging.case import no_answer, verify_case
+from lstm_checks.judging.ahead import Ahead
+from lstm_checks.judging.case import no_answer, of_target, verify_case
 from lstm_checks.judging.contracts import measure
 from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
@@ -62,6 +63,7 @@ def verify(
     reference: bool = True,
     progress: Progress | Callable[[], None] = NOBODY,
     repeat: int = 0,
+    ahead: Ahead | None = None,
 ) -> Report:
     """Return the report on a target over examples drawn by Hypothesis.
 
@@ -85,6 +87,8 @@ def verify(
         See `verify_case`.
     progress : callable
         Called after each example. A `Progress` hears of the first failing example at once, and what is done after it.
+    ahead : Ahead, optional
+        Works out what is due for the next cases meanwhile.
     """
     start, heard = time.perf_counter(), heard_by(progress)
     if not reference:
@@ -99,10 +103,17 @@ def verify(
         found[failed.case] = failed
         origins = {failed.case: strategies.Origin("", 0, seed)} | ({} if failed.timed_out else origins)
     failing = False
+    asked = {case: of_target(target, case, reference) for case in origins if case not in found}
+    if not reference:
+        ahead = None
+    if ahead is not None:
+        ahead.begin([*asked.values()])
     for case in origins:
-        found[case] = found.get(case) or verify_case(
-            target, case, properties=properties, reference=reference, repeat=repeat
-        )
+        if case in asked:
+            due = None if ahead is None else ahead.expected(asked[case])
+            found[case] = verify_case(
+                target, asked[case], properties=properties, reference=reference, expected=due, repeat=repeat
+            )
         if not failing and found[case].failures:
             failing = True
             heard.failed(_first_failure(found[case]))

@@ -8,9 +8,10 @@ from scipy import optimize
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Arrays, Case
+from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Array, Expected
 from lstm_checks.oracles.kinks import CROSSED, crosses_a_kink
-from lstm_checks.oracles.objective import Disagreement, Forward, objective
+from lstm_checks.oracles.objective import Forward, objective
 
 
 # What a target answers may be as large as numbers get, and differences of that no numbers: both are no agreement.

@@ -9,8 +9,9 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic import complex_step
 from lstm_checks.arithmetic.monte_carlo import deviation, exact
 from lstm_checks.cases import Arrays, Case
+from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Array, Expected, rounding_of
-from lstm_checks.oracles.objective import Disagreement, Forward, objective, reference_forward
+from lstm_checks.oracles.objective import Forward, objective, reference_forward
 
 
 def complex_step_disagreement(case: Case, expected: Expected) -> Disagreement:

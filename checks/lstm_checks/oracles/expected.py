@@ -14,6 +14,7 @@ from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, sprea
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Arrays, Case
 from lstm_checks.formats import format_named, is_low
+from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.kinks import unjudged_at_kinks
 from lstm_checks.oracles.stored import storing
 from lstm_checks.oracles.together import Together
@@ -53,6 +54,8 @@ class Expected:
         not bounded grows out of the dtype.
     together : Together or None
         In low precision, of what many entries say together.
+    by_complex_step : Disagreement or None
+        How far the complex step is from the reference's gradient, where that is known already.
     """
 
     values: dict[str, Array]
@@ -64,6 +67,7 @@ class Expected:
     seed: int = 0
     withheld: Mapping[str, str] = field(default_factory=dict)
     together: Together | None = None
+    by_complex_step: Disagreement | None = None
 
     def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
         """Return what is due of a target that returned h of the last step alone, or of every step."""
@@ -73,7 +77,7 @@ class Expected:
         values, sd = (of | {hidden: of[hidden][:, -1]} for of in (self.values, self.sd))
         # Along a random direction of all steps nothing is known of the last one.
         directions = {name: known for name, known in self.directions.items() if name != hidden}
-        return replace(self, values=values, sd=sd, directions=directions, last_step=True)
+        return replace(self, values=values, sd=sd, directions=directions, last_step=True, by_complex_step=None)
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether rounding drowns these values, or decides a convention, so that nothing can be concluded."""

@@ -1,7 +1,6 @@
-"""The scalar whose gradient every oracle asks for, and how far an oracle is from agreeing."""
+"""The scalar whose gradient every oracle asks for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,23 +33,6 @@ def objective(outputs: Mapping[str, Any], arrays: Arrays, last_step: bool = Fals
     for part in last.values():
         found = found + np.sum(part, axis=axes[1:])
     return found
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """How far two oracles are apart: the largest difference over what is accepted, and where that is.
-
-    Where one of them can say nothing of the case, `undecided` says why, and `use` is no number.
-    """
-
-    use: float
-    where: str
-    undecided: str = ""
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the difference is within what is accepted; NaN is not."""
-        return self.use <= 1
 
 
 Forward = Callable[[Mapping[str, Array]], Mapping[str, Array]]
