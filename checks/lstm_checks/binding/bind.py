@@ -99,7 +99,7 @@ def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
     """
     tried: list[Tried] = []
     labs = [lab_of(found, library, seconds) for library in libraries(found.module)]
-    with undisturbed(), _in_time():
+    with undisturbed(), _in_time(), _uncompiled(labs):
         for lab in labs:
             if (best := _exact(lab, found, tried)) is not None:
                 return _bound(found, *best, lab)
@@ -120,6 +120,16 @@ def _in_time() -> Iterator[None]:
         yield
     except OutOfTimeError:
         raise CannotBindError("it could not be bound in the time that there is for it") from None
+
+
+@contextlib.contextmanager
+def _uncompiled(labs: Sequence[Lab]) -> Iterator[None]:
+    """Have JAX compile nothing, where it is used: each try has other shapes, and to compile costs fifty times more."""
+    if not any(lab.library == "jnp" for lab in labs):
+        yield
+        return
+    with sys.modules["jax"].disable_jit():
+        yield
 
 
 def libraries(module: Any) -> tuple[str, ...]:
@@ -401,7 +411,8 @@ def _nearest(lab: Lab, tried: Sequence[Tried]) -> Forward | None:
     try:
         for setup, call, raw, _ in tried[:MOST_NEAR]:
             one = nearest(lab, setup, call, Problem(call.over), raw, known)
-            if one is not None and (best is None or one.distance < best.distance):
+            # They come with the likeliest first; other ways to call the same are as near but for the values drawn.
+            if one is not None and (best is None or one.distance < best.distance / CLEARLY_NEARER):
                 best = one
     except OutOfTimeError:
         pass
@@ -412,6 +423,9 @@ def _nearest(lab: Lab, tried: Sequence[Tried]) -> Forward | None:
 
 MOST_NEAR = 60
 """Calls that are compared to say which came nearest."""
+
+CLEARLY_NEARER = 2
+"""How many times as near a call must come to be preferred to a likelier one."""
 
 
 def find_backward(lab: Lab, found: Found, forward: Forward) -> Backward | None:

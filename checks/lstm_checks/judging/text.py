@@ -11,6 +11,7 @@ from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_RO
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import PLAIN, min_dims_in_words, with_article
 from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.formats import is_low
 from lstm_checks.judging.hints import hint_of_dtype
 from lstm_checks.judging.reports import (
     CHECK_GRAD,
@@ -54,7 +55,7 @@ def render_report(report: Report) -> str:
         return "\n".join(
             [*lines, f"NOTHING JUDGED  {name}: {_counted(report)}, expected at least one example to judge"]
         )
-    return "\n".join([*lines, f"PASS  {name}: {_counted(report)}"])
+    return "\n".join([*lines, f"PASS  {name}: {_counted(report)}{_in_low_precision(report)}"])
 
 
 def render_case(name: str, report: CaseReport) -> str:
@@ -430,6 +431,12 @@ def _by_dtype(report: Report) -> dict[str, int]:
 def _counted(report: Report) -> str:
     """Return the number of examples by verdict."""
     return ", ".join(f"{report.counts[v]} {v}" for v in Verdict if report.counts[v]) or "no examples"
+
+
+def _in_low_precision(report: Report) -> str:
+    """Return the formats of low precision that examples were judged in: a pass there allows for much more."""
+    low = [name for name in dict.fromkeys(example.case.dtype for example in report.examples) if is_low(name)]
+    return f", in {series(low)}" if low else ""
 
 
 def _message(claim: Claim) -> str:

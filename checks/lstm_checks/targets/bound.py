@@ -36,7 +36,8 @@ def bound_target(found: Any, spec: str, cell: Cell) -> Target:
         target = _in_its_dtypes(target, bound)
     can = target.can & {SEVERAL, STRIDES} if bound.library == "np" else target.can - {EMPTY}
     what = "class" if inspect.isclass(found) else "function"
-    kind = f"{what} of its own form" + target.kind.removeprefix("function in the vjp form")
+    its_own = target.kind.removeprefix("function in the vjp form")
+    kind = f"{what} of its own form" + (its_own if its_own != target.kind else f", a {target.kind}")
     adapter = f"lstm-checks bind {spec} prints the adapter"
     notes = (*bound.notes, *target.notes, adapter)
     one_dtype = f"# to be judged with --dtype {target.dtypes[0]}\n" if len(target.dtypes) == 1 else ""
