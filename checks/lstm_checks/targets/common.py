@@ -40,7 +40,7 @@ from lstm_checks.targets.function import lengths_not_given, of_arguments, states
 from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
-from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
+from lstm_checks.weights.packing import pack, unpack, unpack_gradients
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.slots import KINDS, MODULES, Activation
@@ -699,7 +699,7 @@ def _packing(form: Form, weights: Weights, held: str) -> Packing:
 
     def inputs(found: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: np.asarray(found[weights.prefix + name], np.float64) for name in weights.layout.names}
-        return from_framework(own, weights.layout)
+        return unpack(own, weights.layout)
 
     extras = frozenset(extra.name for extra in weights.extras)
     return Packing(pack, lambda found: _gradients(found, form, weights), inputs, extras)
@@ -708,7 +708,7 @@ def _packing(form: Form, weights: Weights, held: str) -> Packing:
 def _gradients(found: Mapping[str, Any], form: Form, weights: Weights) -> dict[str, Any]:
     """Return gradients by the contract's names, those of second biases that learn among them."""
     layout, twins = weights.layout, weights.twins()
-    named = gradients_from_framework({name: found[weights.prefix + name] for name in layout.names}, layout)
+    named = unpack_gradients({name: found[weights.prefix + name] for name in layout.names}, layout)
     named |= {f"d{extra.name}": found[extra.name] for extra in weights.extras if extra.name in found}
     named |= {f"d{name}": found[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
     return {name: value for name, value in named.items() if name not in layout.twins or name in twins}
@@ -744,7 +744,7 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, h
 
     Further parameters that `p` has no values for are zero where they are `held` at "zero", and its own at "own".
     """
-    arrays = {weights.prefix + name: array for name, array in to_framework(_own(p, weights), weights.layout).items()}
+    arrays = {weights.prefix + name: array for name, array in pack(_own(p, weights), weights.layout).items()}
     (_, _, e), u = inputs["X"].shape, inputs["C0"].shape[-1]
     for extra in weights.extras:
         if extra.name in p:
