@@ -170,12 +170,16 @@ CARRIED: tuple[Layout, ...] = (
 
 @dataclass(frozen=True)
 class Kept:
-    """The arrays of a cell's weights: the cell, their layout, what stands before all their names, and their dtype."""
+    """The arrays of a cell's weights: the cell, their layout, what stands before all their names, and their dtype.
+
+    `learned` is the name and the shape of a further array that is the initial state of all samples, "" where none is.
+    """
 
     cell: Cell
     layout: Layout
     prefix: str = ""
     held: str = "float32"
+    learned: tuple[str, tuple[int, ...]] = ("", ())
 
     @property
     def names(self) -> tuple[str, ...]:
