@@ -9,8 +9,10 @@ TORCH ?= torch==2.13.0
 EPYNN ?= epynn==1.2.13
 FLINT ?= python-flint>=0.7
 JAX ?= jax==0.10.2 flax==0.12.8 equinox==0.13.8 dm-haiku==0.0.17
+# MLX computes on a processor in a distribution of its own.
+MLX ?= mlx==0.32.4 mlx-cpu==0.32.4
 FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.14.0 safetensors==0.8.0 \
-  distributed==2026.8.0
+  distributed==2026.8.0 $(MLX)
 BROWSER ?= selenium>=4.20
 AXE ?= axe-core@4.14.1
 EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled html low

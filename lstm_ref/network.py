@@ -88,7 +88,7 @@ class Network(Cell):
     Parameters
     ----------
     cell : Cell
-        What stands at every place.
+        What stands at every place. Initial states that all samples share are shared at every place.
     layers : int
     directions : tuple of str
         Of each layer: "forward", "reverse", or both in this order.
@@ -127,8 +127,6 @@ class Network(Cell):
     def __post_init__(self) -> None:
         if self.layers < 1:
             raise ValueError(f"layers is {self.layers}, expected at least 1")
-        if self.cell.shared:
-            raise ValueError(f"{self.cell.name!r} in a network, expected a cell whose samples have states of their own")
         word = next((w for w, known in DIRECTIONS.items() if known == (self.directions, self.join)), None)
         if word is None:
             known = "; ".join(f"{directions} and {join!r}" for directions, join in DIRECTIONS.values())
@@ -154,7 +152,7 @@ class Network(Cell):
             "backward": self._backward,
             "parameter_gradients": self._parameter_gradients,
             "needed": None if self.others else self.cell.needed,
-            "shared": (),
+            "shared": tuple(name + place.suffix for place in self.places for name in self.cell.shared),
             "slots": {},
             "written_as": None,
             "activations": self.cell.activations,
@@ -210,7 +208,8 @@ class Network(Cell):
         found = {**self.parameters, "X": "mse", "h": "msd", "dh": "msd"}
         for place in self.places:
             for state, first, last in zip(place.states, place.initial, place.finals, strict=True):
-                found |= {first: state.axes, last: state.axes, f"d{last}": state.axes}
+                own = f"1{state.axes[1:]}" if first in self.shared else state.axes
+                found |= {first: own, last: state.axes, f"d{last}": state.axes}
         return found | {f"d{name}": found[name] for name in self.inputs}
 
     @cached_property

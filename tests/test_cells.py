@@ -297,7 +297,7 @@ def test_a_program_of_another_cell_than_the_one_asked_for_is_in_no_form(tmp_path
 ERRORS = [
     (KeyError("pf"), "plain", "; pf is of the cell peephole: see --cell"),
     (KeyError("Ui"), "coupled", "; Ui is of the cell plain, peephole, layernorm or projected: see --cell"),
-    (KeyError("kernel"), "plain", "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays"),
+    (KeyError("kernel"), "plain", "; lstm_checks.to_framework(p, ...) makes a framework's own arrays"),
 ]
 
 

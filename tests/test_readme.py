@@ -19,8 +19,8 @@ from lstm_checks.judging.text import render_failure, render_source
 from lstm_checks.judging.verify import verify
 from lstm_checks.repair.ask import look_into_source
 from lstm_checks.targets.layer import from_layer
+from lstm_checks.weights.carrying import to_framework
 from lstm_checks.weights.files import write_arrays
-from lstm_checks.weights.packing import to_framework
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)

@@ -105,3 +105,23 @@ def test_faults_carry_over_and_are_named():
     assert len(faults_of(SHARED)) > 280
     found = diagnose(fault_target(find("carry-dropped", SHARED), cell=SHARED), Case(2, 3, 2, 3, seed=5, cell=SHARED))
     assert found.suspects[0].fault == "carry-dropped"
+
+
+@settings(max_examples=10)
+@given(case=cases(cell=cell_named("plain+h0+C0@2xboth")))
+def test_in_a_network_they_are_shared_at_every_place(case):
+    net = case.cell
+    assert net.shared == net.initial
+    assert net.shape("h0_l1_reverse", *case.dims) == (1, case.u)
+    expected = expect(case)
+    assert expected.chaotic(net.gradients) or complex_step_disagreement(case, expected).use <= 1
+    apart = cell_named("plain@2xboth")
+    own = {name: np.repeat(case.arrays[name], case.m, axis=0) for name in net.initial}
+    lengths = {} if case.lengths is None else {"lengths": case.lengths}
+    same = Case(*case.dims, case.dtype, cell=apart, **lengths).arrays.replaced(**{**case.arrays, **own})
+    due, came = evaluate_reference(same), evaluate_reference(case.arrays)
+    for name, value in came.items():
+        shared = name.removeprefix("d") in net.initial
+        wanted = due[name].sum(axis=0, keepdims=True) if shared else due[name]
+        assert value.shape == wanted.shape
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, atol=1e-4 * max(np.max(np.abs(wanted), initial=0), 1e-30))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lstm_checks.targets.lacking import lacks
     from lstm_checks.targets.layer import from_layer
     from lstm_checks.targets.load import TargetError, load_target
-    from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
+    from lstm_checks.weights.carrying import from_framework, gradients_from_framework, to_framework
 
 __all__ = [
     "Case",
@@ -65,10 +65,10 @@ _HOMES = {
     "by_step": "binding.composed",
     "certify": "certified.certify",
     "explain": "judging.explain",
-    "from_framework": "weights.packing",
+    "from_framework": "weights.carrying",
     "from_function": "targets.function",
     "from_layer": "targets.layer",
-    "gradients_from_framework": "weights.packing",
+    "gradients_from_framework": "weights.carrying",
     "lacks": "targets.lacking",
     "load_target": "targets.load",
     "read_gate_config": "gate.config:read_config",
@@ -77,7 +77,7 @@ _HOMES = {
     "render_report": "judging.text",
     "run_gate": "gate.verdict:run",
     "run_vectors": "certified.run",
-    "to_framework": "weights.packing",
+    "to_framework": "weights.carrying",
     "verify": "judging.verify",
     "verify_case": "judging.case",
 }

@@ -16,8 +16,8 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import default_dtypes, verify
 from lstm_checks.targets.function import from_function
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_checks.weights.carrying import from_framework, gradients_from_framework, to_framework
 from lstm_checks.weights.layouts import LAYOUTS
-from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
 
 BIASES = tuple(f"db{gate}" for gate in "figo")
 SMALL = {"examples": 12, "max_dims": (3, 3, 3, 3)}

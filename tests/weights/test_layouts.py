@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lstm_checks.cases import Case
 from lstm_checks.contract import PLAIN
 from lstm_checks.targets.common import AdapterError, weights_of
+from lstm_checks.weights.carrying import from_framework, gradients_from_framework, to_framework
 from lstm_checks.weights.files import WeightsError, convert, read_arrays, write_arrays
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, LayoutError, find_layout
-from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
 
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
 sizes = {"e": st.integers(1, 6), "u": st.integers(1, 6), "seed": st.integers(0, 2**16)}
@@ -142,8 +142,8 @@ def test_gates_are_told_by_the_letter_at_which_names_differ_and_two_biases_apart
     [
         (lambda a: a.pop("weight_hh_l0"), "weight_hh_l0 is missing, expected (4u, u) = (12, 3)"),
         (
-            lambda a: a.update(weight_hh_l0=np.ones((12, 4))),
-            "weight_hh_l0 has shape (12, 4), expected (4u, u) = (12, 3)",
+            lambda a: a.update(weight_hh_l0=np.ones((12, 5))),
+            "weight_hh_l0 has shape (12, 5), expected (4u, u) = (12, 3)",
         ),
         (lambda a: a.update(bias_ih_l0=np.ones((1, 12))), "bias_ih_l0 has shape (1, 12), expected (4u,) = (12,)"),
         (lambda a: a.update(more=np.ones(2)), "more is none of layout torch's arrays, weight_ih_l0"),
@@ -152,7 +152,10 @@ def test_gates_are_told_by_the_letter_at_which_names_differ_and_two_biases_apart
             "weight_ih_l0 has dtype int64, expected floating point",
         ),
         (lambda a: a.update(weight_ih_l0=np.ones((12, 2), "f")), "arrays of one dtype expected"),
-        (lambda a: a.update(weight_hr_l0=np.ones((1, 3))), "weight_hr_l0 holds a projection (proj_size)"),
+        (
+            lambda a: a.update(weight_hr_l0=np.ones((1, 3))),
+            "weight_hh_l0 has shape (12, 3), expected (4u, p) = (12, 1)",
+        ),
         (lambda a: a.update(weight_ih_l0=np.ones(24)), "weight_ih_l0 has shape (24,), expected (4u, e)"),
     ],
 )

@@ -148,6 +148,57 @@ def test_tinygrad(monkeypatch):
     assert_passes(target, "float32")
 
 
+class Mlx:
+    """MLX's own differentiation, as a `lstm_checks.targets.common.Library`."""
+
+    compiles = False
+    can = frozenset()
+
+    def low_precision(self, run, arrays):
+        return ""
+
+    def evaluator(self, run):
+        import mlx.core as mx
+
+        def evaluate(arrays):
+            given = {name: mx.array(array) for name, array in arrays.items()}
+
+            def pullback(cotangents):
+                _, found = mx.vjp(
+                    lambda *values: run(dict(zip(given, values, strict=True))),
+                    [*given.values()],
+                    [mx.array(cotangent) for cotangent in cotangents],
+                )
+                return {name: np.array(value) for name, value in zip(given, found, strict=True)}
+
+            h, Cn = run(given)
+            return (np.array(h), np.array(Cn)), pullback
+
+        return evaluate
+
+    def ways(self, run):
+        return {}
+
+    def look(self, run, arrays):
+        return self.evaluator(run)(arrays)[0]
+
+    def unreached(self, run, arrays):
+        return set()
+
+
+def test_mlx():
+    nn = pytest.importorskip("mlx.nn")
+
+    def apply(weights, X, h, C):
+        layer = nn.LSTM(X.shape[-1], h.shape[-1])
+        layer.update(weights)
+        every, cells = layer(X, h, C)
+        return every, cells[:, -1]
+
+    target = common.target_of("mlx", "", common.Weights(LAYOUTS["mlx"], ""), [common.Form(apply)], Mlx())
+    assert_passes(target, "float32")
+
+
 def test_another_order_of_gates_is_caught():
     """The proof would fail if the layout were wrong."""
     pytest.importorskip("torch")
@@ -177,5 +228,5 @@ def test_another_order_of_gates_is_caught():
 
 
 def test_every_layout_marked_proven_is_proven_here_or_by_its_target():
-    here = {"named", "torch", "torch-cell", "flax-linen", "flax-cell", "haiku", "tinygrad"}
+    here = {"named", "torch", "torch-cell", "flax-linen", "flax-cell", "haiku", "mlx", "tinygrad"}
     assert {name for name, layout in LAYOUTS.items() if layout.evidence == PROVEN} == here | BY_TARGET

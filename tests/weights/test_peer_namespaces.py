@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lstm_checks.cases import Case
-from lstm_checks.weights.packing import from_framework, to_framework
+from lstm_checks.weights.carrying import from_framework, to_framework
 
 pytestmark = pytest.mark.peer
 

@@ -1,4 +1,4 @@
-"""`lstm-checks convert`: carry an LSTM's weights from one framework's layout to another's."""
+"""`lstm-checks convert`: carry the weights of recurrent layers from one framework's layout to another's."""
 
 import argparse
 import sys
@@ -15,7 +15,10 @@ def add(commands: Any) -> None:
         "convert",
         run,
         help="carry weights from one framework's layout to another's",
-        description="Carry the weights of the LSTMs in a file from one framework's layout to another's.",
+        description=(
+            "Carry the weights of the LSTMs, GRUs and RNNs in a file, in layers and directions, with projections and "
+            "peepholes, from one framework's layout to another's."
+        ),
         epilog="exit code: 0 converted; 2 nothing was written",
     )
     parser.add_argument("--layouts", action=_Layouts, nargs=0, help="list the layouts, and stop")
@@ -26,6 +29,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--module", metavar="NAME", help="convert this module alone, e.g. encoder.lstm")
     parser.add_argument("--no-bias", action="store_true", help="take biases that are missing as zero")
     parser.add_argument("--units", type=common.positive, metavar="U", help="units, where the layout does not tell")
+    parser.add_argument("--cell", metavar="NAME", help="gru or gru_reset_after, where the arrays do not tell")
     parser.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
 
 
@@ -46,6 +50,7 @@ def run(options: argparse.Namespace) -> int:
             module=options.module,
             bias=not options.no_bias,
             units=options.units,
+            cell=options.cell,
         )
         write_arrays(options.destination, arrays)
     except (LayoutError, WeightsError) as error:

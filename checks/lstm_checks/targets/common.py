@@ -36,12 +36,14 @@ from lstm_checks.contract import (
 )
 from lstm_checks.extras import MissingExtra
 from lstm_checks.formats import array_dtype, dtype_of
-from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes
+from lstm_checks.targets.function import lengths_not_given, of_arguments, states_taken, whole_sizes, without_states
+from lstm_checks.targets.learned import Learned, is_state, learned_states, with_learned
 from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
-from lstm_checks.weights.packing import from_framework, gradients_from_framework, to_framework
-from lstm_ref.cell import Cell
+from lstm_checks.weights.packing import pack, unpack, unpack_gradients
+from lstm_checks.words import series
+from lstm_ref.cell import Cell, evaluate_forward
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.slots import KINDS, MODULES, Activation
 
@@ -183,6 +185,8 @@ class Weights:
         The cell by its activations: a plain LSTM, or one with others.
     held : str
         The dtype in which they are held, and in which things are tried out: float32, or one of low precision.
+    learned : Learned, optional
+        Which parameters are initial states that all samples share; they are no `extras` then.
     """
 
     layout: Layout
@@ -192,11 +196,13 @@ class Weights:
     limits: SizeLimits = ANY_SIZES
     recurrence: Cell = PLAIN
     held: str = "float32"
+    learned: Learned | None = None
 
     @property
     def cell(self) -> Cell:
         """The cell whose parameters they are."""
-        return CELLS["projected"] if self.layout.projects else self.recurrence
+        cell = CELLS["projected"] if self.layout.projects else self.recurrence
+        return cell if self.learned is None else self.learned.cell(cell)
 
     @property
     def projection(self) -> str:
@@ -212,7 +218,13 @@ class Weights:
         """Return the gradients that there are not, since the arrays do not learn."""
         blocks = [block for block in self.layout.blocks if self.prefix + block.name in self.frozen]
         held = {f"d{kind}{gate}" for block in blocks for kind in block.kinds if kind != SECOND for gate in block.gates}
-        return frozenset(held | {f"d{extra.name}" for extra in self.extras if extra.name in self.frozen})
+        still = {f"d{state}" for state, extra in self.states_learned.items() if extra.name in self.frozen}
+        return frozenset(held | still | {f"d{extra.name}" for extra in self.extras if extra.name in self.frozen})
+
+    @property
+    def states_learned(self) -> Mapping[str, Extra]:
+        """The parameters that are initial states, by these."""
+        return {} if self.learned is None else self.learned.states
 
     def twins(self) -> dict[str, str]:
         """Return the gradients of the second bias that there are; see `Layout.twins`."""
@@ -334,7 +346,8 @@ def _extras(
             f"{owner} has {name} besides, whose sizes do not follow from those of the LSTM; give it alone"
         )
 
-    if at_sizes is None or set(names) & set(PLAIN.inputs):
+    # What is called as an input of ours is one: an initial state, or nothing that can be told apart from it.
+    if at_sizes is None or {*names} & {*PLAIN.inputs} - {*PLAIN.initial}:
         raise unclear(names[0])
     # Each length is taken for a e + b u + c: one more element gives a, one more unit b,
     # and the third making is the proof.
@@ -346,7 +359,7 @@ def _extras(
             raise unclear(name)
         axes = [(wider - own, longer - own, own) for own, wider, longer, _ in zip(*lengths, strict=True)]
         extra = Extra(name, tuple((a, b, own - a * e - b * u) for a, b, own in axes))
-        if extra.shape(e + 3, u + 4) != tuple(lengths[3]):
+        if extra.shape(e + 3, u + 4) != tuple(lengths[3]) or (name in PLAIN.initial and not is_state(extra)):
             raise unclear(name)
         extras.append(extra)
     return tuple(extras)
@@ -569,47 +582,51 @@ def target_of(
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
     reasons = Reasons()
-    for form in forms:
+    own = {extra.name for extra in weights.extras}
+    unshared = [] if own & {*PLAIN.initial} else [(weights, form) for form in forms]
+    for held, form in [*_learning(weights, forms), *unshared]:
         run = _run(form)
         # One for all that is tried, as it may compile.
         evaluate = library.evaluator(run)
         with reasons.of_one():
-            low = _low_inside(form, weights, library)
-            fitted = _try(form, weights, library, evaluate)
+            low = _low_inside(form, held, library)
+            fitted = _try(form, held, library, evaluate)
+            if held.learned is not None:
+                _expect_learned(form, held, fitted, evaluate)
         if reasons.failed:
             continue
         call = _call(form, fitted.weights, fitted.held, evaluate)
 
-        def found(run: Run = run) -> tuple[str, ...]:
-            return dtypes_of(run, library, lambda dtype: _arrays(*_probe(weights, dtype), weights, "own"))
+        def found(run: Run = run, held: Weights = held) -> tuple[str, ...]:
+            return dtypes_of(run, library, lambda dtype: _arrays(*_probe(held, dtype), held, "own"))
 
-        def rounds(call: Callable[..., Any] = call) -> bool:
-            return demotes and not keeps_float64(call, *_probe(weights, "float64"))
+        def rounds(call: Callable[..., Any] = call, held: Weights = held) -> bool:
+            return demotes and not keeps_float64(call, *_probe(held, "float64"))
 
-        dtypes, inside, also = precision_of(weights.held, low, found, rounds)
-        call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), weights.cell)
+        dtypes, inside, also = precision_of(held.held, low, found, rounds)
+        call_as = _call_as(partial(_call, form, fitted.weights, fitted.held, evaluate), held.cell)
         ways = library.ways(run)
         states = [{key} for key in STATE_INPUTS if f"d{key}" not in form.lacks]
-        lacks = fitted.lacks | form.lacks | weights.lacks() | weights.absent() | {DHN, LAST}
+        lacks = fitted.lacks | form.lacks | held.lacks() | held.absent() | {DHN, LAST}
         return Target(
             name,
             kind if named else f"{kind}, {fitted.told}{inside}",
-            by_name(call, weights.cell),
+            by_name(call, held.cell),
             lacks,
             dtypes,
-            weights.twins(),
+            held.twins(),
             compiles=library.compiles,
-            extras=weights.extras,
-            notes=(*form.notes, *weights.notes(), *notes),
+            extras=held.extras,
+            notes=(*form.notes, *held.notes(), *notes),
             beside=fitted.beside,
             foreign=fitted.foreign,
-            cell=weights.cell,
-            limits=weights.limits,
+            cell=held.cell,
+            limits=held.limits,
             can=library.can.union(ways),
             optional=frozenset({PLAIN.cotangents[0], DCN} - lacks),
             parts=tuple(tuple(sorted(part)) for part in (*fitted.weights.parts(), *states)),
-            unlearned=dict(weights.frozen) | _cut_off(form, weights, library),
-            call_as=in_ways(weights.cell, call_as, ways, _packing(form, fitted.weights, fitted.held)),
+            unlearned=dict(held.frozen) | _cut_off(form, held, library),
+            call_as=in_ways(held.cell, call_as, ways, _packing(form, fitted.weights, fitted.held)),
             also=also,
         )
     # What came of a call tells more than why others could not be made.
@@ -617,6 +634,16 @@ def target_of(
     raise AdapterError(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}{reasons}{besides}"
     )
+
+
+def _learning(weights: Weights, forms: Sequence[Form]) -> Iterator[tuple[Weights, Form]]:
+    """Yield what further parameters may be initial states, and the forms without states with these as such."""
+    for learned in learned_states(weights.extras) if not weights.layout.projects else ():
+        rest = tuple(extra for extra in weights.extras if extra.name not in learned.names)
+        lacks, _ = without_states(tuple(learned.states))
+        for form in (form for form in forms if STATES in form.lacks):
+            apply, told = with_learned(form.apply, learned), (*form.notes, learned.note)
+            yield replace(weights, extras=rest, learned=learned), Form(apply, form.lacks - NO_STATES | lacks, told)
 
 
 class Reasons:
@@ -699,7 +726,8 @@ def _packing(form: Form, weights: Weights, held: str) -> Packing:
 
     def inputs(found: Mapping[str, Any]) -> dict[str, Any]:
         own = {name: np.asarray(found[weights.prefix + name], np.float64) for name in weights.layout.names}
-        return from_framework(own, weights.layout)
+        # States that all samples share are stepped as parameters are.
+        return unpack(own, weights.layout) | {state: found[state] for state in weights.cell.shared}
 
     extras = frozenset(extra.name for extra in weights.extras)
     return Packing(pack, lambda found: _gradients(found, form, weights), inputs, extras)
@@ -708,7 +736,7 @@ def _packing(form: Form, weights: Weights, held: str) -> Packing:
 def _gradients(found: Mapping[str, Any], form: Form, weights: Weights) -> dict[str, Any]:
     """Return gradients by the contract's names, those of second biases that learn among them."""
     layout, twins = weights.layout, weights.twins()
-    named = gradients_from_framework({name: found[weights.prefix + name] for name in layout.names}, layout)
+    named = unpack_gradients({name: found[weights.prefix + name] for name in layout.names}, layout)
     named |= {f"d{extra.name}": found[extra.name] for extra in weights.extras if extra.name in found}
     named |= {f"d{name}": found[name] for name in STATE_INPUTS if f"d{name}" not in form.lacks}
     return {name: value for name, value in named.items() if name not in layout.twins or name in twins}
@@ -744,7 +772,7 @@ def _arrays(p: Mapping[str, Any], inputs: Mapping[str, Any], weights: Weights, h
 
     Further parameters that `p` has no values for are zero where they are `held` at "zero", and its own at "own".
     """
-    arrays = {weights.prefix + name: array for name, array in to_framework(_own(p, weights), weights.layout).items()}
+    arrays = {weights.prefix + name: array for name, array in pack(_own(p, weights), weights.layout).items()}
     (_, _, e), u = inputs["X"].shape, inputs["C0"].shape[-1]
     for extra in weights.extras:
         if extra.name in p:
@@ -835,6 +863,22 @@ def _try(form: Form, weights: Weights, library: Library, evaluate: Evaluate) -> 
     return _Fitted(fitted, told, lacks)
 
 
+def _expect_learned(form: Form, weights: Weights, fitted: _Fitted, evaluate: Evaluate) -> None:
+    """Raise where what is taken for initial states has no effect, or where no name says so and it is not that."""
+    assert weights.learned is not None
+    p, inputs = _probe(weights)
+    call = _call(form, fitted.weights, fitted.held, evaluate)
+    (h, _), _ = call(p, **inputs)
+    for state, extra in weights.learned.states.items():
+        (other, _), _ = call(p, **{**inputs, state: 1 + inputs[state]})
+        if np.array_equal(np.asarray(other), np.asarray(h)):
+            raise FormError(f"its outputs do not follow from {extra.name}")
+    given = {key: value if key in weights.learned.states else 0 * value for key, value in inputs.items()}
+    due = evaluate_forward(weights.cell, {**p, **given, "X": inputs["X"]})["h"]
+    if not weights.learned.named and np.max(np.abs(np.asarray(h, np.float64) - due)) > same_within(weights.held):
+        raise FormError(f"its outputs do not follow from {series(sorted(weights.learned.names))} as initial states")
+
+
 def _with_extras(form: Form, weights: Weights, evaluate: Evaluate, lacks: frozenset[str]) -> _Fitted:
     """Return how further parameters are held so that it is a plain LSTM, if it is one with any of these values."""
     listed = list_extras(weights.extras)
@@ -902,7 +946,7 @@ def _with_gate_order(form: Form, weights: Weights, held: str, evaluate: Evaluate
     p, inputs = _probe(weights)
     none = [key for key in ("h0", "C0") if {STATES, key} & form.lacks]
     zeros = inputs | {key: np.zeros_like(inputs[key]) for key in none}
-    due = weights.cell.forward(p, zeros["X"], zeros["h0"], zeros["C0"])["h"]
+    due = evaluate_forward(weights.cell, {**p, **zeros})["h"]
     # Shapes tell no gate from another. The order is the one in which the forward pass is an LSTM's; in it the gradients
     # are judged, which had no part in finding it.
     best, smallest = weights, np.inf

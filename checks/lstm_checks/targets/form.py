@@ -87,7 +87,7 @@ def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     if sought and cells:
         keys = f"; {sought[1]} is of the cell {series(cells, 'or')}: see --cell"
     elif error.startswith("KeyError") and cell is PLAIN:
-        keys = "; lstm_checks.weights.packing.to_framework(p, ...) makes a framework's own arrays of them"
+        keys = "; lstm_checks.to_framework(p, ...) makes a framework's own arrays of them"
     count = _COUNTS.get(len(names), len(names))
     return f"p holds the {count} arrays {listed} by name, and {series(('X', *cell.initial))} are NumPy arrays{keys}"
 
@@ -118,4 +118,4 @@ def _hint_for_names(came: list[str], cell: Cell) -> str:
     """Return the nearest right form of some names of gradients."""
     if set(came) & set(cell.inputs):
         return ", each after a d: dUf for Uf"
-    return "; lstm_checks.weights.packing.gradients_from_framework(gradients, ...) makes them of a framework's own"
+    return "; lstm_checks.gradients_from_framework(gradients, ...) makes them of a framework's own"

@@ -5,7 +5,7 @@ LSTM in `common.py`. What differs from that is that there is no memory, and no o
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,9 @@ from lstm_checks.targets.common import (
     precision_of,
     probe_arrays,
 )
+from lstm_checks.targets.learned import role
 from lstm_checks.weights.recurrent import Kept, recognize_cell
+from lstm_ref.cells import cell_named
 
 NO_STATE = frozenset({STATES, "dh0"})
 
@@ -54,6 +56,8 @@ def kept_in(shapes: Mapping[str, tuple[int, ...]], name: str) -> Kept | None:
     besides = [key for key in shapes if key not in kept.names]
     if any("reverse" in key or "backward" in key for key in besides):
         raise AdapterError(f"{name} has two directions, expected one: {with_article(kept.cell.title)} is judged alone")
+    if len(besides) == 1 and role(besides[0]) == "h0" and [n for n in shapes[besides[0]] if n != 1] == [u]:
+        return replace(kept, learned=(besides[0], shapes[besides[0]]))
     if besides:
         raise AdapterError(
             f"{name} has {besides[0]} besides the weights of {with_article(kept.cell.title)}, expected one layer alone"
@@ -95,6 +99,11 @@ def one_state_target(
         When no form works, with the reason why the first does not; or when it computes in low precision.
     """
     reasons = Reasons()
+    state, shape = kept.learned
+    if state:
+        kept = replace(kept, cell=cell_named(f"{kept.cell.name}+h0"))
+        forms = [_learning(form, state, shape) for form in forms if form.lacks]
+        notes = (*notes, f"its initial state is its own parameter {state}; it is called with none")
     for form in forms:
         run = _run(form)
         call = _call(kept, form, library.evaluator(run))
@@ -126,6 +135,16 @@ def one_state_target(
         f"{name} is {with_article(kind)} with the weights of {with_article(kept.cell.title)}, but cannot be called as "
         f"one: {takes}; {reasons}"
     )
+
+
+def _learning(form: OneStateForm, state: str, shape: tuple[int, ...]) -> OneStateForm:
+    """Return a form without a state as one of the state that a module learns, an array of that name and shape."""
+
+    def apply(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
+        own = h0.reshape(*(h0.shape[-1] if size == PROBE[3] else size for size in shape))
+        return form.apply({**given, state: own}, X, h0)
+
+    return OneStateForm(apply)
 
 
 def _run(form: OneStateForm) -> Callable[[Mapping[str, Any]], tuple[Any, Any]]:

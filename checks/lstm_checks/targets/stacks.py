@@ -5,7 +5,7 @@ found by trying, as for one cell in `common.py`. What it does with lengths and p
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import ANY_SIZES, LAST, OF_CALLS, STATES, SizeLimits, Target, undisturbed, with_article
 from lstm_checks.targets.common import (
+    PROBE,
     SAME,
     AdapterError,
     Evaluate,
@@ -26,8 +27,13 @@ from lstm_checks.targets.common import (
     probe_arrays,
     refuse_low_inside,
 )
+from lstm_checks.targets.learned import role
 from lstm_checks.targets.network import arguments_taken, with_conventions
+from lstm_checks.weights.namespace import namespace
 from lstm_checks.weights.stacked import Stacked, by_its_names
+from lstm_checks.words import series
+from lstm_ref.cell import evaluate_forward
+from lstm_ref.cells import cell_named
 from lstm_ref.network import Network
 
 LENGTHS_GIVEN, MASK = "lengths", "mask"
@@ -118,6 +124,45 @@ def stack_target(
     )
 
 
+def shared_in(stacked: Stacked, besides: Mapping[str, tuple[int, ...]]) -> tuple[Stacked, Mapping[str, str]] | None:
+    """Return a network with initial states that a module learns, and by each the array that holds it at all places.
+
+    None where what there is besides the weights is something else, or some of the states alone.
+
+    Parameters
+    ----------
+    stacked : Stacked
+    besides : mapping
+        The shapes of its further parameters by their names, which say which state it is: (places, 1, u), (places, u).
+    """
+    net, found = stacked.net, {role(name): name for name in besides}
+    due = [size for size in (len(net.places), PROBE[3]) if size != 1]
+    of_states = all([size for size in shape if size != 1] == due for shape in besides.values())
+    if not of_states or {*found} != {*net.cell.initial} or len(found) != len(besides) or stacked.layout.projects:
+        return None
+    _, _, how = net.name.partition("@")
+    shared = cell_named(f"{'+'.join((net.cell.name, *net.cell.initial))}@{how}")
+    assert isinstance(shared, Network)
+    return replace(stacked, net=shared), {state: found[state] for state in net.cell.initial}
+
+
+def with_learned(form: StackForm, net: Network, arrays: Mapping[str, str], shapes: Mapping[str, Any]) -> StackForm:
+    """Return a form without states as one of the states that a module learns; `shapes` are those of the arrays."""
+    count = len(net.places[0].states)
+
+    def run(weights: Mapping[str, Any], X: Any, states: Sequence[Any], lengths: Any, mask: Any) -> Any:
+        own = {}
+        for k, name in enumerate(arrays.values()):
+            each = states[k::count]
+            sizes = [each[0].shape[-1] if size == PROBE[3] else size for size in shapes[name]]
+            own[name] = namespace(each[0]).concatenate(each, axis=0).reshape(*sizes)
+        return form.run({**weights, **own}, X, states, lengths, mask)
+
+    told = series([f"{name} is {state}" for state, name in arrays.items()])
+    note = f"its initial states are its own parameters, at all places: {told}; it is called with none"
+    return replace(form, run=run, states=True, notes=(*form.notes, note))
+
+
 def first_that_fits(stacks: Sequence[Stacked], made: Callable[[Stacked], Target]) -> Target:
     """Return the target of the first of the networks that a module may be in which it can be called.
 
@@ -179,12 +224,20 @@ def _as_target(
     def found() -> tuple[str, ...]:
         return dtypes_of(_run(form, net), library, lambda dtype: _probe(stacked, limits, dtype))
 
-    def by_position(p: Mapping[str, Any], **inputs: Any) -> Any:
-        outputs, pullback = call({**p, **inputs})
-        return tuple(outputs.values()), pullback
+    def smooth(whole: bool) -> bool:
+        p, inputs = probe_arrays("float64", net, limits)
+        m, steps = inputs["X"].shape[:2]
+        lengths = {LENGTHS_GIVEN: np.full(m, steps)} if whole else {}
+
+        def by_position(p: Mapping[str, Any], **inputs: Any) -> Any:
+            outputs, pullback = call({**p, **inputs, **lengths})
+            return tuple(outputs.values()), pullback
+
+        return keeps_float64(by_position, p, inputs)
 
     def rounds() -> bool:
-        return demotes and not keeps_float64(by_position, *probe_arrays("float64", net, limits))
+        # A framework may take another way where there is a mask: Keras on PyTorch rounds there alone.
+        return demotes and not all(map(smooth, (False, True) if form.lengths else (False,)))
 
     dtypes, inside, _ = precision_of("float32", "", found, rounds)
     lacks = {LAST, *stacked.absent()}
@@ -306,8 +359,7 @@ def _check(form: StackForm, evaluate: Evaluate, stacked: Stacked, limits: SizeLi
         raise FormError("the output of one sample hangs on another")
     given = dict.fromkeys(stacked.absent()) | ({} if form.states else dict.fromkeys(net.initial))
     zeroed = {n: np.zeros_like(v) if n in given else v for n, v in {**p, **inputs}.items()}
-    fc = net.forward({n: zeroed[n] for n in net.parameters}, zeroed["X"], *(zeroed[n] for n in net.initial))
-    due = net.outputs_of(fc)
+    due = evaluate_forward(net, zeroed)
     came = zip(net.outputs, (h, *finals), strict=True)
     same = all(value is None or np.allclose(value, due[name], atol=SAME) for name, value in came)
     return frozenset(name for name, value in zip(net.outputs[1:], finals, strict=True) if value is None), same

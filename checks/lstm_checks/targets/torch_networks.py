@@ -7,7 +7,7 @@ out by small calls. PyTorch's own take the states of all places stacked as (laye
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,14 @@ from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target, signature_in_words
 from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError, make_module
-from lstm_checks.targets.stacks import StackForm, first_that_fits, list_of_finals, stack_target
+from lstm_checks.targets.stacks import (
+    StackForm,
+    first_that_fits,
+    list_of_finals,
+    shared_in,
+    stack_target,
+    with_learned,
+)
 from lstm_checks.targets.torch_autograd import Autograd
 from lstm_checks.weights.layouts import LAYOUTS, ROWS, Layout, with_projection, without_biases
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
@@ -111,6 +118,8 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     net = stacks[0].net
     if net.layers == 1 and net.directions == (FORWARD,) and not isinstance(cell, Network):
         return None
+    if still := [key for key, value in module.named_parameters() if not value.requires_grad]:
+        raise AdapterError(f"{name}: {still[0]} does not learn, expected parameters all of which learn, in a stack")
     _refuse_low(module, name)
     limits = _limits(make, module, stacks[0], name)
     if type(module) in OWN:
@@ -217,16 +226,21 @@ def _is_reverse(kept: Kept) -> bool:
 
 
 def _refuse(module: Any, name: str, stacked: Stacked) -> None:
-    """Raise for a module with parameters beside those of the stack, that do not learn, or whose dropout is on."""
+    """Raise for a module with parameters beside those of the stack, or whose dropout is on."""
     held = dict(module.named_parameters())
-    if others := sorted(held.keys() - {*stacked.names}):
+    others = sorted(held.keys() - {*stacked.names})
+    if others and not _are_states(stacked.net, [held[key] for key in others]):
         raise common.beside(name, others, {key.rpartition(".")[0] for key in stacked.names})
-    if still := [key for key, value in held.items() if not value.requires_grad]:
-        raise AdapterError(f"{name}: {still[0]} does not learn, expected parameters all of which learn, in a stack")
     for _, inner in module.named_modules():
         p = getattr(inner, "dropout", getattr(inner, "p", 0)) if isinstance(inner, (*OWN, torch.nn.Dropout)) else 0
         if p and inner.training:
             raise AdapterError(f"{name} has dropout {p:g}, which is random and not judged: set it to 0, or call eval()")
+
+
+def _are_states(net: Network, held: Sequence[Any]) -> bool:
+    """Return whether parameters have the shapes of initial states that all samples share: (1, u), or for each place."""
+    wide = PROBE[3]
+    return all(value.shape[-1:] == (wide,) and value.numel() in (wide, wide * len(net.places)) for value in held)
 
 
 def _limits(make: Callable[..., Any], module: Any, stacked: Stacked, name: str) -> SizeLimits:
@@ -289,7 +303,21 @@ def _of_a_module(make: Callable[..., Any], module: Any, name: str, stacks: list[
     kind = f"torch.nn.Module {type(module).__name__}"
     takes = common.call_in_words(module.forward, "(x, ...) with the lengths, and (h0, C0) or h0 and C0")
     made = partial(stack_target, name, kind, library=Autograd(), takes=takes, limits=limits)
-    return first_that_fits(stacks, lambda stacked: made(stacked, _forms_of(make, module, name, stacked.net)))
+    held = dict(module.named_parameters())
+    besides = {key: tuple(held[key].shape) for key in sorted(held.keys() - {*stacks[0].names})}
+
+    def target(stacked: Stacked) -> Target:
+        forms = _forms_of(make, module, name, stacked.net)
+        if not besides:
+            return made(stacked, forms)
+        found = shared_in(stacked, besides)
+        if found is None:
+            raise common.beside(name, [*besides], {key.rpartition(".")[0] for key in stacked.names})
+        shared, arrays = found
+        learning = [with_learned(form, shared.net, arrays, besides) for form in forms if not form.states]
+        return made(shared, learning)
+
+    return first_that_fits(stacks, target)
 
 
 def _forms_of(make: Callable[..., Any], module: Any, name: str, net: Network) -> list[StackForm]:

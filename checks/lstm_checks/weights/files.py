@@ -7,15 +7,15 @@ names and converted by itself; an array that belongs to none is refused, unless 
 import re
 import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lstm_checks.files import replacing
+from lstm_checks.weights.carrying import choose, names_in, pack_named, unpacked, variants_of
 from lstm_checks.weights.layouts import Layout, LayoutError
-from lstm_checks.weights.packing import from_framework, to_framework
+from lstm_checks.weights.placing import Place, apart, joined, locate
 from lstm_checks.words import first_few
 
 SUFFIXES = (".npz", ".safetensors")
@@ -23,15 +23,6 @@ SUFFIXES = (".npz", ".safetensors")
 
 class WeightsError(Exception):
     """A file cannot be read, written or converted; the message says why and what to do."""
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """Which LSTM of a file: the module's prefix, the layer, and whether it runs backwards."""
-
-    prefix: str = ""
-    layer: int = 0
-    reverse: bool = False
 
 
 def read_arrays(path: str | Path) -> dict[str, Any]:
@@ -124,8 +115,9 @@ def convert(
     module: str | None = None,
     bias: bool = True,
     units: int | None = None,
+    cell: str | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return arrays in another layout, and what was converted, in words.
+    """Return arrays in another framework's layout, and what was converted, in words.
 
     Names keep what stands before them (``encoder.lstm.``); a layer or direction other than the first stands before an
     array's own name as ``l1.`` or ``l0_reverse.``, or as PyTorch has it in its layout.
@@ -134,17 +126,20 @@ def convert(
     ----------
     arrays : mapping
     source, target : Layout
+        Any of the frameworks'; it is its layout of the cell that the arrays are of.
     module : str, optional
         The one module to convert, "encoder.lstm"; arrays outside of it are left out.
     bias : bool
         If False, biases that are missing are zero.
     units : int, optional
         u, where one flat array does not tell.
+    cell : str, optional
+        Of which cell they are, where arrays do not tell.
 
     Raises
     ------
     WeightsError
-        When arrays belong to no LSTM, or do not fit the layout; each is named.
+        When arrays belong to no cell, or do not fit the layout; each is named.
     """
     if module is not None:
         kept = {name: array for name, array in arrays.items() if name.startswith((module + ".", module + "/"))}
@@ -167,24 +162,35 @@ def convert(
     converted: dict[Place, dict[str, Any]] = {}
     told = []
     for place, named in sorted(found.items()):
-        for where, one in _directions(place, named, source):
-            if not bias:
-                one = _with_zero_biases(one, source)
+        for where, one in apart(place, named, source.directions):
             try:
-                p = from_framework(one, source, units=units)
+                whole = one if bias else _with_zero_biases(one, source.name, cell, units)
+                layout = choose(whole, source.name, cell, units)
+                p = unpacked(whole, layout, units=units)
+                target, converted[where] = pack_named(p, target.name)
             except LayoutError as error:
-                hint = ""
-                if bias and any(b.is_bias and b.name not in one for b in source.blocks):
-                    hint = "; if it was made without biases, --no-bias takes them as zero"
-                raise WeightsError(f"{describe(where)}: {error}{hint}") from error
-            converted[where] = to_framework(p, target)
-            e, u = p["Uf"].shape
-            told.append(f"{describe(where)}: input size {e}, {u} units, {p['Uf'].dtype}")
-    return _name(converted, target), told
+                raise WeightsError(f"{describe(where)}: {error}{_hint(one, source, bias)}") from error
+            told.append(f"{describe(where)}: {_sizes(p, layout)}")
+    return joined(converted, target), told
+
+
+def _sizes(p: Mapping[str, Any], layout: Layout) -> str:
+    """Return which cell it is, and its sizes, in words."""
+    (e, u), dtype = p["Ug"].shape, p["Ug"].dtype
+    projected = f" projected to {p['P'].shape[1]}" if "P" in p else ""
+    of = "" if layout.cell.name == "plain" else f"{layout.cell.title}, "
+    return f"{of}input size {e}, {u} units{projected}, {dtype}"
+
+
+def _hint(arrays: Mapping[str, Any], source: Layout, bias: bool) -> str:
+    """Return what to do where there are no biases."""
+    has_biases = any(block.is_bias and block.name in arrays for one in variants_of(source.name) for block in one.blocks)
+    may = any(block.is_bias for block in source.blocks)
+    return "; if it was made without biases, --no-bias takes them as zero" if bias and may and not has_biases else ""
 
 
 def describe(place: Place) -> str:
-    """Return which LSTM it is, in words."""
+    """Return which cell it is, in words."""
     what = place.prefix.rstrip("./") or "LSTM"
     return f"{what} layer {place.layer}{', backwards' if place.reverse else ''}"
 
@@ -194,16 +200,12 @@ def _modules(names: Iterable[str]) -> list[str]:
     return sorted({re.sub(r"[./][^./]*$", "", name) for name in names if re.search(r"[./]", name)}) or list(names)
 
 
-_TORCH = re.compile(r"(?P<base>.+)_l(?P<layer>\d+)(?P<reverse>_reverse)?")
-_OTHER = re.compile(r"(?P<prefix>(?:.*[./])?)l(?P<layer>\d+)(?P<reverse>_reverse)?[./]")
-
-
 def _find(arrays: Mapping[str, Any], layout: Layout) -> tuple[dict[Place, dict[str, Any]], list[str]]:
-    """Return the arrays of each LSTM by the layout's own names, and the names of those of none."""
+    """Return the arrays of each cell by the layout's own names, and the names of those of none."""
     found: dict[Place, dict[str, Any]] = {}
     strangers = []
     for name, array in arrays.items():
-        place, own = _locate(name, layout)
+        place, own = locate(name, names_in(layout.name))
         if own is None:
             strangers.append(name)
         else:
@@ -211,67 +213,24 @@ def _find(arrays: Mapping[str, Any], layout: Layout) -> tuple[dict[Place, dict[s
     return found, strangers
 
 
-def _locate(name: str, layout: Layout) -> tuple[Place, str | None]:
-    """Return where an array belongs, and its name in the layout, None if it has none there."""
-    known = (*layout.names, *(layout.refused or {}))
-    place, wanted = Place(), name
-    if layout.names[0].endswith("_l0"):
-        match = re.fullmatch(r"(?P<prefix>(?:.*[./])?)" + _TORCH.pattern, name)
-        if match:
-            place = Place(match["prefix"], int(match["layer"]), bool(match["reverse"]))
-            wanted = f"{match['prefix']}{match['base']}_l0"
-    # The longest first: recurrent_kernel ends in kernel.
-    for own in sorted(known, key=len, reverse=True):
-        prefix = wanted.removesuffix(own)
-        if wanted.endswith(own) and (not prefix or prefix[-1] in "./"):
-            match = _OTHER.fullmatch(prefix)
-            if match and not layout.names[0].endswith("_l0"):
-                return Place(match["prefix"], int(match["layer"]), bool(match["reverse"])), own
-            return Place(prefix, place.layer, place.reverse), own
-    return Place(), None
-
-
-def _directions(place: Place, named: dict[str, Any], layout: Layout) -> list[tuple[Place, dict[str, Any]]]:
-    """Return one LSTM a direction, where the first axis holds the directions."""
-    counts = {np.shape(array)[0] for array in named.values() if np.ndim(array)}
-    if not layout.directions or counts != {2}:
-        return [(place, named)]
-    return [
-        (Place(place.prefix, place.layer, reverse), {name: array[k : k + 1] for name, array in named.items()})
-        for k, reverse in enumerate((False, True))
-    ]
-
-
-def _with_zero_biases(arrays: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
-    """Return the arrays with zeros for the biases that are missing, of the size that V has."""
-    weights = [block for block in layout.blocks if "V" in block.kinds and block.name in arrays]
-    u = weights[0].units(np.shape(arrays[weights[0].name])) if weights else None
-    if layout.flat or u is None:
-        return dict(arrays)
-    dtype = np.asarray(arrays[weights[0].name]).dtype
-    zeros = {block.name: np.zeros(block.shape(1, u), dtype) for block in layout.blocks if block.is_bias}
-    return zeros | dict(arrays)
-
-
-def _name(converted: Mapping[Place, dict[str, Any]], layout: Layout) -> dict[str, Any]:
-    """Return the arrays of all LSTMs by their names in a file; two directions joined where the layout holds both."""
-    named: dict[str, Any] = {}
-    layers = {(place.prefix, place.layer) for place in converted}
-    for prefix, layer in sorted(layers):
-        directions = [converted[p] for p in sorted(converted) if (p.prefix, p.layer) == (prefix, layer)]
-        if layout.directions and len(directions) == 2:
-            joined = {name: np.concatenate([one[name] for one in directions]) for name in layout.names}
-            named |= {_full_name(Place(prefix, layer), name, layout): array for name, array in joined.items()}
+def _with_zero_biases(arrays: Mapping[str, Any], name: str, cell: str | None, units: int | None) -> dict[str, Any]:
+    """Return the arrays with zeros for the biases that are missing, where they are those of a cell then."""
+    filled = []
+    for layout in variants_of(name):
+        weights = [block for block in layout.blocks if "V" in block.kinds and block.name in arrays]
+        u = weights[0].units(np.shape(arrays[weights[0].name])) if weights else None
+        if layout.flat or u is None or cell not in (None, layout.cell.name):
             continue
-        for place in (p for p in converted if (p.prefix, p.layer) == (prefix, layer)):
-            named |= {_full_name(place, name, layout): array for name, array in converted[place].items()}
-    return named
-
-
-def _full_name(place: Place, name: str, layout: Layout) -> str:
-    """Return the name in a file of an array of one LSTM."""
-    tag = f"l{place.layer}{'_reverse' if place.reverse else ''}"
-    if layout.names[0].endswith("_l0"):
-        return f"{place.prefix}{name.removesuffix('_l0')}_{tag}"
-    separator = "/" if place.prefix.endswith("/") else "."
-    return f"{place.prefix}{name if tag == 'l0' else tag + separator + name}"
+        dtype = np.asarray(arrays[weights[0].name]).dtype
+        whole = {block.name: np.zeros(block.shape(1, u), dtype) for block in layout.blocks if block.is_bias}
+        whole |= arrays
+        try:
+            choose(whole, name, layout.cell.name, units)
+        except LayoutError:
+            continue
+        filled.append((layout.cell.name, whole))
+    if len(filled) > 1:
+        raise LayoutError(
+            f"without biases they may be of {' and '.join(of for of, _ in filled)}: say which cell, --cell"
+        )
+    return filled[0][1] if filled else dict(arrays)

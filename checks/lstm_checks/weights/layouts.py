@@ -49,7 +49,8 @@ class Block:
         What the framework calls it.
     kinds : tuple of str
         What it stacks along its input axis: "U" (e rows), "V" (u rows, or p where the hidden state is projected), "b",
-        or "b2" for a second bias (1 row each); "P", the projection, alone (u rows, p columns).
+        or "b2" for a second bias, "p" for the peepholes' weights (1 row each); "P", the projection, alone (u rows, p
+        columns). Of a cell's own parameters what stands before the gate, or the whole name where there is none.
     gates : str
         The gates in it, in their order; none of a projection.
     form : str
@@ -95,11 +96,15 @@ class Block:
     @property
     def formula(self) -> str:
         """The shape in letters."""
+        return self.in_letters("u")
+
+    def in_letters(self, hidden: str) -> str:
+        """Return the shape in letters, of a hidden state that is so wide."""
         count = len(self.gates)
         if not count:
-            return "(p, u)" if self.form == ROWS else "(u, p)"
+            return "(1, u)" if self.kinds != ("P",) else "(p, u)" if self.form == ROWS else "(u, p)"
         wide = f"{count}u" if count > 1 else "u"
-        rows = "+".join({"U": "e", "V": "u"}.get(kind, "1") for kind in self.kinds)
+        rows = "+".join({"U": "e", "V": hidden}.get(kind, "1") for kind in self.kinds)
         rows = "2" if rows == "1+1" else rows
         flat = wide if len(self.kinds) == 1 else f"{len(self.kinds) * count}u"
         split = f"{count}, u" if self.is_bias else f"{rows}, {count}, u"
@@ -182,6 +187,8 @@ class Layout:
         Whether the arrays follow each other in a single one, named `weights`.
     cell : Cell
         Whose parameters they are; activations are no matter here.
+    negated : str
+        The gates of which the framework holds the negative, since its gate is 1 less ours.
     """
 
     name: str
@@ -195,6 +202,7 @@ class Layout:
     directions: bool = False
     flat: bool = False
     cell: Cell = PLAIN
+    negated: str = ""
 
     @property
     def gates(self) -> str:
@@ -283,6 +291,13 @@ def with_projection(layout: Layout, name: str, form: str) -> Layout:
     )
 
 
+def with_peepholes(layout: Layout, blocks: tuple[Block, ...]) -> Layout:
+    """Return a layout with the arrays of peepholes besides."""
+    names = {block.name for block in blocks}
+    refused = {key: what for key, what in (layout.refused or {}).items() if key not in names}
+    return replace(layout, blocks=(*layout.blocks, *blocks), refused=refused, cell=CELLS["peephole"])
+
+
 _PEEPHOLES = {"P": "peephole weights (order i o f)"}
 
 
@@ -362,7 +377,7 @@ LAYOUTS: dict[str, Layout] = {
             "mlx.nn.LSTM",
             _stacked("ifgo", ROWS, "Wx", "Wh", "bias"),
             "h, C; it returns those of every step",
-            DOCUMENTED,
+            PROVEN,
         ),
         Layout(
             "tinygrad",

@@ -1,6 +1,6 @@
-"""Carrying weights and gradients from this project's arrays to a framework's, and back.
+"""One cell's parameters in the arrays of one layout, and back; `carrying.py` chooses the layout, and knows of stacks.
 
-They may be NumPy's, JAX's or PyTorch's, in a function that is traced or differentiated, too.
+The arrays may be NumPy's, JAX's or PyTorch's, in a function that is traced or differentiated, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,36 +24,24 @@ from lstm_checks.weights.layouts import (
 from lstm_checks.weights.namespace import as_array, is_floating, namespace
 
 
-def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]:
-    """Return the arrays in a framework's layout.
+def pack(p: Mapping[str, Any], layout: Layout) -> dict[str, Array]:
+    """Return the arrays of a layout, from the parameters that it holds, by name.
 
-    Where there are two biases the first holds all of it and the second is zero, so that the sum is exact. Where the
-    framework adds to the forget gate at run time, that is taken off first (which may round).
-
-    Parameters
-    ----------
-    p : mapping
-        The twelve parameters by name: U (e, u), V (u, u), b (1, u).
-    layout : str or Layout
+    Where there are two biases that are only added the first holds all of it and the second is zero, so that the sum is
+    exact. Where the framework adds to the forget gate at run time, that is taken off first (which may round).
 
     Raises
     ------
     LayoutError
         "Vf has shape (3, 2), expected (u, u) = (3, 3)".
-
-    Examples
-    --------
-    >>> p = {kind + gate: np.ones({"U": (2, 3), "V": (3, 3), "b": (1, 3)}[kind]) for gate in "figo" for kind in "UVb"}
-    >>> {name: array.shape for name, array in to_framework(p, "torch").items()}
-    {'weight_ih_l0': (12, 2), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
     """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
     values = {name: as_array(value) for name, value in p.items()}
     check_arrays(values, named_like(layout, layout.parameters))
     for gate in layout.cell.gates:
         if f"b{gate}" in values:
             bias = values[f"b{gate}"]
             values[SECOND + gate] = values.get(OWN_SECOND + gate, namespace(bias).zeros_like(bias))
+    values = _signed(values, layout)
     if layout.forget_bias:
         values["bf"] = values["bf"] - layout.forget_bias
     arrays = {block.name: block.pack(values) for block in layout.blocks}
@@ -63,25 +51,17 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     return {"weights": namespace(parts[0]).concatenate(parts, axis=0)}
 
 
-def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None) -> dict[str, Array]:
-    """Return the twelve parameters by name, from a framework's arrays.
+def unpack(arrays: Mapping[str, Any], layout: Layout, *, units: int | None = None) -> dict[str, Array]:
+    """Return the parameters that a layout holds by name, from its arrays, no more and no fewer.
 
-    Two biases are added, which rounds once; what the framework adds to the forget gate at run time is added, too.
-
-    Parameters
-    ----------
-    arrays : mapping
-        The layout's arrays by name, no more and no fewer.
-    layout : str or Layout
-    units : int, optional
-        u, needed where all is one flat array that does not tell.
+    Two biases that are only added are one, which rounds once; what the framework adds to the forget gate at run time is
+    added, too.
 
     Raises
     ------
     LayoutError
         "weight_hh_l0 is missing, expected (4u, u) = (12, 3)"; or what is too many, or ill-shaped.
     """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
     for gate in layout.cell.gates:
         second = values.get(SECOND + gate)
@@ -94,21 +74,23 @@ def from_framework(arrays: Mapping[str, Any], layout: str | Layout, *, units: in
     return {name: values[name] for name in layout.parameters}
 
 
-def gradients_from_framework(
-    arrays: Mapping[str, Any], layout: str | Layout, *, units: int | None = None
-) -> dict[str, Array]:
-    """Return the gradients dUf ... dbo from those of a framework's arrays.
+def unpack_gradients(arrays: Mapping[str, Any], layout: Layout, *, units: int | None = None) -> dict[str, Array]:
+    """Return the gradients of the parameters that a layout holds, from those of its arrays.
 
     The gradient of each of two biases is that of their sum: the first is db, the second comes by its own name, a key of
     `Layout.twins`, and must equal it.
     """
-    layout = find_layout(layout) if isinstance(layout, str) else layout
     values = _unpack(arrays, layout, units)
     second = [(block, gate) for block in layout.blocks if SECOND in block.kinds for gate in block.gates]
     own = {OWN_SECOND + gate: values[SECOND + gate] for _, gate in second if layout.has_own_second(gate)}
     found = {f"d{name}": {**values, **own}[name] for name in layout.parameters}
     twins = {twin(gate, block.name): values[SECOND + gate] for block, gate in second}
     return found | {name: value for name, value in twins.items() if name in layout.twins}
+
+
+def _signed(values: dict[str, Array], layout: Layout) -> dict[str, Array]:
+    """Return values with the signs that the framework has, which is its own inverse."""
+    return {name: -value if name[-1] in layout.negated else value for name, value in values.items()}
 
 
 def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dict[str, Array]:
@@ -120,7 +102,7 @@ def _unpack(arrays: Mapping[str, Any], layout: Layout, units: int | None) -> dic
     values: dict[str, Array] = {}
     for block in layout.blocks:
         values |= block.unpack(found[block.name], e, u, _projected(found, layout))
-    return values
+    return _signed(values, layout)
 
 
 def named_like(layout: Layout, parameters: Iterable[str]) -> Layout:
@@ -128,8 +110,9 @@ def named_like(layout: Layout, parameters: Iterable[str]) -> Layout:
     blocks = []
     for name in parameters:
         gated = name[-1] in layout.cell.gates
-        kind = "b" if layout.cell.parameters[name] == "1u" else name[:-1] if gated else name
-        blocks.append(Block(name, (kind,), name[-1] if gated else "", COLUMNS))
+        kind = name[:-1] if gated else name
+        # A second bias that is a parameter is called so in every layout.
+        blocks.append(Block(name, (SECOND if kind == OWN_SECOND else kind,), name[-1] if gated else "", COLUMNS))
     return replace(find_layout("named"), blocks=tuple(blocks), cell=layout.cell)
 
 
@@ -172,7 +155,7 @@ def check_arrays(arrays: Mapping[str, Array], layout: Layout, units: int | None 
     if len({a.dtype for a in arrays.values()}) > 1:
         wrong.append("arrays of one dtype expected, got " + ", ".join(f"{n} {a.dtype}" for n, a in arrays.items()))
     e, u = _sizes(arrays, layout, units)
-    formulas = {block.name: block.formula for block in layout.blocks}
+    formulas = {block.name: block.in_letters("p" if layout.projects else "u") for block in layout.blocks}
     for name, shape in layout.shapes(e or 1, u or 1, _projected(arrays, layout)).items():
         due = formulas.get(name, "(size,)") + (f" = {shape}" if e and u else "")
         if name not in arrays:

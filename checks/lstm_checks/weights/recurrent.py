@@ -9,8 +9,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lstm_checks.weights.guessing import common_prefix
-from lstm_checks.weights.layouts import COLUMNS, PROVEN, ROWS, SECOND, VECTOR, Array, Block, Layout, without_biases
-from lstm_checks.weights.packing import gradients_from_framework, to_framework
+from lstm_checks.weights.layouts import (
+    COLUMNS,
+    DOCUMENTED,
+    PROVEN,
+    ROWS,
+    SECOND,
+    VECTOR,
+    Array,
+    Block,
+    Layout,
+    without_biases,
+)
+from lstm_checks.weights.packing import pack, unpack_gradients
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
 
@@ -76,14 +87,99 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 """By the name of the cell that a framework's weights are for, by their names and shapes."""
 
 
+def _onnx(gates: str) -> Layout:
+    """Return ONNX's layout of one direction; it does not say linear_before_reset."""
+    blocks = (
+        Block("W", ("U",), gates, ROWS, 1),
+        Block("R", ("V",), gates, ROWS, 1),
+        Block("B", ("b", SECOND), gates, VECTOR, 1),
+    )
+    return Layout(
+        "onnx", "", blocks, "h (directions, m, u), or (m, directions, u) with layout=1", PROVEN, directions=True
+    )
+
+
+def _openvino(gates: str) -> Layout:
+    """Return OpenVINO's layout of one direction."""
+    blocks = tuple(
+        Block(name, (kind,), gates, form, 1)
+        for name, kind, form in (("W", "U", ROWS), ("R", "V", ROWS), ("B", "b", VECTOR))
+    )
+    return Layout("openvino", "", blocks, "h (m, directions, u)", DOCUMENTED, directions=True)
+
+
+def _of(cell: str, layout: Layout, of: str) -> Layout:
+    """Return a layout of a cell, used somewhere."""
+    return replace(layout, of=of, cell=CELLS[cell])
+
+
+_LINEN_GRU = (
+    *(Block(f"i{name}.kernel", ("U",), gate, COLUMNS) for name, gate in zip("rzn", "rzg", strict=True)),
+    *(Block(f"h{name}.kernel", ("V",), gate, COLUMNS) for name, gate in zip("rzn", "rzg", strict=True)),
+    *(Block(f"i{name}.bias", ("b",), gate, VECTOR) for name, gate in zip("rzn", "rzg", strict=True)),
+    Block("hn.bias", (SECOND,), "g", VECTOR),
+)
+
+_LINEN_RNN = (
+    Block("i.kernel", ("U",), "g", COLUMNS),
+    Block("h.kernel", ("V",), "g", COLUMNS),
+    Block("i.bias", ("b",), "g", VECTOR),
+)
+
+_MLX_GRU = (
+    Block("Wx", ("U",), "rzg", ROWS),
+    Block("Wh", ("V",), "rzg", ROWS),
+    Block("b", ("b",), "rzg", VECTOR),
+    Block("bhn", (SECOND,), "g", VECTOR),
+)
+
+_MLX_RNN = (
+    Block("Wxh", ("U",), "g", ROWS),
+    Block("Whh", ("V",), "g", ROWS),
+    Block("bias", ("b",), "g", VECTOR),
+)
+
+_HAIKU_GRU = (
+    Block("w_i", ("U",), "zrg", COLUMNS),
+    Block("w_h", ("V",), "zrg", COLUMNS),
+    Block("b", ("b",), "zrg", VECTOR),
+)
+
+_HAIKU_RNN = (
+    Block("linear.w", ("U",), "g", COLUMNS),
+    Block("linear_1.w", ("V",), "g", COLUMNS),
+    Block("linear.b", ("b",), "g", VECTOR),
+    Block("linear_1.b", (SECOND,), "g", VECTOR),
+)
+
+CARRIED: tuple[Layout, ...] = (
+    _of("gru", _onnx("zrg"), "ONNX operator GRU with linear_before_reset=0; one direction"),
+    _of("gru_reset_after", _onnx("zrg"), "ONNX operator GRU with linear_before_reset=1; one direction"),
+    _of("rnn", _onnx("g"), "ONNX operator RNN; one direction"),
+    _of("gru", _openvino("zrg"), "OpenVINO GRUSequence with linear_before_reset=false; one direction"),
+    _of("rnn", _openvino("g"), "OpenVINO RNNSequence; one direction"),
+    _of("gru_reset_after", Layout("mlx", "", _MLX_GRU, "h; that of every step", PROVEN), "mlx.nn.GRU"),
+    _of("rnn", Layout("mlx", "", _MLX_RNN, "h; that of every step", PROVEN), "mlx.nn.RNN"),
+    _of("gru_reset_after", Layout("flax-linen", "", _LINEN_GRU, _ONE, PROVEN), "flax.linen.GRUCell"),
+    _of("rnn", Layout("flax-linen", "", _LINEN_RNN, _ONE, PROVEN), "flax.linen.SimpleCell"),
+    _of("gru", Layout("haiku", "", _HAIKU_GRU, _ONE, PROVEN, negated="z"), "haiku.GRU, whose z is 1 - z here"),
+    _of("rnn", Layout("haiku", "", _HAIKU_RNN, _ONE, PROVEN), "haiku.VanillaRNN, whose activation is relu"),
+)
+"""Those of which no target here is made: they are carried over, and not recognised by their shapes."""
+
+
 @dataclass(frozen=True)
 class Kept:
-    """The arrays of a cell's weights: the cell, their layout, what stands before all their names, and their dtype."""
+    """The arrays of a cell's weights: the cell, their layout, what stands before all their names, and their dtype.
+
+    `learned` is the name and the shape of a further array that is the initial state of all samples, "" where none is.
+    """
 
     cell: Cell
     layout: Layout
     prefix: str = ""
     held: str = "float32"
+    learned: tuple[str, tuple[int, ...]] = ("", ())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,11 +198,11 @@ class Kept:
     def pack(self, p: Mapping[str, Any]) -> dict[str, Array]:
         """Return the arrays by their full names, from the cell's parameters."""
         own = {name: p[name] for name in self.layout.parameters}
-        return {self.prefix + name: value for name, value in to_framework(own, self.layout).items()}
+        return {self.prefix + name: value for name, value in pack(own, self.layout).items()}
 
     def gradients(self, arrays: Mapping[str, Any]) -> dict[str, Array]:
         """Return the cell's gradients, and those of second biases as `twins` names them, from those of the arrays."""
-        return gradients_from_framework({name: arrays[self.prefix + name] for name in self.layout.names}, self.layout)
+        return unpack_gradients({name: arrays[self.prefix + name] for name in self.layout.names}, self.layout)
 
 
 def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kept | None:
