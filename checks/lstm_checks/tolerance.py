@@ -633,6 +633,9 @@ FIRST_RUN_SECONDS = 10.0
 """Seconds of the processor that the first run of a case may take: JAX compiles each operation for its shapes, for some
 3 s in all."""
 
+RUNS_UNCOMPILED = 3
+"""How often a case is run without compilation, where a library compiles, before it is compiled to be run more often."""
+
 LEAST_LINE_RUNS = 1000
 """How often a program is run to find the line, however long a run takes: what has a name is looked for first."""
 

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
+from lstm_checks.calling import Outcome
 from lstm_checks.contract import Target
+from lstm_checks.repair.compiled import Compiled
 from lstm_checks.repair.due import family_of
 from lstm_checks.repair.forms import Block, Form, NoFormError, View, best_block, partitions, views
 from lstm_checks.repair.rewrite import Site, Sources
@@ -72,26 +74,59 @@ class Budget:
 class Program:
     """The user's program, loaded rewritten, and ways to run it."""
 
-    def __init__(self, target: Target, sources: Sources) -> None:
+    def __init__(self, target: Target, sources: Sources, compiled: Compiled | None = None) -> None:
         self.target, self.sources = target, sources
         self.gates = len(target.cell.gates)
+        self.compiled = compiled
+        self._runs: dict[Any, int] = defaultdict(int)
 
     def wrong(self, trial: Trial, overrides: Sequence[Override] = ()) -> frozenset[str]:
         """Return which tensors are wrong on a case with some values overridden."""
         try:
             handlers = self._handlers(trial, overrides)
-            self.sources.handlers.update({n: _in_context(handler) for n, handler in handlers.items()})
         except NoFormError:
             return frozenset({"error: no form", *trial.case.cell.tensors})
+        if self._is_compiled(trial):
+            wanted = {(one.place.site.number, one.place.context) for one in overrides}
+            found = self._asked(handlers, None, wanted, lambda: trial.wrong(self.target))
+            if found is not None:
+                return found
+            handlers = self._handlers(trial, overrides)
+        self.sources.handlers.update({n: _in_context(handler) for n, handler in handlers.items()})
         try:
             return trial.wrong(self.target)
         finally:
             self.sources.handlers.clear()
 
+    def _is_compiled(self, trial: Trial) -> bool:
+        """Return whether a case is run compiled: one that is run again and again."""
+        key = trial.case, trial.outputs_alone
+        self._runs[key] += 1
+        if self.compiled is None or not self.compiled.works or self._runs[key] <= tolerance.RUNS_UNCOMPILED:
+            return False
+        if self._runs[key] == tolerance.RUNS_UNCOMPILED + 1:
+            trial.asked = False
+        return True
+
+    def _asked(
+        self, handlers: Any, change: Any, wanted: set[tuple[int, Any]], run: Callable[[], Any]
+    ) -> Any | None:
+        """Return what a run of the compiled program gives; None where it cannot be asked so."""
+        assert self.compiled is not None
+        with self.compiled.asked(handlers, change):
+            found = run()
+        if self.compiled.failed or wanted - self.compiled.seen:
+            return None
+        return found
+
     def affected(
         self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override] = ()
     ) -> frozenset[str] | None:
         """Return which tensors a site's values have to do with, by changing them a little; None where it raised."""
+        if self._is_compiled(trial):
+            found = self._affected_compiled(trial, site, contexts, overrides)
+            if found is not None:
+                return found
         came = []
         for change in (False, True):
             self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
@@ -103,11 +138,21 @@ class Program:
                 came.append(trial.run(self.target))
             finally:
                 self.sources.handlers.clear()
-        if any(outcome.error for outcome in came):
-            return None
-        before, after = (outcome.values for outcome in came)
-        same = {name for name in before if name in after and np.array_equal(before[name], after[name], equal_nan=True)}
-        return frozenset(before) - same
+        return _apart(came)
+
+    def _affected_compiled(
+        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override]
+    ) -> frozenset[str] | None:
+        """Return the same of the compiled program; None where it cannot be told."""
+        wanted = {(one.place.site.number, one.place.context) for one in overrides}
+        came = []
+        for change in (None, (site.number, contexts, _changed)):
+            more = {(site.number, context) for context in contexts} if change else set()
+            run = self._asked(self._handlers(trial, overrides), change, wanted | more, lambda: trial.run(self.target))
+            if run is None:
+                return None
+            came.append(run)
+        return _apart(came)
 
     def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
         """Return what stands in the place of the values of sites."""
@@ -138,6 +183,9 @@ class Program:
             except NoFormError:
                 return value
             at = count // one.form.view.slots
+            if len(values) == 1:
+                # What is the same each time that it is passed.
+                at = 0
             if at >= len(values):
                 return value
             due = values[at]
@@ -206,9 +254,20 @@ class Program:
         shapes = {value.shape for value in values}
         if len(shapes) != 1 or not all(np.isfinite(value).all() for value in values):
             return []
+        best = self._viewed(site, context, seen, trial)
+        first = values[0]
+        if len(seen) > 1 and not _all_known(best) and all(np.array_equal(first, value) for value in values[1:]):
+            # All steps in one, as of what is read in a loop: the same each time.
+            once = self._viewed(site, context, seen[:1], trial)
+            return once if _all_known(once) or not best else best
+        return best
+
+    def _viewed(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
+        """Return the places of a site by the view of its values in which most of them are known."""
+        values = [value for _, value in seen]
         sizes = trial.due.sizes
         best: list[Place] = []
-        for kind, slots, axis in views(len(values), next(iter(shapes)), sizes, self.gates):
+        for kind, slots, axis in views(len(values), values[0].shape, sizes, self.gates):
             places = []
             for slot in range(slots):
                 view = View(kind, slots, slot, axis)
@@ -222,9 +281,9 @@ class Program:
                 if place is None:
                     break
                 places.append(place)
-            if len(places) == slots and (not best or all(place.known for place in places)):
+            if len(places) == slots and (not best or _all_known(places)):
                 best = places
-                if all(place.known for place in places):
+                if _all_known(places):
                     break
         return best
 
@@ -271,6 +330,20 @@ class Program:
             if whole:
                 break
         return found[2] if found is not None else None
+
+
+def _all_known(places: Sequence[Place]) -> bool:
+    """Return whether there are places, and all of them are known."""
+    return bool(places) and all(place.known for place in places)
+
+
+def _apart(came: Sequence[Outcome]) -> frozenset[str] | None:
+    """Return the tensors that differ between two runs; None where one raised."""
+    if any(outcome.error for outcome in came):
+        return None
+    before, after = (outcome.values for outcome in came)
+    same = {name for name in before if name in after and np.array_equal(before[name], after[name], equal_nan=True)}
+    return frozenset(before) - same
 
 
 def _arrays_in(name: str, held: Any) -> list[tuple[str, tuple[int, ...]]]:
