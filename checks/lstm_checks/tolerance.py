@@ -633,6 +633,9 @@ FIRST_RUN_SECONDS = 10.0
 """Seconds of the processor that the first run of a case may take: JAX compiles each operation for its shapes, for some
 3 s in all."""
 
+UNLIKELY_COST = 1.5
+"""What an edit may cost that does not give its line the value that is due there, for it to be tried nevertheless."""
+
 RUNS_UNCOMPILED = 3
 """How often a case is run without compilation, where a library compiles, before it is compiled to be run more often."""
 

@@ -6,14 +6,18 @@ and what there ought to be where it is overridden. So one compilation of a case'
 program that cannot be traced so is run step by step, as before.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lstm_checks.repair.rewrite import Sources
+
+JAX = "lstm_checks.targets.jax"
+"""The module that has passes of JAX compiled, where a target is one of JAX."""
 
 Handler = Callable[[Any, Any], Any]
 """What stands in the place of a site's value, in a context."""
@@ -159,6 +163,22 @@ class Compiled:
         stays = np.isnan(value)
         factors[span] = np.where(stays, 1.0, 0.0)
         terms[span] = np.where(stays, 0.0, value)
+
+
+def compiled_for(sources: Sources, context_of: Callable[[], Any]) -> Compiled | None:
+    """Return the program of JAX as it is run compiled; None where JAX runs nothing."""
+    door = sys.modules.get(JAX)
+    if door is None:
+        return None
+    compiled = Compiled(sources, context_of)
+    door.VJP.instead = compiled.wrapped
+    return compiled
+
+
+def as_it_is_called() -> AbstractContextManager[None]:
+    """Have a program of JAX compiled as it always is, which is quicker where a case is run once."""
+    door = sys.modules.get(JAX)
+    return nullcontext() if door is None else door.VJP.as_always()
 
 
 def _is_open(value: Any) -> bool:

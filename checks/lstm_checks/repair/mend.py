@@ -11,22 +11,25 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
+from lstm_checks.repair.compiled import as_it_is_called
 from lstm_checks.repair.edits import Edit, Edits, Scope
 from lstm_checks.repair.found import Fix, Line
 from lstm_checks.repair.intervene import Finding
 from lstm_checks.repair.program import Override, Place, Program
-from lstm_checks.repair.rewrite import Sources, forget_own_modules
+from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
 from lstm_checks.repair.telling import tell_edit
-from lstm_checks.repair.trial import Trial
+from lstm_checks.repair.trial import Trial, plain_array
 from lstm_checks.targets.load import load_target
 
 
@@ -110,10 +113,31 @@ class _Search:
                 found[site.path] |= set(range(site.statement[0], site.statement[1] + 1))
         return found
 
+    def _due(self, edits: Sequence[Edit], held: list[Override]) -> tuple[list[Edit], list[Edit]]:
+        """Return the edits with which whole expressions come to what is due, and all others; both in their order.
+
+        What is due is what they come to while all that is wrong is held at what it ought to be. There every edit is
+        tried where its expression is computed, so none takes a run of its own.
+        """
+        trial = replace(self.trials[0], outputs_alone=self.outputs_alone, asked=False)
+        due = _Recorder(self.edited)
+        tried = _Filter(self.edited, edits, due, self.end)
+        for attempt in (due, tried):
+            self.edited.attempts.update({site.number: attempt.of(site) for site in self.edited.sites})
+            try:
+                self.program.wrong(trial, held)
+            finally:
+                self.edited.attempts.clear()
+        likely = [edit for edit in edits if edit not in tried.refuted]
+        return likely, [edit for edit in edits if edit in tried.refuted]
+
     def candidates(self) -> Iterator[tuple[Edit, ...]]:
         """Yield edits, alone or several together, that make all trials right; the simplest first."""
+        every = [one for finding in self.findings for one in finding.overrides]
         if len(self.findings) < 2:
-            yield from self._alone(self.edits.all, [])
+            edits, others = self._due(_simplest(self.edits.all), every) if every else (_simplest(self.edits.all), [])
+            yield from self._alone(edits, [])
+            yield from self._alone([edit for edit in others if edit.cost <= tolerance.UNLIKELY_COST], [])
             if self.findings:
                 yield from self._pairs(self.edits.all)
             return
@@ -126,7 +150,9 @@ class _Search:
                 for line in range(site.statement[0], site.statement[1] + 1)
             }
             own = [edit for edit in self.edits.all if (edit.path, edit.line) in places]
-            each.append([edit for (edit,) in islice(self._alone(own, others), tolerance.FIXES_SHOWN)])
+            likely, unlikely = self._due(_simplest(own), every)
+            unlikely = [edit for edit in unlikely if edit.cost <= tolerance.UNLIKELY_COST]
+            each.append([edit for (edit,) in islice(self._alone([*likely, *unlikely], others), tolerance.FIXES_SHOWN)])
         together = sorted(product(*each), key=lambda edits: sum(edit.cost for edit in edits))
         for edits in together[:64]:
             if len({edit.group for edit in edits}) == len(edits) and self._right(edits, []):
@@ -134,7 +160,7 @@ class _Search:
 
     def _alone(self, edits: Sequence[Edit], held: list[Override]) -> Iterator[tuple[Edit, ...]]:
         """Yield the edits of which one alone makes all trials right, with other places held."""
-        for edit in sorted(edits, key=lambda one: (one.cost, one.number)):
+        for edit in edits:
             if time.monotonic() > self.end:
                 return
             if self._right((edit,), held):
@@ -174,8 +200,9 @@ class _Search:
             except Exception:
                 continue
             trials = [*self.trials, *self._run(program.target)]
-            if not any(program.wrong(trial) for trial in trials):
-                return self._fix(texts, len(trials))
+            with as_it_is_called():
+                if not any(program.wrong(trial) for trial in trials):
+                    return self._fix(texts, len(trials))
         return None
 
     def _run(self, target: Target) -> list[Trial]:
@@ -225,6 +252,85 @@ class _Search:
         return Fix("".join(diff), dict(texts), digests, tried)
 
 
+def _simplest(edits: Sequence[Edit]) -> list[Edit]:
+    """Return edits in the order of what they cost."""
+    return sorted(edits, key=lambda one: (one.cost, one.number))
+
+
+class _Recorder:
+    """What whole expressions come to in a run, pass by pass."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.values: dict[int, list[Any]] = defaultdict(list)
+
+    def of(self, site: Site) -> Callable[[Callable[[], Any]], Any]:
+        """Return what is given a site's expression."""
+
+        def attempt(expression: Callable[[], Any]) -> Any:
+            value = self.sources.probe(site.number, expression())
+            self.values[site.number].append(value)
+            return value
+
+        AGAIN.add(attempt.__code__)
+        return attempt
+
+
+class _Filter:
+    """Which edits are refuted by what whole expressions come to with them, pass by pass."""
+
+    def __init__(self, sources: Sources, edits: Sequence[Edit], due: _Recorder, end: float) -> None:
+        self.sources, self.due, self.end = sources, due, end
+        self.refuted: set[Edit] = set()
+        self.by_place: dict[str, list[Edit]] = defaultdict(list)
+        for edit in edits:
+            if edit.of_expression:
+                self.by_place[edit.path].append(edit)
+
+    def of(self, site: Site) -> Callable[[Callable[[], Any]], Any]:
+        """Return what is given a site's expression."""
+        begin, end = (site.line, site.column), (site.end_line, site.end_column)
+        edits = [edit for edit in self.by_place[site.path] if begin <= edit.span[0] and edit.span[1] <= end]
+        passes = iter(self.due.values[site.number])
+
+        def attempt(expression: Callable[[], Any]) -> Any:
+            due = next(passes, None)
+            wanted = plain_array(due)
+            if wanted is None or not edits:
+                return self.sources.probe(site.number, expression()) if due is None else due
+            handlers, self.sources.handlers = self.sources.handlers, {}
+            attempts = dict(self.sources.attempts)
+            self.sources.attempts.clear()
+            left = []
+            for edit in edits:
+                if time.monotonic() > self.end:
+                    break
+                self.sources.switch.update({edit.group: edit.number, edit.number: edit.number})
+                try:
+                    came = plain_array(expression())
+                except Exception:
+                    came = None
+                finally:
+                    self.sources.switch.clear()
+                if came is not None and came.shape == wanted.shape and _same(came, wanted):
+                    left.append(edit)
+                else:
+                    self.refuted.add(edit)
+            edits[:] = left
+            self.sources.handlers = handlers
+            self.sources.attempts.update(attempts)
+            return due
+
+        AGAIN.add(attempt.__code__)
+        return attempt
+
+
+def _same(came: Any, wanted: Any) -> bool:
+    """Return whether two arrays of one shape are the same but for rounding."""
+    size = np.max(np.abs(wanted), initial=0.0)
+    return bool(np.max(np.abs(came - wanted), initial=0.0) <= tolerance.SAME_QUANTITY[str(wanted.dtype)] * size)
+
+
 def _at(place: tuple[int, int], starts: Sequence[int]) -> int:
     """Return the offset of a line and column."""
     return starts[min(place[0] - 1, len(starts) - 1)] + place[1]
@@ -240,8 +346,12 @@ def _traced(
 ) -> tuple[dict[str, Scope], dict[Any, frozenset[tuple[int, ...]]]]:
     """Return the shapes of the variables of each function, and those of each expression by its place."""
     values: dict[Any, set[tuple[int, ...]]] = defaultdict(set)
+    known = defaultdict(dict, {name: dict(found) for name, found in variables.items()})
     for place in places:
         site = place.site
         values[site.path, site.line, site.column, site.end_line, site.end_column].add(place.own)
-    scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in variables.items()}
+        if site.is_access and "\n" not in site.text:
+            # What sister lines read: an entry by the name that a loop has for it, a step of an array.
+            known[site.function].setdefault(site.text, set()).add(place.own)
+    scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in known.items()}
     return scopes, {key: frozenset(found) for key, found in values.items()}

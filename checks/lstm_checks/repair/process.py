@@ -19,7 +19,7 @@ from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
 from lstm_checks.diagnosis.observe import suited
-from lstm_checks.repair.compiled import Compiled
+from lstm_checks.repair.compiled import compiled_for
 from lstm_checks.repair.found import Found, to_plain
 from lstm_checks.repair.intervene import find_lines
 from lstm_checks.repair.program import Budget, Program, context_of
@@ -72,7 +72,7 @@ def look_into(question: Any, say: Any) -> None:
         target = load_target(question["spec"], cell=cell)
     if not sources.sites:
         return
-    program = Program(target, sources, compiled_for(sources))
+    program = Program(target, sources, compiled_for(sources, context_of))
     trials = trials_for(program, cases)
     if not trials:
         return
@@ -91,16 +91,6 @@ def look_into(question: Any, say: Any) -> None:
         question = {**question, "outputs alone": searched[0].outputs_alone}
         for fixes, by_edit in find_fixes(question, target, sources, findings, trials, before):
             say(Found(lines or by_edit, fixes))
-
-
-def compiled_for(sources: Sources) -> Compiled | None:
-    """Return the program of JAX as it is run compiled, where JAX runs it."""
-    door = sys.modules.get("lstm_checks.targets.jax")
-    if door is None:
-        return None
-    compiled = Compiled(sources, context_of)
-    door.VJP.instead = compiled.wrapped
-    return compiled
 
 
 def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:

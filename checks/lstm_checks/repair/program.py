@@ -20,7 +20,7 @@ from lstm_checks.contract import Target
 from lstm_checks.repair.compiled import Compiled
 from lstm_checks.repair.due import family_of
 from lstm_checks.repair.forms import Block, Form, NoFormError, View, best_block, partitions, views
-from lstm_checks.repair.rewrite import Site, Sources
+from lstm_checks.repair.rewrite import AGAIN, Site, Sources
 from lstm_checks.repair.trial import Trial, like, plain_array
 
 Context = tuple[str, int, int]
@@ -108,9 +108,7 @@ class Program:
             trial.asked = False
         return True
 
-    def _asked(
-        self, handlers: Any, change: Any, wanted: set[tuple[int, Any]], run: Callable[[], Any]
-    ) -> Any | None:
+    def _asked(self, handlers: Any, change: Any, wanted: set[tuple[int, Any]], run: Callable[[], Any]) -> Any | None:
         """Return what a run of the compiled program gives; None where it cannot be asked so."""
         assert self.compiled is not None
         with self.compiled.asked(handlers, change):
@@ -233,9 +231,11 @@ class Program:
 
         def watch(site: Site) -> Callable[[Any], Any]:
             def keep(value: Any) -> Any:
-                for name, held in sys._getframe(2).f_locals.items():
+                variables = sys._getframe(2).f_locals
+                keys = [(name, held) for name, held in variables.items() if type(held) in (str, int)]
+                for name, held in variables.items():
                     if name.isidentifier() and not name.startswith("__"):
-                        for text, shape in _arrays_in(name, held):
+                        for text, shape in _arrays_in(name, held, keys):
                             found[site.function][text].add(shape)
                 return value
 
@@ -346,12 +346,25 @@ def _apart(came: Sequence[Outcome]) -> frozenset[str] | None:
     return frozenset(before) - same
 
 
-def _arrays_in(name: str, held: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the arrays that a variable holds, or its entries or attributes do, each as it is written."""
+def _arrays_in(name: str, held: Any, keys: Sequence[tuple[str, Any]]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the arrays that a variable holds, or its entries or attributes do, each as it is written.
+
+    `keys` are variables that may be those of entries, such as a loop's.
+    """
     if hasattr(held, "shape") and hasattr(held, "dtype"):
-        return [(name, tuple(held.shape))]
-    if isinstance(held, dict):
+        shape = tuple(held.shape)
+        found = [(name, shape)]
+        for key, at in keys:
+            # A step of all of them.
+            if len(shape) == 3 and type(at) is int:
+                found += [(f"{name}[{key}]", shape[1:])] * (-shape[0] <= at < shape[0])
+                found += [(f"{name}[:, {key}]", (shape[0], shape[2]))] * (-shape[1] <= at < shape[1])
+        return found
+    if isinstance(held, list):
+        inner = [(f"{name}[{key}]", held[at]) for key, at in keys if type(at) is int and -len(held) <= at < len(held)]
+    elif isinstance(held, dict):
         inner = [(f'{name}["{key}"]', one) for key, one in held.items() if isinstance(key, str) and '"' not in key]
+        inner += [(f"{name}[{key}]", held[at]) for key, at in keys if at in held]
     else:
         kept = getattr(held, "__dict__", None)
         inner = [(f"{name}.{key}", one) for key, one in kept.items()] if type(kept) is dict else []
@@ -390,6 +403,9 @@ _places: dict[tuple[CodeType, int], Context] = {}
 def context_of() -> Context:
     """Return from where the function is called in which a site was just passed: by the call's place in its file."""
     frame: Any = sys._getframe(3)
+    while frame.f_code in AGAIN or (frame.f_back is not None and frame.f_back.f_code in AGAIN):
+        # A whole expression that is computed again is a function of its own.
+        frame = frame.f_back
     back = frame.f_back
     if back is None:
         return "", 0, 0
