@@ -14,9 +14,9 @@ that are searched.
 import argparse
 import ast
 import random
+import resource
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,15 +176,21 @@ def look(path: Path, name: str, slip: Slip, folder: Path, number: int, seconds: 
     spec = f"{file}:{name}"
     if not wrong_on(spec, TOLD):
         return None
-    start = time.perf_counter()
+    start = _processor()
     found = look_into_source(spec, TOLD, fix=seconds)
-    result = Result(path.stem, slip.words, slip.lines, found, time.perf_counter() - start)
+    result = Result(path.stem, slip.words, slip.lines, found, _processor() - start)
     if found.fixes:
         (text,) = found.fixes[0].texts.values()
         result.same = text.split() == original.split()
         file.write_text(text, encoding="utf-8")
         result.alike = wrong_on(spec, OTHERS) == frozenset()
     return result
+
+
+def _processor() -> float:
+    """Seconds of the processor that other processes took: on a machine that others use, the clock says nothing."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def random_slips(options: argparse.Namespace) -> list[Result]:

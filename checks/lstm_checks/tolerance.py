@@ -661,6 +661,9 @@ FIXES_SHOWN = 8
 PAIRED_COST = 2.0
 """Up to which cost, about the number of words that change, edits are tried two at a time."""
 
+PAIRS = 40000
+"""How many pairs of edits of one line are tried where its value is computed, some 20 us each in NumPy."""
+
 FIX_SECONDS = 60.0
 """Seconds that `fix` looks at most, where nobody says."""
 

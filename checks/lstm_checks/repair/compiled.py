@@ -1,9 +1,9 @@
 """A program that a library compiles, run with some of its values overridden, compiled once for all that is tried.
 
 Where a run without compilation takes a hundred times as long as one of NumPy, as in JAX, each value that passes a site
-is made ``value * factor + term``, with factors and terms that are given from outside: 1 and 0 where it stays as it is, 0
-and what there ought to be where it is overridden. So one compilation of a case's shapes serves every intervention. A
-program that cannot be traced so is run step by step, as before.
+is made ``value * factor + term``, with factors and terms that are given from outside: 1 and 0 where it stays as it is,
+0 and what there ought to be where it is overridden. So one compilation of a case's shapes serves every intervention. A
+program that cannot be traced so is run step by step.
 """
 
 import sys

@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, product
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,9 @@ from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
 from lstm_checks.repair.telling import tell_edit
 from lstm_checks.repair.trial import Trial, plain_array
 from lstm_checks.targets.load import load_target
+
+Candidate = tuple[Edit, ...]
+"""Edits, one or several together, that may mend a program."""
 
 
 def find_fixes(
@@ -113,69 +116,69 @@ class _Search:
                 found[site.path] |= set(range(site.statement[0], site.statement[1] + 1))
         return found
 
-    def _due(self, edits: Sequence[Edit], held: list[Override]) -> tuple[list[Edit], list[Edit]]:
-        """Return the edits with which whole expressions come to what is due, and all others; both in their order.
+    def _due(self, candidates: Sequence[Candidate], held: list[Override]) -> tuple[list[Candidate], list[Candidate]]:
+        """Return those with which whole expressions come to what is due, and what is simple of all others.
 
-        What is due is what they come to while all that is wrong is held at what it ought to be. There every edit is
+        What is due is what they come to while all that is wrong is held at what it ought to be. There every one is
         tried where its expression is computed, so none takes a run of its own.
         """
         trial = replace(self.trials[0], outputs_alone=self.outputs_alone, asked=False)
         due = _Recorder(self.edited)
-        tried = _Filter(self.edited, edits, due, self.end)
+        tried = _Filter(self.edited, candidates, due, self.end)
         for attempt in (due, tried):
             self.edited.attempts.update({site.number: attempt.of(site) for site in self.edited.sites})
             try:
                 self.program.wrong(trial, held)
             finally:
                 self.edited.attempts.clear()
-        likely = [edit for edit in edits if edit not in tried.refuted]
-        return likely, [edit for edit in edits if edit in tried.refuted]
+        likely = [one for one in candidates if id(one) not in tried.refuted]
+        unlikely = [one for one in candidates if id(one) in tried.refuted and one[0].cost <= tolerance.UNLIKELY_COST]
+        return likely, unlikely
 
     def candidates(self) -> Iterator[tuple[Edit, ...]]:
         """Yield edits, alone or several together, that make all trials right; the simplest first."""
-        every = [one for finding in self.findings for one in finding.overrides]
-        if len(self.findings) < 2:
-            edits, others = self._due(_simplest(self.edits.all), every) if every else (_simplest(self.edits.all), [])
-            yield from self._alone(edits, [])
-            yield from self._alone([edit for edit in others if edit.cost <= tolerance.UNLIKELY_COST], [])
-            if self.findings:
-                yield from self._pairs(self.edits.all)
+        everywhere = [override for finding in self.findings for override in finding.overrides]
+        single = [(edit,) for edit in _simplest(self.edits.all)]
+        if not self.findings:
+            yield from self._alone(single, [])
+            return
+        if len(self.findings) == 1:
+            likely, unlikely = self._due(single, everywhere)
+            yield from self._alone(likely, [])
+            yield from self._alone(unlikely, [])
+            yield from self._alone(self._due(self._pairs(), everywhere)[0], [])
             return
         each = []
         for finding in self.findings:
-            others = [one for other in self.findings if other is not finding for one in other.overrides]
+            held = [one for other in self.findings if other is not finding for one in other.overrides]
             places = {
                 (site.path, line)
                 for site in _sites_of(finding)
                 for line in range(site.statement[0], site.statement[1] + 1)
             }
-            own = [edit for edit in self.edits.all if (edit.path, edit.line) in places]
-            likely, unlikely = self._due(_simplest(own), every)
-            unlikely = [edit for edit in unlikely if edit.cost <= tolerance.UNLIKELY_COST]
-            each.append([edit for (edit,) in islice(self._alone([*likely, *unlikely], others), tolerance.FIXES_SHOWN)])
+            own = [(edit,) for (edit,) in single if (edit.path, edit.line) in places]
+            likely, unlikely = self._due(own, everywhere)
+            right = self._alone([*likely, *unlikely], held)
+            each.append([edit for (edit,) in islice(right, tolerance.FIXES_SHOWN)])
         together = sorted(product(*each), key=lambda edits: sum(edit.cost for edit in edits))
-        for edits in together[:64]:
-            if len({edit.group for edit in edits}) == len(edits) and self._right(edits, []):
-                yield edits
+        for chosen in together[:64]:
+            if len({edit.group for edit in chosen}) == len(chosen) and self._right(chosen, []):
+                yield chosen
 
-    def _alone(self, edits: Sequence[Edit], held: list[Override]) -> Iterator[tuple[Edit, ...]]:
-        """Yield the edits of which one alone makes all trials right, with other places held."""
-        for edit in edits:
+    def _alone(self, candidates: Sequence[Candidate], held: list[Override]) -> Iterator[Candidate]:
+        """Yield those that make all trials right, with other places held."""
+        for candidate in candidates:
             if time.monotonic() > self.end:
                 return
-            if self._right((edit,), held):
-                yield (edit,)
+            if self._right(candidate, held):
+                yield candidate
 
-    def _pairs(self, edits: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
-        """Yield two edits of the lines in question that make all trials right together."""
-        simple = sorted((edit for edit in edits if edit.cost <= tolerance.PAIRED_COST), key=lambda one: one.cost)
-        for total in range(1, 2 * len(simple)):
-            for k in range(max(0, total - len(simple) + 1), (total + 1) // 2):
-                if time.monotonic() > self.end:
-                    return
-                pair = simple[k], simple[total - k]
-                if pair[0].group != pair[1].group and self._right(pair, []):
-                    yield pair
+    def _pairs(self) -> list[Candidate]:
+        """Return two edits each of one expression, the simplest first."""
+        simple = [edit for edit in _simplest(self.edits.all) if edit.cost <= tolerance.PAIRED_COST]
+        simple = [edit for edit in simple if edit.of_expression]
+        pairs = ((a, b) for a, b in combinations(simple, 2) if a.line == b.line and _are_apart(a, b))
+        return sorted(islice(pairs, tolerance.PAIRS), key=lambda pair: pair[0].cost + pair[1].cost)
 
     def _right(self, edits: Sequence[Edit], held: list[Override]) -> bool:
         """Return whether all trials are right with these edits; that of a single step, the quickest, is asked first."""
@@ -257,6 +260,11 @@ def _simplest(edits: Sequence[Edit]) -> list[Edit]:
     return sorted(edits, key=lambda one: (one.cost, one.number))
 
 
+def _are_apart(one: Edit, other: Edit) -> bool:
+    """Return whether neither of two edits of a file is within what the other replaces."""
+    return one.path == other.path and (one.span[1] <= other.span[0] or other.span[1] <= one.span[0])
+
+
 class _Recorder:
     """What whole expressions come to in a run, pass by pass."""
 
@@ -279,33 +287,35 @@ class _Recorder:
 class _Filter:
     """Which edits are refuted by what whole expressions come to with them, pass by pass."""
 
-    def __init__(self, sources: Sources, edits: Sequence[Edit], due: _Recorder, end: float) -> None:
+    def __init__(self, sources: Sources, candidates: Sequence[Candidate], due: _Recorder, end: float) -> None:
         self.sources, self.due, self.end = sources, due, end
-        self.refuted: set[Edit] = set()
-        self.by_place: dict[str, list[Edit]] = defaultdict(list)
-        for edit in edits:
-            if edit.of_expression:
-                self.by_place[edit.path].append(edit)
+        self.refuted: set[int] = set()
+        self.by_place: dict[str, list[Candidate]] = defaultdict(list)
+        for one in candidates:
+            if all(edit.of_expression for edit in one):
+                self.by_place[one[0].path].append(one)
 
     def of(self, site: Site) -> Callable[[Callable[[], Any]], Any]:
         """Return what is given a site's expression."""
-        begin, end = (site.line, site.column), (site.end_line, site.end_column)
-        edits = [edit for edit in self.by_place[site.path] if begin <= edit.span[0] and edit.span[1] <= end]
+        candidates: list[Candidate] | None = None
         passes = iter(self.due.values[site.number])
 
         def attempt(expression: Callable[[], Any]) -> Any:
+            nonlocal candidates
+            if candidates is None:
+                candidates = self._within(site)
             due = next(passes, None)
             wanted = plain_array(due)
-            if wanted is None or not edits:
+            if wanted is None or not candidates:
                 return self.sources.probe(site.number, expression()) if due is None else due
             handlers, self.sources.handlers = self.sources.handlers, {}
             attempts = dict(self.sources.attempts)
             self.sources.attempts.clear()
             left = []
-            for edit in edits:
+            for one in candidates:
                 if time.monotonic() > self.end:
                     break
-                self.sources.switch.update({edit.group: edit.number, edit.number: edit.number})
+                self.sources.switch.update({key: edit.number for edit in one for key in (edit.group, edit.number)})
                 try:
                     came = plain_array(expression())
                 except Exception:
@@ -313,16 +323,22 @@ class _Filter:
                 finally:
                     self.sources.switch.clear()
                 if came is not None and came.shape == wanted.shape and _same(came, wanted):
-                    left.append(edit)
+                    left.append(one)
                 else:
-                    self.refuted.add(edit)
-            edits[:] = left
+                    self.refuted.add(id(one))
+            candidates[:] = left
             self.sources.handlers = handlers
             self.sources.attempts.update(attempts)
             return due
 
         AGAIN.add(attempt.__code__)
         return attempt
+
+    def _within(self, site: Site) -> list[Candidate]:
+        """Return those all of whose edits are within a site."""
+        begin, end = (site.line, site.column), (site.end_line, site.end_column)
+        own = self.by_place[site.path]
+        return [one for one in own if all(begin <= edit.span[0] and edit.span[1] <= end for edit in one)]
 
 
 def _same(came: Any, wanted: Any) -> bool:

@@ -36,7 +36,7 @@ def with_x64(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def unrolled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled as a whole: loops step by step, and what would be compiled by itself with the rest."""
+    """Return the function compiled as a whole: loops step by step, and with them what is compiled within."""
 
     def inner(*arguments: Any) -> Any:
         with jax.disable_jit():
