@@ -625,6 +625,9 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
+FURTHER_LINE_RUNS = 500
+"""How many more for each further line that is wrong, and to find which word of the lines found it is."""
+
 RUN_SECONDS = 2.0
 """Seconds of the processor that one such run may take, a thousand times what NumPy takes: an edit may make a loop
 endless."""

@@ -27,6 +27,9 @@ COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "
 FACTORS = 40
 """Of how many variables of one shape two together are tried as factors that are missing."""
 
+ANYWHERE_COST = 2.5
+"""What an edit may cost where no line is known, so that all lines are tried."""
+
 PRODUCTS = 200
 """How many products of two matrices are tried as a term that is missing."""
 
@@ -168,7 +171,7 @@ class _Writer:
         for node, roles in self._expressions():
             seen: set[str] = set()
             for text, cost in self._of(node, roles):
-                if text in seen or len(text) > 2000:
+                if text in seen or len(text) > 2000 or (self.all.lines is None and cost > ANYWHERE_COST):
                     continue
                 seen.add(text)
                 try:

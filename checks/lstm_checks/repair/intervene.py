@@ -9,10 +9,12 @@ tensors is held at what it ought to be, and the search goes on from there.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, permutations, product, zip_longest
 from typing import Any
 
 from lstm_checks import tolerance
+from lstm_checks.calling import Outcome
 from lstm_checks.repair.due import ONES, ZERO, Due, Quantity, family_of
 from lstm_checks.repair.forms import CALLS, ONCE, SAMPLES, STEPS_OF_SAMPLES, Block, Form, partitions
 from lstm_checks.repair.program import Budget, Override, Place, Program
@@ -82,6 +84,7 @@ class _Search:
         held = self._solve([], None) or self._beside()
         if not held:
             return ()
+        self.budget.runs = max(self.budget.runs, 0) + tolerance.FURTHER_LINE_RUNS
         for part in list(held):
             held = self._deeper(held, part)
         found: list[Finding] = []
@@ -126,7 +129,7 @@ class _Search:
         allowed = {number for call in calls for number in (call.number, *call.parts)}
         # As it is without what it returns held.
         places = self.program.places(self.trial, others)
-        for overrides in _Options(self.due, places, set(), allowed).anywhere():
+        for overrides in _Options(self.due, places, (), allowed).anywhere():
             if not self.budget.spend():
                 return None
             if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
@@ -138,22 +141,26 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if feeders:
+        if feeders and not {feeder.number for feeder in feeders} <= set(one.site.parts):
             return replace(one, feeders=feeders)
+        return self._word(replace(one, feeders=()), others, places) or replace(one, feeders=feeders)
+
+    def _word(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return the same with the word of it that is enough, or at the line that sets that; None for neither."""
         if one.site.is_leaf:
             # A variable that is handed on as it is may be wrong from where it is set.
             return self._where_set(replace(one, word=one.site), others, places) or one
-        options = _Options(self.due, places, {override.place.key for override in others}, set(one.site.parts))
+        options = _Options(self.due, places, others, set(one.site.parts))
         for leaf in options.leaves(True):
             if not self.budget.spend():
-                return one
+                return None
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
                 narrower = replace(one, overrides=leaf, word=word)
                 # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
                 return (self._where_set(narrower, others, places) if nowhere else None) or narrower
-        return one
+        return None
 
     def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
         """Return a finding at the line that sets its word, if everything is right with that line's value overridden."""
@@ -163,7 +170,7 @@ class _Search:
         read = min(place.event for place in places if place.site is word)
         # Of several lines that set it, the one that was passed last before it is read.
         sets = [place for place in sets if place.site.function == word.function and place.event < read]
-        options = _Options(self.due, places, set(), {place.site.number for place in sets[-1:]})
+        options = _Options(self.due, places, (), {place.site.number for place in sets[-1:]})
         for overrides in options.anywhere():
             if not self.budget.spend():
                 return None
@@ -182,6 +189,8 @@ class _Search:
             found = self._next(so_far, wrong, allowed)
             if found is None:
                 return []
+            if held:
+                self.budget.runs += tolerance.FURTHER_LINE_RUNS
             overrides, now = found
             held.append((overrides, wrong - now))
             wrong = now
@@ -194,7 +203,7 @@ class _Search:
     ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
         """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
         places = self.program.places(self.trial, before)
-        options = _Options(self.due, places, {one.place.key for one in before}, allowed)
+        options = _Options(self.due, places, before, allowed)
         reach = _Reach(self, before, wrong)
         if allowed is None and (alone := self._alone(options, before, reach, True)) is not None:
             return alone, frozenset()
@@ -221,7 +230,7 @@ class _Search:
     def _beside(self) -> list[Held]:
         """Return overrides of one site that make everything right, though it has to do with more than is wrong."""
         wrong = self._wrong([]) or frozenset()
-        options = _Options(self.due, self.program.places(self.trial), set(), None)
+        options = _Options(self.due, self.program.places(self.trial), (), None)
         alone = self._alone(options, [], _Reach(self, [], wrong), False)
         return [(alone, wrong)] if alone is not None else []
 
@@ -233,8 +242,7 @@ class _Search:
         Of sites that have to do with what is wrong and with nothing else, or, not `exactly`, with more.
         """
         for overrides in chain.from_iterable(options.kinds()):
-            affected = reach(overrides)
-            if not reach.wrong <= affected or (affected == reach.wrong) != exactly:
+            if not reach.may_be_all(overrides, exactly):
                 continue
             if not self.budget.spend():
                 return None
@@ -270,14 +278,25 @@ class _Search:
 
 
 class _Reach:
-    """Which tensors the values of places have to do with, on the shorter case if anything is wrong there."""
+    """Which tensors the values of places have to do with, on the shorter case if anything is wrong there.
 
-    def __init__(self, search: _Search, before: list[Override], wrong: frozenset[Any]) -> None:
+    `longer` is the same on the other case, of several steps, where it is not that one itself.
+    """
+
+    def __init__(
+        self, search: _Search, before: list[Override], wrong: frozenset[Any], single: bool | None = None
+    ) -> None:
         self.search, self.before = search, before
-        single = any(case for case, _ in wrong)
-        self.trial = search.single if single else search.trial
-        self.wrong = frozenset(name for case, name in wrong if bool(case) == single)
+        some = any(case for case, _ in wrong) if single is None else single
+        self.trial = search.single if some else search.trial
+        self.wrong = frozenset(name for case, name in wrong if bool(case) == some)
+        self.longer = _Reach(search, before, wrong, False) if some else None
         self.found: dict[Any, frozenset[str]] = {}
+
+    @cached_property
+    def unchanged(self) -> Outcome:
+        """What comes where nothing is changed."""
+        return self.search.program.outcome(self.trial, self.before)
 
     def __call__(self, overrides: Sequence[Override]) -> frozenset[str]:
         """Return the tensors that these places together have to do with; all that are wrong where it raised."""
@@ -285,9 +304,16 @@ class _Reach:
         key = site.number, contexts
         if key not in self.found:
             self.search.budget.spend()
-            affected = self.search.program.affected(self.trial, site, contexts, self.before)
+            affected = self.search.program.affected(self.trial, site, contexts, self.before, self.unchanged)
             self.found[key] = self.wrong if affected is None else affected
         return self.found[key]
+
+    def may_be_all(self, overrides: Sequence[Override], exactly: bool) -> bool:
+        """Return whether what is wrong at these places alone could be all that is wrong."""
+        affected = self(overrides)
+        if not self.wrong <= affected or (affected == self.wrong) != exactly:
+            return False
+        return self.longer is None or self.longer.wrong <= self.longer(overrides)
 
 
 def upstream(site: Site, places: Sequence[Place]) -> set[int]:
@@ -353,11 +379,13 @@ def _calls_own(part: Site, sites: object) -> bool:
 class _Options:
     """What may be tried at the places of a program, the likeliest first."""
 
-    def __init__(self, due: Due, places: list[Place], held: set[object], allowed: set[int] | None) -> None:
-        self.due, self.every = due, places
-        self.places = [
-            place for place in places if place.key not in held and (allowed is None or place.site.number in allowed)
-        ]
+    def __init__(self, due: Due, places: list[Place], held: Sequence[Override], allowed: set[int] | None) -> None:
+        keys = {one.place.key for one in held}
+        # What is within what is held has no effect any more.
+        within = {(number, one.place.context) for one in held for number in one.place.site.parts}
+        self.due = due
+        self.every = [p for p in places if (p.site.number, p.context) not in within]
+        self.places = [p for p in self.every if p.key not in keys and (allowed is None or p.site.number in allowed)]
         known = [place for place in places if place.known and place.form is not None]
         self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
         self.shown = {name for place in known if place.form is not None for name in place.form.names}

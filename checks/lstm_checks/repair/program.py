@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -118,39 +118,38 @@ class Program:
         return found
 
     def affected(
-        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override] = ()
+        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override], before: Outcome
     ) -> frozenset[str] | None:
-        """Return which tensors a site's values have to do with, by changing them a little; None where it raised."""
-        if self._is_compiled(trial):
-            found = self._affected_compiled(trial, site, contexts, overrides)
-            if found is not None:
-                return found
-        came = []
-        for change in (False, True):
-            self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
-            if change:
-                self.sources.handlers[site.number] = lambda value: (
-                    _changed(value) if context_of() in contexts else value
-                )
-            try:
-                came.append(trial.run(self.target))
-            finally:
-                self.sources.handlers.clear()
-        return _apart(came)
+        """Return which tensors a site's values have to do with, by changing them a little; None where it raised.
 
-    def _affected_compiled(
-        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override]
-    ) -> frozenset[str] | None:
-        """Return the same of the compiled program; None where it cannot be told."""
-        wanted = {(one.place.site.number, one.place.context) for one in overrides}
-        came = []
-        for change in (None, (site.number, contexts, _changed)):
-            more = {(site.number, context) for context in contexts} if change else set()
-            run = self._asked(self._handlers(trial, overrides), change, wanted | more, lambda: trial.run(self.target))
-            if run is None:
-                return None
-            came.append(run)
-        return _apart(came)
+        `before` is what comes of the case with the same overrides and nothing changed.
+        """
+        after = self.outcome(trial, overrides, (site.number, contexts))
+        if before.error or after.error:
+            return None
+        names = [name for name in before.values if name in after.values]
+        same = {n for n in names if np.array_equal(before.values[n], after.values[n], equal_nan=True)}
+        return frozenset(before.values) - same
+
+    def outcome(
+        self, trial: Trial, overrides: Sequence[Override], changed: tuple[int, Set[Context]] | None = None
+    ) -> Outcome:
+        """Return what comes of a case with some values overridden, and those of one site changed a little."""
+        if self._is_compiled(trial):
+            wanted = {(one.place.site.number, one.place.context) for one in overrides}
+            wanted |= {(changed[0], context) for context in changed[1]} if changed else set()
+            change = (*changed, _changed) if changed else None
+            found = self._asked(self._handlers(trial, overrides), change, wanted, lambda: trial.run(self.target))
+            if found is not None:
+                return cast(Outcome, found)
+        self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
+        if changed is not None:
+            number, contexts = changed
+            self.sources.handlers[number] = lambda value: _changed(value) if context_of() in contexts else value
+        try:
+            return trial.run(self.target)
+        finally:
+            self.sources.handlers.clear()
 
     def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
         """Return what stands in the place of the values of sites."""
@@ -335,15 +334,6 @@ class Program:
 def _all_known(places: Sequence[Place]) -> bool:
     """Return whether there are places, and all of them are known."""
     return bool(places) and all(place.known for place in places)
-
-
-def _apart(came: Sequence[Outcome]) -> frozenset[str] | None:
-    """Return the tensors that differ between two runs; None where one raised."""
-    if any(outcome.error for outcome in came):
-        return None
-    before, after = (outcome.values for outcome in came)
-    same = {name for name in before if name in after and np.array_equal(before[name], after[name], equal_nan=True)}
-    return frozenset(before) - same
 
 
 def _arrays_in(name: str, held: Any, keys: Sequence[tuple[str, Any]]) -> list[tuple[str, tuple[int, ...]]]:
