@@ -117,6 +117,8 @@ class Edits:
                 continue
             writer = _Writer(self, source, function, sorted(functions), statement)
             for node, span, text, other, cost in writer.edits():
+                if lines is not None and not set(range(span[0][0], span[1][0] + 1)) & set(lines):
+                    continue
                 number = len(self.all) + 1
                 found[node].append((number, other))
                 group = found[node][0][0] if isinstance(node, ast.expr) else number

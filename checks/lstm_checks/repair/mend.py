@@ -113,7 +113,7 @@ class _Search:
         found: dict[str, set[int]] = defaultdict(set)
         for finding in self.findings:
             for site in _sites_of(finding):
-                found[site.path] |= set(range(site.statement[0], site.statement[1] + 1))
+                found[site.path] |= _lines_of(site)
         return found
 
     def _due(self, candidates: Sequence[Candidate], held: list[Override]) -> tuple[list[Candidate], list[Candidate]]:
@@ -151,12 +151,8 @@ class _Search:
         each = []
         for finding in self.findings:
             held = [one for other in self.findings if other is not finding for one in other.overrides]
-            places = {
-                (site.path, line)
-                for site in _sites_of(finding)
-                for line in range(site.statement[0], site.statement[1] + 1)
-            }
-            own = [(edit,) for (edit,) in single if (edit.path, edit.line) in places]
+            places = {(site.path, line) for site in _sites_of(finding) for line in _lines_of(site)}
+            own = [(edit,) for (edit,) in single if (edit.path, edit.span[0][0]) in places]
             likely, unlikely = self._due(own, everywhere)
             right = self._alone([*likely, *unlikely], held)
             each.append([edit for (edit,) in islice(right, tolerance.FIXES_SHOWN)])
@@ -355,6 +351,11 @@ def _at(place: tuple[int, int], starts: Sequence[int]) -> int:
 def _sites_of(finding: Finding) -> list[Any]:
     """Return the sites of a finding, and those that cannot be told apart from it."""
     return [site for site in (finding.instead, finding.site, *finding.feeders) if site is not None]
+
+
+def _lines_of(site: Site) -> set[int]:
+    """Return the lines of a site: of a display of several lines, such as a dict, those of its own entry alone."""
+    return set(range(site.line, site.end_line + 1))
 
 
 def _traced(
