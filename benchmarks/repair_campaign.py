@@ -126,7 +126,7 @@ def slipped(text: str, rng: random.Random, count: int) -> Slip | None:
 
 
 def _with(text: str, chosen: list[tuple[tuple[int, int, int, int], str]]) -> str:
-    """The text with some of its places changed."""
+    """Return the text with some of its places changed."""
     lines = text.splitlines(keepends=True)
     for (line, column, _, end_column), other in sorted(chosen, reverse=True):
         lines[line - 1] = lines[line - 1][:column] + other + lines[line - 1][end_column:]

@@ -625,8 +625,14 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
-FURTHER_LINE_RUNS = 500
-"""How many more for each further line that is wrong, and to find which word of the lines found it is."""
+FORWARD_SHARE = 0.4
+"""What the forward pass alone takes of a run."""
+
+HELPERS_RIGHT = 3
+"""How often lines are looked for anew where those that were found are a helper's that is right in other uses of it."""
+
+FURTHER_LINE_RUNS = 1000
+"""How many there are at least for each further line that is wrong, and to find which word of the lines found it is."""
 
 RUN_SECONDS = 2.0
 """Seconds of the processor that one such run may take, a thousand times what NumPy takes: an edit may make a loop

@@ -24,7 +24,7 @@ OPERATORS = {
     ast.Pow: "**",
 }
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-FACTORS = 40
+FACTORS = 20
 """Of how many variables of one shape two together are tried as factors that are missing."""
 
 ANYWHERE_COST = 2.5

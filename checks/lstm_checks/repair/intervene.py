@@ -78,13 +78,24 @@ class _Search:
         self.trial = trials[0]
         self.single = self.trial.of(replace(self.trial.case, s=1))
         self.due = self.trial.due
+        self.outputs = frozenset(self.due.cell.outputs)
+        self.right: set[tuple[str, Any]] = set()
 
     def found(self) -> tuple[Finding, ...]:
-        """Return what was found."""
+        """Return what was found; where a helper was told that is right elsewhere, what is found without it."""
+        for _ in range(tolerance.HELPERS_RIGHT):
+            right = len(self.right)
+            found = self._found()
+            if found or len(self.right) == right:
+                return found
+        return ()
+
+    def _found(self) -> tuple[Finding, ...]:
+        """Return what was found with the helpers left alone that are right."""
         held = self._solve([], None) or self._beside()
         if not held:
             return ()
-        self.budget.runs = max(self.budget.runs, 0) + tolerance.FURTHER_LINE_RUNS
+        self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         for part in list(held):
             held = self._deeper(held, part)
         found: list[Finding] = []
@@ -108,7 +119,8 @@ class _Search:
                 found.remove(finding)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
-        return tuple(found)
+        # In the order in which the program comes to them.
+        return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
@@ -124,6 +136,7 @@ class _Search:
             return one
         (context, *further) = wrong
         calls = [p.site for p in places if p.site.is_call and (p.site.path, p.site.line, p.site.column) == context]
+        self.right |= {(one.site.function, context) for context in wrong}
         if further or not calls:
             return None
         allowed = {number for call in calls for number in (call.number, *call.parts)}
@@ -189,26 +202,32 @@ class _Search:
             found = self._next(so_far, wrong, allowed)
             if found is None:
                 return []
-            if held:
-                self.budget.runs += tolerance.FURTHER_LINE_RUNS
             overrides, now = found
+            self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
             held.append((overrides, wrong - now))
             wrong = now
             if not wrong:
                 return held
         return []
 
+    def _places(self, before: Sequence[Override]) -> list[Place]:
+        """Return the places at which something may be tried."""
+        return [p for p in self.program.places(self.trial, before) if (p.site.function, p.context) not in self.right]
+
     def _next(
         self, before: list[Override], wrong: frozenset[Any], allowed: set[int] | None
     ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
         """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
-        places = self.program.places(self.trial, before)
+        places = self._places(before)
         options = _Options(self.due, places, before, allowed)
         reach = _Reach(self, before, wrong)
         if allowed is None and (alone := self._alone(options, before, reach, True)) is not None:
             return alone, frozenset()
+        if allowed is None and (forward := self._forward(options, before, wrong)) is not None:
+            return forward
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
-        for kind in options.kinds():
+        for k, kind in enumerate(options.kinds()):
+            first: frozenset[Any] | None = None
             for overrides in kind:
                 # What is wrong there would be wrong in all that it has to do with.
                 if allowed is None and not reach(overrides) <= reach.wrong:
@@ -221,16 +240,49 @@ class _Search:
                 if not now and self._everywhere([*before, *overrides]):
                     return overrides, now
                 same = best is not None and best[0][0].place.site is overrides[0].place.site
-                if now and (best is None or (same and len(now) < len(best[1]))):
+                # What a helper returns in all its uses is weighed against the first line that is no helper's.
+                other = k == 1 and first is None
+                if now and (best is None or ((same or other) and len(now) < len(best[1]))):
                     best = overrides, now
-            if best is not None and allowed is None:
+                first = now or first
+            if best is not None and allowed is None and k:
                 return best
         return best
+
+    def _forward(
+        self, options: "_Options", before: list[Override], wrong: frozenset[Any]
+    ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
+        """Return overrides that make all outputs right, where some are wrong, and what is left: of several the best.
+
+        What goes wrong in the forward pass spoils all gradients, so nothing can be told of these before.
+        """
+        if not any(name in self.outputs for _, name in wrong) or self.trial.outputs_alone:
+            return None
+        best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
+        for kind in options.kinds():
+            for overrides in kind:
+                if self._outputs_wrong(self.single, [*before, *overrides]):
+                    continue
+                if not self.budget.spend():
+                    return best
+                if self._outputs_wrong(self.trial, [*before, *overrides]):
+                    continue
+                now = self._wrong([*before, *overrides]) or frozenset()
+                if best is None or len(now) < len(best[1]):
+                    best = overrides, now
+            if best is not None:
+                return best
+        return None
+
+    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> bool:
+        """Return whether an output is wrong on a case; the forward pass alone is run, which is a part of a run."""
+        self.budget.runs -= tolerance.FORWARD_SHARE
+        return bool(self.program.wrong(replace(trial, outputs_alone=True), overrides))
 
     def _beside(self) -> list[Held]:
         """Return overrides of one site that make everything right, though it has to do with more than is wrong."""
         wrong = self._wrong([]) or frozenset()
-        options = _Options(self.due, self.program.places(self.trial), (), None)
+        options = _Options(self.due, self._places([]), (), None)
         alone = self._alone(options, [], _Reach(self, [], wrong), False)
         return [(alone, wrong)] if alone is not None else []
 
@@ -244,9 +296,12 @@ class _Search:
         for overrides in chain.from_iterable(options.kinds()):
             if not reach.may_be_all(overrides, exactly):
                 continue
+            together = [*before, *overrides]
+            if reach.wrong & self.outputs and not reach.trial.outputs_alone:
+                if self.budget.runs > 0 and self._outputs_wrong(reach.trial, together):
+                    continue
             if not self.budget.spend():
                 return None
-            together = [*before, *overrides]
             if not self.program.wrong(reach.trial, together) and self._everywhere(together):
                 return overrides
         return None
@@ -405,9 +460,9 @@ class _Options:
         computed = [place for place in unknown if place.site.whole or not place.site.is_leaf]
         known = [place for place in self._backwards() if place.known]
         whole = [place for place in known if place.site.whole]
+        yield self._of_helpers()
         yield chain(
             self._at(self._behind_the_first(), None),
-            self._of_helpers(),
             self._at([place for place in known if place.site.whole or place.site.is_access], MISSING),
             self._at(computed, True),
         )

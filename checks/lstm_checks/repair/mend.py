@@ -303,7 +303,8 @@ class _Filter:
             due = next(passes, None)
             wanted = plain_array(due)
             if wanted is None or not candidates:
-                return self.sources.probe(site.number, expression()) if due is None else due
+                # Within it there may be others.
+                return self.sources.probe(site.number, expression())
             handlers, self.sources.handlers = self.sources.handlers, {}
             attempts = dict(self.sources.attempts)
             self.sources.attempts.clear()

@@ -63,7 +63,7 @@ class Override:
 class Budget:
     """How many runs may still be made."""
 
-    runs: int = tolerance.LINE_RUNS
+    runs: float = tolerance.LINE_RUNS
 
     def spend(self) -> bool:
         """Return whether there is one more."""
