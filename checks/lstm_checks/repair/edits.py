@@ -162,9 +162,10 @@ class _Writer:
         self.functions, self.statement = functions, statement
         shapes: dict[str, frozenset[tuple[int, ...]]] = {}
         parts = function.split(".")
-        for k in range(1, len(parts) + 1):
-            # An inner function sees what the outer ones have.
-            shapes |= edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
+        for k in range(len(parts), 0, -1):
+            # An inner function sees what the outer ones have; its own come first.
+            outer = edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
+            shapes |= {text: seen for text, seen in outer.items() if text not in shapes}
         self.scope = Scope(shapes)
         self.on_line = set(re.findall(r"[A-Za-z_]\w*", ast.unparse(statement)))
 

@@ -297,9 +297,9 @@ class _Search:
             if not reach.may_be_all(overrides, exactly):
                 continue
             together = [*before, *overrides]
-            if reach.wrong & self.outputs and not reach.trial.outputs_alone:
-                if self.budget.runs > 0 and self._outputs_wrong(reach.trial, together):
-                    continue
+            quicker = reach.wrong & self.outputs and not reach.trial.outputs_alone and self.budget.runs > 0
+            if quicker and self._outputs_wrong(reach.trial, together):
+                continue
             if not self.budget.spend():
                 return None
             if not self.program.wrong(reach.trial, together) and self._everywhere(together):

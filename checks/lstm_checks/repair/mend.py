@@ -364,12 +364,15 @@ def _traced(
 ) -> tuple[dict[str, Scope], dict[Any, frozenset[tuple[int, ...]]]]:
     """Return the shapes of the variables of each function, and those of each expression by its place."""
     values: dict[Any, set[tuple[int, ...]]] = defaultdict(set)
-    known = defaultdict(dict, {name: dict(found) for name, found in variables.items()})
+    known: dict[str, dict[str, set[tuple[int, ...]]]] = defaultdict(dict)
     for place in places:
         site = place.site
         values[site.path, site.line, site.column, site.end_line, site.end_column].add(place.own)
         if site.is_access and "\n" not in site.text:
             # What sister lines read: an entry by the name that a loop has for it, a step of an array.
             known[site.function].setdefault(site.text, set()).add(place.own)
+    for name, found in variables.items():
+        for text, shapes in found.items():
+            known[name].setdefault(text, set()).update(shapes)
     scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in known.items()}
     return scopes, {key: frozenset(found) for key, found in values.items()}
