@@ -625,6 +625,15 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
+FORWARD_SHARE = 0.4
+"""What the forward pass alone takes of a run."""
+
+HELPERS_RIGHT = 3
+"""How often lines are looked for anew where those that were found are a helper's that is right in other uses of it."""
+
+FURTHER_LINE_RUNS = 1000
+"""How many there are at least for each further line that is wrong, and to find which word of the lines found it is."""
+
 RUN_SECONDS = 2.0
 """Seconds of the processor that one such run may take, a thousand times what NumPy takes: an edit may make a loop
 endless."""
@@ -632,6 +641,12 @@ endless."""
 FIRST_RUN_SECONDS = 10.0
 """Seconds of the processor that the first run of a case may take: JAX compiles each operation for its shapes, for some
 3 s in all."""
+
+UNLIKELY_COST = 1.5
+"""What an edit may cost that does not give its line the value that is due there, for it to be tried nevertheless."""
+
+RUNS_UNCOMPILED = 3
+"""How often a case is run without compilation, where a library compiles, before it is compiled to be run more often."""
 
 LEAST_LINE_RUNS = 1000
 """How often a program is run to find the line, however long a run takes: what has a name is looked for first."""
@@ -654,6 +669,9 @@ FIXES_SHOWN = 8
 
 PAIRED_COST = 2.0
 """Up to which cost, about the number of words that change, edits are tried two at a time."""
+
+PAIRS = 40000
+"""How many pairs of edits of one line are tried where its value is computed, some 20 us each in NumPy."""
 
 FIX_SECONDS = 60.0
 """Seconds that `fix` looks at most, where nobody says."""

@@ -76,6 +76,62 @@ def test_a_helper_in_another_file_is_mended_there(tmp_path):
     assert helpers.read_text(encoding="utf-8") != text, "nothing is written before somebody asks for it"
 
 
+FIXED = {
+    "two factors too few": ("numpy_packed", "dh * tanh_c * o * (1 - o)", "o * (1 - o)"),
+    "an entry by a loop's name": ("features_first", 'p["V" + n] @ delta[n]', 'p["V" + n] @ dout[:, t].T'),
+}
+
+
+@pytest.mark.parametrize("slip", FIXED)
+def test_what_is_due_at_a_line_finds_the_edit(tmp_path, slip):
+    layer, old, new = FIXED[slip]
+    path, line = slipped(tmp_path, layer, old, new)
+    found = look_into_source(f"{path}:lstm", CASES, fix=300.0)
+    assert [(one.line, *one.also)[-1] for one in found.lines] in ([line], [line + 2]), found.lines
+    assert found.fixes, "no edit was found"
+
+
+SEVERAL = {
+    "forward and backward": (
+        ("numpy_per_gate", "lstm"),
+        ("c_next = f * c +", "c_next = (f + c) +"),
+        ("dg = dc * i\n", 'dg = p["bi"] * i\n'),
+    ),
+    "a helper that is right is given something else": (
+        ("layer_class", "LSTM"),
+        ("do = dht * C", "do = dht * o"),
+        ("dg = dC * i", "dg = (-dC) * i"),
+    ),
+    "closures of which one use is wrong": (
+        ("closures", "lstm"),
+        ("dnew = dc + back_bent(dh * o)", "dnew = dc + back_bent(i * o)"),
+        ("back_f(dnew * c)", "back_f(dnew - c)"),
+    ),
+    # As in the museum's rnn-lstm-in-numpy-1.
+    "nothing handed on, and no derivative": (
+        ("features_first", "lstm"),
+        ("delta_h = delta_h + dout[:, t].T", "delta_h = dout[:, t].T"),
+        ("delta_c = delta_c + delta_h * k", "delta_c = delta_h * k"),
+        ('k["cp"] * logistic_slope(k["f"])', 'k["cp"] * logistic(k["f"])'),
+    ),
+}
+
+
+@pytest.mark.parametrize("slips", SEVERAL)
+def test_of_several_faults_each_line_is_named(tmp_path, slips):
+    (layer, name), *edits = SEVERAL[slips]
+    path, _ = slipped(tmp_path, layer, "import numpy as np", "import numpy as np")
+    text, lines = path.read_text(encoding="utf-8"), set()
+    for old, new in edits:
+        assert text.count(old) == 1, old
+        at = text.index(old)
+        lines.add(text[:at].count("\n") + 1)
+        text = text.replace(old, new)
+    path.write_text(text, encoding="utf-8")
+    found = look_into_source(f"{path}:{name}", CASES)
+    assert {one.line for one in found.lines} == lines, found.lines
+
+
 def planted(folder, edits):
     """The plain LSTM with lines of it changed, and their numbers."""
     lines, changed = plain_lstm.source().splitlines(), set()

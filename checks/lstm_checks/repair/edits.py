@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, permutations
+from itertools import combinations, islice, permutations
 from typing import Any
 
 from lstm_checks.repair.rewrite import Source
@@ -24,6 +24,15 @@ OPERATORS = {
     ast.Pow: "**",
 }
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+FACTORS = 20
+"""Of how many variables of one shape two together are tried as factors that are missing."""
+
+ANYWHERE_COST = 2.5
+"""What an edit may cost where no line is known, so that all lines are tried."""
+
+PRODUCTS = 200
+"""How many products of two matrices are tried as a term that is missing."""
+
 NUMBERS = ("0", "1", "2", "-1", "0.5")
 
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -34,7 +43,7 @@ class Edit:
     """A change of a user's file: what stands in a span becomes `text`.
 
     `cost` is about how many words change; `line` the first line of its statement; `group` the first edit of the same
-    expression.
+    expression; `of_expression` whether it is of one, and not of how a statement sets what it sets.
     """
 
     number: int
@@ -44,6 +53,7 @@ class Edit:
     cost: float
     line: int
     group: int
+    of_expression: bool = True
 
 
 @dataclass(frozen=True)
@@ -107,10 +117,13 @@ class Edits:
                 continue
             writer = _Writer(self, source, function, sorted(functions), statement)
             for node, span, text, other, cost in writer.edits():
+                if lines is not None and not set(range(span[0][0], span[1][0] + 1)) & set(lines):
+                    continue
                 number = len(self.all) + 1
                 found[node].append((number, other))
                 group = found[node][0][0] if isinstance(node, ast.expr) else number
-                self.all.append(Edit(number, source.path, span, text, cost, statement.lineno, group))
+                of_expression = isinstance(node, ast.expr)
+                self.all.append(Edit(number, source.path, span, text, cost, statement.lineno, group, of_expression))
         return found
 
 
@@ -149,9 +162,10 @@ class _Writer:
         self.functions, self.statement = functions, statement
         shapes: dict[str, frozenset[tuple[int, ...]]] = {}
         parts = function.split(".")
-        for k in range(1, len(parts) + 1):
-            # An inner function sees what the outer ones have.
-            shapes |= edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
+        for k in range(len(parts), 0, -1):
+            # An inner function sees what the outer ones have; its own come first.
+            outer = edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
+            shapes |= {text: seen for text, seen in outer.items() if text not in shapes}
         self.scope = Scope(shapes)
         self.on_line = set(re.findall(r"[A-Za-z_]\w*", ast.unparse(statement)))
 
@@ -160,7 +174,7 @@ class _Writer:
         for node, roles in self._expressions():
             seen: set[str] = set()
             for text, cost in self._of(node, roles):
-                if text in seen or len(text) > 2000:
+                if text in seen or len(text) > 2000 or (self.all.lines is None and cost > ANYWHERE_COST):
                     continue
                 seen.add(text)
                 try:
@@ -343,6 +357,8 @@ class _Writer:
         alike = self.scope.alike(text, shapes)
         if atom or isinstance(node, ast.Call):
             yield from ((other, 1) for other in alike)
+            turned = frozenset(shape[::-1] for shape in shapes if len(shape) == 2 and 1 not in shape)
+            yield from ((f"{other}.T", 1.5) for other in self.scope.alike(text, turned))
         yield f"-{own}", 1
         if any(len(shape) == 2 for shape in shapes):
             yield f"{own}.T", 1
@@ -356,11 +372,29 @@ class _Writer:
         )
         for other in alike:
             yield from ((f"{own} {sign} {other}", 2) for sign in "*+-")
-            if "whole" in roles or isinstance(node, ast.BinOp):
+            if "whole" in roles or atom or isinstance(node, ast.BinOp):
                 yield f"{own} * (1 - {other})", 2.5
                 yield f"{own} * {other} * (1 - {other})", 3
                 yield f"{own} * (1 - {other} * {other})", 3
                 yield from ((f"{own} * {function}({other})", 2.5) for function in self.functions)
+        alike = [other for other in alike if self.scope.shapes[other] & shapes][:FACTORS]
+        yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
+        if "whole" in roles:
+            yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
+            yield from ((f"{own} + {product}", 4) for product in islice(self._products(shapes), PRODUCTS))
+
+    def _products(self, shapes: frozenset[tuple[int, ...]]) -> Iterator[str]:
+        """Yield the products of two matrices that have one of some shapes."""
+        matrices = [
+            (text + turned, shape[::-1] if turned else shape)
+            for text, seen in self.scope.shapes.items()
+            for shape in seen
+            if len(shape) == 2
+            for turned in ("", ".T")
+        ]
+        for (one, left), (other, right) in permutations(matrices, 2):
+            if left[1] == right[0] != 1 and (left[0], right[1]) in shapes:
+                yield f"{one} @ {other}"
 
     def _of_statement(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
         """Yield the statement added up in place of set, or set in place of added up, or left out."""

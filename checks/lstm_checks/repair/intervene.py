@@ -9,10 +9,12 @@ tensors is held at what it ought to be, and the search goes on from there.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, permutations, product, zip_longest
 from typing import Any
 
 from lstm_checks import tolerance
+from lstm_checks.calling import Outcome
 from lstm_checks.repair.due import ONES, ZERO, Due, Quantity, family_of
 from lstm_checks.repair.forms import CALLS, ONCE, SAMPLES, STEPS_OF_SAMPLES, Block, Form, partitions
 from lstm_checks.repair.program import Budget, Override, Place, Program
@@ -76,12 +78,24 @@ class _Search:
         self.trial = trials[0]
         self.single = self.trial.of(replace(self.trial.case, s=1))
         self.due = self.trial.due
+        self.outputs = frozenset(self.due.cell.outputs)
+        self.right: set[tuple[str, Any]] = set()
 
     def found(self) -> tuple[Finding, ...]:
-        """Return what was found."""
+        """Return what was found; where a helper was told that is right elsewhere, what is found without it."""
+        for _ in range(tolerance.HELPERS_RIGHT):
+            right = len(self.right)
+            found = self._found()
+            if found or len(self.right) == right:
+                return found
+        return ()
+
+    def _found(self) -> tuple[Finding, ...]:
+        """Return what was found with the helpers left alone that are right."""
         held = self._solve([], None) or self._beside()
         if not held:
             return ()
+        self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         for part in list(held):
             held = self._deeper(held, part)
         found: list[Finding] = []
@@ -105,7 +119,8 @@ class _Search:
                 found.remove(finding)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
-        return tuple(found)
+        # In the order in which the program comes to them.
+        return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
@@ -121,12 +136,13 @@ class _Search:
             return one
         (context, *further) = wrong
         calls = [p.site for p in places if p.site.is_call and (p.site.path, p.site.line, p.site.column) == context]
+        self.right |= {(one.site.function, context) for context in wrong}
         if further or not calls:
             return None
         allowed = {number for call in calls for number in (call.number, *call.parts)}
         # As it is without what it returns held.
         places = self.program.places(self.trial, others)
-        for overrides in _Options(self.due, places, set(), allowed).anywhere():
+        for overrides in _Options(self.due, places, (), allowed).anywhere():
             if not self.budget.spend():
                 return None
             if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
@@ -138,22 +154,26 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if feeders:
+        if feeders and not {feeder.number for feeder in feeders} <= set(one.site.parts):
             return replace(one, feeders=feeders)
+        return self._word(replace(one, feeders=()), others, places) or replace(one, feeders=feeders)
+
+    def _word(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return the same with the word of it that is enough, or at the line that sets that; None for neither."""
         if one.site.is_leaf:
             # A variable that is handed on as it is may be wrong from where it is set.
             return self._where_set(replace(one, word=one.site), others, places) or one
-        options = _Options(self.due, places, {override.place.key for override in others}, set(one.site.parts))
+        options = _Options(self.due, places, others, set(one.site.parts))
         for leaf in options.leaves(True):
             if not self.budget.spend():
-                return one
+                return None
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
                 narrower = replace(one, overrides=leaf, word=word)
                 # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
                 return (self._where_set(narrower, others, places) if nowhere else None) or narrower
-        return one
+        return None
 
     def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
         """Return a finding at the line that sets its word, if everything is right with that line's value overridden."""
@@ -163,7 +183,7 @@ class _Search:
         read = min(place.event for place in places if place.site is word)
         # Of several lines that set it, the one that was passed last before it is read.
         sets = [place for place in sets if place.site.function == word.function and place.event < read]
-        options = _Options(self.due, places, set(), {place.site.number for place in sets[-1:]})
+        options = _Options(self.due, places, (), {place.site.number for place in sets[-1:]})
         for overrides in options.anywhere():
             if not self.budget.spend():
                 return None
@@ -183,23 +203,31 @@ class _Search:
             if found is None:
                 return []
             overrides, now = found
+            self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
             held.append((overrides, wrong - now))
             wrong = now
             if not wrong:
                 return held
         return []
 
+    def _places(self, before: Sequence[Override]) -> list[Place]:
+        """Return the places at which something may be tried."""
+        return [p for p in self.program.places(self.trial, before) if (p.site.function, p.context) not in self.right]
+
     def _next(
         self, before: list[Override], wrong: frozenset[Any], allowed: set[int] | None
     ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
         """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
-        places = self.program.places(self.trial, before)
-        options = _Options(self.due, places, {one.place.key for one in before}, allowed)
+        places = self._places(before)
+        options = _Options(self.due, places, before, allowed)
         reach = _Reach(self, before, wrong)
         if allowed is None and (alone := self._alone(options, before, reach, True)) is not None:
             return alone, frozenset()
+        if allowed is None and (forward := self._forward(options, before, wrong)) is not None:
+            return forward
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
-        for kind in options.kinds():
+        for k, kind in enumerate(options.kinds()):
+            first: frozenset[Any] | None = None
             for overrides in kind:
                 # What is wrong there would be wrong in all that it has to do with.
                 if allowed is None and not reach(overrides) <= reach.wrong:
@@ -212,16 +240,49 @@ class _Search:
                 if not now and self._everywhere([*before, *overrides]):
                     return overrides, now
                 same = best is not None and best[0][0].place.site is overrides[0].place.site
-                if now and (best is None or (same and len(now) < len(best[1]))):
+                # What a helper returns in all its uses is weighed against the first line that is no helper's.
+                other = k == 1 and first is None
+                if now and (best is None or ((same or other) and len(now) < len(best[1]))):
                     best = overrides, now
-            if best is not None and allowed is None:
+                first = now or first
+            if best is not None and allowed is None and k:
                 return best
         return best
+
+    def _forward(
+        self, options: "_Options", before: list[Override], wrong: frozenset[Any]
+    ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
+        """Return overrides that make all outputs right, where some are wrong, and what is left: of several the best.
+
+        What goes wrong in the forward pass spoils all gradients, so nothing can be told of these before.
+        """
+        if not any(name in self.outputs for _, name in wrong) or self.trial.outputs_alone:
+            return None
+        best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
+        for kind in options.kinds():
+            for overrides in kind:
+                if self._outputs_wrong(self.single, [*before, *overrides]):
+                    continue
+                if not self.budget.spend():
+                    return best
+                if self._outputs_wrong(self.trial, [*before, *overrides]):
+                    continue
+                now = self._wrong([*before, *overrides]) or frozenset()
+                if best is None or len(now) < len(best[1]):
+                    best = overrides, now
+            if best is not None:
+                return best
+        return None
+
+    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> bool:
+        """Return whether an output is wrong on a case; the forward pass alone is run, which is a part of a run."""
+        self.budget.runs -= tolerance.FORWARD_SHARE
+        return bool(self.program.wrong(replace(trial, outputs_alone=True), overrides))
 
     def _beside(self) -> list[Held]:
         """Return overrides of one site that make everything right, though it has to do with more than is wrong."""
         wrong = self._wrong([]) or frozenset()
-        options = _Options(self.due, self.program.places(self.trial), set(), None)
+        options = _Options(self.due, self._places([]), (), None)
         alone = self._alone(options, [], _Reach(self, [], wrong), False)
         return [(alone, wrong)] if alone is not None else []
 
@@ -233,12 +294,14 @@ class _Search:
         Of sites that have to do with what is wrong and with nothing else, or, not `exactly`, with more.
         """
         for overrides in chain.from_iterable(options.kinds()):
-            affected = reach(overrides)
-            if not reach.wrong <= affected or (affected == reach.wrong) != exactly:
+            if not reach.may_be_all(overrides, exactly):
+                continue
+            together = [*before, *overrides]
+            quicker = reach.wrong & self.outputs and not reach.trial.outputs_alone and self.budget.runs > 0
+            if quicker and self._outputs_wrong(reach.trial, together):
                 continue
             if not self.budget.spend():
                 return None
-            together = [*before, *overrides]
             if not self.program.wrong(reach.trial, together) and self._everywhere(together):
                 return overrides
         return None
@@ -270,14 +333,25 @@ class _Search:
 
 
 class _Reach:
-    """Which tensors the values of places have to do with, on the shorter case if anything is wrong there."""
+    """Which tensors the values of places have to do with, on the shorter case if anything is wrong there.
 
-    def __init__(self, search: _Search, before: list[Override], wrong: frozenset[Any]) -> None:
+    `longer` is the same on the other case, of several steps, where it is not that one itself.
+    """
+
+    def __init__(
+        self, search: _Search, before: list[Override], wrong: frozenset[Any], single: bool | None = None
+    ) -> None:
         self.search, self.before = search, before
-        single = any(case for case, _ in wrong)
-        self.trial = search.single if single else search.trial
-        self.wrong = frozenset(name for case, name in wrong if bool(case) == single)
+        some = any(case for case, _ in wrong) if single is None else single
+        self.trial = search.single if some else search.trial
+        self.wrong = frozenset(name for case, name in wrong if bool(case) == some)
+        self.longer = _Reach(search, before, wrong, False) if some else None
         self.found: dict[Any, frozenset[str]] = {}
+
+    @cached_property
+    def unchanged(self) -> Outcome:
+        """What comes where nothing is changed."""
+        return self.search.program.outcome(self.trial, self.before)
 
     def __call__(self, overrides: Sequence[Override]) -> frozenset[str]:
         """Return the tensors that these places together have to do with; all that are wrong where it raised."""
@@ -285,9 +359,16 @@ class _Reach:
         key = site.number, contexts
         if key not in self.found:
             self.search.budget.spend()
-            affected = self.search.program.affected(self.trial, site, contexts, self.before)
+            affected = self.search.program.affected(self.trial, site, contexts, self.before, self.unchanged)
             self.found[key] = self.wrong if affected is None else affected
         return self.found[key]
+
+    def may_be_all(self, overrides: Sequence[Override], exactly: bool) -> bool:
+        """Return whether what is wrong at these places alone could be all that is wrong."""
+        affected = self(overrides)
+        if not self.wrong <= affected or (affected == self.wrong) != exactly:
+            return False
+        return self.longer is None or self.longer.wrong <= self.longer(overrides)
 
 
 def upstream(site: Site, places: Sequence[Place]) -> set[int]:
@@ -353,11 +434,13 @@ def _calls_own(part: Site, sites: object) -> bool:
 class _Options:
     """What may be tried at the places of a program, the likeliest first."""
 
-    def __init__(self, due: Due, places: list[Place], held: set[object], allowed: set[int] | None) -> None:
-        self.due, self.every = due, places
-        self.places = [
-            place for place in places if place.key not in held and (allowed is None or place.site.number in allowed)
-        ]
+    def __init__(self, due: Due, places: list[Place], held: Sequence[Override], allowed: set[int] | None) -> None:
+        keys = {one.place.key for one in held}
+        # What is within what is held has no effect any more.
+        within = {(number, one.place.context) for one in held for number in one.place.site.parts}
+        self.due = due
+        self.every = [p for p in places if (p.site.number, p.context) not in within]
+        self.places = [p for p in self.every if p.key not in keys and (allowed is None or p.site.number in allowed)]
         known = [place for place in places if place.known and place.form is not None]
         self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
@@ -377,9 +460,9 @@ class _Options:
         computed = [place for place in unknown if place.site.whole or not place.site.is_leaf]
         known = [place for place in self._backwards() if place.known]
         whole = [place for place in known if place.site.whole]
+        yield self._of_helpers()
         yield chain(
             self._at(self._behind_the_first(), None),
-            self._of_helpers(),
             self._at([place for place in known if place.site.whole or place.site.is_access], MISSING),
             self._at(computed, True),
         )

@@ -11,23 +11,29 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, product
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
+from lstm_checks.repair.compiled import as_it_is_called
 from lstm_checks.repair.edits import Edit, Edits, Scope
 from lstm_checks.repair.found import Fix, Line
 from lstm_checks.repair.intervene import Finding
 from lstm_checks.repair.program import Override, Place, Program
-from lstm_checks.repair.rewrite import Sources, forget_own_modules
+from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
 from lstm_checks.repair.telling import tell_edit
-from lstm_checks.repair.trial import Trial
+from lstm_checks.repair.trial import Trial, plain_array
 from lstm_checks.targets.load import load_target
+
+Candidate = tuple[Edit, ...]
+"""Edits, one or several together, that may mend a program."""
 
 
 def find_fixes(
@@ -107,49 +113,68 @@ class _Search:
         found: dict[str, set[int]] = defaultdict(set)
         for finding in self.findings:
             for site in _sites_of(finding):
-                found[site.path] |= set(range(site.statement[0], site.statement[1] + 1))
+                found[site.path] |= _lines_of(site)
         return found
+
+    def _due(self, candidates: Sequence[Candidate], held: list[Override]) -> tuple[list[Candidate], list[Candidate]]:
+        """Return those with which whole expressions come to what is due, and what is simple of all others.
+
+        What is due is what they come to while all that is wrong is held at what it ought to be. There every one is
+        tried where its expression is computed, so none takes a run of its own.
+        """
+        trial = replace(self.trials[0], outputs_alone=self.outputs_alone, asked=False)
+        due = _Recorder(self.edited)
+        tried = _Filter(self.edited, candidates, due, self.end)
+        for attempt in (due, tried):
+            self.edited.attempts.update({site.number: attempt.of(site) for site in self.edited.sites})
+            try:
+                self.program.wrong(trial, held)
+            finally:
+                self.edited.attempts.clear()
+        likely = [one for one in candidates if id(one) not in tried.refuted]
+        unlikely = [one for one in candidates if id(one) in tried.refuted and one[0].cost <= tolerance.UNLIKELY_COST]
+        return likely, unlikely
 
     def candidates(self) -> Iterator[tuple[Edit, ...]]:
         """Yield edits, alone or several together, that make all trials right; the simplest first."""
-        if len(self.findings) < 2:
-            yield from self._alone(self.edits.all, [])
-            if self.findings:
-                yield from self._pairs(self.edits.all)
+        everywhere = [override for finding in self.findings for override in finding.overrides]
+        single = [(edit,) for edit in _simplest(self.edits.all)]
+        if not self.findings:
+            yield from self._alone(single, [])
+            return
+        if len(self.findings) == 1:
+            likely, unlikely = self._due(single, everywhere)
+            yield from self._alone(likely, [])
+            yield from self._alone(unlikely, [])
+            yield from self._alone(self._due(self._pairs(), everywhere)[0], [])
             return
         each = []
         for finding in self.findings:
-            others = [one for other in self.findings if other is not finding for one in other.overrides]
-            places = {
-                (site.path, line)
-                for site in _sites_of(finding)
-                for line in range(site.statement[0], site.statement[1] + 1)
-            }
-            own = [edit for edit in self.edits.all if (edit.path, edit.line) in places]
-            each.append([edit for (edit,) in islice(self._alone(own, others), tolerance.FIXES_SHOWN)])
+            held = [one for other in self.findings if other is not finding for one in other.overrides]
+            places = {(site.path, line) for site in _sites_of(finding) for line in _lines_of(site)}
+            own = [(edit,) for (edit,) in single if (edit.path, edit.span[0][0]) in places]
+            likely, unlikely = self._due(own, everywhere)
+            right = self._alone([*likely, *unlikely], held)
+            each.append([edit for (edit,) in islice(right, tolerance.FIXES_SHOWN)])
         together = sorted(product(*each), key=lambda edits: sum(edit.cost for edit in edits))
-        for edits in together[:64]:
-            if len({edit.group for edit in edits}) == len(edits) and self._right(edits, []):
-                yield edits
+        for chosen in together[:64]:
+            if len({edit.group for edit in chosen}) == len(chosen) and self._right(chosen, []):
+                yield chosen
 
-    def _alone(self, edits: Sequence[Edit], held: list[Override]) -> Iterator[tuple[Edit, ...]]:
-        """Yield the edits of which one alone makes all trials right, with other places held."""
-        for edit in sorted(edits, key=lambda one: (one.cost, one.number)):
+    def _alone(self, candidates: Sequence[Candidate], held: list[Override]) -> Iterator[Candidate]:
+        """Yield those that make all trials right, with other places held."""
+        for candidate in candidates:
             if time.monotonic() > self.end:
                 return
-            if self._right((edit,), held):
-                yield (edit,)
+            if self._right(candidate, held):
+                yield candidate
 
-    def _pairs(self, edits: Sequence[Edit]) -> Iterator[tuple[Edit, ...]]:
-        """Yield two edits of the lines in question that make all trials right together."""
-        simple = sorted((edit for edit in edits if edit.cost <= tolerance.PAIRED_COST), key=lambda one: one.cost)
-        for total in range(1, 2 * len(simple)):
-            for k in range(max(0, total - len(simple) + 1), (total + 1) // 2):
-                if time.monotonic() > self.end:
-                    return
-                pair = simple[k], simple[total - k]
-                if pair[0].group != pair[1].group and self._right(pair, []):
-                    yield pair
+    def _pairs(self) -> list[Candidate]:
+        """Return two edits each of one expression, the simplest first."""
+        simple = [edit for edit in _simplest(self.edits.all) if edit.cost <= tolerance.PAIRED_COST]
+        simple = [edit for edit in simple if edit.of_expression]
+        pairs = ((a, b) for a, b in combinations(simple, 2) if a.line == b.line and _are_apart(a, b))
+        return sorted(islice(pairs, tolerance.PAIRS), key=lambda pair: pair[0].cost + pair[1].cost)
 
     def _right(self, edits: Sequence[Edit], held: list[Override]) -> bool:
         """Return whether all trials are right with these edits; that of a single step, the quickest, is asked first."""
@@ -174,8 +199,9 @@ class _Search:
             except Exception:
                 continue
             trials = [*self.trials, *self._run(program.target)]
-            if not any(program.wrong(trial) for trial in trials):
-                return self._fix(texts, len(trials))
+            with as_it_is_called():
+                if not any(program.wrong(trial) for trial in trials):
+                    return self._fix(texts, len(trials))
         return None
 
     def _run(self, target: Target) -> list[Trial]:
@@ -225,6 +251,99 @@ class _Search:
         return Fix("".join(diff), dict(texts), digests, tried)
 
 
+def _simplest(edits: Sequence[Edit]) -> list[Edit]:
+    """Return edits in the order of what they cost."""
+    return sorted(edits, key=lambda one: (one.cost, one.number))
+
+
+def _are_apart(one: Edit, other: Edit) -> bool:
+    """Return whether neither of two edits of a file is within what the other replaces."""
+    return one.path == other.path and (one.span[1] <= other.span[0] or other.span[1] <= one.span[0])
+
+
+class _Recorder:
+    """What whole expressions come to in a run, pass by pass."""
+
+    def __init__(self, sources: Sources) -> None:
+        self.sources = sources
+        self.values: dict[int, list[Any]] = defaultdict(list)
+
+    def of(self, site: Site) -> Callable[[Callable[[], Any]], Any]:
+        """Return what is given a site's expression."""
+
+        def attempt(expression: Callable[[], Any]) -> Any:
+            value = self.sources.probe(site.number, expression())
+            self.values[site.number].append(value)
+            return value
+
+        AGAIN.add(attempt.__code__)
+        return attempt
+
+
+class _Filter:
+    """Which edits are refuted by what whole expressions come to with them, pass by pass."""
+
+    def __init__(self, sources: Sources, candidates: Sequence[Candidate], due: _Recorder, end: float) -> None:
+        self.sources, self.due, self.end = sources, due, end
+        self.refuted: set[int] = set()
+        self.by_place: dict[str, list[Candidate]] = defaultdict(list)
+        for one in candidates:
+            if all(edit.of_expression for edit in one):
+                self.by_place[one[0].path].append(one)
+
+    def of(self, site: Site) -> Callable[[Callable[[], Any]], Any]:
+        """Return what is given a site's expression."""
+        candidates: list[Candidate] | None = None
+        passes = iter(self.due.values[site.number])
+
+        def attempt(expression: Callable[[], Any]) -> Any:
+            nonlocal candidates
+            if candidates is None:
+                candidates = self._within(site)
+            due = next(passes, None)
+            wanted = plain_array(due)
+            if wanted is None or not candidates:
+                # Within it there may be others.
+                return self.sources.probe(site.number, expression())
+            handlers, self.sources.handlers = self.sources.handlers, {}
+            attempts = dict(self.sources.attempts)
+            self.sources.attempts.clear()
+            left = []
+            for one in candidates:
+                if time.monotonic() > self.end:
+                    break
+                self.sources.switch.update({key: edit.number for edit in one for key in (edit.group, edit.number)})
+                try:
+                    came = plain_array(expression())
+                except Exception:
+                    came = None
+                finally:
+                    self.sources.switch.clear()
+                if came is not None and came.shape == wanted.shape and _same(came, wanted):
+                    left.append(one)
+                else:
+                    self.refuted.add(id(one))
+            candidates[:] = left
+            self.sources.handlers = handlers
+            self.sources.attempts.update(attempts)
+            return due
+
+        AGAIN.add(attempt.__code__)
+        return attempt
+
+    def _within(self, site: Site) -> list[Candidate]:
+        """Return those all of whose edits are within a site."""
+        begin, end = (site.line, site.column), (site.end_line, site.end_column)
+        own = self.by_place[site.path]
+        return [one for one in own if all(begin <= edit.span[0] and edit.span[1] <= end for edit in one)]
+
+
+def _same(came: Any, wanted: Any) -> bool:
+    """Return whether two arrays of one shape are the same but for rounding."""
+    size = np.max(np.abs(wanted), initial=0.0)
+    return bool(np.max(np.abs(came - wanted), initial=0.0) <= tolerance.SAME_QUANTITY[str(wanted.dtype)] * size)
+
+
 def _at(place: tuple[int, int], starts: Sequence[int]) -> int:
     """Return the offset of a line and column."""
     return starts[min(place[0] - 1, len(starts) - 1)] + place[1]
@@ -235,13 +354,25 @@ def _sites_of(finding: Finding) -> list[Any]:
     return [site for site in (finding.instead, finding.site, *finding.feeders) if site is not None]
 
 
+def _lines_of(site: Site) -> set[int]:
+    """Return the lines of a site: of a display of several lines, such as a dict, those of its own entry alone."""
+    return set(range(site.line, site.end_line + 1))
+
+
 def _traced(
     places: Sequence[Place], variables: Mapping[str, Mapping[str, set[tuple[int, ...]]]]
 ) -> tuple[dict[str, Scope], dict[Any, frozenset[tuple[int, ...]]]]:
     """Return the shapes of the variables of each function, and those of each expression by its place."""
     values: dict[Any, set[tuple[int, ...]]] = defaultdict(set)
+    known: dict[str, dict[str, set[tuple[int, ...]]]] = defaultdict(dict)
     for place in places:
         site = place.site
         values[site.path, site.line, site.column, site.end_line, site.end_column].add(place.own)
-    scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in variables.items()}
+        if site.is_access and "\n" not in site.text:
+            # What sister lines read: an entry by the name that a loop has for it, a step of an array.
+            known[site.function].setdefault(site.text, set()).add(place.own)
+    for name, found in variables.items():
+        for text, shapes in found.items():
+            known[name].setdefault(text, set()).update(shapes)
+    scopes = {name: Scope({text: frozenset(s) for text, s in found.items()}) for name, found in known.items()}
     return scopes, {key: frozenset(found) for key, found in values.items()}

@@ -19,9 +19,10 @@ from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
 from lstm_checks.diagnosis.observe import suited
+from lstm_checks.repair.compiled import compiled_for
 from lstm_checks.repair.found import Found, to_plain
 from lstm_checks.repair.intervene import find_lines
-from lstm_checks.repair.program import Budget, Program
+from lstm_checks.repair.program import Budget, Program, context_of
 from lstm_checks.repair.rewrite import Sources
 from lstm_checks.repair.telling import tell
 from lstm_checks.repair.trial import Trial
@@ -71,7 +72,7 @@ def look_into(question: Any, say: Any) -> None:
         target = load_target(question["spec"], cell=cell)
     if not sources.sites:
         return
-    program = Program(target, sources)
+    program = Program(target, sources, compiled_for(sources, context_of))
     trials = trials_for(program, cases)
     if not trials:
         return
@@ -113,6 +114,9 @@ def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:
     if searched is None:
         return []
     others = [replace(first, m=m, s=s, e=e, u=u, regime="normal", seed=11 + k) for k, (m, s, e, u) in enumerate(OTHERS)]
+    if program.compiled is not None:
+        # Each shape is compiled anew, operation by operation.
+        cases, others = cases[:2], others[:1]
     more = [case for one in (*cases, *others) if (case := fitted(target, one)) is not None]
     trials = [Trial(case, folds) for case in dict.fromkeys(more) if case != searched.case]
     return [searched, *(trial for trial in trials if not trial.chaotic)]

@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from lstm_checks import tolerance
+from lstm_checks.calling import Outcome
 from lstm_checks.contract import Target
+from lstm_checks.repair.compiled import Compiled
 from lstm_checks.repair.due import family_of
 from lstm_checks.repair.forms import Block, Form, NoFormError, View, best_block, partitions, views
-from lstm_checks.repair.rewrite import Site, Sources
+from lstm_checks.repair.rewrite import AGAIN, Site, Sources
 from lstm_checks.repair.trial import Trial, like, plain_array
 
 Context = tuple[str, int, int]
@@ -61,7 +63,7 @@ class Override:
 class Budget:
     """How many runs may still be made."""
 
-    runs: int = tolerance.LINE_RUNS
+    runs: float = tolerance.LINE_RUNS
 
     def spend(self) -> bool:
         """Return whether there is one more."""
@@ -72,42 +74,82 @@ class Budget:
 class Program:
     """The user's program, loaded rewritten, and ways to run it."""
 
-    def __init__(self, target: Target, sources: Sources) -> None:
+    def __init__(self, target: Target, sources: Sources, compiled: Compiled | None = None) -> None:
         self.target, self.sources = target, sources
         self.gates = len(target.cell.gates)
+        self.compiled = compiled
+        self._runs: dict[Any, int] = defaultdict(int)
 
     def wrong(self, trial: Trial, overrides: Sequence[Override] = ()) -> frozenset[str]:
         """Return which tensors are wrong on a case with some values overridden."""
         try:
             handlers = self._handlers(trial, overrides)
-            self.sources.handlers.update({n: _in_context(handler) for n, handler in handlers.items()})
         except NoFormError:
             return frozenset({"error: no form", *trial.case.cell.tensors})
+        if self._is_compiled(trial):
+            wanted = {(one.place.site.number, one.place.context) for one in overrides}
+            found = self._asked(handlers, None, wanted, lambda: trial.wrong(self.target))
+            if found is not None:
+                return found
+            handlers = self._handlers(trial, overrides)
+        self.sources.handlers.update({n: _in_context(handler) for n, handler in handlers.items()})
         try:
             return trial.wrong(self.target)
         finally:
             self.sources.handlers.clear()
 
-    def affected(
-        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override] = ()
-    ) -> frozenset[str] | None:
-        """Return which tensors a site's values have to do with, by changing them a little; None where it raised."""
-        came = []
-        for change in (False, True):
-            self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
-            if change:
-                self.sources.handlers[site.number] = lambda value: (
-                    _changed(value) if context_of() in contexts else value
-                )
-            try:
-                came.append(trial.run(self.target))
-            finally:
-                self.sources.handlers.clear()
-        if any(outcome.error for outcome in came):
+    def _is_compiled(self, trial: Trial) -> bool:
+        """Return whether a case is run compiled: one that is run again and again."""
+        key = trial.case, trial.outputs_alone
+        self._runs[key] += 1
+        if self.compiled is None or not self.compiled.works or self._runs[key] <= tolerance.RUNS_UNCOMPILED:
+            return False
+        if self._runs[key] == tolerance.RUNS_UNCOMPILED + 1:
+            trial.asked = False
+        return True
+
+    def _asked(self, handlers: Any, change: Any, wanted: set[tuple[int, Any]], run: Callable[[], Any]) -> Any | None:
+        """Return what a run of the compiled program gives; None where it cannot be asked so."""
+        assert self.compiled is not None
+        with self.compiled.asked(handlers, change):
+            found = run()
+        if self.compiled.failed or wanted - self.compiled.seen:
             return None
-        before, after = (outcome.values for outcome in came)
-        same = {name for name in before if name in after and np.array_equal(before[name], after[name], equal_nan=True)}
-        return frozenset(before) - same
+        return found
+
+    def affected(
+        self, trial: Trial, site: Site, contexts: Set[Context], overrides: Sequence[Override], before: Outcome
+    ) -> frozenset[str] | None:
+        """Return which tensors a site's values have to do with, by changing them a little; None where it raised.
+
+        `before` is what comes of the case with the same overrides and nothing changed.
+        """
+        after = self.outcome(trial, overrides, (site.number, contexts))
+        if before.error or after.error:
+            return None
+        names = [name for name in before.values if name in after.values]
+        same = {n for n in names if np.array_equal(before.values[n], after.values[n], equal_nan=True)}
+        return frozenset(before.values) - same
+
+    def outcome(
+        self, trial: Trial, overrides: Sequence[Override], changed: tuple[int, Set[Context]] | None = None
+    ) -> Outcome:
+        """Return what comes of a case with some values overridden, and those of one site changed a little."""
+        if self._is_compiled(trial):
+            wanted = {(one.place.site.number, one.place.context) for one in overrides}
+            wanted |= {(changed[0], context) for context in changed[1]} if changed else set()
+            change = (*changed, _changed) if changed else None
+            found = self._asked(self._handlers(trial, overrides), change, wanted, lambda: trial.run(self.target))
+            if found is not None:
+                return cast(Outcome, found)
+        self.sources.handlers.update({n: _in_context(one) for n, one in self._handlers(trial, overrides).items()})
+        if changed is not None:
+            number, contexts = changed
+            self.sources.handlers[number] = lambda value: _changed(value) if context_of() in contexts else value
+        try:
+            return trial.run(self.target)
+        finally:
+            self.sources.handlers.clear()
 
     def _handlers(self, trial: Trial, overrides: Sequence[Override]) -> dict[int, Callable[[Any, Context], Any]]:
         """Return what stands in the place of the values of sites."""
@@ -138,6 +180,9 @@ class Program:
             except NoFormError:
                 return value
             at = count // one.form.view.slots
+            if len(values) == 1:
+                # What is the same each time that it is passed.
+                at = 0
             if at >= len(values):
                 return value
             due = values[at]
@@ -185,9 +230,11 @@ class Program:
 
         def watch(site: Site) -> Callable[[Any], Any]:
             def keep(value: Any) -> Any:
-                for name, held in sys._getframe(2).f_locals.items():
+                variables = sys._getframe(2).f_locals
+                keys = [(name, held) for name, held in variables.items() if type(held) in (str, int)]
+                for name, held in variables.items():
                     if name.isidentifier() and not name.startswith("__"):
-                        for text, shape in _arrays_in(name, held):
+                        for text, shape in _arrays_in(name, held, keys):
                             found[site.function][text].add(shape)
                 return value
 
@@ -206,9 +253,20 @@ class Program:
         shapes = {value.shape for value in values}
         if len(shapes) != 1 or not all(np.isfinite(value).all() for value in values):
             return []
+        best = self._viewed(site, context, seen, trial)
+        first = values[0]
+        if len(seen) > 1 and not _all_known(best) and all(np.array_equal(first, value) for value in values[1:]):
+            # All steps in one, as of what is read in a loop: the same each time.
+            once = self._viewed(site, context, seen[:1], trial)
+            return once if _all_known(once) or not best else best
+        return best
+
+    def _viewed(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
+        """Return the places of a site by the view of its values in which most of them are known."""
+        values = [value for _, value in seen]
         sizes = trial.due.sizes
         best: list[Place] = []
-        for kind, slots, axis in views(len(values), next(iter(shapes)), sizes, self.gates):
+        for kind, slots, axis in views(len(values), values[0].shape, sizes, self.gates):
             places = []
             for slot in range(slots):
                 view = View(kind, slots, slot, axis)
@@ -222,9 +280,9 @@ class Program:
                 if place is None:
                     break
                 places.append(place)
-            if len(places) == slots and (not best or all(place.known for place in places)):
+            if len(places) == slots and (not best or _all_known(places)):
                 best = places
-                if all(place.known for place in places):
+                if _all_known(places):
                     break
         return best
 
@@ -273,12 +331,30 @@ class Program:
         return found[2] if found is not None else None
 
 
-def _arrays_in(name: str, held: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the arrays that a variable holds, or its entries or attributes do, each as it is written."""
+def _all_known(places: Sequence[Place]) -> bool:
+    """Return whether there are places, and all of them are known."""
+    return bool(places) and all(place.known for place in places)
+
+
+def _arrays_in(name: str, held: Any, keys: Sequence[tuple[str, Any]]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the arrays that a variable holds, or its entries or attributes do, each as it is written.
+
+    `keys` are variables that may be those of entries, such as a loop's.
+    """
     if hasattr(held, "shape") and hasattr(held, "dtype"):
-        return [(name, tuple(held.shape))]
-    if isinstance(held, dict):
+        shape = tuple(held.shape)
+        found = [(name, shape)]
+        for key, at in keys:
+            # A step of all of them.
+            if len(shape) == 3 and type(at) is int:
+                found += [(f"{name}[{key}]", shape[1:])] * (-shape[0] <= at < shape[0])
+                found += [(f"{name}[:, {key}]", (shape[0], shape[2]))] * (-shape[1] <= at < shape[1])
+        return found
+    if isinstance(held, list):
+        inner = [(f"{name}[{key}]", held[at]) for key, at in keys if type(at) is int and -len(held) <= at < len(held)]
+    elif isinstance(held, dict):
         inner = [(f'{name}["{key}"]', one) for key, one in held.items() if isinstance(key, str) and '"' not in key]
+        inner += [(f"{name}[{key}]", held[at]) for key, at in keys if at in held]
     else:
         kept = getattr(held, "__dict__", None)
         inner = [(f"{name}.{key}", one) for key, one in kept.items()] if type(kept) is dict else []
@@ -317,6 +393,9 @@ _places: dict[tuple[CodeType, int], Context] = {}
 def context_of() -> Context:
     """Return from where the function is called in which a site was just passed: by the call's place in its file."""
     frame: Any = sys._getframe(3)
+    while frame.f_code in AGAIN or (frame.f_back is not None and frame.f_back.f_code in AGAIN):
+        # A whole expression that is computed again is a function of its own.
+        frame = frame.f_back
     back = frame.f_back
     if back is None:
         return "", 0, 0

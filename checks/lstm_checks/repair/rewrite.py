@@ -20,7 +20,7 @@ from typing import Any
 import lstm_checks
 import lstm_ref
 
-PROBE, SWITCH = "__lc_probe__", "__lc_switch__"
+PROBE, SWITCH, ATTEMPT = "__lc_probe__", "__lc_switch__", "__lc_attempt__"
 COMPILED = ("njit", "numba", "jit.script", "vectorize", "cuda")
 """Words of a decorator whose function is compiled from its source, in which nothing can be seen."""
 
@@ -108,12 +108,21 @@ class Sources:
         self.alternatives = alternatives
         self.handlers: dict[int, Callable[[Any], Any]] = {}
         self.switch: dict[int, int] = {}
+        self.attempts: dict[int, Callable[[Callable[[], Any]], Any]] = {}
         self.texts = dict(texts or {})
 
     def probe(self, number: int, value: Any) -> Any:
         """Return what is to stand in the place of a site's value: the value itself, where nobody asks for it."""
         handler = self.handlers.get(number)
         return value if handler is None else handler(value)
+
+    def attempt(self, number: int, expression: Callable[[], Any]) -> Any:
+        """Return the value of a whole expression that has alternatives, passed on as by `probe`.
+
+        Where somebody asks for it, the expression is given to them, to be computed with one alternative after another.
+        """
+        attempt = self.attempts.get(number)
+        return self.probe(number, expression()) if attempt is None else attempt(expression)
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -132,6 +141,7 @@ class Sources:
 
         setattr(builtins, PROBE, self.probe)
         setattr(builtins, SWITCH, self.switch)
+        setattr(builtins, ATTEMPT, self.attempt)
         SourceFileLoader.get_code = rewritten  # type: ignore[method-assign, assignment]
         try:
             yield
@@ -154,6 +164,10 @@ class Sources:
         return ast.fix_missing_locations(tree)
 
 
+AGAIN = {Sources.attempt.__code__}
+"""The functions that compute an expression again, or for the first time, in place of the user's own."""
+
+
 def is_own(path: str) -> bool:
     """Return whether a file is the user's own: neither a library's, nor Python's, nor the harness's."""
     where = Path(path).resolve()
@@ -174,6 +188,9 @@ def forget_own_modules(before: set[str]) -> None:
 
 MODULES = ("np", "numpy", "torch", "jnp", "jax", "F", "nn", "nnx", "eqx", "keras", "lax", "math", "super")
 """The names by which libraries go, on which a method is called as a function is."""
+
+AT_ONCE = ("super", "next", "pop", "popleft", "popitem", "append", "locals", "send")
+"""What does something else the second time that it is called, or in a function of its own."""
 
 EXPRESSIONS = (
     ast.BinOp,
@@ -280,6 +297,7 @@ class _Writer:
             self.whole.add(node.value if isinstance(node, ast.DictComp) else node.elt)
         names = tuple(sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}))
         alternatives = self.others.get(node)
+        tried = self.others and self._may_be_computed_again(node, bool(binds))
         if isinstance(node, ast.Lambda):
             self.returned.add(node.body)
         self._children(node)
@@ -309,10 +327,26 @@ class _Writer:
             self.sources.sites.append(site)
             self.source.sites.append(site)
             parts = [*parts, site.number]
-            call = ast.Call(ast.Name(PROBE, ast.Load()), [ast.Constant(site.number), node], [])
+            name = PROBE
+            if tried:
+                nothing = ast.arguments([], [], None, [], [], None, [])
+                name, node = ATTEMPT, ast.copy_location(ast.Lambda(nothing, node), shown)
+            call = ast.Call(ast.Name(name, ast.Load()), [ast.Constant(site.number), node], [])
             node = ast.copy_location(call, shown)
         self.made = [*outer, *parts]
         return node
+
+    def _may_be_computed_again(self, node: Any, binds: bool) -> bool:
+        """Return whether an expression is a whole one that has alternatives, and may be computed several times."""
+        if not (binds or node in self.whole or node in self.returned):
+            return False
+        inner = list(ast.walk(node))
+        once = (ast.NamedExpr, ast.Yield, ast.YieldFrom, ast.Await)
+        if any(isinstance(one, once) or (isinstance(one, ast.Name) and one.id in AT_ONCE) for one in inner):
+            return False
+        if any(isinstance(one, ast.Attribute) and one.attr in AT_ONCE for one in inner):
+            return False
+        return any(one in self.others for one in inner)
 
     def _children(self, node: Any) -> None:
         """Rewrite what an expression is made of."""

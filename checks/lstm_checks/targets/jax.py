@@ -5,8 +5,9 @@ spend little on it, each pass is compiled once a shape, and `Target.compiles` as
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -34,18 +35,62 @@ def with_x64(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def unrolled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function compiled as a whole: loops step by step, and with them what is compiled within."""
+
+    def inner(*arguments: Any) -> Any:
+        with jax.disable_jit():
+            return function(*arguments)
+
+    compiled = jax.jit(inner, compiler_options=COMPILER_OPTIONS)
+
+    def call(*arguments: Any) -> Any:
+        with jax.disable_jit(False):
+            return compiled(*arguments)
+
+    return call
+
+
 class VJP:
     """`jax.vjp`, as a `lstm_checks.targets.common.Library`."""
 
     compiles = True
     can = frozenset({SEVERAL, STILL, EMPTY})
 
+    instead: ClassVar[Callable[..., Any] | None] = None
+    """What makes of a pass, of `unrolled` and of `jax.tree.leaves` the function that is called in place of it compiled:
+    set where a program is looked into."""
+
+    @classmethod
+    def _pass(cls, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a pass compiled, or what there is to be in its place when it is called."""
+        compiled = jax.jit(function, compiler_options=COMPILER_OPTIONS)
+        made: dict[Any, Callable[..., Any]] = {}
+
+        def call(*arguments: Any) -> Any:
+            if cls.instead is None:
+                return compiled(*arguments)
+            if cls.instead not in made:
+                made[cls.instead] = cls.instead(function, unrolled, jax.tree.leaves)
+            return made[cls.instead](*arguments)
+
+        return call
+
+    @classmethod
+    @contextmanager
+    def as_always(cls) -> Iterator[None]:
+        """Have passes compiled as they are where nobody looks into them."""
+        before, cls.instead = cls.instead, None
+        try:
+            with jax.disable_jit(False):
+                yield
+        finally:
+            cls.instead = before
+
     def evaluator(self, run: Run) -> common.Evaluate:
         """Return a function of named arrays that gives the outputs of `run`, and its pullback."""
-        forward = jax.jit(run, compiler_options=COMPILER_OPTIONS)
-        backward = jax.jit(
-            lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0], compiler_options=COMPILER_OPTIONS
-        )
+        forward = self._pass(run)
+        backward = self._pass(lambda arrays, cotangents: jax.vjp(run, arrays)[1](cotangents)[0])
 
         @functools.cache
         def in_part(still: frozenset[str], used: tuple[int, ...]) -> Any:
