@@ -39,6 +39,7 @@ from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.targets.load import load_target
 from lstm_checks.tolerance import accepted
 from lstm_ref import lstm_backward, lstm_forward
+from lstm_ref.cell import Cell
 
 TARGETS = ("lstm_ref:LSTM", "lstm_fast:LSTM", "torch")
 PLANTED_IN = "lstm_fast:LSTM"
@@ -110,6 +111,7 @@ def use_of_tolerance(
     low: Mapping[str, Any],
     radius: Mapping[str, Any],
     expected: Expected,
+    cell: Cell = PLAIN,
 ) -> tuple[float, str]:
     """Return the largest error against the truth over its tolerance, and its tensor, where rounding drowns nothing.
 
@@ -117,7 +119,7 @@ def use_of_tolerance(
     to some 2^-50 of itself, and an upper bound but for that.
     """
     worst, tensor = 0.0, ""
-    for names in (*((name,) for name in PLAIN.outputs), PLAIN.gradients):
+    for names in (*((name,) for name in cell.outputs), cell.gradients):
         if expected.chaotic(names):
             continue
         for name in names:

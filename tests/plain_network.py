@@ -16,8 +16,9 @@ def sigmoid(x):
 class Direction:
     """One layer in one direction over a padded batch."""
 
-    def __init__(self, p, suffix, dtype):
+    def __init__(self, p, suffix, dtype, lost=False):
         self.suffix = suffix
+        self.lost = lost  # whether what arrives at the final state of a sample that ends before the batch is lost
         self.W = np.concatenate([p[f"U{k}{suffix}"] for k in GATES], axis=1)
         self.R = np.concatenate([p[f"V{k}{suffix}"] for k in GATES], axis=1)
         self.b = np.concatenate([p[f"b{k}{suffix}"] for k in GATES], axis=1)
@@ -44,6 +45,8 @@ class Direction:
         m, s, _ = self.x.shape
         rows, dx = np.arange(m), np.zeros_like(self.x)
         dW, dR, db = np.zeros_like(self.W), np.zeros_like(self.R), np.zeros_like(self.b)
+        if self.lost:
+            dh, dC = np.where(self.there[:, -1:], dh, 0), np.where(self.there[:, -1:], dC, 0)
         for t in reversed(range(s)):
             at, on = self.order[:, t], self.there[:, t][:, None]
             h, C, i, f, g, o, tanh_C = self.kept[t]
@@ -98,11 +101,15 @@ def network(layers=2, both=True, bug=""):
             for end in directions:
                 suffix = f"_l{k}{end}"
                 begin = f"_l0{end}" if bug == "one initial state for all layers" else suffix
+                if bug == "both directions begin with the same states":
+                    begin = f"_l{k}"
                 if bug == "states by direction first":
                     n = 2 * k + bool(end)
                     begin = f"_l{n % layers}{'_reverse' if n // layers else ''}"
-                one = Direction(p, suffix, dtype)
+                one = Direction(p, suffix, dtype, bug == "final cotangents at the padded end")
                 order, there = orders(lengths, s, bool(end), bug)
+                if bug == "reverse runs over the elements" and end:
+                    order, there = orders(np.minimum(lengths, x.shape[2]), s, True)
                 out, hn, Cn = one.forward(x, states["h0" + begin], states["C0" + begin], order, there)
                 if bug == "reverse not turned back" and end:
                     out = np.take_along_axis(out, order[..., None], 1)
@@ -143,6 +150,9 @@ def network(layers=2, both=True, bug=""):
                     back, dh, dC, own = one.backward(dout, cotangents["dhn" + suffix], cotangents["dCn" + suffix])
                     found |= own
                     begin = suffix if bug == "one initial state for all layers" else begin
+                    if bug == "both directions begin with the same states" and begin != suffix:
+                        found |= {"dh0" + suffix: 0 * dh, "dC0" + suffix: 0 * dC}
+                        dh, dC = dh + found["dh0" + begin], dC + found["dC0" + begin]
                     found |= {"dh0" + begin: dh, "dC0" + begin: dC}
                     alone = total is None or bug == "gradients of the directions not added"
                     total = back if alone else total + back

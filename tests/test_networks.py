@@ -264,6 +264,12 @@ NAMED = {
     "last state at the padded end": (BOTH, "layer 1, forward: last-state-at-the-padded-end-forward-only"),
     "final states not unsorted": (BOTH, "final-states-not-unsorted-forward-only"),
     "lengths ignored": (BOTH, "lengths-ignored-but-for-the-output"),
+    "final cotangents at the padded end": (BOTH, "layer 1, both directions: final-cotangents-at-the-padded-end"),
+    "both directions begin with the same states": (
+        BOTH,
+        "layer 1, reverse: shares-the-initial-states-of-layer-1-forward",
+    ),
+    "reverse runs over the elements": (BOTH, "layer 1, reverse: runs-over-the-elements"),
 }
 """Each bug of `tests/plain_network.py`, the network in which it is planted, and what it is called."""
 
@@ -272,7 +278,8 @@ NAMED = {
 def test_a_wrong_network_is_caught_and_named(bug):
     net, due = NAMED[bug]
     target = from_network_function(network(net.layers, len(net.directions) > 1, bug), "it", net)
-    case = Case(3, 4, net.by_letter(1, 1, 1, 2)["d"], 2, seed=4, cell=net, lengths="ragged")
+    width = 2 if bug.endswith("elements") else net.by_letter(1, 1, 1, 2)["d"]
+    case = Case(3, 4, width, 2, seed=4, cell=net, lengths="ragged")
     assert case.arrays.cell.lengths == (2, 4, 3)
     assert verify_case(target, case, thorough=False).failures
     found = diagnose(target, case).suspects

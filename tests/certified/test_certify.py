@@ -439,3 +439,13 @@ def test_the_cost_is_foretold_within_a_small_factor():
     assert certified.seconds < 10
     assert certified.seconds / 20 < estimate_seconds(case) < certified.seconds * 5
     assert estimate_seconds(Case(8, 100, 64, 64)) > 20 * estimate_seconds(case)
+
+
+def test_a_number_far_out_of_float64_is_0_or_infinite_and_takes_no_memory():
+    # Such is the derivative of a softplus where what it is of is some 1e10: e^-1e10.
+    array = balls.filled(
+        [(-(flint.arb(10) ** 12)).exp(), (flint.arb(10) ** 12).exp(), -(flint.arb(10) ** 12).exp()], (3,)
+    )
+    assert balls.nearest(array).tolist() == [0.0, math.inf, -math.inf]
+    assert balls.radius(array)[0] == math.ulp(0.0)
+    assert balls.missing_bits(array[:1]) <= 0

@@ -470,7 +470,7 @@ def test_a_forged_file_is_not_taken_for_the_certified_one(copied, monkeypatch):
     assert f"{report.file.sha256}: NOT the certified file" in text
     assert text.splitlines()[-1].endswith(f"vectors of {copied}, whose answers nobody has certified")
     # Nor may it lie where the certified one belongs.
-    monkeypatch.setattr(reading, "shipped_vectors", lambda: copied)
+    monkeypatch.setattr(reading, "shipped_vectors", lambda cell: copied)
     with pytest.raises(VectorsError, match=f"expected {SHIPPED_SHA256}: it is not the file that came with"):
         read_vectors()
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from lstm_checks.cases import Case
+from lstm_checks.cli import main
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.catalogue import FAULTS, faults_of, find
+from lstm_checks.faults.catalogue import FAULTS, OWN, faults_of, find
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.objective import reference_forward
@@ -276,3 +277,22 @@ def test_the_campaign_runs_in_processes_as_make_kills_has_it():
     assert header == f"{len(FAULTS)} faults, 1 examples a seed"
     assert [line.split()[0] for line in lines if ":" not in line] == ["0", "1", "FAIL"], done.stderr
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_matrix_is_of_any_cell(capsys):
+    gru = CELLS["gru"]
+    faults = tuple(fault.id for fault in OWN["gru"])[:3]
+    matrix = kill_matrix(3, faults=faults, cell=gru)
+    assert {case.cell for case in matrix.cases} == {gru}
+    assert not matrix.alarms[NAMES.index(VERIFY)].any()
+    assert matrix.kills[:, NAMES.index(VERIFY)].any(axis=-1).sum() >= 2
+    assert f"{len(faults)} faults, 3 examples, seed 0, cell gru" in render_matrix(matrix)
+    for arguments, words in (
+        (["--layers", "2"], "expected no network, plain@2xforward was given"),
+        (
+            ["--cell", "gru", "--torch", "1"],
+            "--torch asks PyTorch's gradcheck of the plain cell, expected no --cell gru",
+        ),
+    ):
+        assert main(["faults", "--matrix", *arguments]) == 2
+        assert words in capsys.readouterr().err

@@ -186,11 +186,19 @@ def _each(function: Callable[[Any], float], balls: Array) -> NDArray[np.float64]
     return np.array([function(ball) for ball in balls.ravel().tolist()], np.float64).reshape(balls.shape)
 
 
+_NO_FLOAT_BELOW, _NO_FLOAT_ABOVE = -1200, 1200
+"""Binary exponents below which a number rounds to 0, and above which to infinity, in float64; with room."""
+
+
 def _float(ball: Any) -> float:
     """Return the float64 nearest to a midpoint, by Python's correctly rounded division of integers."""
     if not ball.is_finite():
         return math.nan
     mantissa, exponent = (int(part) for part in ball.mid().man_exp())
+    size = mantissa.bit_length() + exponent
+    if size < _NO_FLOAT_BELOW or size > _NO_FLOAT_ABOVE:
+        # The derivative of a softplus may be e^-1e10: an integer of so many bits is not to be written down.
+        return 0.0 if size < 0 or not mantissa else math.inf if mantissa > 0 else -math.inf
     try:
         # Python's division of integers is correctly rounded, to subnormal numbers as well; a conversion by way of a
         # mantissa of 53 bits would round twice there.
@@ -225,7 +233,8 @@ def _size(ball: Any) -> int:
     if not ball.is_finite():
         return _UNBOUNDED
     mantissa, exponent = (int(part) for part in ball.rad().man_exp())
-    return mantissa.bit_length() + exponent if mantissa else _BELOW_ALL
+    # An exponent may have more than 64 bits itself.
+    return min(max(mantissa.bit_length() + exponent, _BELOW_ALL), _UNBOUNDED) if mantissa else _BELOW_ALL
 
 
 @dataclass(frozen=True)

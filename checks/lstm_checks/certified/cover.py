@@ -1,6 +1,6 @@
 """As few cases as will do: those of many that expose most known faults of a forward pass, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -50,12 +50,18 @@ def cover(
         How many are taken at most; fewer, where those expose all that any does.
     """
     table = {k: _exposed(forward_faults(cell), arrays, rtol, atol) for k, arrays in enumerate(tries)}
+    chosen = fewest(table, most)
+    return chosen, {k: tuple(sorted(table[k])) for k in chosen}
+
+
+def fewest(table: Mapping[int, set[str]], most: int) -> list[int]:
+    """Return which of some sets to take, at most so many, each the one that adds most to those before it."""
     left, chosen = set().union(*table.values()), list[int]()
     while left and len(chosen) < most:
         best = max(table, key=lambda k: (len(table[k] & left), -k))
         chosen.append(best)
         left -= table[best]
-    return chosen, {k: tuple(sorted(table[k])) for k in chosen}
+    return chosen
 
 
 def _exposed(faults: dict[str, Fault], arrays: Arrays, rtol: float, atol: float) -> set[str]:

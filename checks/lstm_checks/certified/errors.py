@@ -10,25 +10,81 @@ import numpy as np
 
 from lstm_checks.cases import Arrays
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.model import Fault, Patch, evaluate
-from lstm_ref.cell import evaluate_gradients, run_backward, run_forward
+from lstm_checks.faults.catalogue import own_faults
+from lstm_checks.faults.composition import composition_faults
+from lstm_checks.faults.model import Fault, Patch, evaluate, fits
+from lstm_ref.cell import Cell, evaluate_gradients, run_backward, run_forward
+from lstm_ref.network import Network
 
 
 @dataclass(frozen=True)
 class KnownError:
-    """A way to get an LSTM wrong: in words, and as a function from arrays to wrong h, Cn and gradients."""
+    """A way to get an LSTM wrong: in words, and as a function from arrays to wrong outputs and gradients."""
 
     summary: str
     evaluate: Callable[[Arrays], Mapping[str, Any]]
 
 
-def known_errors() -> dict[str, KnownError]:
+def known_errors(cell: Cell = PLAIN) -> dict[str, KnownError]:
     """Return the errors that vectors are measured against, by id.
 
     All 23 wrong orders of four gates packed in one array; every weight matrix transposed on the way in, on the way out
     or in the backward pass; every term of every equation dropped, and every factor of a backward equation.
+
+    Of another cell the same as far as it has it, and the catalogue's faults that are this cell's alone; of a network
+    the orders of gates, and the faults of composition.
     """
-    return dict([*_gate_orders(), *_transpositions(), *_dropped_terms(), *_edited_sources()])
+    if cell is PLAIN:
+        return dict([*_gate_orders(), *_transpositions(), *_dropped_terms(), *_edited_sources()])
+    edited = [] if cell.places else _edited_sources(cell)
+    return dict([*_of_parameters(cell), *edited, *_of_the_catalogue(cell)])
+
+
+def _of_parameters(cell: Cell) -> Iterable[tuple[str, KnownError]]:
+    """Yield what can be wrong with the parameters of any cell: their order by gate, transposed, left out of a pass."""
+    places = [place.suffix for place in cell.places] or [""]
+    kinds = [kind for kind in "UVbn" if all(f"{kind}{gate}{places[0]}" in cell.parameters for gate in cell.gates)]
+    for order in itertools.permutations(cell.gates) if len(cell.gates) > 1 else ():
+        if order == cell.gates:
+            continue
+        taken = {
+            f"{kind}{gate}{place}": f"{kind}{read}{place}"
+            for gate, read in zip(cell.gates, order, strict=True)
+            for kind in kinds
+            for place in places
+        }
+        words = f"A pack of the gates {' '.join(cell.gates)} is read as {' '.join(order)}, its gradients likewise."
+        # The gate that computes with a block, by the block's owner.
+        yield f"gate-order-{''.join(order)}", KnownError(words, partial(_renamed, taken))
+    if cell.places:
+        return  # these are of a cell, and its own vectors have them
+    for name, axes in cell.parameters.items():
+        if "1" not in axes:
+            words = f"{name} is stored transposed, and so is its gradient."
+            yield f"transposed-{name}", KnownError(words, partial(_read_transposed, (name,)))
+            yield f"transposed-d{name}", KnownError(f"d{name} is returned transposed.", partial(_turned, (f"d{name}",)))
+            swap = partial(_transpose, (name,))
+            words = f"The backward pass has {name} where its transpose is due."
+            yield f"untransposed-{name}", KnownError(words, partial(_backward_with, swap))
+        zero = partial(_zeroed, name)
+        yield f"dropped-{name}", KnownError(f"The forward pass lacks {name}.", partial(_forward_with, zero))
+        words = f"The backward pass lacks {name}."
+        yield f"dropped-{name}-backward", KnownError(words, partial(_backward_with, zero))
+
+
+def _renamed(taken: Mapping[str, str], arrays: Arrays) -> dict[str, Any]:
+    """Return the results of parameters that stand in each other's places."""
+    p = {place: arrays.p[owner] for owner, place in taken.items()}
+    values = _evaluate(arrays, forward_p=p, backward_p=p)
+    return values | {f"d{owner}": values[f"d{place}"] for owner, place in taken.items()}
+
+
+def _of_the_catalogue(cell: Cell) -> Iterable[tuple[str, KnownError]]:
+    """Yield the faults of a cell, or of a network's composition, that are not the plain cell's."""
+    known = composition_faults(cell).values() if isinstance(cell, Network) else own_faults(cell)
+    for fault in known:
+        if fault.patches:
+            yield fault.id, KnownError(fault.title, partial(evaluate, fault))
 
 
 def _gate_orders() -> Iterable[tuple[str, KnownError]]:
@@ -138,11 +194,12 @@ _EDITS: tuple[tuple[str, str, str, str, str], ...] = (
 )  # fmt: skip
 
 
-def _edited_sources() -> Iterable[tuple[str, KnownError]]:
-    """Yield the terms and factors that only another source can drop."""
+def _edited_sources(cell: Cell = PLAIN) -> Iterable[tuple[str, KnownError]]:
+    """Yield the terms and factors that only another source can drop; of another cell those whose lines it has."""
     for name, part, old, new, words in _EDITS:
         fault = Fault(name, "dropped", words, "", (Patch(part, old, new),))
-        yield name, KnownError(words, partial(evaluate, fault))
+        if cell is PLAIN or fits(fault, cell):
+            yield name, KnownError(words, partial(evaluate, fault))
 
 
 def _evaluate(
@@ -151,6 +208,7 @@ def _evaluate(
     backward_p: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return h, Cn and the gradients, with other parameters in some pass."""
-    fc = run_forward(PLAIN, {**arrays, **(forward_p or {})})
-    bc = run_backward(PLAIN, {**arrays, **(backward_p or {})}, fc)
-    return PLAIN.outputs_of(fc) | evaluate_gradients(PLAIN, fc, bc)
+    cell = arrays.cell
+    fc = run_forward(cell, {**arrays, **(forward_p or {})})
+    bc = run_backward(cell, {**arrays, **(backward_p or {})}, fc)
+    return cell.outputs_of(fc) | evaluate_gradients(cell, fc, bc)

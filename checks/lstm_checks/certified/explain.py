@@ -33,5 +33,8 @@ def _case_of(vector: Vector) -> Case | None:
         return None
     if (case.dims, case.dtype, case.sequences) != (vector.dims, vector.dtype, vector.sequences):
         return None
+    cells = [(of.cell.name, of.cell.lengths) for of in (case.arrays, vector.arrays)]
+    if cells[0] != cells[1]:
+        return None
     ours, theirs = (dict(arrays) for arrays in (case.arrays, vector.arrays))
     return case if all(same_bits(ours[name], theirs[name]) for name in ours) else None

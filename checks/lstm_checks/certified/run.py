@@ -8,9 +8,9 @@ import numpy as np
 
 from lstm_checks.calling import Outcome, call_target
 from lstm_checks.certified.read import VectorFile, read_vectors_file
-from lstm_checks.certified.vectors import FLAGS, Vector
+from lstm_checks.certified.vectors import FLAGS, OF_NETWORKS, Vector
 from lstm_checks.compare import form_fault
-from lstm_checks.contract import DCN, PLAIN, STATES, Target, with_article
+from lstm_checks.contract import DCN, STATES, Target, with_article
 from lstm_checks.files import shown
 
 PASS, FAIL, UNSUPPORTED = "pass", "fail", "unsupported"
@@ -76,7 +76,9 @@ class VectorReport:
 
     def by_flag(self) -> dict[str, dict[str, int]]:
         """Return the counts of each flag, in the order of `FLAGS`."""
-        flags = dict.fromkeys([*FLAGS, *(flag for result in self.results for flag in result.vector.flags)])
+        flags = dict.fromkeys(
+            [*FLAGS, *OF_NETWORKS, *(flag for result in self.results for flag in result.vector.flags)]
+        )
         found = {flag: [r for r in self.results if flag in r.vector.flags] for flag in flags}
         return {flag: _count(results) for flag, results in found.items() if results}
 
@@ -113,38 +115,32 @@ def run_vectors(
     vectors: VectorFile | Iterable[Vector] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> VectorReport:
-    """Return the verdict on each vector, of a file or not; the shipped ones where None are given. Needs no extra.
+    """Return the verdict on each vector, of a file or not; the shipped ones of its cell where None are given.
+
+    Needs no extra.
 
     `progress` is called after each.
     """
-    vectors = read_vectors_file() if vectors is None else vectors
+    vectors = read_vectors_file(cell=target.cell) if vectors is None else vectors
     file = vectors if isinstance(vectors, VectorFile) else None
     results: list[VectorResult] = []
     for vector in vectors.vectors if isinstance(vectors, VectorFile) else vectors:
         results.append(_run(target, vector))
         progress()
-    lacking = tuple(name for name in PLAIN.tensors if name in target.lacks)
+    lacking = tuple(name for name in target.cell.tensors if name in target.lacks)
     return VectorReport(target.name, tuple(results), file, lacking)
 
 
 def _run(target: Target, vector: Vector) -> VectorResult:
     """Return the verdict on one vector."""
-    if target.cell is not PLAIN:
-        whose = f"the vectors are the plain LSTM's, the target {with_article(target.cell.title)}"
-        return VectorResult(vector, UNSUPPORTED, whose)
-    if vector.dtype not in target.dtypes:
-        return VectorResult(vector, UNSUPPORTED, f"the target does not compute in {vector.dtype}")
-    if STATES in target.lacks and (vector.arrays["h0"].any() or vector.arrays["C0"].any()):
-        return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")
-    if DCN in target.lacks and vector.arrays["dCn"].any():
-        return VectorResult(vector, UNSUPPORTED, "the target takes no cotangent of the final memory state")
-    names = [name for name in PLAIN.tensors if name not in target.lacks]
-    if not names:
-        return VectorResult(vector, UNSUPPORTED, "the target gives no output and no gradient")
+    reason = _unsupported(target, vector)
+    if reason:
+        return VectorResult(vector, UNSUPPORTED, reason)
+    names = [name for name in target.cell.tensors if name not in target.lacks]
     outcome = call_target(target, vector.arrays.copy(), vector.sequences)
     if outcome.error:
         return VectorResult(vector, FAIL, outcome.sentence, np.inf)
-    unknown = sorted(map(str, set(outcome.values) - {*PLAIN.tensors, *target.twins}))
+    unknown = sorted(map(str, set(outcome.values) - {*target.cell.tensors, *target.twins}))
     if unknown:
         return VectorResult(vector, FAIL, f"{shown(unknown[0])} is not a gradient of the contract", np.inf)
     judged = {name: _largest_deviation(name, outcome, vector) for name in names}
@@ -153,11 +149,53 @@ def _run(target: Target, vector: Vector) -> VectorResult:
     return VectorResult(vector, PASS if worst <= 1 else FAIL, reason, worst, uses)
 
 
+def _unsupported(target: Target, vector: Vector) -> str:
+    """Return why a target cannot be run on a vector; nothing where it can."""
+    cell = target.cell
+    if vector.cell.name != cell.name:
+        return f"the vectors are of {with_article(vector.cell.title)}, the target {with_article(cell.title)}"
+    if vector.dtype not in target.dtypes:
+        return f"the target does not compute in {vector.dtype}"
+    if STATES in target.lacks and any(vector.arrays[name].any() for name in cell.initial):
+        return "the target takes no initial states"
+    # What is not taken is zero in a target's own examples; here it is as it is.
+    for name in cell.inputs:
+        if name in target.lacks and vector.arrays[name].any():
+            return f"the target takes no {name}"
+    if DCN in target.lacks and any(vector.arrays[name].any() for name in cell.of_memories):
+        return "the target takes no cotangent of the final memory state"
+    kind = kind_of_lengths(vector)
+    if kind and kind not in target.lengths:
+        return f"the target takes no {kind} lengths" if target.lengths else "the target takes no lengths"
+    sizes = dict(zip(cell.letters, vector.dims, strict=True))
+    if target.limits.fit(sizes) != sizes:
+        return "the target does not take these sizes"
+    if not any(name not in target.lacks for name in cell.tensors):
+        return "the target gives no output and no gradient"
+    return ""
+
+
+def kind_of_lengths(vector: Vector) -> str:
+    """Return which of the kinds of lengths of a case a vector has; nothing where nothing is said of them."""
+    lengths, s = vector.cell.lengths, vector.dims[1]
+    if lengths is None:
+        return ""
+    if min(lengths) == 0:
+        return "empty"
+    if set(lengths) == {s}:
+        return "whole"
+    if set(lengths) == {1}:
+        return "ones"
+    if max(lengths) < s:
+        return "short"
+    return "sorted" if list(lengths) == sorted(lengths, reverse=True) else "ragged"
+
+
 def _largest_deviation(name: str, outcome: Outcome, vector: Vector) -> tuple[float, str]:
     """Return a tensor's largest deviation over its tolerance, and that entry in words; the form as `verify` has it."""
-    values = outcome.values
-    due, accepted = (outcome.shaped(name, of[name], PLAIN) for of in (vector.values, vector.tolerances))
-    badly_formed = form_fault(name, values, due.shape, vector.dtype, PLAIN)
+    values, cell = outcome.values, vector.cell
+    due, accepted = (outcome.shaped(name, of[name], cell) for of in (vector.values, vector.tolerances))
+    badly_formed = form_fault(name, values, due.shape, vector.dtype, cell)
     if badly_formed is not None and badly_formed.discrepancy is not None:
         return np.inf, badly_formed.discrepancy.message
     value = values[name].astype(np.float64)

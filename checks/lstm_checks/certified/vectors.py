@@ -12,15 +12,23 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lstm_checks.cases import LONG, Arrays, Case
+from lstm_checks.cases import LENGTHS, LONG, Arrays, Case
+from lstm_checks.contract import PLAIN
+from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 Array = NDArray[Any]
 
 
 FORMAT = "lstm-checks certified vectors 1"
+"""Of the plain cell's vectors, which do not say whose they are."""
 
 
-COTANGENT_NAMES = ("dh", "dhn", "dCn")
+FORMAT_OF_CELLS = "lstm-checks certified vectors 2"
+"""Of those of other cells and of networks: each has the keys "cell" and "lengths" besides."""
+
+
+COTANGENT_NAMES = PLAIN.cotangents
 
 
 TENSOR_KEYS = ("value", "radius", "tolerance")
@@ -56,6 +64,50 @@ FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
 """What a vector tries, by name: a predicate of its case, and the words that the file carries."""
 
 
+def _layers(case: Case) -> range:
+    """Return the layers of a case's network."""
+    return range(case.cell.layers if isinstance(case.cell, Network) else 1)
+
+
+def _directions(case: Case) -> tuple[str, ...]:
+    """Return the directions of a case's network."""
+    return case.cell.directions if isinstance(case.cell, Network) else ()
+
+
+def _of_lengths(kind: str) -> Callable[[Case], bool]:
+    """Return whether a case has this kind of lengths, as a predicate."""
+    return lambda case: case.lengths == kind
+
+
+OF_NETWORKS: dict[str, tuple[Callable[[Case], bool], str]] = {
+    "many-layers": (lambda c: len(_layers(c)) > 1, "More than one layer: each has weights and states of its own."),
+    "one-direction": (lambda c: len(_directions(c)) == 1, "One direction in each layer."),
+    "both-directions": (lambda c: len(_directions(c)) == 2, "Both directions in each layer, side by side."),
+    "one-length": (lambda c: c.lengths == "", "Nothing is said of lengths: all samples have all steps."),
+    **{
+        f"{kind}-lengths": (_of_lengths(kind), words)
+        for kind, words in zip(
+            LENGTHS,
+            (
+                "Every sample is said to have all steps.",
+                "Each sample has a length of its own, one at least all steps.",
+                "Each sample has a length of its own, the longest first.",
+                "All samples are shorter than the batch.",
+                "Every sample has one step.",
+                "Some sample has no step: its final states are its initial ones.",
+            ),
+            strict=True,
+        )
+    },
+}
+"""The same of networks besides."""
+
+
+def flags_of(cell: Cell) -> dict[str, tuple[Callable[[Case], bool], str]]:
+    """Return what the vectors of a cell may try."""
+    return FLAGS | OF_NETWORKS if isinstance(cell, Network) else FLAGS
+
+
 @dataclass(frozen=True)
 class Vector:
     """One certified vector.
@@ -65,7 +117,7 @@ class Vector:
     id : str
         The descriptor of the case its arrays were drawn by.
     dims : tuple
-        m, s, e, u.
+        m, s, e, u, and the sizes that only its cell has.
     dtype : str
         "float64" or "float32": of the inputs, and of the arithmetic that the tolerances are for.
     sequences : bool
@@ -73,13 +125,13 @@ class Vector:
     flags, exposes : tuple of str
         What it tries, and which known errors it exposes.
     arrays : Arrays
-        Inputs and cotangents, in `dtype`.
+        Inputs and cotangents, in `dtype`, and the cell; of a network at the samples' lengths, where they have any.
     values, radii, tolerances : dict
         Float64 arrays for h, Cn and the 15 gradients; radii and tolerances are absolute.
     """
 
     id: str
-    dims: tuple[int, int, int, int]
+    dims: tuple[int, ...]
     dtype: str
     sequences: bool
     flags: tuple[str, ...]
@@ -88,6 +140,11 @@ class Vector:
     values: dict[str, Array]
     radii: dict[str, Array]
     tolerances: dict[str, Array]
+
+    @property
+    def cell(self) -> Cell:
+        """Whose equations it is of."""
+        return self.arrays.cell
 
 
 def checksum(value: Any) -> str:

@@ -7,7 +7,7 @@ deviation that rounding excuses. Each vector lists the known errors it exposes, 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,20 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.arithmetic import balls
-from lstm_checks.cases import COTANGENTS, DTYPES, Case
+from lstm_checks.cases import COTANGENTS, DTYPES, Case, cotangents_of
 from lstm_checks.certified.certify import certified_gradient
+from lstm_checks.certified.cover import fewest
+from lstm_checks.certified.equations import equations
 from lstm_checks.certified.errors import KnownError, known_errors
-from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, TENSOR_KEYS, Array, checksum
+from lstm_checks.certified.vectors import FORMAT, FORMAT_OF_CELLS, TENSOR_KEYS, Array, checksum, flags_of
 from lstm_checks.contract import PLAIN
+from lstm_checks.faults.catalogue import faults_of
+from lstm_checks.faults.composition import composition_faults
+from lstm_checks.faults.model import evaluate
 from lstm_checks.files import hex_list, replace_file
-from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
+from lstm_ref.cell import Cell
+from lstm_ref.network import Network
 
 NOTES: dict[str, Any] = {
     "layer": [
@@ -70,13 +77,94 @@ def vector_cases() -> tuple[Case, ...]:
     return tuple(chosen)
 
 
-def _first_calm(dims: tuple[int, int, int, int], dtype: str, regime: str, cotangents: str, states: bool) -> Case:
+def _first_calm(
+    dims: tuple[int, ...],
+    dtype: str,
+    regime: str,
+    cotangents: str,
+    states: bool,
+    cell: Cell = PLAIN,
+    lengths: str = "",
+) -> Case:
     """Return the case of the first seed whose answer rounding does not drown."""
     for seed in itertools.count(1):
-        case = Case(*dims, dtype=dtype, regime=regime, cotangents=cotangents, states=states, seed=seed)
-        if not expect(case).chaotic(PLAIN.tensors):
+        case = Case.of(dims, dtype, regime, cotangents, states, seed, cell=cell, lengths=lengths)
+        if not expect(case).chaotic(cell.tensors):
             return case
     raise AssertionError("unreachable")
+
+
+MOST_OF_A_CELL, MOST_OF_A_NETWORK = {"float64": 3, "float32": 2}, {"float64": 2, "float32": 1}
+"""How many vectors there are at most of another cell, or of a network, by dtype."""
+
+SHIPPED_NETWORKS = ("plain@1xboth", "plain@2xboth")
+"""The networks whose vectors are in the one file of networks."""
+
+
+@cache
+def cases_of_cell(cell: Cell) -> tuple[Case, ...]:
+    """Return the cases of the vectors of another cell than the plain one, in both dtypes.
+
+    They are small, and the few that expose most of what is known: of the catalogue's faults, of a network's
+    composition, and of the errors that a vector lists. So a file has about a hundred kilobytes.
+    """
+    network = isinstance(cell, Network)
+    known = composition_faults(cell) if isinstance(cell, Network) else faults_of(cell)
+    errors = {id: KnownError("", partial(evaluate, fault)) for id, fault in known.items() if fault.patches}
+    errors |= known_errors(cell)
+    found: list[Case] = []
+    for dtype in DTYPES:
+        cases = list(_tried(cell, dtype))
+        table = {k: _exposed_errors(errors, case) for k, case in enumerate(cases)}
+        chosen = fewest(table, (MOST_OF_A_NETWORK if network else MOST_OF_A_CELL)[dtype])
+        found += [cases[k] for k in sorted(chosen)]
+    return tuple(found)
+
+
+def _tried(cell: Cell, dtype: str) -> Iterable[Case]:
+    """Yield the cases that are tried for the vectors of a cell."""
+    letters, kinds = len(cell.letters), cotangents_of(cell)
+    if isinstance(cell, Network):
+        for sizes, lengths in _TRIED_OF_NETWORKS:
+            if lengths == "empty" and dtype == "float32":
+                continue  # so that who takes no empty samples, as most frameworks, has something to run in float32
+            yield _first_calm(sizes[:letters], dtype, "normal", kinds[0], True, cell, lengths)
+        return
+    for k, (sizes, regime, states) in enumerate(_TRIED_OF_CELLS):
+        cotangents = kinds[0] if regime == "normal" else kinds[k % len(kinds)]
+        yield _first_calm(sizes[:letters], dtype, regime, cotangents, states, cell)
+
+
+def _exposed_errors(errors: Mapping[str, KnownError], case: Case) -> set[str]:
+    """Return which known errors a case exposes, measured against the reference in float64."""
+    expected = expect(case)
+    truth = evaluate_reference(case.arrays.astype(np.float64))
+    return {name for name, error in errors.items() if _exposed(error, case, truth, expected)}
+
+
+_TRIED_OF_CELLS = (
+    ((2, 2, 2, 2, 2), "normal", True),
+    ((1, 2, 2, 3, 2), "normal", True),
+    ((2, 3, 2, 3, 4), "normal", True),
+    ((2, 5, 3, 2, 1), "normal", True),
+    ((3, 3, 3, 3, 3), "normal", True),
+    ((1, 13, 1, 2, 2), "normal", False),
+    ((2, 3, 2, 2, 3), "x10", True),
+    ((1, 6, 2, 3, 2), "x10", True),
+    ((3, 2, 1, 2, 1), "x1e-3", True),
+    ((2, 4, 2, 3, 2), "mixed", True),
+    ((2, 4, 1, 2, 2), "padded", False),
+    ((2, 2, 3, 2, 2), "zero", True),
+)
+"""Sizes m, s, e, u, and the p of a cell that has one; the regime; and whether there are initial states."""
+
+_TRIED_OF_NETWORKS = (
+    ((2, 3, 2, 2, 2), "ragged"),
+    ((2, 2, 4, 2, 2), ""),
+    ((2, 3, 1, 2, 1), "short"),
+    ((3, 3, 2, 1, 1), "empty"),
+)
+"""The same, and which lengths the samples have."""
 
 
 _DIMS = (
@@ -120,15 +208,16 @@ def make_vectors(
     cases : iterable of Case, optional
         `vector_cases()` where None.
     errors : mapping, optional
-        Known errors by id: see `known_errors`.
+        Known errors by id, by default those of each case's cell: see `known_errors`.
 
     Raises
     ------
     MissingExtra
         "certified gradients need python-flint: pip install python-flint".
     """
-    errors = known_errors() if errors is None else errors
-    made = (_make(case, errors) for case in (vector_cases() if cases is None else cases))
+    chosen = tuple(vector_cases() if cases is None else cases)
+    known = {case.cell: known_errors(case.cell) if errors is None else errors for case in chosen}
+    made = (_make(case, known[case.cell]) for case in chosen)
     return [vector for vector in made if vector["exposes"]]
 
 
@@ -142,17 +231,20 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
         accepted = tolerance.accepted(expected.sd[name], case.dtype)
         columns = (value, _up_to_bits(radius, 1), _up_to_bits(accepted, 8))
         answers[name] = dict(zip(TENSOR_KEYS, map(hex_list, columns), strict=True))
+    cell, lengths = case.cell, case.arrays.cell.lengths
+    whose = {} if cell is PLAIN else {"cell": cell.name, "lengths": None if lengths is None else list(lengths)}
     vector = {
         "id": case.descriptor,
+        **whose,
         "dtype": case.dtype,
-        "sizes": dict(zip("mseu", case.dims, strict=True)),
+        "sizes": case.sizes,
         "sequences": case.sequences,
-        "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
+        "flags": [name for name, (holds, _) in flags_of(cell).items() if holds(case)],
         "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
-        "inputs": {name: hex_list(case.arrays[name]) for name in PLAIN.inputs},
-        "cotangents": {name: hex_list(case.arrays[name]) for name in COTANGENT_NAMES},
-        "outputs": {name: answers[name] for name in PLAIN.outputs},
-        "gradients": {name: answers[name] for name in PLAIN.gradients},
+        "inputs": {name: hex_list(case.arrays[name]) for name in cell.inputs},
+        "cotangents": {name: hex_list(case.arrays[name]) for name in cell.cotangents},
+        "outputs": {name: answers[name] for name in cell.outputs},
+        "gradients": {name: answers[name] for name in cell.gradients},
     }
     return vector | {"sha256": checksum(vector)}
 
@@ -196,18 +288,59 @@ def write_vectors(
     cases, errors : optional
         As `make_vectors` takes them.
     """
-    errors = known_errors() if errors is None else errors
-    vectors = make_vectors(cases, errors)
+    chosen = tuple(vector_cases() if cases is None else cases)
+    cells = tuple(dict.fromkeys(case.cell for case in chosen))
+    vectors = make_vectors(chosen, errors)
     exposed = {name for vector in vectors for name in vector["exposes"]}
-    notes = NOTES | {"flags": {name: words for name, (_, words) in FLAGS.items()}}
-    notes["errors"] = {name: errors[name].summary for name in errors if name in exposed}
-    replace_file(path, _file_text(notes, vectors))
+    known = {name: error for cell in cells for name, error in (errors or known_errors(cell)).items()}
+    flags = {name: words for cell in cells for name, (_, words) in flags_of(cell).items()}
+    if cells != (PLAIN,):
+        flags = {name: words for name, words in flags.items() if any(name in vector["flags"] for vector in vectors)}
+    notes = (NOTES if cells == (PLAIN,) else _notes_of(cells)) | {"flags": flags}
+    notes["errors"] = {name: known[name].summary for name in known if name in exposed}
+    replace_file(path, _file_text(FORMAT if cells == (PLAIN,) else FORMAT_OF_CELLS, notes, vectors))
     return tuple(vector["id"] for vector in vectors)
 
 
-def _file_text(notes: Mapping[str, Any], vectors: Sequence[Mapping[str, Any]]) -> str:
+def _notes_of(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what a file of other cells' vectors says of itself."""
+    sizes = "m samples, s steps, e elements a step, u units; * is element by element, @ the product."
+    layer = [sizes]
+    for written in dict.fromkeys(cell.cell if isinstance(cell, Network) else cell for cell in cells):
+        hidden, *others = written.states
+        before = ", ".join(["hp is h", *(f"{state.name}p_ is {state.kept_as}" for state in others)])
+        layer.append(
+            f"The {written.title}: of each step, with what the step before gave ({before}, of the first the initial "
+            f"state), X_s the step's input and {hidden.kept_as} its output:"
+        )
+        layer += equations(written)
+        layer += [f"{state.name}n is {state.kept_as} after the last step." for state in others]
+    networks = [cell for cell in cells if isinstance(cell, Network)]
+    if networks:
+        layer += [
+            "A network has such a cell at every place: _l0 is the first layer, which takes X, _l1 the second, which "
+            "takes what the first gives; _reverse is the direction from a sample's last step to its first. What both "
+            "directions give stands side by side (join sum: is added), forward first, each step at its own place.",
+            "hn_l0 and the like are the states after the last step that a place runs, of the reverse direction the "
+            "first; each is an output, and dhn_l0 its cotangent.",
+            "lengths: how many steps each sample has; null where all have all. What stands in X and dh beyond is not "
+            "to be read; h and dX are zero there. A sample of no steps has its initial states as final ones.",
+        ]
+    shapes = {}
+    for cell in cells:
+        tensors = (*cell.inputs, *cell.cotangents, *cell.outputs)
+        shapes[cell.name] = {name: ", ".join(cell.axes[name]) for name in tensors}
+    due = "A gradient dk is dL/dk for L the sum of all outputs times their cotangents"
+    folded = "; dhn is that of the last step's h in addition, and may be added to dh there: the sum is exact"
+    return NOTES | {
+        "layer": [*layer, f"{due}{folded if any(cell.folded for cell in cells) else ''}."],
+        "shapes": shapes,
+    }
+
+
+def _file_text(form: str, notes: Mapping[str, Any], vectors: Sequence[Mapping[str, Any]]) -> str:
     """Return the whole file."""
-    head = {"format": FORMAT, "notes": notes}
+    head = {"format": form, "notes": notes}
     whole = checksum(head | {"vectors": [vector["sha256"] for vector in vectors]})
     return _text(head | {"vectors": list(vectors), "sha256": whole}) + "\n"
 

@@ -45,8 +45,6 @@ def run(options: argparse.Namespace) -> int:
     """Return the exit code of `faults`."""
     picture = str(Path(options.write).with_suffix(".svg")) if options.write and Path(options.write).name else None
     common.expect_apart([("the matrix", options.write), ("the picture", picture), *common.reports_of(options)])
-    if options.matrix and options.cell is not None:
-        raise common.UsageError("--matrix is of the plain cell, expected no --cell with it")
     if options.matrix:
         return _matrix(options)
     given = [name for name in _OF_MATRIX if getattr(options, name) is not None]
@@ -98,6 +96,11 @@ def _matrix(options: argparse.Namespace) -> int:
     from lstm_checks.trials import picture as report
     from lstm_checks.trials.kill_matrix import kill_matrix
 
+    cell = common.cell_of(options)
+    if cell.places:
+        raise common.UsageError(f"--matrix is of the faults of a cell, expected no network, {cell.name} was given")
+    if cell.name != "plain" and options.torch:
+        raise common.UsageError(f"--torch asks PyTorch's gradcheck of the plain cell, expected no --cell {cell.name}")
     examples, torch = options.examples or _EXAMPLES, options.torch or 0
     processes = options.processes or 1
     if torch:
@@ -105,7 +108,9 @@ def _matrix(options: argparse.Namespace) -> int:
     page = _page(options.write) if options.write is not None else ""
     common.foretell(options, "the matrix", (examples + 30 * torch) * _SECONDS_AN_EXAMPLE / processes)
     with common.progress(options, "planting faults", examples + torch) as advance:
-        matrix = kill_matrix(examples, options.seed or 0, processes=processes, torch_examples=torch, progress=advance)
+        matrix = kill_matrix(
+            examples, options.seed or 0, processes=processes, torch_examples=torch, progress=advance, cell=cell
+        )
     if options.write is not None:
         path = Path(options.write)
         picture = path.with_suffix(".svg")

@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check_places(options: argparse.Namespace) -> None:
     """Raise UsageError where a report, or a new baseline, would take the place of another one or of what is read."""
-    from lstm_checks.certified.read import shipped_vectors
+    from lstm_checks.certified.read import all_shipped_vectors
     from lstm_checks.gate.config import DEFAULT_BASELINE, ConfigError, find_config, read_config
     from lstm_checks.targets.load import files_of
 
@@ -114,7 +114,7 @@ def _check_places(options: argparse.Namespace) -> None:
         ("the Markdown report", options.markdown),
         ("the summary", os.environ.get("GITHUB_STEP_SUMMARY") or None),
     ]
-    read: list[tuple[str, str | Path]] = [("the file of vectors", shipped_vectors())]
+    read: list[tuple[str, str | Path]] = [("the file of vectors", path) for path in all_shipped_vectors()]
     baseline: Path | None = None
     try:
         path = Path(options.config) if options.config else find_config()

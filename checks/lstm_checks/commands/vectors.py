@@ -40,6 +40,7 @@ def add(commands: Any) -> None:
         help="json: the file that ships; npz, safetensors: arrays by name; csv: a line an array, for C; wpt: WebNN's "
         "conformance tests; onnx: backend tests of ONNX, a folder each, of LSTM, GRU and RNN",
     )
+    common.add_cell(write)
     write.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
     judge = common.add_command(
         actions,
@@ -50,7 +51,8 @@ def add(commands: Any) -> None:
         epilog=common.TARGETS,
     )
     common.add_target(judge)
-    judge.add_argument("--file", metavar="FILE", help="a file of vectors, default the one that ships")
+    common.add_cell(judge)
+    judge.add_argument("--file", metavar="FILE", help="a file of vectors, default the one that ships for the cell")
     common.add_timeout(judge)
     common.add_process(judge)
     common.add_bounds(judge)
@@ -65,20 +67,25 @@ def _say_help(options: argparse.Namespace) -> int:
 
 def _write(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors write`."""
+    cell = common.cell_of(options)
     if options.format != "json":
+        if cell.name != "plain":
+            raise common.UsageError(
+                f"--format {options.format} is of the plain cell's vectors, not of --cell {cell.name}"
+            )
         return _write_other(options)
     common.need_balls()
     from pathlib import Path
 
     from lstm_checks.certified.certify import estimate_seconds
-    from lstm_checks.certified.write import vector_cases, write_vectors
+    from lstm_checks.certified.write import cases_of_cell, vector_cases, write_vectors
 
     path = Path(options.path)
     common.expect_apart([("the vectors", options.path)])
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a folder" if path.is_dir() else "is in no folder that there is"
         raise common.UsageError(f"the vectors cannot be written: {path} {problem}, expected the path of a file")
-    cases = vector_cases()
+    cases = vector_cases() if cell.name == "plain" else cases_of_cell(cell)
     common.foretell(options, f"certifying {len(cases)} vectors", sum(map(estimate_seconds, cases)))
     try:
         with common.progress(options, f"certifying {len(cases)} vectors"):
@@ -132,10 +139,8 @@ def _written(name: str, path: Any) -> tuple[int, str]:
 
 def _run(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run`."""
-    from lstm_checks.certified.read import shipped_vectors
-
-    path = shipped_vectors() if options.file is None else options.file
-    common.expect_apart(common.reports_of(options), options.target, [("the file of vectors", path)])
+    read = [] if options.file is None else [("the file of vectors", options.file)]
+    common.expect_apart(common.reports_of(options), options.target, read)
     with common.loaded(options) as target:
         return _run_vectors(target, options)
 
@@ -144,11 +149,15 @@ def _run_vectors(target: Any, options: argparse.Namespace) -> int:
     """Return the exit code of `vectors run` for a target."""
     from lstm_checks.certified import text as report
     from lstm_checks.certified.explain import explain_vectors
-    from lstm_checks.certified.read import VectorsError, read_vectors_file
+    from lstm_checks.certified.read import VectorsError, read_vectors_file, shipped_vectors
     from lstm_checks.certified.run import run_vectors
 
     try:
-        file = read_vectors_file(options.file)
+        if options.file is None:
+            # Which of them it is says the target: a module of PyTorch's GRU needs no --cell.
+            path = shipped_vectors(target.cell)
+            common.expect_apart(common.reports_of(options), options.target, [("the file of vectors", path)])
+        file = read_vectors_file(options.file, target.cell)
     except VectorsError as error:
         raise common.UsageError(str(error)) from error
     with common.progress(options, f"running vectors on {options.target}", len(file.vectors)) as advance:

@@ -31,6 +31,9 @@ _ADD = "        dx = added(back)\n"
 _WHOLE = '    fc["h"] = x\n'
 _FINALS = "            fc |= dict(zip(place.finals, final, strict=True))\n"
 _BEGINS = '            bc |= {f"d{name}": value for name, value in zip(place.initial, begin, strict=True)}\n'
+_DX = '    bc["dX"] = dx\n'
+_PARTS = "    for samples, steps in parts(x, lengths):\n"
+_PARTS_BACK = "    for (samples, steps), (_, x, fc) in zip(parts(dh, lengths), kept, strict=True):\n"
 _OWN = "            found[name + place.suffix] = value\n"
 _OWN_FORWARD = """\
             own = {name: p[name + place.suffix] for name in place.cell.parameters}
@@ -93,7 +96,9 @@ def _fault(net: Network, id: str, title: str, why: str, patches: tuple[Patch, ..
     # e is as wide as what a layer hands on, since what a layer is fed with may be confused only then.
     width = net.by_letter(1, 1, 1, 2)["d"]
     lengths = "empty" if id.startswith("empty-") else "ragged"
-    example = f"m3s4e{width}u2-{net.name}-float64-{lengths}-seed1"
+    # And fewer elements than steps, also of what a layer hands on, where they are taken for one another.
+    steps, width = (6, 1) if id.endswith("-over-the-elements") else (4, width)
+    example = f"m3s{steps}e{width}u2-{net.name}-float64-{lengths}-seed1"
     return Fault(id, FAMILY, title, why, patches, example=example)
 
 
@@ -149,6 +154,13 @@ def _of_places(here: str, reverse: bool | None) -> Iterator[Spec]:
                 "            turned = of_all_steps([at_first], [turned[..., 1:, :]])\n"
                 "            final = [0 * final[0], *final[1:]]",
             ),
+        )
+        fewer = f"        steps = min(steps, x.shape[-1]) if {here} else steps\n"
+        yield (
+            "runs-over-the-elements",
+            "it runs over as many steps as an input has elements, where there are fewer.",
+            "The reverse direction counts down from the number of steps, not from the last axis of X.",
+            (in_composition(_PARTS, _PARTS + fewer), in_composition(_PARTS_BACK, _PARTS_BACK + fewer)),
         )
     elif reverse is False:
         also = f"place.reverse or ({here})"
@@ -271,6 +283,17 @@ def _of_lengths(here: str, reverse: bool | None) -> Iterator[Spec]:
             f"{_END}\n        if {here} and dh.shape[-2] > steps:\n            final = [0 * final[0], *final[1:]]",
         ),
     )
+    yield (
+        "final-cotangents-at-the-padded-end",
+        "the cotangents of its final states arrive at the padded end, and are lost where a sample ends before that.",
+        "A final state is that of a sample's own last step, and so is its cotangent.",
+        (
+            in_composition(
+                _END,
+                f"{_END}\n        if {here} and dh.shape[-2] > steps:\n            final = [0 * f for f in final]",
+            ),
+        ),
+    )
     if reverse:
         yield (
             "reads-the-padding-first",
@@ -338,6 +361,27 @@ def _of_others(net: Network, place: Place) -> Iterator[Spec]:
             (
                 in_composition(
                     _INITIAL, f"initial = [states[n] for n in ({other.initial} if {here} else place.initial)]"
+                ),
+            ),
+        )
+        yield (
+            f"shares-the-initial-states-of-{_kebab(other)}",
+            f"it begins with the initial states of {other.words}; the gradient is right for that.",
+            "One pair of states is handed to both; its gradient is the sum, and that of the place's own is zero.",
+            (
+                in_composition(
+                    _INITIAL, f"initial = [states[n] for n in ({other.initial} if {here} else place.initial)]"
+                ),
+                in_composition(
+                    _BEGINS,
+                    f"            if {here}:\n"
+                    f'                bc["moved"] = dict(zip({other.initial}, begin, strict=True))\n'
+                    f"                begin = [0 * value for value in begin]\n{_BEGINS}",
+                ),
+                in_composition(
+                    _DX,
+                    f'{_DX}    moved = bc.pop("moved")\n'
+                    '    bc |= {f"d{n}": bc[f"d{n}"] + value for n, value in moved.items()}\n',
                 ),
             ),
         )

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_checks.contract import PLAIN
 from lstm_checks.files import FileError, parse_json, read_bytes, replace_file, shown
 from lstm_checks.gate.config import GateConfig
 
@@ -72,6 +73,7 @@ def settings_of(config: GateConfig) -> dict[str, Any]:
         "seeds": list(config.seeds),
         "max-dims": list(config.max_dims),
         "regimes": list(config.regimes),
+        **({} if config.cell == PLAIN.name else {"cell": config.cell}),
     }
 
 
@@ -88,7 +90,8 @@ def speed_settings_of(config: GateConfig) -> dict[str, Any]:
     if config.speed is None:
         return {}
     speed = config.speed
-    return {"target": speed.target, "than": speed.than, "cases": list(speed.cases), "seconds": speed.seconds}
+    own = {} if speed.cell == PLAIN.name else {"cell": speed.cell}
+    return {"target": speed.target, "than": speed.than, "cases": list(speed.cases), "seconds": speed.seconds, **own}
 
 
 def this_machine() -> str:

@@ -7,15 +7,19 @@ error with its line, for a gate that overlooks a misspelt key lets through what 
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lstm_checks import tolerance
 from lstm_checks.cases import REGIMES, Case
+from lstm_checks.certified.read import VectorsError, read_vectors_file
 from lstm_checks.contract import PLAIN
 from lstm_checks.files import NOT_TOML, FileError, parse_toml, read_bytes, shown
 from lstm_checks.formats import BASES, format_named
+from lstm_checks.strategies import NETWORK_DIMS
+from lstm_ref.cell import Cell
+from lstm_ref.cells import cell_named
 
 PYPROJECT = "pyproject.toml"
 TABLE = ("tool", "lstm-checks")
@@ -58,6 +62,8 @@ class Speed:
         A slowdown that is certainly below this factor passes; where neither is certain, more is measured.
     seconds : float
         Time spent on a case in each round.
+    cell : str
+        The equations that both follow; a case of the plain cell is one of it, too.
     """
 
     target: str
@@ -66,6 +72,7 @@ class Speed:
     margin: float = tolerance.SPEED_MARGIN
     limit: float = tolerance.SPEED_LIMIT
     seconds: float = 0.4
+    cell: str = "plain"
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class GateConfig:
     ----------
     targets : tuple of str
         As for `lstm-checks verify`; paths are relative to `root`.
+    cell : str
+        The equations that the targets are to follow; a network of them where "layers" or "bidirectional" say one.
     dtypes, regimes, max_dims : tuple
         What the examples are drawn from.
     examples : int
@@ -104,6 +113,7 @@ class GateConfig:
     """
 
     targets: tuple[str, ...]
+    cell: str = "plain"
     dtypes: tuple[str, ...] = ("float64",)
     examples: int = 60
     seeds: tuple[int, ...] = (0,)
@@ -200,6 +210,14 @@ def _perhaps(value: Any, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def _cell(value: Any) -> str:
+    """Return the name of a cell, or of a network."""
+    try:
+        return cell_named(_text(value)).name
+    except ValueError as error:
+        raise ValueError(str(error).partition("expected ")[2]) from None
+
+
 def _one_of(known: tuple[str, ...]) -> Kind:
     """Return the kind of names that are known."""
 
@@ -257,12 +275,15 @@ _KEYS: dict[str, Kind] = {
     "max-dims": _list_of(_whole(1), 4),
     "regimes": _list_of(_one_of(REGIMES)),
     "claims": _list_of(_text),
-    "without": _list_of(_one_of(PLAIN.gradients)),
+    "without": _list_of(_text),
     "max-unjudged": _number(0, 1, "a share from 0 to 1"),
     "bitwise": _flag,
     "vectors": _flag,
     "time-limit": _number(1, 86400, "a number of seconds from 1 to 86400"),
     "baseline": _json_file,
+    "cell": _cell,
+    "layers": _whole(1),
+    "bidirectional": _flag,
 }
 _TABLES: dict[str, tuple[dict[str, Kind], tuple[str, ...], type[Any]]] = {
     "accuracy": (_ACCURACY_KEYS, (), Accuracy),
@@ -345,7 +366,23 @@ class _Reader:
             if not isinstance(table, dict):
                 raise self._error((), name, f"is {_shown(table)}, expected a table: [{'.'.join((*self.prefix, name))}]")
             values[name] = make(**self._values(table, keys, (name,), needed))
+        cell = self._cell(values)
+        values["cell"] = cell.name
+        if "speed" in values:
+            values["speed"] = replace(values["speed"], cell=cell.name)
+        if cell.places:
+            values.setdefault("max_dims", NETWORK_DIMS)
         config = GateConfig(**values, root=self.path.resolve().parent)
+        unknown = [name for name in config.without if name not in cell.gradients]
+        if unknown:
+            hint = f"one of {', '.join(cell.gradients)}{_perhaps(unknown[0], cell.gradients)}"
+            raise self._error((), "without", f"names {shown(unknown[0])}, expected {hint}")
+        if config.vectors and cell is not PLAIN:
+            try:
+                read_vectors_file(cell=cell)
+            except VectorsError as error:
+                key = "vectors" if "vectors" in values else "cell"
+                raise self._error((), key, f"asks for certified vectors, and {error}; or say vectors = false") from None
         both = [name for name in config.without if name in config.claims]
         if both:
             raise self._error((), "without", f"names {both[0]!r}, expected none of claims")
@@ -353,6 +390,19 @@ class _Reader:
             speed = config.speed
             raise self._error(("speed",), "limit", f"is {speed.limit:g}, expected more than margin, {speed.margin:g}")
         return config
+
+    def _cell(self, values: dict[str, Any]) -> Cell:
+        """Return the cell that the keys say together, and take those from the values that are no attributes."""
+        name, layers, both = values.pop("cell", "plain"), values.pop("layers", None), values.pop("bidirectional", None)
+        if layers is None and both is None:
+            return cell_named(name)
+        said = "layers" if layers is not None else "bidirectional"
+        if "@" in name:
+            raise self._error((), said, f"is given, but the cell {name} is a network, expected the one or the other")
+        try:
+            return cell_named(f"{name}@{layers or 1}x{'both' if both else 'forward'}")
+        except ValueError as error:
+            raise self._error((), said, f"is {_shown(values.get(said, layers))}: {error}") from None
 
     def _values(
         self,
@@ -426,6 +476,8 @@ DEFAULT_TEXT = """\
 [tool.lstm-checks]
 # What `lstm-checks gate` judges; every key but `targets` may go. docs/gate.md explains them.
 targets = ["{target}"]          # pkg.mod:LSTM, path/file.py:LSTM, or a framework's name
+# cell = "peephole"             # the equations that they follow, as `lstm-checks verify --cell`; default plain
+# layers = 2                    # a network of it; bidirectional = true has both directions in each layer
 dtypes = ["float64"]            # and "float32"; or of low precision, "bfloat16+gates32"
 examples = 60                   # a target, a dtype and a seed
 seeds = [0]                     # each draws other examples

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lstm_checks import tolerance
-from lstm_checks.contract import PLAIN
 from lstm_checks.gate.baseline import (
     Baseline,
     Uses,
@@ -44,7 +43,7 @@ def judge_verify(subject: str, answer: Mapping[str, Any], config: GateConfig) ->
         share = (examples - judged) / examples
         message = f"{share:.0%} could not be judged, more than max-unjudged, {config.max_unjudged:.0%}; {summary}"
         return Finding("verify", subject, GateVerdict.UNJUDGED, message)
-    wanted = config.claims or [name for name in PLAIN.gradients if name not in config.without]
+    wanted = config.claims or [name for name in answer["gradients"] if name not in config.without]
     never = [name for name in wanted if not answer["claims"].get(name, {}).get("pass")]
     if not config.claims and never:
         lacks = [name for name in never if name in answer["unsupported"]]

@@ -14,15 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from lstm_checks.cases import Case
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.files import FileError, parse_json, shown
 from lstm_checks.gate.timing import THREADS, NotPassedError, time_round
 from lstm_checks.targets.load import TargetError, load_target
 from lstm_checks.workers import processes
+from lstm_ref.cell import Cell
+from lstm_ref.cells import cell_named
+from lstm_ref.network import Network
 
 REGIME = "regime "
 """What the name of a group of examples begins with; those of tensors do not."""
@@ -182,6 +186,11 @@ def main() -> int:
     return 0
 
 
+def _cell_of(job: Mapping[str, Any]) -> Cell:
+    """Return the cell of a job: the plain one where nothing is said."""
+    return cell_named(job.get("cell", PLAIN.name))
+
+
 def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `verify` says of a target in one dtype, over the seeds."""
     from lstm_checks.compare import Verdict
@@ -189,9 +198,10 @@ def _verify(job: Mapping[str, Any]) -> dict[str, Any]:
     from lstm_checks.judging.text import render_failure, render_report
     from lstm_checks.judging.verify import verify
 
-    target = load_target(job["target"])
+    target = load_target(job["target"], cell=_cell_of(job))
     found: dict[str, Any] = {"examples": 0, "verdicts": {}, "claims": {}, "failure": "", "mistrusted": "", "unlike": []}
     found |= {"formless": "", "unsupported": list(target.unsupported), "dtypes": list(target.dtypes)}
+    found["gradients"] = list(target.cell.gradients)
     uses: dict[str, list[float]] = {}
     for seed in job["seeds"]:
         report = verify(
@@ -244,10 +254,14 @@ def _formless(example: Any) -> str:
 def _vectors(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the certified vectors say of a target."""
     from lstm_checks.certified.explain import explain_vectors
+    from lstm_checks.certified.read import VectorsError
     from lstm_checks.certified.run import run_vectors
 
-    target = load_target(job["target"])
-    report = run_vectors(target)
+    target = load_target(job["target"], cell=_cell_of(job))
+    try:
+        report = run_vectors(target)
+    except VectorsError as error:
+        raise JobError(str(error)) from error
     explained = explain_vectors(target, report)
     diagnosis = explained.diagnosis if explained is not None else None
     failed = [r for r in report.results if r.verdict == "fail"]
@@ -260,18 +274,26 @@ def _vectors(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _faults(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return which of the catalogued faults that its sizes can show examples like the job's catch."""
-    from lstm_checks.cases import BLOCK_EDGES
-    from lstm_checks.faults.catalogue import FAULTS
+    from lstm_checks.cases import BLOCK_EDGES, LENGTHS, cotangents_of
+    from lstm_checks.faults.catalogue import faults_of
+    from lstm_checks.faults.composition import composition_faults
     from lstm_checks.faults.model import fault_target
     from lstm_checks.judging.case import verify_case
     from lstm_checks.oracles.expected import expect
     from lstm_checks.strategies import draw_cases
 
-    most = tuple(job["max-dims"])
-    cases = draw_cases(job["examples"], job["seed"], dtypes=(job["dtype"],), max_dims=most, regimes=job["regimes"])
+    most, cell = tuple(job["max-dims"]), _cell_of(job)
+    options = {"dtypes": (job["dtype"],), "max_dims": most, "regimes": job["regimes"]}
+    if cell is not PLAIN:
+        options |= {"cell": cell, "cotangents": cotangents_of(cell)}
+    if isinstance(cell, Network):
+        options |= {"lengths": LENGTHS}
+    cases = draw_cases(job["examples"], job["seed"], **options)
+    # A network's are those of its composition: what its cell can have wrong, the cell by itself is asked.
+    known = composition_faults(cell) if isinstance(cell, Network) else faults_of(cell)
     # No size below a block's edge shows what is wrong past it.
     past_edges = min(most) >= max(BLOCK_EDGES)
-    alive = {name: fault for name, fault in FAULTS.items() if past_edges or fault.family != "blocks"}
+    alive = {name: fault for name, fault in known.items() if past_edges or fault.family != "blocks"}
     asked = tuple(alive)
     # First what the tensors alone show; the further calls, which take ten times as long, for those left over.
     for thorough in (False, True):
@@ -280,18 +302,20 @@ def _faults(job: Mapping[str, Any]) -> dict[str, Any]:
                 break
             due = expect(case)
             for name, fault in list(alive.items()):
-                if verify_case(fault_target(fault), case, thorough, expected=due).failures:
+                if verify_case(fault_target(fault, cell=cell), case, thorough, expected=due).failures:
                     del alive[name]
     return {"caught": [name for name in asked if name not in alive], "survived": list(alive), "examples": len(cases)}
 
 
 def _time(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return one round's figure for each case; with "check", only if both targets pass on each before and after."""
-    target, than = load_target(job["target"]), load_target(job["than"])
-    cases = [Case.parse(descriptor) for descriptor in job["cases"]]
+    target, than = (load_target(job[name], cell=_cell_of(job)) for name in ("target", "than"))
+    cases = [replace(Case.parse(descriptor), cell=_cell_of(job)) for descriptor in job["cases"]]
     if job.get("check"):
         _must_pass((target, than), cases)
-    found = {case.descriptor: time_round(target, than, case, job["seconds"]) for case in cases}
+    # By the names that the configuration has: a case of the plain cell is one of any other, too.
+    timed = zip(job["cases"], cases, strict=True)
+    found = {name: time_round(target, than, case, job["seconds"]) for name, case in timed}
     if job.get("check"):  # many calls later, it is still right
         _must_pass((target, than), cases)
     return found

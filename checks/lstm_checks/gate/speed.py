@@ -50,6 +50,7 @@ class Rounds:
     def extend_to(self, count: int) -> Mapping[str, Sequence[float]]:
         """Return `count` rounds' figures for each case."""
         job = {"job": "time", "target": self.speed.target, "than": self.speed.than, "seconds": self.speed.seconds}
+        job["cell"] = self.speed.cell
         while len(self.found[self.speed.cases[0]]) < count:
             first = not self.found[self.speed.cases[0]]
             # A process a round: what is fixed when it starts, as where its buffers lie, is drawn anew for each.

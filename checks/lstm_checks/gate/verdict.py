@@ -139,7 +139,7 @@ def jobs_of(config: GateConfig) -> dict[tuple[str, str, str], dict[str, Any]]:
         for dtype in config.dtypes:
             found["verify", target, dtype] = {**settings, "job": "verify", "target": target, "dtype": dtype}
         if config.vectors:
-            found["vectors", target, ""] = {"job": "vectors", "target": target}
+            found["vectors", target, ""] = {"job": "vectors", "target": target, "cell": config.cell}
     if config.faults is not None:
         # In low precision few faults show in so few digits: it is of the examples' sizes that the score is to tell.
         dtype = next((dtype for dtype in config.dtypes if not is_low(dtype)), "float64")

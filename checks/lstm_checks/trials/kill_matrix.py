@@ -20,10 +20,10 @@ from lstm_checks import tolerance
 from lstm_checks.arithmetic import complex_step
 from lstm_checks.asking.claims import rotation
 from lstm_checks.campaign.executors import parse_executor
-from lstm_checks.cases import Arrays, Case
+from lstm_checks.cases import Arrays, Case, cotangents_of
 from lstm_checks.compare import Verdict, compare
 from lstm_checks.contract import PLAIN
-from lstm_checks.faults.catalogue import FAULTS, find
+from lstm_checks.faults.catalogue import faults_of, find
 from lstm_checks.faults.model import Fault, evaluate, fault_target, patched_source
 from lstm_checks.judging.case import verify_case
 from lstm_checks.oracles.check_grad import objective_terms
@@ -31,13 +31,18 @@ from lstm_checks.oracles.complex_step import complex_step_noise
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.oracles.objective import objective
 from lstm_checks.strategies import draw_cases
+from lstm_ref.cell import Cell
 
 Array = NDArray[Any]
 
 MAX_DIMS = (4, 6, 5, 5)
 """Largest (m, s, e, u): at most 380 entries, so that differences of all of them in every fault take minutes."""
-SHOWN = tuple(id for id, fault in FAULTS.items() if fault.family != "blocks")
-"""The faults that such sizes can show."""
+
+
+def shown(cell: Cell = PLAIN) -> tuple[str, ...]:
+    """Return the ids of the faults of a cell that such sizes can show."""
+    return tuple(id for id, fault in faults_of(cell).items() if fault.family != "blocks")
+
 
 CHECK_GRAD_FIXED, CHECK_GRAD_AUTOMATIC = "check_grad, 1e-5", "check_grad, our threshold"
 TORCH, JAX, ALLCLOSE = "torch.gradcheck's", "jax.check_grads's", "np.allclose"
@@ -76,9 +81,14 @@ class Problem:
         return self.case.arrays
 
     @property
+    def cell(self) -> Cell:
+        """The cell of the case."""
+        return self.case.cell
+
+    @property
     def chaotic(self) -> bool:
         """Whether rounding drowns the gradient: a method that measures it concludes nothing then."""
-        return self.expected.chaotic(PLAIN.gradients)
+        return self.expected.chaotic(self.cell.gradients)
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,8 @@ def _complex_step(f: Callable[[Array], Array], x0: Array) -> Array | None:
 
 def _objective_of_rows(fault: Fault | None, arrays: Arrays, rows: Array) -> Array:
     """Return the objective for each row of inputs."""
-    target = fault_target(fault) if fault and not fault.wrap else fault_target()
+    cell = arrays.cell
+    target = fault_target(fault, cell=cell) if fault and not fault.wrap else fault_target(cell=cell)
     shapes = {name: value.shape for name, value in arrays.inputs.items()}
     ends = np.cumsum([value.size for value in arrays.inputs.values()])[:-1]
     found = []
@@ -164,12 +175,14 @@ def _row(values: Any) -> Array:
 
 
 @lru_cache(maxsize=4096)
-def forward_source(fault: Fault | None) -> str:
+def forward_source(fault: Fault | None, cell: Cell = PLAIN) -> str:
     """Return the source that a fault's forward pass consists of: equal ones need to be differentiated once only."""
-    forward, activations = (patched_source(fault, part) for part in ("forward", "activations"))
-    tree = ast.parse(activations)
-    used = [node for node in tree.body if not getattr(node, "name", "").endswith("_derivative")]
-    return forward + ast.unparse(ast.Module(used, []))
+    found = patched_source(fault, "forward", cell)
+    for module in ("activations", "other_activations") if cell.written_as else ("activations",):
+        tree = ast.parse(patched_source(fault, module, cell))
+        used = [node for node in tree.body if not getattr(node, "name", "").endswith("_derivative")]
+        found += ast.unparse(ast.Module(used, []))
+    return found
 
 
 def check_grad_fixed(judged: Judged, problem: Problem) -> bool:
@@ -205,7 +218,7 @@ def jax_tolerances(judged: Judged, problem: Problem) -> bool:
 
 def allclose(judged: Judged, problem: Problem) -> bool:
     """Return whether outputs and gradients are close to the reference's by NumPy's own tolerances."""
-    return all(np.allclose(judged.values[n], problem.expected.values[n]) for n in PLAIN.tensors)
+    return all(np.allclose(judged.values[n], problem.expected.values[n]) for n in problem.cell.tensors)
 
 
 def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
@@ -217,7 +230,7 @@ def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
     if np.all(use <= 1):
         return True
     fault = judged.fault
-    if fault is None or forward_source(fault) == forward_source(None):
+    if fault is None or forward_source(fault, problem.cell) == forward_source(None, problem.cell):
         return False
     # Of another forward pass the noise is another: it is measured anew, unless the error is above any noise.
     if not np.max(error) <= LARGEST_NOISE * np.max(np.abs(judged.gradient)):
@@ -226,21 +239,21 @@ def complex_step_agrees(judged: Judged, problem: Problem) -> bool:
     worst = worst[use[worst] > 1]
     try:
         own = expect(problem.case, evaluate=partial(evaluate, fault))
-        noise = complex_step_noise(problem.case, partial(_forward, fault), worst)
+        noise = complex_step_noise(problem.case, partial(_forward, fault, problem.cell), worst)
     except TypeError:
         # An operation that Monte Carlo arithmetic has no noise for; what was measured of the reference must do.
         return False
-    sd = _row({name: own.sd["d" + name] for name in PLAIN.inputs})[worst]
+    sd = _row({name: own.sd["d" + name] for name in problem.cell.inputs})[worst]
     accepted = tolerance.accepted(np.hypot(sd, noise), problem.case.dtype)
-    return own.chaotic(PLAIN.gradients) or bool(np.all(error[worst] <= accepted))
+    return own.chaotic(problem.cell.gradients) or bool(np.all(error[worst] <= accepted))
 
 
-def _forward(fault: Fault, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+def _forward(fault: Fault, cell: Cell, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the outputs of the reference with a fault in it, which may want the same leading axes of all inputs."""
-    own = {name: 3 if name == "X" else 2 for name in PLAIN.inputs}
+    own = {name: len(cell.axes[name]) for name in cell.inputs}
     leading = np.broadcast_shapes(*(inputs[n].shape[:-k] for n, k in own.items()))
     whole = {n: np.broadcast_to(inputs[n], (*leading, *inputs[n].shape[-k:]), subok=True) for n, k in own.items()}
-    outputs, _ = fault_target(fault).call(whole)
+    outputs, _ = fault_target(fault, cell=cell).call(whole)
     return outputs
 
 
@@ -248,16 +261,16 @@ def verify_accepts(judged: Judged, problem: Problem) -> bool:
     """Return whether `verify`'s comparison of values finds nothing; of a fault between calls, all of `verify`."""
     fault = judged.fault
     if fault is not None and fault.wrap:
-        target = fault_target(fault)
+        target = fault_target(fault, cell=problem.cell)
         asked = rotation(target, problem.case)
         return not verify_case(target, problem.case, properties=asked, expected=problem.expected).failures
-    claims = compare(judged.values, problem.expected, fault_target(), problem.case.dtype)
+    claims = compare(judged.values, problem.expected, fault_target(cell=problem.cell), problem.case.dtype)
     return all(claim.verdict is not Verdict.FAIL for claim in claims)
 
 
 def _sd(problem: Problem) -> Array:
     """Return the sd of every entry of all gradients in a row."""
-    return _row({name: problem.expected.sd["d" + name] for name in PLAIN.inputs})
+    return _row({name: problem.expected.sd["d" + name] for name in problem.cell.inputs})
 
 
 METHODS: dict[str, Callable[[Judged, Problem], bool]] = {
@@ -313,6 +326,11 @@ class Matrix:
     real: "RealGradcheck | None" = None
 
     @property
+    def cell(self) -> Cell:
+        """Whose faults they are."""
+        return self.cases[0].cell if self.cases else PLAIN
+
+    @property
     def percent(self) -> Array:
         """Share of the examples that kill, in percent: (faults, methods)."""
         return 100 * np.mean(self.kills, axis=-1)
@@ -341,27 +359,28 @@ def judge(case: Case, faults: Sequence[str]) -> tuple[Array, Array]:
     known: dict[str, Differences] = {}
 
     def accepted(fault: Fault | None) -> list[bool]:
-        source = forward_source(fault)
+        source = forward_source(fault, case.cell)
         if source not in known:
             known[source] = differentiate(fault, case.arrays)
         with np.errstate(all="ignore"):
             values = evaluate(fault if fault is not None else (), case.arrays)
-            gradient = _row({name: values["d" + name] for name in PLAIN.inputs})
+            gradient = _row({name: values["d" + name] for name in case.cell.inputs})
             judged = Judged(fault, values, gradient, known[source])
             return [method(judged, problem) for method in METHODS.values()]
 
     clean = np.array(accepted(None))
-    kills = np.array([clean & ~np.array(accepted(find(fault))) for fault in faults])
+    kills = np.array([clean & ~np.array(accepted(find(fault, case.cell))) for fault in faults])
     return kills, ~clean
 
 
 def kill_matrix(
     examples: int = 100,
     seed: int = 0,
-    faults: Sequence[str] = SHOWN,
+    faults: Sequence[str] | None = None,
     processes: int = 1,
     torch_examples: int = 0,
     progress: Callable[[], None] = lambda: None,
+    cell: Cell = PLAIN,
 ) -> Matrix:
     """Return the kill matrix over the examples that `verify` draws at sizes up to `MAX_DIMS`.
 
@@ -370,15 +389,19 @@ def kill_matrix(
     examples, seed : int
         Number of examples, and the seed of their draws.
     faults : sequence of str
-        Ids; by default those of the catalogue that sizes below the edges of blocks can show.
+        Ids; by default those of the cell that sizes below the edges of blocks can show.
     processes : int
         Processes that share the examples; 1 for this one alone.
     torch_examples : int
         On how many of them, evenly spaced, PyTorch's own gradcheck is asked, too; it takes some hundred times as long.
     progress : callable
         Called after each example.
+    cell : Cell
+        Whose faults; no network.
     """
-    cases = tuple(draw_cases(examples, seed, max_dims=MAX_DIMS))
+    own = {} if cell is PLAIN else {"cell": cell, "cotangents": cotangents_of(cell)}
+    faults = shown(cell) if faults is None else faults
+    cases = tuple(draw_cases(examples, seed, max_dims=MAX_DIMS, **own))
     chosen = tuple(range(0, len(cases), -(-len(cases) // torch_examples))) if torch_examples else ()
     jobs = [("methods", case.descriptor) for case in cases] + [("torch", cases[k].descriptor) for k in chosen]
     found = []

@@ -81,7 +81,8 @@ def _figures(matrix: Matrix, picture: str) -> str:
 
 def _setting(matrix: Matrix) -> str:
     """Return on what the methods were tried."""
-    return f"{len(matrix.cases)} examples, seed {matrix.seed}"
+    of = "" if matrix.cell.name == "plain" else f", cell {matrix.cell.name}"
+    return f"{len(matrix.cases)} examples, seed {matrix.seed}{of}"
 
 
 def _counts(matrix: Matrix) -> tuple[int, ...]:
@@ -118,15 +119,15 @@ def _real(matrix: Matrix) -> list[str]:
 def _family_rows(matrix: Matrix) -> list[list[str]]:
     """Return a row for each family."""
     rows = []
-    for family, chosen in _families(matrix.faults):
+    for family, chosen in _families(matrix):
         means = np.mean(matrix.percent[chosen], axis=0)
         rows.append([f"`{family}`", str(len(chosen)), *map(_percent, means)])
     return rows
 
 
-def _families(faults: Sequence[str]) -> Iterator[tuple[str, list[int]]]:
+def _families(matrix: Matrix) -> Iterator[tuple[str, list[int]]]:
     """Yield each family with the indices of its faults."""
-    of = [find(fault).family for fault in faults]
+    of = [find(fault, matrix.cell).family for fault in matrix.faults]
     for family in dict.fromkeys(of):
         yield family, [k for k, other in enumerate(of) if other == family]
 
@@ -174,7 +175,7 @@ def draw_matrix(matrix: Matrix) -> str:
     shown = right.imshow(matrix.percent, aspect="auto", cmap="viridis", vmin=0, vmax=100, interpolation="nearest")
     right.set_xticks(range(len(METHODS)), METHODS, rotation=35, ha="right")
     ticks, labels = [], []
-    for family, chosen in _families(matrix.faults):
+    for family, chosen in _families(matrix):
         right.axhline(chosen[0] - 0.5, color="white", linewidth=0.6)
         ticks.append((chosen[0] + chosen[-1]) / 2)
         labels.append(family)
