@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from short_lstm import short_lstm
+from benchmarks.short_lstm import short_lstm
 
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict

@@ -4,7 +4,8 @@ A program in low precision rounds in several formats: products are summed in one
 stored in a third. `MixedArray` holds noisy copies as `MonteCarloArray` does, and perturbs a sum of products by the
 roundoff of sums, other results by that of gates, and what is stored (`Mixed.stored`) by that of its storage, as an
 operation of its own. Besides the random sign of each entry there is one for each kind of operation in a whole copy, of
-an eighth of the size (`tolerance.BIAS`): what a library's function may lean to, which sums over entries show.
+an eighth of the size (`tolerance.BIAS`; where something is stored, less): what a library's function may lean to, which
+sums over entries show.
 """
 
 import math
@@ -86,7 +87,8 @@ class Mixed(Rounding):
         """Return, for each noisy copy, which way and how much a kind of operation leans: the same in all examples."""
         if kind not in self._leans:
             signs = np.random.default_rng((_LEANING, *str(kind).encode())).integers(0, 2, self.copies)
-            self._leans[kind] = tolerance.BIAS * (2.0 * signs - 1)
+            lean = tolerance.STORED_BIAS if isinstance(kind, str) else tolerance.BIAS
+            self._leans[kind] = lean * (2.0 * signs - 1)
         return self._leans[kind].reshape(-1, *(1,) * (axes - 1))
 
     def result(self, ufunc: np.ufunc, method: str, plain: list[Any], kwargs: dict[str, Any]) -> Array:
@@ -169,13 +171,14 @@ class Emulated(Mixed):
         """Return a product or a sum of which each term and each partial sum is a number of the short format."""
         if ufunc is np.matmul:
             x, y = plain
-            terms = (x[..., :, k, np.newaxis] * y[..., np.newaxis, k, :] for k in range(x.shape[-1]))
+            terms = np.swapaxes(x, -2, -1)[..., :, :, np.newaxis] * y[..., :, np.newaxis, :]
+            axis = -3
         else:
-            axis = kwargs["axis"]
-            terms = (np.take(plain[0], k, axis) for k in range(plain[0].shape[axis]))
-        total: Any = 0.0
-        for term in terms:
-            total = self.to_format(total + self.to_format(term, self.form.short), self.form.short)
+            terms, axis = plain[0], kwargs["axis"]
+        terms = np.moveaxis(self.to_format(terms, self.form.short), axis, 0)
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.to_format(total + term, self.form.short)
         return np.asarray(total)
 
 

@@ -211,7 +211,8 @@ def _roundings() -> Iterator[ShortFault]:
                 patches=(in_forward("h = o * C  #", "h = cut(o * C)  #"),))  # fmt: skip
     yield fault("cotangents-cut", "The cotangents of h and C are handed on rounded towards zero.",
                 "(1), (6): a shift instead of a rounding.",
-                patches=(in_backward(_PASS_ON, "        dhn, dCn = cut(dh), cut(dC)\n"),))  # fmt: skip
+                patches=(in_backward("dC = dC_ * f  #", "dC = cut(dC_ * f)  #"),
+                         in_backward(_back["dh"], _back["dh"].replace("= ", "= cut(") + ")")))  # fmt: skip
     yield fault("gradients-cut", "All gradients are returned rounded towards zero.",
                 "(1): a shift instead of a rounding.", patches=_all_gradients("cut({})"))  # fmt: skip
     yield fault("stochastic-rounding-biased", "All that is short is rounded at random, away from zero too often.",
