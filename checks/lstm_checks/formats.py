@@ -187,9 +187,10 @@ def parse_contract(contract: str, base: str) -> tuple[frozenset[str], bool]:
     known = f"one of {', '.join(NAMED)}, or PART=float32,... with PART any of {', '.join(PARTS)}; or {FLUSHED}=flushed"
     if set(BASES[base].parts) != set(PARTS):
         raise ValueError(f"contract {contract!r} of {base}, which has none, expected {base} alone")
-    text = NAMED.get(contract, contract)
+    # A name stands for its words, and others may follow: gates32,subnormals=flushed.
+    text = ",".join(NAMED.get(word, word) for word in contract.split(","))
     wide, flushed = set[str](), False
-    for word in text.split(",") if text else ():
+    for word in filter(None, text.split(",")):
         part, _, what = word.partition("=")
         if part == FLUSHED and what == "flushed":
             flushed = True

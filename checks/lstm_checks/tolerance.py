@@ -91,8 +91,8 @@ OF_NEAREST = 0.35
 """Mean square of a rounding to the nearest over that of the noise that stands for it, at most: 1/3, for an error that
 is anything up to the whole step alike, where the noise has all of the step, and the square of `BIAS`."""
 
-SQUARES_LOGARITHM = 24.0
-"""e to minus this is how often errors of that size exceed `accepted_squares`: four times in 10^11 sums, of which 10^6
+SQUARES_LOGARITHM = 19.0
+"""e to minus this is how often errors of that size exceed `accepted_squares`: six times in 10^9 sums, of which 10^6
 examples have 8 * 10^6."""
 
 

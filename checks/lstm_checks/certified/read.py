@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.cases import DTYPES, Arrays
+from lstm_checks.cases import Arrays
 from lstm_checks.certified.vectors import COTANGENT_NAMES, FORMAT, TENSOR_KEYS, Array, Vector, checksum
 from lstm_checks.contract import PLAIN
 from lstm_checks.files import FileError, parse_json, read_bytes, shown
+from lstm_checks.formats import FORMATS, format_named, is_format
 
 _HEX = re.compile(r"-?0x[01](\.[0-9a-f]+)?p[+-][0-9]+")
 
@@ -151,8 +152,9 @@ def _read_vector(index: int, content: Any) -> Vector:
         if type(size) is not int or size < 1:
             raise VectorsError(f"{where}: {key} is {shown(size)}, expected an integer of at least 1")
     m, s, e, u = (content["sizes"][key] for key in "mseu")
-    if content["dtype"] not in DTYPES:
-        raise VectorsError(f"{where}: the dtype is {shown(content['dtype'])}, expected one of {', '.join(DTYPES)}")
+    if not isinstance(content["dtype"], str) or not is_format(content["dtype"]):
+        raise VectorsError(f"{where}: the dtype is {shown(content['dtype'])}, expected one of {FORMATS}")
+    form = format_named(content["dtype"])
     if type(content["sequences"]) is not bool:
         raise VectorsError(f"{where}: sequences is {shown(content['sequences'])}, expected true or false")
     for key in ("flags", "exposes"):
@@ -167,7 +169,7 @@ def _read_vector(index: int, content: Any) -> Vector:
         given |= {k: _array(f"{where}: {k}", content[group][k], shapes[k]) for k in names}
     for key, array in given.items():
         with np.errstate(over="ignore"):
-            if (array.astype(content["dtype"]) != array).any():
+            if (form.rounded(array).astype(np.float64) != array).any():
                 raise VectorsError(f"{where}: {key} holds a number that is not a {content['dtype']}")
     answers: dict[str, dict[str, Array]] = {key: {} for key in TENSOR_KEYS}
     for group, names in (("outputs", PLAIN.outputs), ("gradients", PLAIN.gradients)):
@@ -185,7 +187,7 @@ def _read_vector(index: int, content: Any) -> Vector:
         sequences=content["sequences"],
         flags=tuple(content["flags"]),
         exposes=tuple(content["exposes"]),
-        arrays=Arrays(given).astype(content["dtype"]),
+        arrays=Arrays(given).each(form.rounded),
         values=answers["value"],
         radii=answers["radius"],
         tolerances=answers["tolerance"],

@@ -132,7 +132,7 @@ def _run(target: Target, vector: Vector) -> VectorResult:
     if target.cell is not PLAIN:
         whose = f"the vectors are the plain LSTM's, the target {with_article(target.cell.title)}"
         return VectorResult(vector, UNSUPPORTED, whose)
-    if vector.dtype not in target.dtypes:
+    if not target.takes(vector.dtype):
         return VectorResult(vector, UNSUPPORTED, f"the target does not compute in {vector.dtype}")
     if STATES in target.lacks and (vector.arrays["h0"].any() or vector.arrays["C0"].any()):
         return VectorResult(vector, UNSUPPORTED, "the target takes no initial states")

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lstm_checks.cases import LONG, Arrays, Case
+from lstm_checks.formats import base_of, format_named, is_low
 
 Array = NDArray[Any]
 
@@ -56,6 +57,22 @@ FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
 """What a vector tries, by name: a predicate of its case, and the words that the file carries."""
 
 
+LOW_FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
+    "bfloat16": (lambda c: base_of(c.dtype) == "bfloat16", "Inputs are bfloat16 numbers."),
+    "float16": (lambda c: base_of(c.dtype) == "float16", "Inputs are float16 numbers."),
+    **{
+        word: (lambda c, word=word: is_low(c.dtype) and contract_of(c.dtype) == word, f"Tolerances allow {words}.")
+        for word, words in {
+            "all": "every operation to be rounded to the format",
+            "accumulate32": "every operation but sums to be rounded to the format",
+            "gates32": "operands, h, C and the cotangents handed on to be rounded to the format, and no other",
+            "state32": "operands and h to be rounded to the format, and no other",
+        }.items()
+    },
+}
+"""The same of vectors in low precision, which the file that ships has none of."""
+
+
 @dataclass(frozen=True)
 class Vector:
     """One certified vector.
@@ -67,7 +84,8 @@ class Vector:
     dims : tuple
         m, s, e, u.
     dtype : str
-        "float64" or "float32": of the inputs, and of the arithmetic that the tolerances are for.
+        The format of the inputs, and of the arithmetic that the tolerances are for: "float64", "float32", or one of low
+        precision with its contract, "bfloat16+gates32".
     sequences : bool
         Whether steps before the last carry a cotangent.
     flags, exposes : tuple of str
@@ -88,6 +106,11 @@ class Vector:
     values: dict[str, Array]
     radii: dict[str, Array]
     tolerances: dict[str, Array]
+
+
+def contract_of(name: str) -> str:
+    """Return the name of a format's contract: "all" where it says none."""
+    return format_named(name).contract or "all"
 
 
 def checksum(value: Any) -> str:

@@ -7,6 +7,7 @@ deviation that rounding excuses. Each vector lists the known errors it exposes, 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from lstm_checks.arithmetic import balls
 from lstm_checks.cases import COTANGENTS, DTYPES, Case
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.certified.errors import KnownError, known_errors
-from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, TENSOR_KEYS, Array, checksum
+from lstm_checks.certified.vectors import COTANGENT_NAMES, FLAGS, FORMAT, LOW_FLAGS, TENSOR_KEYS, Array, checksum
 from lstm_checks.contract import PLAIN
 from lstm_checks.files import hex_list, replace_file
+from lstm_checks.formats import NAMED, format_named, is_low
 from lstm_checks.oracles.expected import Expected, expect
 
 NOTES: dict[str, Any] = {
@@ -55,6 +57,13 @@ NOTES: dict[str, Any] = {
 }
 
 
+_OF_LOW = {
+    "exposes": "The known errors that, run in float64, exceed twice the tolerance somewhere.",
+    "dtype": "bfloat16+gates32: the format of inputs and answers, and after + the contract, by name or as PART=float32: "
+    "what is in float32. Without +, everything may be in the format. Outputs are judged as numbers of it.",
+}
+
+
 @cache
 def vector_cases() -> tuple[Case, ...]:
     """Return the cases of the shipped vectors; where rounding drowns a case, the next seed takes its place."""
@@ -67,6 +76,18 @@ def vector_cases() -> tuple[Case, ...]:
                 _first_calm(dims, dtype, "normal", "every+h+C" if (k + j) % 2 else other, True),
                 _first_calm(dims, dtype, scale, other if (k + j) % 2 else "every+h+C", (k + j) % 3 > 0),
             ]
+    return tuple(chosen)
+
+
+def low_cases(base: str, contracts: Sequence[str] = tuple(NAMED)) -> tuple[Case, ...]:
+    """Return the cases of vectors in a format of low precision: each problem once under each contract."""
+    chosen = []
+    for k, dims in enumerate(_DIMS):
+        other = COTANGENTS[3 * k % len(COTANGENTS)]
+        regime = _LOW_SCALES[k % len(_LOW_SCALES)]
+        # Calm under the loosest contract, it is so under all of them.
+        calm = _first_calm(dims, base, regime, "every+h+C" if k % 2 else other, k % 4 > 0)
+        chosen += [replace(calm, dtype=format_named(f"{base}+{contract}").name) for contract in contracts]
     return tuple(chosen)
 
 
@@ -105,6 +126,10 @@ _DIMS = (
     (2, 8, 1, 1),
     (1, 2, 9, 9),
 )
+
+
+_LOW_SCALES = ("normal", "x1e-3", "normal", "zero", "padded")
+"""Of larger ones rounding in eight bits drowns most."""
 
 
 _SCALES = ("x1e-3", "x10", "x100", "mixed", "zero", "padded", "mixed")
@@ -147,7 +172,7 @@ def _make(case: Case, errors: Mapping[str, KnownError]) -> dict[str, Any]:
         "dtype": case.dtype,
         "sizes": dict(zip("mseu", case.dims, strict=True)),
         "sequences": case.sequences,
-        "flags": [name for name, (holds, _) in FLAGS.items() if holds(case)],
+        "flags": [name for name, (holds, _) in (FLAGS | LOW_FLAGS).items() if holds(case)],
         "exposes": [name for name, error in errors.items() if _exposed(error, case, certified.values, expected)],
         "inputs": {name: hex_list(case.arrays[name]) for name in PLAIN.inputs},
         "cotangents": {name: hex_list(case.arrays[name]) for name in COTANGENT_NAMES},
@@ -161,7 +186,7 @@ def _exposed(error: KnownError, case: Case, truth: Mapping[str, Array], expected
     """Return whether an error shows in a value beyond rounding; one that these sizes give away by a shape does not."""
     with np.errstate(all="ignore"):
         try:
-            came = error.evaluate(case.arrays)
+            came = error.evaluate(case.arrays.astype(np.float64) if is_low(case.dtype) else case.arrays)
         except (ValueError, IndexError):
             return False
         if any(np.shape(came[name]) != value.shape for name, value in truth.items()):
@@ -199,7 +224,9 @@ def write_vectors(
     errors = known_errors() if errors is None else errors
     vectors = make_vectors(cases, errors)
     exposed = {name for vector in vectors for name in vector["exposes"]}
-    notes = NOTES | {"flags": {name: words for name, (_, words) in FLAGS.items()}}
+    low = {flag for vector in vectors for flag in vector["flags"]} & set(LOW_FLAGS)
+    flags = FLAGS | {name: known for name, known in LOW_FLAGS.items() if name in low}
+    notes = NOTES | {"flags": {name: words for name, (_, words) in flags.items()}} | (_OF_LOW if low else {})
     notes["errors"] = {name: errors[name].summary for name in errors if name in exposed}
     replace_file(path, _file_text(notes, vectors))
     return tuple(vector["id"] for vector in vectors)

@@ -135,7 +135,7 @@ class Spread:
         return f"{self.estimate / np.sqrt(self.use):.3g} are accepted"
 
 
-LONGEST = (8, 24)
+LONGEST = (4, 8, 24)
 """Of how many examples, those of most samples times steps, the errors' size is looked at by itself: a short sum of few
 terms is as good as a long one."""
 
