@@ -379,9 +379,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the tables; return 1 if a right program is rejected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=1000, help="of right programs")
-    parser.add_argument("--examples", type=int, default=20, help="of the default hundred, on which all faults are tried")
+    parser.add_argument(
+        "--examples", type=int, default=20, help="of the default hundred, on which all faults are tried"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--results", type=Path, default=Path("build/calibration-low.jsonl"), help="appended to, resumed")
+    parser.add_argument(
+        "--results", type=Path, default=Path("build/calibration-low.jsonl"), help="appended to, resumed"
+    )
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="update calibration.md there, and draw the plot")
     options = parser.parse_args(arguments)
     options.results.parent.mkdir(parents=True, exist_ok=True)

@@ -107,7 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.all or not one.good:
                 what = "" if one.good else "  blamed" if one.excused else "  survivor"
                 word = "excused" if one.excused else "killed"
-                print(f"{what}  {one.fault:<40} {word} {one.killed}/{one.examples}  {one.together}".rstrip(), flush=True)
+                print(
+                    f"{what}  {one.fault:<40} {word} {one.killed}/{one.examples}  {one.together}".rstrip(), flush=True
+                )
         bad += sum(not one.good for one in found)
         wanted = [one for one in found if not one.excused]
         print(

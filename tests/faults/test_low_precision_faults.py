@@ -1,4 +1,4 @@
-"""The faults of low precision: each fits the reference, dies where no contract excuses it, and passes where one does."""
+"""The faults of low precision: each dies where no contract excuses it, and passes where one does."""
 
 import re
 from functools import cache
@@ -25,6 +25,7 @@ ASKED = (
     Case(3, 12, 6, 8, regime="x10", seed=2),
     Case(5, 6, 9, 7, regime="normal", seed=3),
     Case(4, 9, 5, 6, regime="padded", seed=4),
+    Case(129, 9, 2, 2, regime="init", seed=6),
     Case(9, 20, 2, 5, regime="x1e-3", seed=5),
 )
 NAMED = ("all", "accumulate32", "gates32", "state32")
@@ -65,7 +66,7 @@ def test_every_fault_is_described_and_fits_the_reference():
 
 def test_every_fault_changes_something_and_keeps_shapes_and_dtypes():
     for base in ("bfloat16", "float16"):
-        case = Case(5, 20, 4, 6, dtype=f"{base}+state32,h=float32", regime="x10", seed=3)
+        case = Case(5, 20, 4, 6, dtype=f"{base}+state32,h=float32,operands=float32", regime="x10", seed=3)
         right = evaluate_short(None, case)
         for id, fault in FAULTS.items():
             if base not in fault.formats or id in ("subnormals-flushed", "cotangents-flushed"):
@@ -82,7 +83,7 @@ def test_every_fault_changes_something_and_keeps_shapes_and_dtypes():
         ("sums-short", "bfloat16+gates32"),
         ("parameter-sums-short", "bfloat16+gates32"),
         ("gates-short", "float16+gates32"),
-        ("exp-in-short", "bfloat16+gates32"),
+        ("logistic-function-short", "bfloat16+gates32"),
         ("tanh-by-ratio", "float16"),
         ("memory-short", "bfloat16+state32"),
         ("memory-in-bfloat16", "float16+gates32"),
@@ -129,7 +130,10 @@ def test_a_fault_is_named_on_the_command_line_as_any_is():
 
 
 def test_faults_of_the_catalogue_die_in_bfloat16_as_in_float64():
-    name, alive = "bfloat16+gates32", ["carry-dropped", "derivative-missing-o", "gate-order-ifgo", "last-sample-dropped"]
+    name, alive = (
+        "bfloat16+gates32",
+        ["carry-dropped", "derivative-missing-o", "gate-order-ifgo", "last-sample-dropped"],
+    )
     for asked, expected in asked_in(name):
         for id in [id for id in alive if id in catalogue.FAULTS]:
             came = evaluate_short(catalogue.FAULTS[id], asked)

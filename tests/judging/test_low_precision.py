@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.short_lstm import short_lstm
 
+from benchmarks.short_lstm import short_lstm
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.formats import NAMED

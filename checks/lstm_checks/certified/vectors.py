@@ -57,11 +57,21 @@ FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
 """What a vector tries, by name: a predicate of its case, and the words that the file carries."""
 
 
+def contract_of(name: str) -> str:
+    """Return the name of a format's contract: "all" where it says none."""
+    return format_named(name).contract or "all"
+
+
+def _keeps(word: str) -> Callable[[Case], bool]:
+    """Return the predicate of cases in low precision under a contract."""
+    return lambda c: is_low(c.dtype) and contract_of(c.dtype) == word
+
+
 LOW_FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
     "bfloat16": (lambda c: base_of(c.dtype) == "bfloat16", "Inputs are bfloat16 numbers."),
     "float16": (lambda c: base_of(c.dtype) == "float16", "Inputs are float16 numbers."),
     **{
-        word: (lambda c, word=word: is_low(c.dtype) and contract_of(c.dtype) == word, f"Tolerances allow {words}.")
+        word: (_keeps(word), f"Tolerances allow {words}.")
         for word, words in {
             "all": "every operation to be rounded to the format",
             "accumulate32": "every operation but sums to be rounded to the format",
@@ -106,11 +116,6 @@ class Vector:
     values: dict[str, Array]
     radii: dict[str, Array]
     tolerances: dict[str, Array]
-
-
-def contract_of(name: str) -> str:
-    """Return the name of a format's contract: "all" where it says none."""
-    return format_named(name).contract or "all"
 
 
 def checksum(value: Any) -> str:

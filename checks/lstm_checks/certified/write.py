@@ -59,8 +59,8 @@ NOTES: dict[str, Any] = {
 
 _OF_LOW = {
     "exposes": "The known errors that, run in float64, exceed twice the tolerance somewhere.",
-    "dtype": "bfloat16+gates32: the format of inputs and answers, and after + the contract, by name or as PART=float32: "
-    "what is in float32. Without +, everything may be in the format. Outputs are judged as numbers of it.",
+    "dtype": "bfloat16+gates32: the format of inputs and answers; after + the contract, by name or as PART=float32, "
+    "which is in float32. Without +, everything may be in the format. Outputs are judged as numbers of it.",
 }
 
 

@@ -2,7 +2,7 @@
 
 In float64 such a fault is one of precision like any other. In a short format it is a fault only where the contract does
 not allow it: a sum in bfloat16 is as it should be under `all` and wrong under `gates32`. So each has the contracts that
-excuse it, and the program that it is planted in is one that keeps a contract to the letter (`arithmetic.mixed.Emulated`):
+excuse it, and the program that it is planted in keeps a contract to the letter (`arithmetic.mixed.Emulated`):
 with the fault it is wrong by that alone.
 """
 

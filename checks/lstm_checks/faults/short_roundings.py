@@ -4,6 +4,7 @@ Each takes and returns arrays of the arithmetic that carries a contract out (`ar
 the short format. They are in reach of the patches of `faults.low_precision`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,16 @@ from lstm_checks.formats import to_short
 
 __all__ = (
     *("short", "short_sum", "short_product", "cut", "stochastic", "stochastic_up", "in_half", "in_bits", "few_bits"),
-    *("flushed", "by_table", "by_ratio", "by_lines", "exp_in_short", "tanh_by_exp_in_half", "in_bfloat16", "through_half"),
+    *(
+        "flushed",
+        "by_table",
+        "by_ratio",
+        "by_lines",
+        "exp_in_short",
+        "tanh_by_exp_in_half",
+        "in_bfloat16",
+        "through_half",
+    ),
     *("halves_up", "rounded_twice", "cut_to", "stochastic_to", "stochastic_up_to", "halves_up_to", "rounded_twice_to"),
 )
 
@@ -172,7 +182,7 @@ def by_ratio(x: Any) -> Any:
 
 def by_lines(x: Any) -> Any:
     """Return the exponential with its mantissa by a straight line between powers of two."""
-    t = _plain(x) * np.log2(np.e)
+    t = _plain(x) * math.log2(math.e)
     return _like(x, np.ldexp(1 + t - np.floor(t), np.floor(t).astype(int)))
 
 

@@ -169,7 +169,7 @@ def _together(
         if claim.verdict in (Verdict.PASS, Verdict.VACUOUS) or (claim.verdict is Verdict.INCONCLUSIVE and claim.use)
     ]
     of = expected.together
-    found = [*of.project(values, judged), *of.spreads(values, judged)]
+    found: list[Projection | Spread] = [*of.project(values, judged), *of.spreads(values, judged)]
     if not found:
         return Claim(TOGETHER, Verdict.INCONCLUSIVE, reason="no tensor is clear of rounding"), ()
     worst = max(found, key=lambda one: np.nan_to_num(one.use, nan=np.inf))

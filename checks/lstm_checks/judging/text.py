@@ -5,7 +5,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from lstm_checks import tolerance
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict

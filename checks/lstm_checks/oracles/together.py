@@ -241,7 +241,7 @@ class Together:
     def _fixed(
         self, number: int, direction: Direction, shaped: frozenset[str]
     ) -> tuple[Mapping[str, Array], Array, float]:
-        """Return the weights of a direction, its sums over the noisy copies, and its size: the same for all that come."""
+        """Return the weights of a direction, its sums over the noisy copies, and its size: whatever comes."""
         names = tuple(name for name in direction.change if name in shaped)
         if (number, names) not in self._known:
             weights = {name: direction.change[name] * self.over[name] for name in names}

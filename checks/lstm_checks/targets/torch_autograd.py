@@ -15,7 +15,6 @@ from lstm_checks.targets.common import Run
 from lstm_checks.targets.torch_ways import ways_of
 from lstm_checks.targets.ways import Way
 
-
 # A pullback is asked for more than once, and what torch.compile makes would give its buffers away in the first.
 torch._functorch.config.donated_buffer = False
 
