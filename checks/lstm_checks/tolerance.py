@@ -58,7 +58,9 @@ less than 1 for the formats of low precision, of which a few roundings are a per
 
 SIGMAS = 6.0
 """Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9, and even a third of it (see COPIES)
-once in 20."""
+once in 20. Roundings to the nearest make a sum of errors that are each anything up to a step alike, whose noise has all
+of the step: it exceeds 6 of 32 copies' standard deviations once in 9 * 10^9 at most, of the 2300 entries of a default
+example in 10^6 examples a quarter of a time. They make less than that bound supposes (docs/calibration.md)."""
 
 CHAOTIC = ByFormat({"float64": 1e-4, "float32": 0.05}).low(0.1, 0.1, 0.1)
 """Above this share of the largest entry the noise sd says nothing: magnified (64 times or once) it is a percent or some
@@ -85,7 +87,7 @@ PROJECTION_SIGMAS = 9.0
 """Accepted deviation of what many entries say together, in standard deviations, which are estimated from 32 copies: the
 ratio has Student's distribution with 32 degrees of freedom, which exceeds 9 three times in 10^10. An example has at
 most some 75 projections, 10^6 examples 7.5 * 10^7: one in 40 such runs has a false alarm if the noise is as large as it
-is taken for. Rounding to nearest makes less than half of it (docs/calibration.md)."""
+is taken for. Rounding to nearest makes half of it (docs/calibration.md): by the bound of `SIGMAS` one in 10^6 runs."""
 
 OF_NEAREST = 0.35
 """Mean square of a rounding to the nearest over that of the noise that stands for it, at most: 1/3, for an error that
