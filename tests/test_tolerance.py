@@ -159,3 +159,29 @@ def test_a_step_along_a_right_gradient_is_accepted_and_a_wrong_one_gains_nothing
     assert granted(lambda k: wrong * k) <= 1e-9 * wrong
     noisy = granted(lambda k: a * k**3, loss, gradient) - granted(lambda k: a * k**3)
     assert noisy == pytest.approx(6 * (math.sqrt(2) * loss + gradient), rel=1e-6, abs=1e-9 * a)
+
+
+def bounded(sigmas):
+    """Return a bound on how often a sum of roundings to nearest exceeds so many sd of its noise, of so many copies.
+
+    Each rounding is uniform on up to a step either way, so that the sum is sub-Gaussian with a third of the noise's
+    variance: exp(-3 t^2 / 2) on either side at t true sd. The mean over the chi-square of the estimated sd is its
+    moment generating function.
+    """
+    return 2 * (1 + 2 * (1.5 * sigmas**2) / t.COPIES) ** (-t.COPIES / 2)
+
+
+def test_the_bounds_of_low_precision_are_as_said():
+    assert bounded(t.SIGMAS) == pytest.approx(1.1e-10, rel=0.05)
+    assert bounded(t.PROJECTION_SIGMAS) == pytest.approx(2.3e-15, rel=0.05)
+    assert 1e6 * 2300 * bounded(t.SIGMAS) == pytest.approx(1 / 4, rel=0.1)
+    assert 1e6 * 75 * bounded(t.PROJECTION_SIGMAS) < 1e-6
+    assert 2 * stats.t(t.COPIES).sf(t.PROJECTION_SIGMAS) == pytest.approx(3e-10, rel=0.1)
+    assert math.exp(-t.SQUARES_LOGARITHM) == pytest.approx(6e-9, rel=0.1)
+    assert pytest.approx(1 / 3 + t.BIAS**2, abs=0.003) == t.OF_NEAREST
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 10, 100, 1000])
+def test_no_sum_of_squares_of_roundings_is_larger_than_accepted_as_often_as_that(freedom):
+    accepted = t.accepted_squares(freedom, math.sqrt(2 * freedom))
+    assert accepted >= t.OF_NEAREST * stats.chi2.isf(math.exp(-t.SQUARES_LOGARITHM), freedom)

@@ -187,9 +187,10 @@ def parse_contract(contract: str, base: str) -> tuple[frozenset[str], bool]:
     known = f"one of {', '.join(NAMED)}, or PART=float32,... with PART any of {', '.join(PARTS)}; or {FLUSHED}=flushed"
     if set(BASES[base].parts) != set(PARTS):
         raise ValueError(f"contract {contract!r} of {base}, which has none, expected {base} alone")
-    text = NAMED.get(contract, contract)
+    # A name stands for its words, and others may follow: gates32,subnormals=flushed.
+    text = ",".join(NAMED.get(word, word) for word in contract.split(","))
     wide, flushed = set[str](), False
-    for word in text.split(",") if text else ():
+    for word in filter(None, text.split(",")):
         part, _, what = word.partition("=")
         if part == FLUSHED and what == "flushed":
             flushed = True
@@ -250,6 +251,14 @@ def _bfloat16() -> np.dtype[Any]:
     return np.dtype(ml_dtypes.bfloat16)
 
 
+def spacing(name: str) -> tuple[int, float]:
+    """Return how many significant bits the numbers in a format's arrays have, and the least that has them all."""
+    arrays = _base(name).arrays
+    if arrays == "bfloat16":
+        return 8, 2.0**-126
+    return np.finfo(arrays).nmant + 1, float(np.finfo(arrays).smallest_normal)
+
+
 def dtype_of(word: str) -> np.dtype[Any]:
     """Return the dtype of a name such as `dtype_word` gives."""
     return _bfloat16() if word == "bfloat16" else np.dtype(word)
@@ -281,6 +290,14 @@ def to_short(values: Array, short: str) -> Array:
         if short == "float16":
             return values.astype(np.float16).astype(np.float64)
         bits = {"bfloat16": 8, "tf32": 11}[short]
+        size = np.abs(values)
+        usual = (size >= 2.0**-126) & (size < 2.0**127) | (values == 0)
+        if usual.all():
+            # Half of the last bit that stays, less one where that bit is zero: then the rest is cut off.
+            rest = np.uint64(53 - bits)
+            whole = values.view(np.uint64)
+            up = ((whole >> rest) & np.uint64(1)) + np.uint64(2 ** (52 - bits) - 1)
+            return ((whole + up) >> rest << rest).view(np.float64)
         part, exponent = np.frexp(values)
         # Below 2^-126 the numbers are no denser than there, as float32's are not.
         lost = np.maximum(-125 - exponent, 0)

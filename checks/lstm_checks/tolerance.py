@@ -58,7 +58,9 @@ less than 1 for the formats of low precision, of which a few roundings are a per
 
 SIGMAS = 6.0
 """Accepted deviation in standard deviations. Normal errors exceed it twice in 10^9, and even a third of it (see COPIES)
-once in 20."""
+once in 20. Roundings to the nearest make a sum of errors that are each anything up to a step alike, whose noise has all
+of the step: it exceeds 6 of 32 copies' standard deviations once in 9 * 10^9 at most, of the 2300 entries of a default
+example in 10^6 examples a quarter of a time. They make less than that bound supposes (docs/calibration.md)."""
 
 CHAOTIC = ByFormat({"float64": 1e-4, "float32": 0.05}).low(0.1, 0.1, 0.1)
 """Above this share of the largest entry the noise sd says nothing: magnified (64 times or once) it is a percent or some
@@ -77,11 +79,42 @@ BIAS = 2.0**-3
 nearest is off either way; a library's function is rounded from one of more digits, or may lean by a part of it. It does
 not count in an entry, where it is an eighth, but in sums over many of them; one that cuts off leans by all of rho."""
 
+STORED_BIAS = 2.0**-5
+"""The same of rounding a result to where it is stored, which is no function of a library: to the nearest, it leans
+by what its last bits happen to be, which is in the noise of each entry already. Cutting off leans by 0.7 on average."""
+
 PROJECTION_SIGMAS = 9.0
 """Accepted deviation of what many entries say together, in standard deviations, which are estimated from 32 copies: the
 ratio has Student's distribution with 32 degrees of freedom, which exceeds 9 three times in 10^10. An example has at
 most some 75 projections, 10^6 examples 7.5 * 10^7: one in 40 such runs has a false alarm if the noise is as large as it
-is taken for. Rounding to nearest makes less than half of it (docs/calibration.md)."""
+is taken for. Rounding to nearest makes half of it (docs/calibration.md): by the bound of `SIGMAS` one in 10^6 runs."""
+
+OF_NEAREST = 0.35
+"""Mean square of a rounding to the nearest over that of the noise that stands for it, at most: 1/3, for an error that
+is anything up to the whole step alike, where the noise has all of the step, and the square of `BIAS`."""
+
+SQUARES_LOGARITHM = 19.0
+"""e to minus this is how often errors of that size exceed `accepted_squares`: six times in 10^9 sums, of which 10^6
+examples have 8 * 10^6."""
+
+
+def accepted_squares(mean: float, deviation: float) -> float:
+    """Return the accepted sum of squared errors over their noise.
+
+    Parameters
+    ----------
+    mean, deviation : float
+        Of the same sum of the noisy copies.
+
+    Notes
+    -----
+    Such a sum is one of squares of independent normal numbers, each with a weight, since errors are correlated. It
+    exceeds mean + deviation sqrt(2) (sqrt(x) + x) with probability e^-x at most (Laurent and Massart 2000, lemma 1,
+    with the largest weight bounded by the root of the sum of their squares, which is the deviation over sqrt(2)).
+    """
+    far = np.sqrt(2) * (np.sqrt(SQUARES_LOGARITHM) + SQUARES_LOGARITHM)
+    return float(OF_NEAREST * (mean + far * deviation))
+
 
 PROJECTION_FLOOR = 2.0**-2
 """Share of a tensor's root mean square noise that an entry has at least where entries are weighed by their noise."""

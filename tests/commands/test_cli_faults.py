@@ -48,6 +48,16 @@ def test_where_it_was_seen_is_said_and_a_wrapper_is_shown_as_its_source():
     assert "the target wrote to its input X" in found
 
 
+def test_faults_of_low_precision_are_listed_and_shown_with_what_excuses_them():
+    listed = run("faults", "--low-precision").stdout
+    assert "memory-short" in listed
+    assert "excused by all, accumulate32 and gates32" in listed
+    found = run("faults", "du-accumulated-short").stdout
+    assert '+        g[f"dU{gate}"] = short_sum(X.mT @ dk_, -3)  # (1)' in found
+    assert "excused by all." in found
+    assert "It is one in bfloat16 and float16, excused by no contract." in run("faults", "cut-everywhere").stdout
+
+
 def test_the_command_that_reruns_it_does():
     found = run("verify", "fault:carry-dropped", "--case", "m1s2e1u1-float64-seed0")
     assert found.returncode == 1
@@ -64,6 +74,7 @@ def test_the_command_that_reruns_it_does():
         ),
         (("verify", "fault:cary-dropped"), "no fault 'cary-dropped', did you mean carry-dropped"),
         (("faults", "carry-dropped", "--matrix"), "--matrix is about all faults, expected no ID"),
+        (("faults", "carry-dropped", "--low-precision"), "--low-precision lists what is known of the plain cell"),
         (("faults", "--examples", "3"), "--examples is for the matrix, expected --matrix with it"),
         (("faults", "--write", "a.md"), "--write is for the matrix"),
         (("faults", "--matrix", "--write", "nowhere/a.md"), "expected a file NAME.md in a folder there is"),

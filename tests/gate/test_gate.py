@@ -1172,7 +1172,9 @@ def changed(clean, folder, change, settings):
 @pytest.mark.parametrize(("kept", "code"), [("gates32", 0), ("all", 1)])
 def test_low_precision_is_gated_under_its_contract(folder, kept, code):
     """What begins to compute shorter than the contract says is stopped, though it would pass under a looser one."""
-    (folder / "mine.py").write_text(f"from short_lstm import short_lstm\nlstm = short_lstm('float16+{kept}')\n")
+    (folder / "mine.py").write_text(
+        f"from benchmarks.short_lstm import short_lstm\nlstm = short_lstm('float16+{kept}')\n"
+    )
     settings = 'targets = ["mine.py:lstm"]\ndtypes = ["float16+gates32"]\nexamples = 20\nvectors = false\n'
     (folder / "pyproject.toml").write_text(f"[tool.lstm-checks]\n{settings}")
     tests = Path(__file__).parents[1]

@@ -1,11 +1,12 @@
 """Low precision: right programs pass under their contract, wrong ones do not, and the contract kept is measured."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from short_lstm import short_lstm
 
+from benchmarks.short_lstm import short_lstm
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.formats import NAMED
@@ -64,6 +65,59 @@ def test_one_percent_in_one_gate_shows_in_all_entries_together_and_in_none_by_it
     right = short_lstm("bfloat16+gates32")
     reports = tuple(verify_case(right, c, thorough=False) for c in examples("bfloat16+gates32", 24))
     assert Report(right, reports, None, 0, 0.0).together == ()
+
+
+def test_sums_in_bfloat16_show_in_how_large_errors_are_altogether():
+    name = "bfloat16+state32"
+    cases = [Case(4, 90, 4, 6, dtype=name, regime=TAME[k % 4], seed=k) for k in (0, 1)]
+    right, short = (
+        Report(t, tuple(verify_case(t, case, thorough=False) for case in cases), None, 0, 0.0)
+        for t in (short_lstm(name), short_lstm(name, "dU in short"))
+    )
+    assert right.exit_code == 0
+    assert right.together == ()
+    said = [one.sentence for one in short.together]
+    assert any("errors of dU are" in words and "in root mean square" in words for words in said), said
+    assert not any(words.startswith("dU") for words in said)
+    assert short.exit_code == 1
+    assert "are accepted" in render_report(short)
+
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from lstm_checks.faults.model import fault_target
+target = fault_target()
+for line in sys.stdin:
+    case = json.loads(line)
+    z, kind = case["sizes"], case["dtype"]
+    shape = lambda n: target.cell.shape(n, z["m"], z["s"], z["e"], z["u"])
+    read = lambda of: {n: np.array([float.fromhex(x) for x in v]).reshape(shape(n)) for n, v in of.items()}
+    if kind not in ("float64", "float32", "bfloat16"):
+        print(json.dumps({"id": case["id"], "error": "not in " + kind}), flush=True)
+        continue
+    outputs, pullback = target.call(read(case["inputs"]))
+    def told(values):
+        rounded = {n: v.astype(np.float32) for n, v in values.items()}
+        if kind == "bfloat16":
+            import ml_dtypes
+            rounded = {n: v.astype(ml_dtypes.bfloat16) for n, v in values.items()}
+        rounded = values if kind == "float64" else rounded
+        return {n: [float(x).hex() for x in v.ravel()] for n, v in rounded.items()}
+    answer = {"id": case["id"], "outputs": told(outputs)}
+    if "cotangents" in case:
+        answer["gradients"] = told(pullback(read(case["cotangents"])))
+    print(json.dumps(answer), flush=True)
+"""
+
+
+def test_a_program_is_asked_in_bfloat16(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    target = load_target(f"exec:{sys.executable} {tmp_path / 'program.py'}")
+    report = verify(target, examples=4, dtypes=("bfloat16",), max_dims=(3, 4, 3, 3))
+    assert report.exit_code == 0, render_report(report)
+    refused = verify_case(target, Case(2, 2, 2, 2, dtype="float16"))
+    assert "not in float16" in refused.failures[0].discrepancy.message
 
 
 def kept(target, dtype):

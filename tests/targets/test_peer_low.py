@@ -1,5 +1,7 @@
 """Frameworks in low precision: what they are found to be in, and that right ones pass and wrong ones do not."""
 
+from pathlib import Path
+
 import pytest
 
 from lstm_checks.cases import Case
@@ -38,6 +40,11 @@ class Auto(torch.nn.Module):
     wrong = 1.0
 class Wrong(Auto):
     wrong = 1.1
+class Compiled(Auto):
+    def __init__(self, e, u):
+        super().__init__(e, u)
+        self.fast = torch.compile(super().forward, backend="aot_eager", dynamic=True)
+    def forward(self, X, states): return self.fast(X, states)
 """
 
 JAX = """
@@ -85,6 +92,47 @@ def test_a_wrong_one_under_autocast_fails(folder):
     pytest.importorskip("torch")
     report = verify(load_target("in_torch.py:Wrong"), examples=12, max_dims=(3, 6, 4, 4))
     assert report.exit_code == 1
+
+
+def test_what_torch_compile_has_made_is_asked_for_two_pullbacks_as_any_module(folder):
+    pytest.importorskip("torch")
+    report = verify(load_target("in_torch.py:Compiled"), examples=3, max_dims=(2, 3, 3, 3))
+    assert report.exit_code == 0, render_report(report)
+
+
+FLAX = """
+import jax.numpy as jnp
+from flax import nnx
+class Mixed(nnx.LSTMCell):
+    def __init__(self, in_features, hidden_features, *, rngs):
+        super().__init__(in_features, hidden_features, dtype=jnp.bfloat16, param_dtype=jnp.float32, rngs=rngs)
+class Low(nnx.LSTMCell):
+    def __init__(self, in_features, hidden_features, *, rngs):
+        super().__init__(in_features, hidden_features, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, rngs=rngs)
+"""
+
+KERAS = """
+import keras
+def mixed(units): return keras.layers.LSTM(units, dtype="mixed_bfloat16", return_sequences=True, return_state=True)
+"""
+
+
+def test_a_flax_cell_is_judged_by_what_it_computes_in_and_refused_by_what_it_holds(folder):
+    pytest.importorskip("flax")
+    Path("in_flax.py").write_text(FLAX)
+    target = load_target("in_flax.py:Mixed")
+    assert target.dtypes == ("autocastbfloat16",)
+    case = Case(2, 3, 3, 3, dtype="autocastbfloat16", regime="init")
+    assert verify_case(target, case, thorough=False).verdict is Verdict.PASS
+    with pytest.raises(TargetError, match="in bfloat16: low precision is not judged of it"):
+        load_target("in_flax.py:Low")
+
+
+def test_a_keras_layer_with_a_policy_of_mixed_precision_is_refused_in_words(folder):
+    pytest.importorskip("keras")
+    Path("in_keras.py").write_text(KERAS)
+    with pytest.raises(TargetError, match="in bfloat16: low precision is not judged of it"):
+        load_target("in_keras.py:mixed")
 
 
 @pytest.mark.parametrize("name", ["stacked", "instance"])

@@ -4,11 +4,12 @@ A program in low precision rounds in several formats: products are summed in one
 stored in a third. `MixedArray` holds noisy copies as `MonteCarloArray` does, and perturbs a sum of products by the
 roundoff of sums, other results by that of gates, and what is stored (`Mixed.stored`) by that of its storage, as an
 operation of its own. Besides the random sign of each entry there is one for each kind of operation in a whole copy, of
-an eighth of the size (`tolerance.BIAS`): what a library's function may lean to, which sums over entries show.
+an eighth of the size (`tolerance.BIAS`; where something is stored, less): what a library's function may lean to, which
+sums over entries show.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,7 +87,8 @@ class Mixed(Rounding):
         """Return, for each noisy copy, which way and how much a kind of operation leans: the same in all examples."""
         if kind not in self._leans:
             signs = np.random.default_rng((_LEANING, *str(kind).encode())).integers(0, 2, self.copies)
-            self._leans[kind] = tolerance.BIAS * (2.0 * signs - 1)
+            lean = tolerance.STORED_BIAS if isinstance(kind, str) else tolerance.BIAS
+            self._leans[kind] = lean * (2.0 * signs - 1)
         return self._leans[kind].reshape(-1, *(1,) * (axes - 1))
 
     def result(self, ufunc: np.ufunc, method: str, plain: list[Any], kwargs: dict[str, Any]) -> Array:
@@ -138,33 +140,45 @@ class Emulated(Mixed):
     ----------
     form : Format
         With its contract.
+    to_format : callable
+        ``to_format(values, short)`` returns values as numbers of the short format; to the nearest by default.
     """
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, to_format: Callable[[Array, str], Array] = to_short) -> None:
         super().__init__(form, 1.0, np.random.default_rng(0), 0)
+        self.to_format = to_format
 
     def rounded(
         self, result: Array, sizes: list[tuple[Arithmetic, Array]], kind: Any, largest: Array | None = None
     ) -> Array:
         """Return `result`, rounded if any of these is short."""
         short = any(how.rho == tolerance.UNIT_ROUNDOFF[self.form.short] for how, _ in sizes)
-        return to_short(result, self.form.short) if short else result
+        return self.to_format(result, self.form.short) if short else result
 
     def result(self, ufunc: np.ufunc, method: str, plain: list[Any], kwargs: dict[str, Any]) -> Array:
-        """Return what an operation gives; of a sum in the short format each partial sum is a number of it."""
-        if self.sums.rho != tolerance.UNIT_ROUNDOFF[self.form.short]:
-            return super().result(ufunc, method, plain, kwargs)
+        """Return what an operation gives, whichever it is; no error model is needed where nothing is noisy."""
+        summed = ufunc is np.matmul or method == "reduce"
+        if summed and self.sums.rho == tolerance.UNIT_ROUNDOFF[self.form.short]:
+            return self.summed_short(ufunc, plain, kwargs)
+        call = ufunc if method == "__call__" else getattr(ufunc, method)
+        result = np.asarray(call(*plain, **kwargs))
+        if ufunc in EXACT or result.dtype.kind != "f":
+            return result
+        sizes = [(self.gates, result), *([(self.sums, result)] if summed else [])]
+        return self.rounded(result, sizes, ufunc)
+
+    def summed_short(self, ufunc: np.ufunc, plain: list[Any], kwargs: dict[str, Any]) -> Array:
+        """Return a product or a sum of which each term and each partial sum is a number of the short format."""
         if ufunc is np.matmul:
             x, y = plain
-            terms = (x[..., :, k, np.newaxis] * y[..., np.newaxis, k, :] for k in range(x.shape[-1]))
-        elif method == "reduce":
-            axis = kwargs["axis"]
-            terms = (np.take(plain[0], k, axis) for k in range(plain[0].shape[axis]))
+            terms = np.swapaxes(x, -2, -1)[..., :, :, np.newaxis] * y[..., :, np.newaxis, :]
+            axis = -3
         else:
-            return super().result(ufunc, method, plain, kwargs)
-        total: Any = 0.0
-        for term in terms:
-            total = to_short(total + to_short(term, self.form.short), self.form.short)
+            terms, axis = plain[0], kwargs["axis"]
+        terms = np.moveaxis(self.to_format(terms, self.form.short), axis, 0)
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.to_format(total + term, self.form.short)
         return np.asarray(total)
 
 
@@ -201,6 +215,9 @@ class MixedArray(MonteCarloArray):
                 plain = (with_equal_copies(plain[0]), *plain[1:])
             result = function(*plain, **_stripped(kwargs, parts))
             return _wrapped(result, parts[0].rounding, short=all(part.short for part in parts))
+        if isinstance(self.rounding, Emulated) and function is not np.sum:  # a wrong program may call whatever there is
+            result = function(*_stripped(args, []), **_stripped(kwargs, []))
+            return _wrapped(result, self.rounding) if isinstance(result, np.ndarray) else result
         return super().__array_function__(function, types, args, kwargs)
 
 

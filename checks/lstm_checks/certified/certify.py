@@ -20,6 +20,7 @@ from lstm_checks.calling import Outcome, asked_of, call_target
 from lstm_checks.cases import COTANGENTS, Arrays, Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import DCN, STATES, Target
+from lstm_checks.formats import array_dtype, spacing
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import objective, reference_forward
 from lstm_checks.tolerance import RESOLUTION, accepted
@@ -81,7 +82,7 @@ def certified_gradient(
         "certified gradients need python-flint: pip install python-flint".
     """
     start = time.perf_counter()
-    arrays = _as_balls(case.arrays)
+    arrays = _as_balls(case.arrays.astype(np.float64))  # which no number of any format loses anything by
     found = balls.resolve(lambda: evaluate_reference(arrays), first_bits, last_bits)
     values = {name: balls.nearest(value) for name, value in found.values.items()}
     radii = {name: balls.radius(value) for name, value in found.values.items()}
@@ -422,8 +423,9 @@ def _certify_tensor(
     )
     if value.shape != truth.shape:
         return TensorCertificate(name, FAILED, f"shape {value.shape}, expected {truth.shape}")
-    if value.dtype != certified.case.dtype:
-        return TensorCertificate(name, FAILED, f"dtype {value.dtype}, expected {certified.case.dtype}")
+    if value.dtype != array_dtype(certified.case.dtype):
+        return TensorCertificate(name, FAILED, f"dtype {value.dtype}, expected {array_dtype(certified.case.dtype)}")
+    value = value if value.dtype == np.float32 else value.astype(np.float64)
     with balls.precision(certified.bits):
         errors = balls.distance(value, exact)
     dtype = certified.case.dtype
@@ -475,6 +477,6 @@ def _where_largest(values: Array) -> tuple[int, ...]:
 
 def ulp(truth: Array, dtype: str) -> Array:
     """Return the distance between a dtype's numbers around each entry of `truth`, in float64; never below its least."""
-    finfo = np.finfo(dtype)
-    size = np.maximum(np.abs(truth), float(finfo.smallest_normal))
-    return np.ldexp(1.0, np.frexp(size)[1] - 1 - finfo.nmant)
+    # Of what comes back, which under autocast is float32 though what is inside is not.
+    bits, least = spacing(dtype)
+    return np.ldexp(1.0, np.frexp(np.maximum(np.abs(truth), least))[1] - bits)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.cases import DTYPES, Arrays
+from lstm_checks.cases import Arrays
 from lstm_checks.certified.vectors import FORMAT, FORMAT_OF_CELLS, TENSOR_KEYS, Array, Vector, checksum
 from lstm_checks.contract import PLAIN
 from lstm_checks.files import FileError, parse_json, read_bytes, shown
+from lstm_checks.formats import FORMATS, format_named, is_format
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
 from lstm_ref.network import Network
@@ -216,8 +217,9 @@ def _read_vector(index: int, content: Any, keys: Sequence[str]) -> Vector:
         if type(size) is not int or size < 1:
             raise VectorsError(f"{where}: {key} is {shown(size)}, expected an integer of at least 1")
     sizes = tuple(content["sizes"][key] for key in cell.letters)
-    if content["dtype"] not in DTYPES:
-        raise VectorsError(f"{where}: the dtype is {shown(content['dtype'])}, expected one of {', '.join(DTYPES)}")
+    if not isinstance(content["dtype"], str) or not is_format(content["dtype"]):
+        raise VectorsError(f"{where}: the dtype is {shown(content['dtype'])}, expected one of {FORMATS}")
+    form = format_named(content["dtype"])
     if type(content["sequences"]) is not bool:
         raise VectorsError(f"{where}: sequences is {shown(content['sequences'])}, expected true or false")
     for key in ("flags", "exposes"):
@@ -230,7 +232,7 @@ def _read_vector(index: int, content: Any, keys: Sequence[str]) -> Vector:
         given |= {k: _array(f"{where}: {k}", content[group][k], shapes[k]) for k in names}
     for key, array in given.items():
         with np.errstate(over="ignore"):
-            if (array.astype(content["dtype"]) != array).any():
+            if (form.rounded(array).astype(np.float64) != array).any():
                 raise VectorsError(f"{where}: {key} holds a number that is not a {content['dtype']}")
     answers: dict[str, dict[str, Array]] = {key: {} for key in TENSOR_KEYS}
     for group, names in (("outputs", cell.outputs), ("gradients", cell.gradients)):
@@ -241,7 +243,7 @@ def _read_vector(index: int, content: Any, keys: Sequence[str]) -> Vector:
                 answers[key][k] = _array(f"{where}: {k} {key}", content[group][k][key], shapes[k])
             if any((answers[key][k] < 0).any() for key in ("radius", "tolerance")):
                 raise VectorsError(f"{where}: {k} has a negative radius or tolerance")
-    given = {k: array.astype(content["dtype"]) for k, array in given.items()}
+    given = {k: form.rounded(array) for k, array in given.items()}
     lengths = _lengths(where, content["lengths"], cell, *sizes[:2]) if "lengths" in keys else None
     if lengths is not None:
         given["lengths"] = lengths

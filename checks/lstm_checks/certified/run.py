@@ -154,7 +154,7 @@ def _unsupported(target: Target, vector: Vector) -> str:
     cell = target.cell
     if vector.cell.name != cell.name:
         return f"the vectors are of {with_article(vector.cell.title)}, the target {with_article(cell.title)}"
-    if vector.dtype not in target.dtypes:
+    if not target.takes(vector.dtype):
         return f"the target does not compute in {vector.dtype}"
     if STATES in target.lacks and any(vector.arrays[name].any() for name in cell.initial):
         return "the target takes no initial states"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lstm_checks.cases import LENGTHS, LONG, Arrays, Case
 from lstm_checks.contract import PLAIN
+from lstm_checks.formats import base_of, format_named, is_low
 from lstm_ref.cell import Cell
 from lstm_ref.network import Network
 
@@ -103,9 +104,35 @@ OF_NETWORKS: dict[str, tuple[Callable[[Case], bool], str]] = {
 """The same of networks besides."""
 
 
+def contract_of(name: str) -> str:
+    """Return the name of a format's contract: "all" where it says none."""
+    return format_named(name).contract or "all"
+
+
+def _keeps(word: str) -> Callable[[Case], bool]:
+    """Return the predicate of cases in low precision under a contract."""
+    return lambda c: is_low(c.dtype) and contract_of(c.dtype) == word
+
+
+LOW_FLAGS: dict[str, tuple[Callable[[Case], bool], str]] = {
+    "bfloat16": (lambda c: base_of(c.dtype) == "bfloat16", "Inputs are bfloat16 numbers."),
+    "float16": (lambda c: base_of(c.dtype) == "float16", "Inputs are float16 numbers."),
+    **{
+        word: (_keeps(word), f"Tolerances allow {words}.")
+        for word, words in {
+            "all": "every operation to be rounded to the format",
+            "accumulate32": "every operation but sums to be rounded to the format",
+            "gates32": "operands, h, C and the cotangents handed on to be rounded to the format, and no other",
+            "state32": "operands and h to be rounded to the format, and no other",
+        }.items()
+    },
+}
+"""The same of vectors in low precision, which the file that ships has none of."""
+
+
 def flags_of(cell: Cell) -> dict[str, tuple[Callable[[Case], bool], str]]:
     """Return what the vectors of a cell may try."""
-    return FLAGS | OF_NETWORKS if isinstance(cell, Network) else FLAGS
+    return FLAGS | (OF_NETWORKS if isinstance(cell, Network) else {}) | LOW_FLAGS
 
 
 @dataclass(frozen=True)
@@ -119,7 +146,8 @@ class Vector:
     dims : tuple
         m, s, e, u, and the sizes that only its cell has.
     dtype : str
-        "float64" or "float32": of the inputs, and of the arithmetic that the tolerances are for.
+        The format of the inputs, and of the arithmetic that the tolerances are for: "float64", "float32", or one of low
+        precision with its contract, "bfloat16+gates32".
     sequences : bool
         Whether steps before the last carry a cotangent.
     flags, exposes : tuple of str

@@ -7,6 +7,7 @@ deviation that rounding excuses. Each vector lists the known errors it exposes, 
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,22 @@ from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.certified.cover import fewest
 from lstm_checks.certified.equations import equations
 from lstm_checks.certified.errors import KnownError, known_errors
-from lstm_checks.certified.vectors import FORMAT, FORMAT_OF_CELLS, TENSOR_KEYS, Array, checksum, flags_of
+from lstm_checks.certified.vectors import (
+    FLAGS,
+    FORMAT,
+    FORMAT_OF_CELLS,
+    LOW_FLAGS,
+    TENSOR_KEYS,
+    Array,
+    checksum,
+    flags_of,
+)
 from lstm_checks.contract import PLAIN
 from lstm_checks.faults.catalogue import faults_of
 from lstm_checks.faults.composition import composition_faults
 from lstm_checks.faults.model import evaluate
 from lstm_checks.files import hex_list, replace_file
+from lstm_checks.formats import NAMED, format_named, is_low
 from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
 from lstm_ref.cell import Cell
 from lstm_ref.network import Network
@@ -62,6 +73,13 @@ NOTES: dict[str, Any] = {
 }
 
 
+_OF_LOW = {
+    "exposes": "The known errors that, run in float64, exceed twice the tolerance somewhere.",
+    "dtype": "bfloat16+gates32: the format of inputs and answers; after + the contract, by name or as PART=float32, "
+    "which is in float32. Without +, everything may be in the format. Outputs are judged as numbers of it.",
+}
+
+
 @cache
 def vector_cases() -> tuple[Case, ...]:
     """Return the cases of the shipped vectors; where rounding drowns a case, the next seed takes its place."""
@@ -74,6 +92,18 @@ def vector_cases() -> tuple[Case, ...]:
                 _first_calm(dims, dtype, "normal", "every+h+C" if (k + j) % 2 else other, True),
                 _first_calm(dims, dtype, scale, other if (k + j) % 2 else "every+h+C", (k + j) % 3 > 0),
             ]
+    return tuple(chosen)
+
+
+def low_cases(base: str, contracts: Sequence[str] = tuple(NAMED)) -> tuple[Case, ...]:
+    """Return the cases of vectors in a format of low precision: each problem once under each contract."""
+    chosen = []
+    for k, dims in enumerate(_DIMS):
+        other = COTANGENTS[3 * k % len(COTANGENTS)]
+        regime = _LOW_SCALES[k % len(_LOW_SCALES)]
+        # Calm under the loosest contract, it is so under all of them.
+        calm = _first_calm(dims, base, regime, "every+h+C" if k % 2 else other, k % 4 > 0)
+        chosen += [replace(calm, dtype=format_named(f"{base}+{contract}").name) for contract in contracts]
     return tuple(chosen)
 
 
@@ -195,6 +225,10 @@ _DIMS = (
 )
 
 
+_LOW_SCALES = ("normal", "x1e-3", "normal", "zero", "padded")
+"""Of larger ones rounding in eight bits drowns most."""
+
+
 _SCALES = ("x1e-3", "x10", "x100", "mixed", "zero", "padded", "mixed")
 
 
@@ -253,7 +287,7 @@ def _exposed(error: KnownError, case: Case, truth: Mapping[str, Array], expected
     """Return whether an error shows in a value beyond rounding; one that these sizes give away by a shape does not."""
     with np.errstate(all="ignore"):
         try:
-            came = error.evaluate(case.arrays)
+            came = error.evaluate(case.arrays.astype(np.float64) if is_low(case.dtype) else case.arrays)
         except (ValueError, IndexError):
             return False
         if any(np.shape(came[name]) != value.shape for name, value in truth.items()):
@@ -293,10 +327,11 @@ def write_vectors(
     vectors = make_vectors(chosen, errors)
     exposed = {name for vector in vectors for name in vector["exposes"]}
     known = {name: error for cell in cells for name, error in (errors or known_errors(cell)).items()}
-    flags = {name: words for cell in cells for name, (_, words) in flags_of(cell).items()}
-    if cells != (PLAIN,):
-        flags = {name: words for name, words in flags.items() if any(name in vector["flags"] for vector in vectors)}
+    # The file of the plain cell says what all its flags mean, another only what those that it has do.
+    said = {flag for vector in vectors for flag in vector["flags"]} | (set(FLAGS) if cells == (PLAIN,) else set())
+    flags = {name: words for cell in cells for name, (_, words) in flags_of(cell).items() if name in said}
     notes = (NOTES if cells == (PLAIN,) else _notes_of(cells)) | {"flags": flags}
+    notes |= _OF_LOW if said & set(LOW_FLAGS) else {}
     notes["errors"] = {name: known[name].summary for name in known if name in exposed}
     replace_file(path, _file_text(FORMAT if cells == (PLAIN,) else FORMAT_OF_CELLS, notes, vectors))
     return tuple(vector["id"] for vector in vectors)

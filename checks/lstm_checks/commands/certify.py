@@ -5,6 +5,7 @@ from typing import Any
 
 from lstm_checks.commands import common
 from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK
+from lstm_checks.formats import BASES
 
 DESCRIPTION = """\
 Bound the error of an LSTM's outputs and gradients against the exact answer, which balls of arbitrary precision enclose:
@@ -43,10 +44,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--seed", type=common.natural, default=0, metavar="N", help="seed of the examples, default 0")
     parser.add_argument(
         "--dtype",
-        choices=["float64", "float32", "both"],
+        choices=[*BASES, "both"],
         default="float64",
-        help="of the examples, default float64; N each for both",
+        metavar="DTYPE",
+        help=f"of the examples, default float64: {', '.join(BASES)}, or both: N each in float64 and float32",
     )
+    common.add_contract(parser)
     parser.add_argument(
         "--regimes",
         metavar="R,R",
@@ -91,14 +94,14 @@ def _cases(target: Any, options: argparse.Namespace) -> list[Any]:
     """Return the cases asked for, all of them in a dtype of the target."""
     from lstm_checks.certified.certify import EXAMPLE_REGIMES, example_cases
 
-    dtypes = ("float64", "float32") if options.dtype == "both" else (options.dtype,)
+    dtypes = common.formats_asked(options) or ("float64",)
     if options.case is not None:
         case = common.parse_case(options.case)
         dtypes, cases = (case.dtype,), [case]
     else:
         regimes = EXAMPLE_REGIMES if options.regimes is None else common.parse_regimes(options.regimes)
         cases = [case for dtype in dtypes for case in example_cases(options.examples, dtype, options.seed, regimes)]
-    lacking = [dtype for dtype in dtypes if dtype not in target.dtypes]
+    lacking = [dtype for dtype in dtypes if not target.takes(dtype)]
     if lacking:
         have = " and ".join(target.dtypes)
         raise common.UsageError(f"{options.target} computes in {have}, {lacking[0]} was asked for")

@@ -447,6 +447,34 @@ def words_for(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"
 
 
+def add_contract(parser: Any) -> None:
+    """Add the option of a precision contract."""
+    from lstm_checks.formats import PARTS
+
+    parser.add_argument(
+        "--contract",
+        metavar="CONTRACT",
+        help="what of a computation in low precision may be short: all (the default), accumulate32, gates32, state32, "
+        f"or PART=float32,... with PART any of {', '.join(PARTS)}",
+    )
+
+
+def formats_asked(options: argparse.Namespace) -> tuple[str, ...] | None:
+    """Return the formats that are asked for, with their contract; None where it is the target that says."""
+    from lstm_checks.formats import LOW, format_named
+
+    both = {None: None, "both": ("float64", "float32")}
+    if options.contract is None:
+        return both.get(options.dtype, (options.dtype,))
+    if options.dtype not in LOW:
+        said = "it is not given" if options.dtype is None else f"it is {options.dtype}"
+        raise UsageError(f"--contract {options.contract} goes with a --dtype of low precision, and {said}")
+    try:
+        return (format_named(f"{options.dtype}+{options.contract}").name,)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def parse_case(descriptor: str) -> Any:
     """Return the case of a descriptor."""
     from lstm_checks.cases import Case

@@ -6,6 +6,7 @@ from typing import Any
 
 from lstm_checks.commands import common
 from lstm_checks.commands.common import NOTHING_JUDGED, OK
+from lstm_checks.contract import PLAIN
 
 DESCRIPTION = """\
 List the known bugs of LSTMs, or show one: what goes wrong, as a diff of the reference, and the smallest case that shows
@@ -28,6 +29,11 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("id", nargs="?", metavar="ID", help="one of them; by default all are listed")
     common.add_cell(parser)
+    parser.add_argument(
+        "--low-precision",
+        action="store_true",
+        help="list those of low precision instead, each with the contracts under which it is none",
+    )
     parser.add_argument("--matrix", action="store_true", help="count which way of checking kills which; takes minutes")
     parser.add_argument("--examples", type=common.positive, metavar="N", help=f"of the matrix, default {_EXAMPLES}")
     parser.add_argument("--seed", type=common.natural, metavar="N", help="seed of the matrix's examples, default 0")
@@ -50,6 +56,10 @@ def run(options: argparse.Namespace) -> int:
     given = [name for name in _OF_MATRIX if getattr(options, name) is not None]
     if given:
         raise common.UsageError(f"--{given[0]} is for the matrix, expected --matrix with it")
+    if options.low_precision and (options.id is not None or options.cell is not None):
+        raise common.UsageError("--low-precision lists what is known of the plain cell, expected no ID and no --cell")
+    if options.low_precision:
+        return _list_of_low_precision(options)
     return _show(options) if options.id is not None else _list(options)
 
 
@@ -64,8 +74,33 @@ def _list(options: argparse.Namespace) -> int:
     return OK
 
 
+def _list_of_low_precision(options: argparse.Namespace) -> int:
+    """Return the exit code of listing the faults of low precision."""
+    from lstm_checks.faults.low_precision import FAULTS
+    from lstm_checks.trials import text as report
+
+    common.save(options, lambda: report.low_precision_to_json(FAULTS.values()))
+    common.say(report.render_low_precision(FAULTS.values()), options, OK)
+    return OK
+
+
+def _show_of_low_precision(id: str, options: argparse.Namespace) -> int:
+    """Return the exit code of showing one of low precision: in words, and as a diff."""
+    from lstm_checks.faults.low_precision import FAULTS
+    from lstm_checks.trials import text as report
+
+    fault = FAULTS[id]
+    common.save(options, lambda: report.low_precision_to_json([fault]))
+    common.say(report.render_short_fault(fault), options, OK)
+    return OK
+
+
 def _show(options: argparse.Namespace) -> int:
     """Return the exit code of showing one."""
+    from lstm_checks.faults import low_precision
+
+    if options.id in low_precision.FAULTS and common.cell_of(options) is PLAIN:
+        return _show_of_low_precision(options.id, options)
     from lstm_checks.cases import Case
     from lstm_checks.faults.catalogue import find
     from lstm_checks.judging.case import verify_case

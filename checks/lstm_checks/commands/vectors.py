@@ -41,6 +41,12 @@ def add(commands: Any) -> None:
         "conformance tests; onnx: backend tests of ONNX, a folder each, of LSTM, GRU and RNN",
     )
     common.add_cell(write)
+    write.add_argument(
+        "--dtype",
+        choices=["bfloat16", "float16"],
+        help="with json: vectors in low precision instead of those that ship, each problem under every contract",
+    )
+    common.add_contract(write)
     write.add_argument("--quiet", action="store_true", help="print nothing unless something is wrong")
     judge = common.add_command(
         actions,
@@ -68,6 +74,11 @@ def _say_help(options: argparse.Namespace) -> int:
 def _write(options: argparse.Namespace) -> int:
     """Return the exit code of `vectors write`."""
     cell = common.cell_of(options)
+    if options.format != "json" and options.dtype is not None:
+        raise common.UsageError(f"--dtype is for --format json, expected no --format {options.format} with it")
+    asked = common.formats_asked(options)
+    if asked is not None and cell.name != "plain":
+        raise common.UsageError(f"--dtype {options.dtype} is of the plain cell's vectors, not of --cell {cell.name}")
     if options.format != "json":
         if cell.name != "plain":
             raise common.UsageError(
@@ -78,14 +89,19 @@ def _write(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from lstm_checks.certified.certify import estimate_seconds
-    from lstm_checks.certified.write import cases_of_cell, vector_cases, write_vectors
+    from lstm_checks.certified.write import cases_of_cell, low_cases, vector_cases, write_vectors
+    from lstm_checks.formats import NAMED
 
     path = Path(options.path)
     common.expect_apart([("the vectors", options.path)])
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a folder" if path.is_dir() else "is in no folder that there is"
         raise common.UsageError(f"the vectors cannot be written: {path} {problem}, expected the path of a file")
-    cases = vector_cases() if cell.name == "plain" else cases_of_cell(cell)
+    low = tuple(NAMED) if options.contract is None else (options.contract,)
+    if asked is not None:
+        cases = low_cases(options.dtype, low)
+    else:
+        cases = vector_cases() if cell.name == "plain" else cases_of_cell(cell)
     common.foretell(options, f"certifying {len(cases)} vectors", sum(map(estimate_seconds, cases)))
     try:
         with common.progress(options, f"certifying {len(cases)} vectors"):

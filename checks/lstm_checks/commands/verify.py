@@ -10,7 +10,7 @@ from typing import Any
 
 from lstm_checks.commands import common
 from lstm_checks.commands.common import FAILED, NOTHING_JUDGED, OK, UsageError
-from lstm_checks.formats import BASES, LOW, PARTS, format_named, is_low
+from lstm_checks.formats import BASES, is_low
 
 EXAMPLES = 100
 
@@ -64,12 +64,7 @@ def add(commands: Any) -> None:
         "precision: bfloat16 and float16 throughout; tf32 and bfloat16products, float32 with operands of products so "
         "short; autocastbfloat16 and autocastfloat16, float32 outside and short inside; both: float64 and float32",
     )
-    drawn.add_argument(
-        "--contract",
-        metavar="CONTRACT",
-        help="what of a computation in low precision may be short: all (the default), accumulate32, gates32, state32, "
-        f"or PART=float32,... with PART any of {', '.join(PARTS)}",
-    )
+    common.add_contract(drawn)
     drawn.add_argument("--case", metavar="DESCRIPTOR", help="judge one case, e.g. m1s2e1u3-float64-seed7")
     drawn.add_argument("--max-dims", type=common.dims, metavar="M,S,E,U", help=MAX_DIMS_HELP)
     common.add_min_dims(drawn)
@@ -227,7 +222,7 @@ def _verify_examples(target: Any, options: argparse.Namespace, ahead: Any) -> in
 
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     more |= {
-        "dtypes": _dtypes(options),
+        "dtypes": common.formats_asked(options),
         "properties": _parse_properties(options.properties),
         "reference": not options.no_reference,
         "repeat": options.repeat or 0,
@@ -276,20 +271,6 @@ def _with_source(found: Any, cases: list[Any], run_cases: list[Any], options: ar
     return replace(found, source=look_into_source(options.target, cases, seconds, run=run_cases))
 
 
-def _dtypes(options: argparse.Namespace) -> tuple[str, ...] | None:
-    """Return the dtypes that are asked for; None where it is the target that says."""
-    both = {None: None, "both": ("float64", "float32")}
-    if options.contract is None:
-        return both.get(options.dtype, (options.dtype,))
-    if options.dtype not in LOW:
-        said = "it is not given" if options.dtype is None else f"it is {options.dtype}"
-        raise UsageError(f"--contract {options.contract} goes with a --dtype of low precision, and {said}")
-    try:
-        return (format_named(f"{options.dtype}+{options.contract}").name,)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
 def _verify_on_executor(options: argparse.Namespace) -> int:
     """Return the exit code of `verify --executor`."""
     import time
@@ -317,7 +298,7 @@ def _verify_on_executor(options: argparse.Namespace) -> int:
             raise UsageError(f"--executor does not go with {option}")
     with common.loaded(options) as loaded:
         common.expect_dims(options, loaded.cell)
-        dtypes = _dtypes(options) or default_dtypes(common.in_form(loaded))[0]
+        dtypes = common.formats_asked(options) or default_dtypes(common.in_form(loaded))[0]
         cell = loaded.cell.name  # which its own options may say
     more: dict[str, Any] = {} if options.max_dims is None else {"max_dims": options.max_dims}
     if options.regimes is not None:

@@ -46,7 +46,7 @@ from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.oracles.objective import Forward, reference_forward
-from lstm_checks.oracles.together import Projection
+from lstm_checks.oracles.together import Projection, Spread
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
 
@@ -129,9 +129,9 @@ def _verify_case(
             return CaseReport(case, tuple(claims))
     else:
         claims = _tensor_claims(target, case, outcome, expected)
-    notes, projections = tuple[str, ...](), tuple[Projection, ...]()
+    notes, projections = tuple[str, ...](), tuple[Projection | Spread, ...]()
     if expected.together is not None and not outcome.error and not expected.out_of_dtype:
-        claim, projections = _together(outcome, expected, claims)
+        claim, projections = _together(outcome.values, expected, claims)
         claims.append(claim)
     if thorough and not expected.out_of_dtype:
         claims.append(_inputs_kept(calls.written))
@@ -156,7 +156,18 @@ def _verify_case(
     return CaseReport(case, tuple(claims), notes, together=projections)
 
 
-def _together(outcome: Outcome, expected: Expected, claims: list[Claim]) -> tuple[Claim, tuple[Projection, ...]]:
+def judge_values(target: Target, case: Case, values: Mapping[str, Any], expected: Expected) -> CaseReport:
+    """Return the report of what a target gave on a case, its values alone: of their form, entry by entry, together."""
+    claims, projections = compare(values, expected, target, case.dtype), tuple[Projection | Spread, ...]()
+    if expected.together is not None and not expected.out_of_dtype:
+        claim, projections = _together(values, expected, claims)
+        claims.append(claim)
+    return CaseReport(case, tuple(claims), together=projections)
+
+
+def _together(
+    values: Mapping[str, Any], expected: Expected, claims: list[Claim]
+) -> tuple[Claim, tuple[Projection | Spread, ...]]:
     """Return the claim about what many entries say together, and what can be added up over examples."""
     assert expected.together is not None
     judged = [
@@ -164,17 +175,15 @@ def _together(outcome: Outcome, expected: Expected, claims: list[Claim]) -> tupl
         for claim in claims
         if claim.verdict in (Verdict.PASS, Verdict.VACUOUS) or (claim.verdict is Verdict.INCONCLUSIVE and claim.use)
     ]
-    found = list(expected.together.project(outcome.values, judged))
+    of = expected.together
+    found: list[Projection | Spread] = [*of.project(values, judged), *of.spreads(values, judged)]
     if not found:
         return Claim(TOGETHER, Verdict.INCONCLUSIVE, reason="no tensor is clear of rounding"), ()
     worst = max(found, key=lambda one: np.nan_to_num(one.use, nan=np.inf))
     kept = tuple(one for one in found if one.every)
     if worst.use <= 1:
         return Claim(TOGETHER, Verdict.PASS, worst.use), kept
-    message = (
-        f"{worst.sentence}, by all entries together: {abs(worst.estimate) / worst.sd:.3g} standard deviations of "
-        f"rounding, {tolerance.PROJECTION_SIGMAS:.0f} are accepted"
-    )
+    message = f"{worst.sentence}, by all entries together: {worst.accepted}"
     return Claim(TOGETHER, Verdict.FAIL, worst.use, Discrepancy(judged[0], "together", message)), kept
 
 

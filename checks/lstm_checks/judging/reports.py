@@ -12,7 +12,7 @@ from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import Signature
-from lstm_checks.oracles.together import Projection
+from lstm_checks.oracles.together import Projection, Spread, added_up
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.repair.found import NOTHING_FOUND, Found
 from lstm_ref.cell import Cell
@@ -83,7 +83,7 @@ class CaseReport:
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
     source: Found = NOTHING_FOUND
-    together: tuple[Projection, ...] = ()
+    together: tuple[Projection | Spread, ...] = ()
     min_dims: tuple[int, ...] = ()
     hints: tuple[str, ...] = ()
 
@@ -222,13 +222,9 @@ class Report:
         return max(found, key=lambda pair: pair[1].use, default=None)
 
     @cached_property
-    def together(self) -> tuple[Projection, ...]:
+    def together(self) -> tuple[Projection | Spread, ...]:
         """What the entries of all examples say together that rounding does not explain, the worst first."""
-        found: dict[str, Projection] = {}
-        for example in self.examples:
-            for one in example.together:
-                found[one.words] = found[one.words] + one if one.words in found else one
-        return tuple(sorted((one for one in found.values() if not one.use <= 1), key=lambda one: -one.use))
+        return added_up([one for example in self.examples for one in example.together])
 
     @property
     def exit_code(self) -> int:

@@ -5,7 +5,6 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
-from lstm_checks import tolerance
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
@@ -395,11 +394,7 @@ def _mistrusted(report: Report) -> list[str]:
 def _together(report: Report) -> list[str]:
     """Return a line for each thing that the entries of all examples say together, a few at most."""
     words = "by the entries of all examples together"
-    return [
-        f"  together  {one.sentence}, {words}: {abs(one.estimate) / one.sd:.3g} standard deviations of rounding, "
-        f"{tolerance.PROJECTION_SIGMAS:.0f} are accepted"
-        for one in report.together[:3]
-    ]
+    return [f"  together  {one.sentence}, {words}: {one.accepted}" for one in report.together[:3]]
 
 
 def _examples(report: Report) -> str:

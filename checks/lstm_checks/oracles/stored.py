@@ -32,20 +32,34 @@ def storing(cell: Cell) -> Cell:
     if isinstance(cell, Network):
         others = {place.suffix: storing(place.cell) for place in cell.places}
         return replace(cell, others=others, passes=(*cell.passes[:2], _summing(cell.passes[2])))
+    return storing_as_written(cell, {})
+
+
+def storing_as_written(cell: Cell, texts: Mapping[str, str]) -> Cell:
+    """Return the same of a cell of which the source of some passes is not the function's own file's.
+
+    Parameters
+    ----------
+    cell : Cell
+    texts : mapping
+        The source that the pass "forward", or "backward", was compiled from; its own where it is not there.
+    """
     hidden, *others_of = cell.states
     handed = {f"d{state.name}": "cotangents" for state in cell.states}
     kept = {hidden.kept_as: "h"} | {state.kept_as: "C" for state in others_of}
     return replace(
         cell,
-        forward=_compiled(cell.forward, kept, "kept", bool(cell.activations)),
-        backward=_compiled(cell.backward, handed, "", bool(cell.activations)),
+        forward=_compiled(cell.forward, texts.get("forward"), kept, "kept", bool(cell.activations)),
+        backward=_compiled(cell.backward, texts.get("backward"), handed, "", bool(cell.activations)),
         parameter_gradients=_summing(cell.parameter_gradients),
     )
 
 
-def _compiled(function: Callable[..., Any], parts: Mapping[str, str], others: str, slots: bool) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], text: str | None, parts: Mapping[str, str], others: str, slots: bool
+) -> Callable[..., Any]:
     """Return a function of a cell with what its statements assign stored, each name by its part."""
-    text = textwrap.dedent(inspect.getsource(function))
+    text = textwrap.dedent(inspect.getsource(function) if text is None else text)
     tree = ast.parse(text_with_slots(text) if slots else text)
     tree = ast.fix_missing_locations(_Storing(parts, others).visit(tree))
     namespace = {**function.__globals__, "stored": stored}

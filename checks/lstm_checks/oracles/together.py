@@ -5,7 +5,7 @@ estimate of the fault's size with the least noise. How much it may be off by rou
 projected alike: correlations between entries, and what operations lean to, are in them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -81,6 +81,80 @@ class Projection:
         digits = max(2, int(np.ceil(-np.log10(self.sd))) + 1) if self.sd < 1 else 1
         return self.words.format(f"{self.around + self.estimate:.{min(digits, 12)}g} ± {self.sd:.1g}")
 
+    @property
+    def accepted(self) -> str:
+        """How far it is from what is due, and how far it may be."""
+        sigmas = abs(self.estimate) / self.sd
+        return f"{sigmas:.3g} standard deviations of rounding, {tolerance.PROJECTION_SIGMAS:.0f} are accepted"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How large the errors of some tensors are altogether: the sum of their squares, each over its noise.
+
+    Attributes
+    ----------
+    words : str
+        What is said of it, with "{}" for the root mean square.
+    came : float
+        The sum of what came.
+    copies : array
+        That of each noisy copy, as large as if every rounding were as large as it can be.
+    rows : int
+        Samples times steps of the example, of which sums over them have as many terms.
+    """
+
+    words: str
+    came: float
+    copies: Array
+    rows: int
+    every: bool = True
+
+    def __add__(self, other: "Spread") -> "Spread":
+        """Return the two examples together."""
+        return Spread(self.words, self.came + other.came, self.copies + other.copies, max(self.rows, other.rows))
+
+    @property
+    def estimate(self) -> float:
+        """The root mean square of the errors, in standard deviations of the noise."""
+        return float(np.sqrt(self.came / np.mean(self.copies)))
+
+    @property
+    def use(self) -> float:
+        """The share of the accepted sum that it is."""
+        return self.came / tolerance.accepted_squares(float(np.mean(self.copies)), float(np.std(self.copies)))
+
+    @property
+    def sentence(self) -> str:
+        """The estimate in words: "errors of dU are 1.4 times what the contract's roundings can make"."""
+        return self.words.format(f"{self.estimate:.3g}")
+
+    @property
+    def accepted(self) -> str:
+        """What would be."""
+        return f"{self.estimate / np.sqrt(self.use):.3g} are accepted"
+
+
+LONGEST = (4, 8, 24)
+"""Of how many examples, those of most samples times steps, the errors' size is looked at by itself: a short sum of few
+terms is as good as a long one."""
+
+
+def added_up(found: Sequence[Projection | Spread]) -> tuple[Projection | Spread, ...]:
+    """Return what examples say together that rounding does not explain, the worst first."""
+    by_words: dict[str, list[Any]] = {}
+    for one in found:
+        by_words.setdefault(one.words, []).append(one)
+    worst: list[Projection | Spread] = []
+    for same in by_words.values():
+        some = [same]
+        if isinstance(same[0], Spread):
+            longest = sorted(same, key=lambda one: -one.rows)
+            some += [longest[:count] for count in LONGEST if count < len(same)]
+        totals = [sum(group[1:], group[0]) for group in some]
+        worst.append(max(totals, key=lambda one: float(np.nan_to_num(one.use, nan=np.inf))))
+    return tuple(sorted((one for one in worst if not one.use <= 1), key=lambda one: -one.use))
+
 
 class Together:
     """The noise of a case's tensors, and the directions in which they are looked at.
@@ -98,8 +172,10 @@ class Together:
     def __init__(self, arrays: Any, copies: Mapping[str, Array], magnification: float) -> None:
         self.cell: Cell = arrays.cell
         self.due = {name: value[0] for name, value in copies.items()}
+        self.rows = int(np.prod(arrays["X"].shape[-3:-1]))
         self.departures = {n: (value[1:] - value[0]) / magnification for n, value in copies.items() if len(value) > 1}
         self._arrays = arrays
+        self._known: dict[tuple[int, tuple[str, ...]], tuple[Mapping[str, Array], Array, float]] = {}
 
     @cached_property
     def directions(self) -> tuple[Direction, ...]:
@@ -154,17 +230,45 @@ class Together:
 
     def project(self, came: Mapping[str, Array], judged: Any) -> Iterator[Projection]:
         """Yield what the tensors that came say together, as far as they are judged and have the shapes that are due."""
-        for direction in self.directions:
-            sums, copies, size = 0.0, np.zeros(()), 0.0
-            for name, change in direction.change.items():
-                if name not in judged or name not in self.over or came[name].shape != self.due[name].shape:
-                    continue
-                weight = change * self.over[name]
-                sums += float(np.sum(weight * (came[name].astype(np.float64) - self.due[name])))
-                copies = copies + np.sum(weight * self.departures[name], axis=tuple(range(1, weight.ndim + 1)))
-                size += float(np.sum(weight * change))
-            if size > 0 and np.all(np.isfinite(copies)):
+        shaped = frozenset(n for n in self.over if n in judged and came[n].shape == self.due[n].shape)
+        errors = {name: came[name].astype(np.float64) - self.due[name] for name in shaped}
+        for number, direction in enumerate(self.directions):
+            weights, copies, size = self._fixed(number, direction, shaped)
+            if size > 0:
+                sums = sum(float(np.vdot(weight, errors[name])) for name, weight in weights.items())
                 yield Projection(direction.words, sums, copies, size, direction.every, direction.around)
+
+    def _fixed(
+        self, number: int, direction: Direction, shaped: frozenset[str]
+    ) -> tuple[Mapping[str, Array], Array, float]:
+        """Return the weights of a direction, its sums over the noisy copies, and its size: whatever comes."""
+        names = tuple(name for name in direction.change if name in shaped)
+        if (number, names) not in self._known:
+            weights = {name: direction.change[name] * self.over[name] for name in names}
+            copies, size = np.zeros(()), 0.0
+            for name, weight in weights.items():
+                departures = self.departures[name]
+                copies = copies + departures.reshape(len(departures), -1) @ weight.ravel()
+                size += float(np.vdot(weight, direction.change[name]))
+            self._known[number, names] = weights, copies, size if np.all(np.isfinite(copies)) else 0.0
+        return self._known[number, names]
+
+    def spreads(self, came: Mapping[str, Array], judged: Any) -> Iterator[Spread]:
+        """Yield how large the errors are: of each tensor, those of one kind of parameters together."""
+        kinds: dict[str, list[str]] = {}
+        for name in self.over:
+            if name in judged and came[name].shape == self.due[name].shape:
+                of_parameter = name.removeprefix("d") in self.cell.parameters
+                kinds.setdefault(name[:2] if of_parameter else name, []).append(name)
+        for kind, names in kinds.items():
+            sums, copies = 0.0, np.zeros(())
+            for name in names:
+                departures, weight = self.departures[name], self.over[name]
+                sums += float(np.sum(weight * np.square(came[name].astype(np.float64) - self.due[name])))
+                copies = copies + np.sum(weight * np.square(departures), axis=tuple(range(1, departures.ndim)))
+            if np.all(np.isfinite(copies)) and np.mean(copies) > 0:
+                words = f"errors of {kind} are {{}} times what the contract's roundings can make, in root mean square"
+                yield Spread(words, sums, copies, self.rows)
 
 
 def _at_step(found: Mapping[str, Any], at: Any) -> dict[str, Any]:

@@ -179,9 +179,14 @@ def _load_program(spec: str, seconds: float | None, cell: Cell, bounds: Bounds) 
 
 def _load_fault(spec: str, cell: Cell) -> Target:
     """Return the reference with a fault of the catalogue planted in it."""
+    from lstm_checks.faults import low_precision
     from lstm_checks.faults.catalogue import find
     from lstm_checks.faults.model import fault_target
+    from lstm_checks.faults.short import short_target
 
+    of_low_precision = low_precision.FAULTS.get(spec.removeprefix(FAULT))
+    if of_low_precision is not None and cell is PLAIN:
+        return replace(short_target(of_low_precision), name=spec)
     try:
         return replace(fault_target(find(spec.removeprefix(FAULT), cell), cell=cell), name=spec)
     except ValueError as error:

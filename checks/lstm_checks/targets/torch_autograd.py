@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._functorch.config
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lstm_checks.contract import CHANGE, EMPTY, KEEPS, SEVERAL, STILL, STRIDES
@@ -13,6 +14,9 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import Run
 from lstm_checks.targets.torch_ways import ways_of
 from lstm_checks.targets.ways import Way
+
+# A pullback is asked for more than once, and what torch.compile makes would give its buffers away in the first.
+torch._functorch.config.donated_buffer = False
 
 
 class Autograd:
