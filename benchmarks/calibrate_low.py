@@ -369,7 +369,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             ours = rule == OURS
             axis.plot(*at, "o", color="C0" if ours else "C1", markersize=9 if ours else 6)
             left = at[0] > 60
-            axis.annotate(rule, at, (-6 if left else 6, 4), textcoords="offset points", ha="right" if left else "left")
+            # Two rules that differ by a floor stand next to each other.
+            where = (-6 if left else 6, -11 if "+" in rule else 4)
+            axis.annotate(rule, at, where, textcoords="offset points", ha="right" if left else "left")
         axis.set(xlim=(-4, 104), ylim=(0, 104), xlabel="right answers rejected, %", title=f"{base}, gates32")
     axes[0].set_ylabel("pairs (fault, example) killed, %")
     figure.savefig(path, metadata={"Date": None})
