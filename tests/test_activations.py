@@ -278,6 +278,13 @@ LINEAR = {
     "clippedtanh:0.9": (lambda x: np.tanh(np.clip(x, -0.9, 0.9)), lambda x: (np.abs(x) < 0.9) / np.cosh(x) ** 2),
     "softsign": (lambda x: x / (np.abs(x) + 1), lambda x: (np.abs(x) + 1) ** -2),
     "softplus": (lambda x: np.logaddexp(x, 0), lambda x: 1 / (1 + np.exp(-x))),
+    "relu6": (lambda x: np.clip(x, 0, 6), lambda x: np.where((x > 0) & (x < 6), 1, 0)),
+    "hardtanh": (lambda x: np.clip(x, -1, 1), lambda x: np.where(np.abs(x) < 1, 1, 0)),
+    "selu": (
+        lambda x: np.where(x > 0, 1.0507009873554805 * x, 1.7580993408473766 * np.expm1(np.minimum(x, 0))),
+        lambda x: np.where(x > 0, 1.0507009873554805, 1.7580993408473766 * np.exp(np.minimum(x, 0))),
+    ),
+    "exponential": (np.exp, np.exp),
     "scaledtanh:1.5:0.7": (lambda x: 1.5 * np.tanh(0.7 * x), lambda x: 1.05 / np.cosh(0.7 * x) ** 2),
 }
 """Activations and their derivatives, both of the linear activation."""
