@@ -43,6 +43,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "elu": functional.elu,
     "softsign": functional.softsign,
     "softplus": _softplus,
+    "relu6": lambda x: torch.clamp(x, 0, 6),
+    "hardtanh": functional.hardtanh,
+    "selu": torch.selu,
+    "exponential": torch.exp,
 }
 """PyTorch's functions, by their names in `lstm_ref.slots.KINDS`."""
 

@@ -145,3 +145,47 @@ def softplus(x: Any) -> Any:
 def softplus_derivative(y: Any) -> Any:
     """Return the derivative of `softplus` where it takes the value `y`: the logistic function of x, ``1 - e^-y``."""
     return -np.expm1(-y)
+
+
+def relu6(x: Any) -> Any:
+    """Return `x` cut off at 0 and 6."""
+    return np.minimum(np.maximum(x, 0), 6)
+
+
+def relu6_derivative(y: Any) -> Any:
+    """Return the derivative of `relu6` where it takes the value `y`: 1, or 0 where it is cut off."""
+    return (y > 0) * (y < 6) * (0 * y + 1)
+
+
+def hardtanh(x: Any) -> Any:
+    """Return `x` cut off at -1 and 1: Keras's hard_tanh."""
+    return np.minimum(np.maximum(x, -1), 1)
+
+
+def hardtanh_derivative(y: Any) -> Any:
+    """Return the derivative of `hardtanh` where it takes the value `y`: 1, or 0 where it is cut off."""
+    return (y > -1) * (y < 1) * (0 * y + 1)
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+"""Of Klambauer and others (2017), to the digits of float64."""
+
+
+def selu(x: Any) -> Any:
+    """Return `x` where it is positive, else ``alpha (e^x - 1)``, both times the scale that keeps mean and variance."""
+    return SELU_SCALE * (np.maximum(x, 0) + SELU_ALPHA * np.expm1(np.minimum(x, 0 * x)))
+
+
+def selu_derivative(y: Any) -> Any:
+    """Return the derivative of `selu` where it takes the value `y`: the scale, or ``y + scale alpha``."""
+    return (y > 0) * (0 * y + SELU_SCALE) + (y <= 0) * (y + SELU_SCALE * SELU_ALPHA)
+
+
+def exponential(x: Any) -> Any:
+    """Return e^x."""
+    return np.exp(x)
+
+
+def exponential_derivative(y: Any) -> Any:
+    """Return the derivative of `exponential` where it takes the value `y`, which is that value."""
+    return y

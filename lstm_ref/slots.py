@@ -104,6 +104,10 @@ KINDS = {
     ),
     "softsign": _Kind(),
     "softplus": _Kind(),
+    "relu6": _Kind(kinks=lambda: (Kink(0), Kink(6))),
+    "hardtanh": _Kind(kinks=lambda: (Kink(-1), Kink(1))),
+    "selu": _Kind(kinks=lambda: _AT_0),
+    "exponential": _Kind(),
 }
 """The activation functions by name, with the usual numbers of ONNX where it has any."""
 

@@ -110,7 +110,7 @@ def read(tmp_path, text):
             'targets = ["a:b"]\nclaims = ["dX"]\nwithout = ["dX"]\n',
             "line 3: key 'without' names 'dX', expected none of claims",
         ),
-        ('targets = ["a:b"]\nwithout = ["dY"]\n', "line 2: key 'without' is ['dY'], expected in place of 'dY' one of"),
+        ('targets = ["a:b"]\nwithout = ["dY"]\n', "line 2: key 'without' names 'dY', expected one of dUf, dVf"),
         ('targets = ["a\\u0000:b"]\n', "expected in place of 'a\\x00:b' a text that is not empty, without control"),
         ('targets = ["a:b"]\nexamples = 0x' + "f" * 5000 + "\n", "expected a whole number of at most 10000"),
         ('targets = ["a:b"]\nmax-unjudged = 2\n', "line 2: key 'max-unjudged' is 2, expected a share from 0 to 1"),

@@ -188,9 +188,9 @@ def add_cell(parser: argparse.ArgumentParser, beside: Any = None) -> None:
         "(h = (o * C) P, of size p), gru (gates r, z, g and no C; r scales the state), gru_reset_after (r scales the "
         "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); plain, coupled, peephole "
         "and projected with other activations after it, f of the gates, g of the candidate, h of the memory: "
-        "plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, hardsigmoid, scaledtanh, sigmoid, softplus, "
-        "softsign, tanh, thresholdedrelu, and of ONNX's clip clippedsigmoid:LIMIT and clippedtanh:LIMIT); or a network "
-        "of one, after an @: plain@2xboth, with forward, reverse, both or sum",
+        "plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, exponential, hardsigmoid, hardtanh, relu6, "
+        "scaledtanh, selu, sigmoid, softplus, softsign, tanh, thresholdedrelu, and of ONNX's clip clippedsigmoid:LIMIT "
+        "and clippedtanh:LIMIT); or a network of one, after an @: plain@2xboth, with forward, reverse, both or sum",
     )
     group = parser.add_argument_group("networks", "layers and directions of the cell")
     group.add_argument("--layers", type=positive, metavar="N", help="how many layers, default 1")

@@ -296,6 +296,14 @@ _SCALED, _SCALED_BACK = "alpha * np.tanh(beta * x)", "beta * (alpha - y * y / al
 _AFFINE, _AFFINE_BACK = "    return alpha * x + beta\n", "    return 0 * y + alpha\n"
 _THRESHOLDED, _THRESHOLDED_BACK = "(x > alpha) * x", "(y > alpha) * (0 * y + 1)"
 
+_RELU6, _RELU6_BACK = "np.minimum(np.maximum(x, 0), 6)", "(y > 0) * (y < 6) * (0 * y + 1)"
+_HARDTANH, _HARDTANH_BACK = "np.minimum(np.maximum(x, -1), 1)", "(y > -1) * (y < 1) * (0 * y + 1)"
+_SELU = "SELU_SCALE * (np.maximum(x, 0) + SELU_ALPHA * np.expm1(np.minimum(x, 0 * x)))"
+_SELU_BACK = "(y > 0) * (0 * y + SELU_SCALE) + (y <= 0) * (y + SELU_SCALE * SELU_ALPHA)"
+_EXPONENTIAL_BACK = (
+    '"""Return the derivative of `exponential` where it takes the value `y`, which is that value."""\n    return y'
+)
+
 _CUT_SIGMOID = "0.5 * (1 + np.tanh(0.5 * np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit)))"
 _CUT_SIGMOID_BACK = "(y > 1 - top + room) * (y < top - room) * (y * (1 - y))"
 _CUT_TANH = "np.tanh(np.minimum(np.maximum(x, 0 * x - limit), 0 * x + limit))"
@@ -666,6 +674,110 @@ _SMOOTH = (
             "the smooth part is left out, in the forward pass.",
             _SOFTPLUS,
             "np.maximum(x, 0)",
+        ),
+    ),
+    *_of(
+        "relu6",
+        "g=relu6",
+        _backward(
+            "derivative-not-cut-off",
+            "The derivative of relu6 is 1 everywhere.",
+            "nothing goes through where it is cut off.",
+            _RELU6_BACK,
+            "0 * y + 1",
+        ),
+        _backward(
+            "derivative-of-value",
+            "The derivative of relu6 is the value itself where it is not cut off.",
+            "the value stands where its slope is due.",
+            _RELU6_BACK,
+            "(y > 0) * (y < 6) * y",
+        ),
+        _forward(
+            "cut-off-at-1",
+            "relu6 is cut off at 1.",
+            "the limit of a hard sigmoid; the derivative is that of relu6.",
+            _RELU6,
+            "np.minimum(np.maximum(x, 0), 1)",
+        ),
+        seed=3,
+    ),
+    *_of(
+        "hard-tanh",
+        "g=hardtanh",
+        _backward(
+            "derivative-not-cut-off",
+            "The derivative of the hard tanh is 1 everywhere.",
+            "nothing goes through where it is cut off.",
+            _HARDTANH_BACK,
+            "0 * y + 1",
+        ),
+        _backward(
+            "derivative-of-tanh",
+            "The derivative of the hard tanh is 1 - y^2.",
+            "the forward pass was exchanged and the backward pass was not.",
+            _HARDTANH_BACK,
+            "1 - y * y",
+        ),
+        _forward(
+            "cut-off-at-0",
+            "The hard tanh is cut off at 0.",
+            "the limits of a hard sigmoid; the derivative is that of the hard tanh.",
+            _HARDTANH,
+            "np.minimum(np.maximum(x, 0), 1)",
+        ),
+        seed=2,
+    ),
+    *_of(
+        "selu",
+        "g=selu",
+        _backward(
+            "derivative-without-scale",
+            "The derivative of selu is 1 where it is positive.",
+            "that of elu with another alpha: the scale is forgotten on one side.",
+            _SELU_BACK,
+            "(y > 0) * (0 * y + 1) + (y <= 0) * (y + SELU_SCALE * SELU_ALPHA)",
+        ),
+        _backward(
+            "derivative-of-alpha-alone",
+            "The derivative of selu is y + alpha where it is negative.",
+            "y holds the scale, and so must what is added.",
+            _SELU_BACK,
+            "(y > 0) * (0 * y + SELU_SCALE) + (y <= 0) * (y + SELU_ALPHA)",
+        ),
+        _forward(
+            "without-scale",
+            "selu lacks its scale.",
+            "the derivative has it.",
+            _SELU,
+            "np.maximum(x, 0) + SELU_ALPHA * np.expm1(np.minimum(x, 0 * x))",
+        ),
+    ),
+    *_of(
+        "exponential",
+        "g=exponential",
+        _backward(
+            "derivative-of-activated",
+            "The derivative of the exponential is e^y.",
+            "a derivative written for the linear activation is given the activated one.",
+            _EXPONENTIAL_BACK,
+            '"""Return the derivative of `exponential` where it takes the value `y`, which is that value."""\n'
+            "    return np.exp(y)",
+        ),
+        _backward(
+            "derivative-missing",
+            "The derivative of the exponential is 1.",
+            "it is left out.",
+            _EXPONENTIAL_BACK,
+            '"""Return the derivative of `exponential` where it takes the value `y`, which is that value."""\n'
+            "    return 0 * y + 1",
+        ),
+        _forward(
+            "less-1",
+            "The exponential is e^x - 1.",
+            "expm1 for exp; the derivative is the value all the same.",
+            "    return np.exp(x)\n",
+            "    return np.expm1(x)\n",
         ),
     ),
     *_of(

@@ -114,7 +114,8 @@ def _with_numbers(kinds: Sequence[str], said: Mapping[str, Any]) -> list[str]:
 _CLIPPED = {"sigmoid": "clippedsigmoid", "tanh": "clippedtanh"}
 """The activations that a clip makes of others."""
 
-_OTHERS = ("hardsigmoid6", *_CLIPPED.values())
+_NO_NAME = ("hardsigmoid6", "relu6", "hardtanh", "selu", "exponential")
+_OTHERS = (*_NO_NAME, *_CLIPPED.values())
 """The activations that ONNX does not have by a name."""
 
 
@@ -165,8 +166,9 @@ def attributes_of(cell: Cell) -> tuple[str, dict[str, Any]]:
             said["clip"] = clips.pop()
             usual = {clipped: kind for kind, clipped in _CLIPPED.items()}
             chosen = [Activation(usual[found.kind]) if found.kind in usual else found for found in chosen]
-        if unknown := [found.kind for found in chosen if found.kind == "hardsigmoid6"]:
-            raise ValueError(f"ONNX has no {unknown[0]}, expected hardsigmoid:ALPHA:BETA")
+        if unknown := [found.kind for found in chosen if found.kind in _NO_NAME]:
+            other = "hardsigmoid:ALPHA:BETA" if unknown[0] == "hardsigmoid6" else "one that ONNX has a name for"
+            raise ValueError(f"ONNX has no {unknown[0]}, expected {other}")
         said["activations"] = [_NAMES.get(found.kind, found.kind.capitalize()) for found in chosen]
         for k, name in enumerate(("alpha", "beta")):
             numbers = [
