@@ -143,7 +143,7 @@ REFUSED = {
     "uneven": "its layers' directions are 2 forward and 1 in reverse",
     "stateful": "has stateful=True, expected False",
     "frozen": "is not trainable",
-    "headed": "beside its recurrent parameters, expected the LSTM alone: name a module that ends with it",
+    "headed": "beside its recurrent parameters, expected the LSTM alone: --layer judges one alone, of lstm, lstm_1",
 }
 
 
