@@ -345,7 +345,7 @@ def test_every_operator_is_judged_at_every_opset(path, operator, opset):
     target = load_target(models.alone(path, operator, opset=opset, ir=ir))
     cell = {"LSTM": "plain", "GRU": "gru", "RNN": "rnn"}[operator]
     assert target.cell.name == f"{cell}@1xforward"
-    passes(target, examples=2)
+    passes(target, examples=4)
 
 
 @pytest.mark.parametrize(
