@@ -143,7 +143,7 @@ REFUSED = {
     "uneven": "its layers' directions are 2 forward and 1 in reverse",
     "stateful": "has stateful=True, expected False",
     "frozen": "is not trainable",
-    "headed": "beside its recurrent parameters, expected the LSTM alone: name a module that ends with it",
+    "headed": "beside its recurrent parameters, expected the LSTM alone: --layer judges one alone, of lstm, lstm_1",
 }
 
 
@@ -177,6 +177,9 @@ def test_a_wrong_one_is_caught(name):
 def test_its_own_stack_is_named_by_cell_and_what_there_is_not_refused():
     target = load_target("keras", cell=cell_named("gru@2xboth"))
     assert target.lengths == LENGTHS
+    if "on torch" in target.kind:
+        # With a mask alone it rounds float64 to float32, for which it was called wrong.
+        assert load_target("keras", cell=cell_named("plain@2xboth")).dtypes == ("float32",)
     assert "half of them with masked steps among a sample's own" in target.notes[0]
     assert not judged(target, "ragged").failures
     with pytest.raises(TargetError, match="Keras has no layers of the cell peephole, expected plain, gru"):

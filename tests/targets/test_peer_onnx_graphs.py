@@ -336,3 +336,31 @@ def test_the_right_twin_of_every_option_runs_as_the_file_says(path):
     np.testing.assert_allclose(outputs["h"], Y[:, 0].swapaxes(0, 1), rtol=0, atol=1e-6)
     np.testing.assert_allclose(outputs["hn_l0"], hn[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(outputs["Cn_l0"], Cn[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("opset", [7, 8, 9, 11, 13, 14, 17, 19, 21, 22])
+def test_every_operator_is_judged_at_every_opset(path, operator, opset):
+    ir = 3 if opset == 7 else 8 if opset < 20 else 10
+    target = load_target(models.alone(path, operator, opset=opset, ir=ir))
+    cell = {"LSTM": "plain", "GRU": "gru", "RNN": "rnn"}[operator]
+    assert target.cell.name == f"{cell}@1xforward"
+    passes(target, examples=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layout": 1}, "it has no LSTM with layout=1, expected layout 0 between transposes"),
+        ({"peepholes": True, "input_forget": 1}, "it has both input_forget and P, expected one of them"),
+        ({"activations": ["Gelu", "Tanh", "Tanh"]}, "it has the activation gelu, expected one of sigmoid, tanh"),
+        ({"direction": "sideways"}, "has the direction 'sideways', expected one of forward, reverse, bidirectional"),
+        (
+            {"directions": 2, "direction": "bidirectional", "activations": [*"STT", *"HTT"]},
+            "it has the activation s, expected one of",
+        ),
+    ],
+)
+def test_an_attribute_that_cannot_be_judged_is_refused_in_words(path, options, words):
+    with pytest.raises(TargetError, match=words):
+        load_target(models.alone(path, **options))

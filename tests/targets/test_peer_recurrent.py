@@ -140,7 +140,7 @@ REFUSED = [
         Head,
         "it has head.bias, head.weight beside its recurrent parameters, expected the LSTM alone: --layer gru",
     ),
-    (Frozen, "it: bias_hh_l0 does not learn, expected parameters all of which learn, in a stack"),
+    (Frozen, "it: bias_hh_l0 does not learn, expected parameters alone, all of which learn, of the GRU with"),
     (Last, "cannot be called as one: it takes (x, h=None), expected (X, h0) or (X), of all steps or of one; "),
 ]
 

@@ -42,7 +42,7 @@ from lstm_checks.targets.ways import Packing, Way, in_ways
 from lstm_checks.weights.guessing import from_shapes, recognize
 from lstm_checks.weights.layouts import LAYOUTS, SECOND, Layout
 from lstm_checks.weights.packing import pack, unpack, unpack_gradients
-from lstm_checks.words import series
+from lstm_checks.words import first_few, series
 from lstm_ref.cell import Cell, evaluate_forward
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.slots import KINDS, MODULES, Activation
@@ -412,7 +412,7 @@ def beside(name: str, others: Sequence[str], holders: Collection[str]) -> Adapte
     holder = min(holders, key=len, default="")
     return AdapterError(
         f"{name} has {listed} beside its recurrent parameters, expected the LSTM alone: "
-        f"{_alone(holder) if len(holders) == 1 else 'name a module that ends with it'}"
+        f"{_alone(holder) if len(holders) == 1 else f'--layer judges one alone, of {first_few(sorted(holders), 8, 8)}'}"
     )
 
 
@@ -555,6 +555,7 @@ def target_of(
     demotes: bool = False,
     takes: str = "",
     notes: tuple[str, ...] = (),
+    holder: str = "",
 ) -> Target:
     """Return the target of the first form that works.
 
@@ -575,6 +576,8 @@ def target_of(
         What it takes and what it is given in these forms, in words; said where no form works.
     notes : tuple of str
         What is to be said of it besides.
+    holder : str
+        What --layer calls the LSTM inside it, where its arrays' names do not say that.
 
     Raises
     ------
@@ -630,7 +633,9 @@ def target_of(
             also=also,
         )
     # What came of a call tells more than why others could not be made.
-    besides = f"; it has {list_extras(weights.extras)} besides, {_alone(weights.prefix)}" if weights.extras else ""
+    besides = (
+        f"; it has {list_extras(weights.extras)} besides, {_alone(holder or weights.prefix)}" if weights.extras else ""
+    )
     raise AdapterError(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}{reasons}{besides}"
     )

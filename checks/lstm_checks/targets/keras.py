@@ -14,7 +14,14 @@ from lstm_checks.contract import Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
 from lstm_checks.targets.keras_layers import WHOLE, Layers, cell_of
-from lstm_checks.targets.keras_networks import framework_network, is_module, layers_in, network_target, seeds_for
+from lstm_checks.targets.keras_networks import (
+    framework_network,
+    holder_of,
+    is_module,
+    layers_in,
+    network_target,
+    seeds_for,
+)
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_checks.weights.recurrent import Kept
 
@@ -89,7 +96,9 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
         forms.insert(0, Form(lambda given, X, h0, C0: call(given, X, h0.shape[-1], initial_state=[h0, C0])))
     takes = common.call_in_words(first.call, "(X), (X, (h0, C0)) or (X, initial_state=[h0, C0])")
     kind = f"{kind} on {keras.backend.backend()}"
-    return common.target_of(name, kind, weights, forms, library, demotes=True, takes=takes)
+    notes = common.lengths_not_given(first.call)
+    holder = holder_of(first, weights.prefix)
+    return common.target_of(name, kind, weights, forms, library, demotes=True, takes=takes, notes=notes, holder=holder)
 
 
 def _of_one_state(kept: Kept, name: str, kind: str, layers: Layers) -> Target:
@@ -103,4 +112,5 @@ def _of_one_state(kept: Kept, name: str, kind: str, layers: Layers) -> Target:
         forms.insert(0, OneStateForm(lambda given, X, h0: call(given, X, h0.shape[-1], initial_state=[h0])))
     takes = common.call_in_words(first.call, "(X), (X, h0) or (X, initial_state=[h0])")
     kind = f"{kind} on {keras.backend.backend()}"
-    return one_state_target(name, kind, kept, forms, library, takes, demotes=True)
+    notes = common.lengths_not_given(first.call)
+    return one_state_target(name, kind, kept, forms, library, takes, demotes=True, notes=notes)

@@ -6,6 +6,8 @@ layer in a model looks for a value that is put where steps are masked.
 """
 
 import inspect
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -116,8 +118,33 @@ def seeds_for(found: Any) -> dict[str, Any]:
 
 def layers_in(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield the recurrent layers in a model by their names, each as something that makes others of its kind."""
+    for name, part in named_parts(model):
+        yield name, partial(_like, part)
+
+
+def named_parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the recurrent layers in a model, by the names that they have where it is the first that is made.
+
+    Keras counts the layers of a class that have no names of their own, "lstm", "lstm_1", over all models.
+    """
+    counts: Counter[str] = Counter()
     for part, _ in _parts(model):
-        yield part.name, partial(_like, part)
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(part).__name__).lower()
+        if re.fullmatch(rf"{kind}(_\d+)?", part.name):
+            yield f"{kind}_{counts[kind]}" if counts[kind] else kind, part
+            counts[kind] += 1
+        else:
+            yield part.name, part
+
+
+def holder_of(model: Any, prefix: str) -> str:
+    """Return the name of the recurrent layer whose variables' paths begin so, "" where there is none or it is it."""
+    found = [
+        name
+        for name, part in named_parts(model)
+        if part is not model and any(v.path.startswith(prefix) for v in part.trainable_variables)
+    ]
+    return found[0] if len(found) == 1 else ""
 
 
 def _like(part: Any, units: int) -> Any:
@@ -196,7 +223,7 @@ def _stacks_of(layer: Any, name: str, shapes: dict[str, tuple[int, ...]]) -> lis
     lstm = cell_of(layer, name)
     cell = lstm if kept[0].cell is PLAIN else kept[0].cell
     if others := sorted(shapes.keys() - {n for one in kept for n in one.names}):
-        raise common.beside(name, others, {part.name for part, _ in _parts(layer)})
+        raise common.beside(name, others, {own for own, _ in named_parts(layer)})
     try:
         stacks = as_stacks(kept, shapes, *PROBE[2:], cell, lambda one: one.names[0] in back)
     except StackError as error:

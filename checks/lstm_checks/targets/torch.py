@@ -166,7 +166,7 @@ def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: 
     still = [key for key, value in parameters.items() if not value.requires_grad]
     if still or others:
         what = f"{still[0]} does not learn" if still else f"{next(iter(others))} is no parameter"
-        raise AdapterError(f"{name}: {what}, expected parameters alone, all of which learn, in {kept.cell.title}s")
+        raise AdapterError(f"{name}: {what}, expected parameters alone, all of which learn, of the {kept.cell.title}")
     if any(_has_relu(inner) for inner in first.modules()):
         kept = replace(kept, cell=cell_named(f"{kept.cell.name},g=relu"))
     modules: dict[Any, Any] = {}
