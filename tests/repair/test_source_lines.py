@@ -110,6 +110,8 @@ SEVERAL = {
     # As in the museum's rnn-lstm-in-numpy-1.
     "nothing handed on, and no derivative": (
         ("features_first", "lstm"),
+        ("def pullback(dout, dlast):", "def pullback(dout):"),
+        ("        delta_c = dlast.T\n", ""),
         ("delta_h = delta_h + dout[:, t].T", "delta_h = dout[:, t].T"),
         ("delta_c = delta_c + delta_h * k", "delta_c = delta_h * k"),
         ('k["cp"] * logistic_slope(k["f"])', 'k["cp"] * logistic(k["f"])'),
