@@ -127,7 +127,8 @@ def test_of_several_faults_each_line_is_named(tmp_path, slips):
     for old, new in edits:
         assert text.count(old) == 1, old
         at = text.index(old)
-        lines.add(text[:at].count("\n") + 1)
+        if "dlast" not in old:
+            lines.add(text[:at].count("\n") + 1)
         text = text.replace(old, new)
     path.write_text(text, encoding="utf-8")
     found = look_into_source(f"{path}:{name}", CASES)
