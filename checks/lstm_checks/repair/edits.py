@@ -27,7 +27,7 @@ COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "
 FACTORS = 20
 """Of how many variables of one shape two together are tried as factors that are missing."""
 
-ANYWHERE_COST = 2.5
+ANYWHERE_COST = 2
 """What an edit may cost where no line is known, so that all lines are tried."""
 
 PRODUCTS = 200

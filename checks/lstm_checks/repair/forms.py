@@ -151,7 +151,8 @@ def views(count: int, shape: tuple[int, ...], sizes: Sizes, gates: int) -> Itera
                 yield FLAT_LAST, slots, 1
         if count == s * slots and 1 <= len(shape) <= 3:
             yield CALLS, slots, 0
-        if count == slots and 1 <= len(shape) <= 3:
+        # As often as there are steps is once a step.
+        if count == slots and 1 <= len(shape) <= 3 and not 1 < slots == s:
             yield ONCE, slots, 0
 
 

@@ -154,7 +154,7 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if feeders and not {feeder.number for feeder in feeders} <= set(one.site.parts):
+        if not {feeder.number for feeder in feeders} <= {one.site.number, *one.site.parts}:
             return replace(one, feeders=feeders)
         return self._word(replace(one, feeders=()), others, places) or replace(one, feeders=feeders)
 
@@ -182,8 +182,14 @@ class _Search:
         sets = [p for p in places if word.text in {name for bound in p.site.binds for name in bound.split(",")}]
         read = min(place.event for place in places if place.site is word)
         # Of several lines that set it, the one that was passed last before it is read.
-        sets = [place for place in sets if place.site.function == word.function and place.event < read]
-        options = _Options(self.due, places, (), {place.site.number for place in sets[-1:]})
+        sets = [place for place in sets if place.site.function == word.function and place.event < read][-1:]
+        if not sets:
+            # A parameter: it was computed where the same values passed first.
+            free = self.program.places(self.trial, others)
+            digests = {place.digest: place.event for place in free if place.site is word}
+            same = [p for p in free if p.event < digests.get(p.digest, 0) and not p.site.is_leaf]
+            sets = sorted(same, key=lambda place: place.event)[:1]
+        options = _Options(self.due, places, (), {place.site.number for place in sets})
         for overrides in options.anywhere():
             if not self.budget.spend():
                 return None
@@ -680,13 +686,15 @@ class _Options:
 
     def _goes_back(self, place: Place) -> bool:
         """Return whether a place is passed from the last step to the first."""
-        if place.form is not None and place.form.is_single:
+        function = place.site.function
+        voted = self.backwards.get((function, place.context), self.backwards.get(function))
+        if place.form is not None and place.form.is_single and (place.known or voted is None):
             (block,) = place.form.blocks[0]
             known = self.due.quantities.get(block.name) if block is not None else None
             if block is not None and known is not None and known.of_steps:
                 return block.backwards
-        function = place.site.function
-        return self.backwards.get((function, place.context), self.backwards.get(function, False))
+        # What a value begins as may be a zero of either pass.
+        return bool(voted)
 
     def _missing(self, known: list[Place]) -> dict[str, set[str]]:
         """Return by function the quantities of the gates for which it does not show what it shows of other gates."""
@@ -714,7 +722,7 @@ class _Options:
             assert place.form is not None
             if len(place.form.names) == 1:
                 gate = family_of(place.form.names[0], self.due.letters)[1]
-                if gate:
+                if gate in self.due.cell.gates:
                     found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
 

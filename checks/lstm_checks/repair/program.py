@@ -32,7 +32,8 @@ class Place:
     """A site in one use of its function and in one slot, with what its values are known to be.
 
     `shape` is that of a step in rows and columns, `own` the value's own. `form` is the quantity it is where `known`,
-    else what its first values are, if these are some quantity; `departs` when the first value came that is not.
+    else what its first values are, if these are some quantity; `departs` when the first value came that is not. Of the
+    same `digest` are those at which the same values pass.
     """
 
     site: Site
@@ -44,6 +45,7 @@ class Place:
     form: Form | None
     known: bool
     departs: int
+    digest: int
 
     @property
     def key(self) -> tuple[int, Context, int]:
@@ -264,6 +266,7 @@ class Program:
     def _viewed(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
         """Return the places of a site by the view of its values in which most of them are known."""
         values = [value for _, value in seen]
+        digest = hash(tuple(value.tobytes() for value in values))
         sizes = trial.due.sizes
         best: list[Place] = []
         for kind, slots, axis in views(len(values), values[0].shape, sizes, self.gates):
@@ -274,9 +277,8 @@ class Program:
                     steps = view.steps(values[slot::slots], sizes, self.gates)
                 except NoFormError:
                     break
-                place = self._match(
-                    site, context, [event for event, _ in seen][slot::slots], view, steps, trial, values[0].shape
-                )
+                own = [event for event, _ in seen][slot::slots], values[0].shape, digest
+                place = self._match(site, context, own, view, steps, trial)
                 if place is None:
                     break
                 places.append(place)
@@ -290,13 +292,13 @@ class Program:
         self,
         site: Site,
         context: Context,
-        events: list[int],
+        seen: tuple[list[int], tuple[int, ...], int],
         view: View,
         steps: Any,
         trial: Trial,
-        own: tuple[int, ...],
     ) -> Place | None:
         """Return a place with the quantity that its values are, or begin to be; None where its sizes say nothing."""
+        events, own, digest = seen
         found: tuple[int, int, Place] | None = None
         for rows, columns in partitions(steps.shape[1:], trial.due):
             blocks, begun, leading, whole = [], [], len(steps), True
@@ -322,7 +324,7 @@ class Program:
             count = sum(block is not None for row in blocks for block in row)
             form = Form(view, rows, columns, tuple(blocks)) if count else None
             departs = events[min(leading, len(events) - 1)]
-            place = Place(site, context, events[0], view, steps.shape[1:], own, form, whole, departs)
+            place = Place(site, context, events[0], view, steps.shape[1:], own, form, whole, departs, digest)
             score = (whole, leading + count / (len(rows) * len(columns)))
             if found is None or score > found[:2]:
                 found = (*score, place)  # type: ignore[assignment]
