@@ -5,7 +5,8 @@ import pytest
 
 from lstm_checks.cases import DTYPES, Case
 from lstm_checks.certified.certify import certified_gradient, derivation_agrees
-from lstm_checks.compare import Verdict
+from lstm_checks.compare import Verdict, compare
+from lstm_checks.contract import Target
 from lstm_checks.faults.catalogue import faults_of
 from lstm_checks.faults.layernorm import FAULTS
 from lstm_checks.faults.model import evaluate, fault_target
@@ -129,3 +130,17 @@ def test_own_faults_show_in_their_smallest_examples_and_are_more_than_carried_on
     for fault in FAULTS:
         assert shows(fault, Case.parse(fault.example)), fault.id
     assert len(faults_of(CELL)) >= 200
+
+
+DROWNED = "m3s6e4u2-layernorm@2xforward-float32-x10-every+h-nostates-short-seed1749039292"
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1.0, Verdict.INCONCLUSIVE), (1e6, Verdict.FAIL)])
+def test_what_is_below_its_own_noise_decides_nothing_unless_it_is_far_off(times, verdict):
+    """Of two units that are normalised nearly the sign alone is left, and rounding may decide that."""
+    case = Case.parse(DROWNED)
+    values = evaluate_reference(case.arrays)
+    values["dbg_l1"] = values["dbg_l1"] * np.float32(times)
+    found = compare(values, expect(case), Target("right", "", None, cell=case.cell), case.dtype)
+    assert {claim.name: claim.verdict for claim in found}["dbg_l1"] is verdict
+    assert times > 1 or not [claim.name for claim in found if claim.verdict is Verdict.FAIL]

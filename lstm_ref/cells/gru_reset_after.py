@@ -97,7 +97,8 @@ def gru_reset_after_backward(p: Mapping[str, Any], fc: Mapping[str, Any], dA: An
 
         dh_ = dA_s + dhn  # (9)
         dz = dh_ * (hp - g)  # (8)
-        dg = dh_ * (1 - z)  # (8)
+        # As autograd has it of g + z (hp - g): dh_ (1 - z) would spare a rounding that is nobody's mistake.
+        dg = dh_ - dh_ * z  # (8)
         dg_ = dg * tanh_derivative(g)  # (4)
         dq_ = dg_ * r  # (1g)
         dr = dg_ * q_  # (1g)

@@ -188,3 +188,16 @@ def test_a_layer_of_keras_is_judged_as_the_cell_that_it_is(name):
 def test_a_layer_of_keras_with_other_options_is_refused():
     with pytest.raises(TargetError, match="activation relu, expected tanh"):
         to_target(keras_layers()["relu"][0], "it")
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        "m1s5e2u2-gru_reset_after-float64-x100-h-seed1908002299",
+        "m129s2e17u2-gru_reset_after-float64-x10-last-seed1",
+    ],
+)
+def test_a_gru_whose_candidate_is_kept_as_a_difference_is_right(descriptor):
+    """PyTorch has g + z (hp - g), whose dg = dh - dh z is off by a rounding of dh, all there is where z is nearly 1."""
+    report = verify_case(load_target("torch.nn:GRU"), Case.parse(descriptor), properties=("training",))
+    assert not report.failures

@@ -24,7 +24,7 @@ _LINEAR = {gate: f'{gate}_ = X_s @ p["U{gate}"] + hp @ p["V{gate}"] + p["b{gate}
 _ACTIVATED = {"r": "r = sigmoid(r_)  # (2)", "z": "z = sigmoid(z_)  # (3)"}
 _UPDATE = "h = z * hp + (1 - z) * g  # (8)"
 _TO_Z = "dz = dh_ * (hp - g)  # (8)"
-_TO_G = "dg = dh_ * (1 - z)  # (8)"
+_TO_G = "dg = dh_ - dh_ * z  # (8)"
 _KEPT_PART = " + dh_ * z  # (1), (6), (8)"
 # Of each form: what the candidate is made of, how that goes back, and its recurrent weights' gradient.
 _AFTER = {
