@@ -69,9 +69,9 @@ second-order part of an error of 5 % is about 5 % of it, and six times as much i
 At 10 %, of low precision, it is 10 % of it; the noise itself is of a sixteenth of that, and linear (0022)."""
 
 DROWNED = 100.0
-"""How many times the accepted deviation a tensor may be off of which no entry is above its own noise's sd, and nothing be
-concluded. Such noise is no sum of small effects: two units that are normalised differ by rounding, say, and all that
-follows is of either sign. Right layers were off by up to 9 times in 3 of 17,093 results (docs/calibration.md)."""
+"""How many times the accepted deviation a tensor may be off, of which no entry is above its own noise's sd, without
+anything being concluded. Such noise is no sum of small effects: two units that are normalised differ by rounding, say,
+and all that follows is of either sign. Right layers were off by up to 9 times (docs/calibration.md)."""
 
 RESOLUTION = ByFormat({"float64": 2.0**-31, "float32": 2.0**-2}).low(2.0**-1, 2.0**-1, 2.0**-1)
 """A tensor none of whose entries is known to this share of itself (2^22 rho) is inconclusive: rounding blurs all of it.
