@@ -154,7 +154,7 @@ class _Search:
         others = [override for other in found if other is not one for override in other.overrides]
         places = self.program.places(self.trial, [*others, *one.overrides])
         feeders = unknown_feeders(one.site, places)
-        if not {feeder.number for feeder in feeders} <= {one.site.number, *one.site.parts}:
+        if feeders and not {feeder.number for feeder in feeders} <= set(one.site.parts):
             return replace(one, feeders=feeders)
         return self._word(replace(one, feeders=()), others, places) or replace(one, feeders=feeders)
 
@@ -703,7 +703,7 @@ class _Options:
             assert place.form is not None
             for name in place.form.names if place.site.whole or place.site.is_access else ():
                 family, gate = family_of(name, self.due.letters)
-                if gate in self.due.cell.gates:
+                if gate:
                     shown[place.site.function][family].add(gate)
         return {
             function: {
@@ -722,7 +722,7 @@ class _Options:
             assert place.form is not None
             if len(place.form.names) == 1:
                 gate = family_of(place.form.names[0], self.due.letters)[1]
-                if gate in self.due.cell.gates:
+                if gate:
                     found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
 
