@@ -10,7 +10,6 @@ pytestmark = pytest.mark.peer
 SLIPS = {
     "an autograd.Function": ("torch_function", "lstm", "dzg = dc * i * (1 - g * g)", "dzg = dc * f * (1 - g * g)"),
     "a torch module": ("torch_module", "LSTM", "c = torch.sigmoid(f) * c", "c = torch.sigmoid(f) + c"),
-    "a custom_vjp": ("jax_custom_vjp", "lstm", "dzo = dh * tc * o", "dzo = (dh + tc) * o"),
     "a scan": ("jax_scan", "lstm", "c = f * c + i * g", "c = f * c + i * f"),
 }
 
