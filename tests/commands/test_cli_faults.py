@@ -8,7 +8,7 @@ from command_line import run
 
 from lstm_checks.faults.catalogue import FAULTS, find
 from lstm_checks.faults.model import diff
-from lstm_checks.trials.kill_matrix import SHOWN
+from lstm_checks.trials.kill_matrix import shown
 
 
 def test_all_are_listed_by_family():
@@ -104,11 +104,11 @@ def test_the_matrix_is_printed_and_written(tmp_path):
     page = tmp_path / "kills.md"
     found = run("faults", "--matrix", "--examples", "2", "--write", str(page), "--json", str(tmp_path / "kills.json"))
     assert found.returncode == 0, found.stderr
-    assert found.stdout.startswith(f"{len(SHOWN)} faults, 2 examples, seed 0\n")
+    assert found.stdout.startswith(f"{len(shown())} faults, 2 examples, seed 0\n")
     assert "check_grad, 1e-5" in found.stdout
-    families = {FAULTS[id].family for id in SHOWN}
-    assert page.read_text().count("\n| `") == len(SHOWN) + len(families)
+    families = {FAULTS[id].family for id in shown()}
+    assert page.read_text().count("\n| `") == len(shown()) + len(families)
     assert (tmp_path / "kills.svg").read_text().startswith("<?xml")
     plain = json.loads((tmp_path / "kills.json").read_text())
-    assert set(plain["percent"]) == set(SHOWN)
+    assert set(plain["percent"]) == set(shown())
     assert len(plain["cases"]) == 2
