@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from lstm_checks.cli import COMMANDS, _parser, main
+from lstm_checks.formats import BASES
 
 
 def script(shell, capsys):
@@ -40,7 +41,7 @@ def in_bash(text, words):
         (("lstm-checks", ""), {command.__name__.rpartition(".")[2] for command in COMMANDS} | {"--help", "--version"}),
         (("lstm-checks", "verify", "--min"), {"--min-dims"}),
         (("lstm-checks", "verify", "mine.py", ":", "LSTM", "--no-r"), {"--no-reference"}),
-        (("lstm-checks", "certify", "--dtype", ""), {"float64", "float32", "both"}),
+        (("lstm-checks", "certify", "--dtype", ""), {*BASES, "both"}),
         (("lstm-checks", "verify", "--join", "c"), {"concat"}),
         (("lstm-checks", "new", "s"), {"suite"}),
         (("lstm-checks", "vectors", ""), {"-h", "--help", "write", "run"}),
@@ -69,7 +70,7 @@ def test_bash_knows_every_option_of_every_command(capsys):
     [
         ("lstm-checks ver", {"verify"}),
         ("lstm-checks verify --min", {"--min-dims"}),
-        ("lstm-checks certify --dtype ", {"float64", "float32", "both"}),
+        ("lstm-checks certify --dtype ", {*BASES, "both"}),
         ("lstm-checks vectors write --fo", {"--format"}),
         ("lstm-checks new s", {"suite"}),
     ],
