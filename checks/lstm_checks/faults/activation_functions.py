@@ -882,6 +882,9 @@ _ON_THE_OTHER_SIDE = {
     "relu-derivative-is-the-value": "m1s1e1u1-plain,g=relu-float64-nostates-seed0",
     "thresholded-relu-shifted": "m1s1e1u1-plain,g=thresholdedrelu:0.3-float64-x10-nostates-seed0",
     "thresholded-relu-without-threshold": "m1s1e1u1-plain,g=thresholdedrelu:0.3-float64-nostates-seed0",
+    "relu6-derivative-not-cut-off": "m1s1e1u1-plain,g=relu6-float64-seed0",
+    "hard-tanh-derivative-of-tanh": "m1s1e1u1-plain,g=hardtanh-float64-seed0",
+    "selu-derivative-without-scale": "m1s1e1u1-plain,g=selu-float64-seed3",
 }
 """The examples of those that do not show where the usual one lies, on the one side of a kink."""
 
