@@ -27,7 +27,7 @@ alone-keras := tests/targets/test_peer_keras.py tests/targets/test_peer_examples
 alone-onnx := tests/targets/test_peer_onnx.py
 alone-safetensors := tests/weights/test_layouts.py -k safetensors
 alone-dask := tests/campaign/test_campaign.py -m peer
-alone-low := tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py
+alone-low := tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py tests/benchmarks/test_tolerances.py
 alone-certify := tests/commands/test_cli_certified.py
 alone-html := tests/html/test_page.py
 alone-compiled := tests/layers/test_fast_layer.py -k 'numba or compiled or threads or agrees'
@@ -87,7 +87,7 @@ lint: $(VENV)/.dev
 # The second line: these skip themselves under `make test`, which does without python-flint and ml_dtypes.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py
+	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py tests/benchmarks/test_tolerances.py
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float32
 

@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 
 from benchmarks.tolerances import COLUMNS, FORMATS, PAGE, SIZES, tolerances
 from lstm_checks import tolerance
@@ -19,12 +20,14 @@ def test_each_format_and_size_has_a_row():
     assert [(form, dims) for form, dims, _ in rows()] == [(form, dims) for form in FORMATS for dims in SIZES]
 
 
-def test_rows_are_what_the_command_gives():
-    told = {(form, dims): values for form, dims, values in rows()}
-    for form in ("float64", "float32", "bfloat16+gates32"):
-        found = tolerances(form, SIZES[0])
-        np.testing.assert_allclose(list(found.values()), told[form, SIZES[0]], rtol=0.1)
-        assert list(found) == list(COLUMNS)
+@pytest.mark.parametrize("form", ["float64", "float32", "bfloat16+gates32"])
+def test_rows_are_what_the_command_gives(form):
+    if form.startswith("bfloat16"):
+        pytest.importorskip("ml_dtypes")
+    told = {(one, dims): values for one, dims, values in rows()}
+    found = tolerances(form, SIZES[0])
+    np.testing.assert_allclose(list(found.values()), told[form, SIZES[0]], rtol=0.1)
+    assert list(found) == list(COLUMNS)
 
 
 def test_float32_is_accepted_to_be_off_by_as_much_more_as_its_roundoff_is_larger():
