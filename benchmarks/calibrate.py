@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,14 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np
 
+from benchmarks.resumed import read_results
 from lstm_checks.arithmetic import balls
 from lstm_checks.calling import call_target
 from lstm_checks.cases import COTANGENTS, DTYPES, REGIMES, Case
 from lstm_checks.certified.certify import CertifiedGradient, certified_gradient, expected_bits
 from lstm_checks.compare import compare
 from lstm_checks.contract import PLAIN
+from lstm_checks.files import replace_file, with_figures
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.oracles.expected import Expected, expect
 from lstm_checks.targets.load import load_target
@@ -47,7 +49,6 @@ CHAOTIC_REGIMES = ("x100",)
 STEPS = (1, 1, 2, 2, 3, 4, 5, 6, 8, 13, 21)
 LONG_STEPS = (30, 60, 100, 200)
 KINDS = ("gate", "entry", "entry, of largest", "step")
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def draw(k: int, seed: int) -> Case:
@@ -204,7 +205,7 @@ def run(cases: int, seed: int, processes: int, path: Path) -> list[dict[str, Any
     with path.open("a", encoding="ascii") as file, multiprocessing.get_context("spawn").Pool(processes) as pool:
         if not rows:
             file.write(json.dumps({"seed": seed, "targets": TARGETS}) + "\n")
-        work = pool.imap_unordered(_measure, ((k, seed) for k in missing), chunksize=16)
+        work = pool.imap_unordered(partial(measure, seed=seed), missing, chunksize=16)
         for done, row in enumerate(work, 1):
             rows[row["k"]] = row
             file.write(json.dumps(row) + "\n")
@@ -218,20 +219,9 @@ def run(cases: int, seed: int, processes: int, path: Path) -> list[dict[str, Any
     return [rows[k] for k in range(cases)]
 
 
-def _measure(job: tuple[int, int]) -> dict[str, Any]:
-    """Return the result of one case, in another process."""
-    return measure(*job)
-
-
 def read(path: Path, seed: int) -> dict[int, dict[str, Any]]:
-    """Return the results that there are already; a last line that was cut off is dropped."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="ascii")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="ascii")
-    lines = [json.loads(line) for line in whole.splitlines()]
+    """Return the results that there are already."""
+    lines = read_results(path)
     if lines and lines[0] != {"seed": seed, "targets": list(TARGETS)}:
         raise SystemExit(
             f"{path} holds the results of {lines[0]}, expected seed {seed} and {TARGETS}: name another file"
@@ -341,11 +331,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 def write(folder: Path, rows: Sequence[Mapping[str, Any]], text: str) -> None:
     """Replace the figures between the marks of ``calibration.md``, and the plot."""
     page = folder / "calibration.md"
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    if not begin or END not in rest:
-        raise SystemExit(f"{page} lacks the marks {BEGIN} and {END}, between which the figures stand")
+    whole = with_figures(page.read_text(encoding="utf-8"), text)
     plot(rows, folder / "calibration.svg")
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    replace_file(page, whole)
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,13 @@ import numpy as np
 
 from benchmarks import cells_anew
 from benchmarks.calibrate import below_rounding, use_of_tolerance
+from benchmarks.resumed import read_results
 from lstm_checks.calling import call_target
 from lstm_checks.cases import DTYPES, LENGTHS, REGIMES, Case, cotangents_of
 from lstm_checks.certified.certify import certified_gradient, expected_bits
 from lstm_checks.compare import compare
 from lstm_checks.contract import Target
-from lstm_checks.files import replace_file
+from lstm_checks.files import replace_file, with_figures
 from lstm_checks.judging.reports import CaseReport
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.targets.load import load_target
@@ -69,7 +70,6 @@ LAYERS = {
 IMPLEMENTATIONS = ("lstm_ref", "written anew", "torch")
 STEPS = (1, 1, 2, 2, 3, 4, 5, 6, 8, 13)
 LONG_STEPS = (21, 30, 60)
-BEGIN, END = "<!-- cells: begin -->", "<!-- cells: end -->"
 
 
 def draw(k: int, seed: int) -> Case:
@@ -157,7 +157,7 @@ def run(cases: int, seed: int, processes: int, path: Path, seconds: float) -> li
     with path.open("a", encoding="ascii") as file, multiprocessing.get_context("spawn").Pool(processes) as pool:
         if head:
             file.write(json.dumps({"seed": seed, "cells": [*CELLS, *NETWORKS]}) + "\n")
-        for done, row in enumerate(pool.imap_unordered(_measure, ((k, seed) for k in missing), chunksize=16), 1):
+        for done, row in enumerate(pool.imap_unordered(partial(measure, seed=seed), missing, chunksize=16), 1):
             rows[row["k"]] = row
             file.write(json.dumps(row) + "\n")
             spent = time.monotonic() - start
@@ -171,20 +171,9 @@ def run(cases: int, seed: int, processes: int, path: Path, seconds: float) -> li
     return [rows[k] for k in sorted(rows) if k < cases]
 
 
-def _measure(job: tuple[int, int]) -> dict[str, Any]:
-    """Return the result of one case, in another process."""
-    return measure(*job)
-
-
 def read(path: Path, seed: int) -> dict[int, dict[str, Any]]:
-    """Return the results that there are already; a last line that was cut off is dropped."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="ascii")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="ascii")
-    head, *lines = [json.loads(line) for line in whole.splitlines()] or [None]
+    """Return the results that there are already."""
+    head, *lines = read_results(path) or [None]
     if head not in (None, {"seed": seed, "cells": [*CELLS, *NETWORKS]}):
         raise SystemExit(
             f"{path} holds the results of {head}, expected seed {seed} and the cells of today: name another"
@@ -198,11 +187,12 @@ def read(path: Path, seed: int) -> dict[int, dict[str, Any]]:
 def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
     """Return the table, and whether no right implementation was ever refused."""
     good, seconds = True, sum(row["seconds"] for row in rows)
-    alarms = sum(found["use"] >= 1 or found["judged"] >= 1 for row in rows for found in row["targets"].values())
-    judged = sum(len(row["targets"]) for row in rows)
+    every = [found for row in rows for found in row["targets"].values()]
+    alarms = sum(found["judged"] >= 1 or found["verdict"] == "fail" for found in every)
+    off = sum(found["use"] >= 1 for found in every)
     lines = [
-        f"{len(rows)} cases, {judged} results of right implementations, {alarms} false alarms; "
-        f"{seconds / 60:.0f} minutes of one processor.",
+        f"{len(rows)} cases, {len(every)} results of right implementations; {alarms} refused by `verify`, {off} off "
+        f"the certified truth by the tolerance or more; {seconds / 60:.0f} minutes of one processor.",
         "",
         "| cell | cases | "
         + " | ".join(f"{name}, worst use" for name in IMPLEMENTATIONS)
@@ -217,9 +207,9 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
         for name in IMPLEMENTATIONS:
             uses = [row["targets"][name]["use"] for row in chosen if name in row["targets"]]
             worst.append(f"{max(uses):.2f}" if uses else "")
-        every = [found for row in chosen for found in row["targets"].values()]
-        as_judged = max(found["judged"] for found in every)
-        good &= all(found["use"] < 1 and found["judged"] < 1 and found["verdict"] != "fail" for found in every)
+        of_cell = [found for row in chosen for found in row["targets"].values()]
+        as_judged = max(found["judged"] for found in of_cell)
+        good &= all(found["use"] < 1 and found["judged"] < 1 and found["verdict"] != "fail" for found in of_cell)
         calm = [row for row in chosen if Case.parse(row["case"]).regime != "x100"]
         lost = sum(row["targets"]["lstm_ref"]["verdict"] == "inconclusive" for row in calm) / max(1, len(calm))
         cells = [f"`{cell}`", len(chosen), *worst, f"{as_judged:.2f}", f"{100 * lost:.1f} %"]
@@ -243,10 +233,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     print(text)
     if options.write is not None:
         page = options.write / "calibration.md"
-        before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        if not begin or END not in rest:
-            raise SystemExit(f"{page} lacks the marks {BEGIN} and {END}, between which the table stands")
-        replace_file(page, f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        replace_file(page, with_figures(page.read_text(encoding="utf-8"), text, "cells"))
     return 0 if good else 1
 
 

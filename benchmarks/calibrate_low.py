@@ -27,6 +27,7 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 
 from benchmarks.low_precision_kills import HIDDEN, drawn
+from benchmarks.resumed import read_results
 from benchmarks.short_lstm import short_lstm
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
@@ -36,7 +37,7 @@ from lstm_checks.contract import PLAIN, Target
 from lstm_checks.faults.catalogue import FAULTS
 from lstm_checks.faults.model import evaluate, fault_target
 from lstm_checks.faults.short import evaluate_short, short_target
-from lstm_checks.files import replace_file
+from lstm_checks.files import replace_file, with_figures
 from lstm_checks.formats import NAMED, base_of, format_named
 from lstm_checks.judging.case import judge_values, verify_case
 from lstm_checks.judging.reports import TOGETHER, CaseReport
@@ -47,7 +48,6 @@ BASES = ("bfloat16", "float16")
 BALLS_EACH = 50
 JAX_SHAPES = ((1, 1, 1, 1), (2, 3, 2, 3), (3, 6, 4, 3), (5, 2, 3, 5), (2, 12, 3, 4))
 LIBRARIES = ("torch", "jax", "numpy")
-BEGIN, END = "<!-- low precision: begin -->", "<!-- low precision: end -->"
 OURS = "lstm-checks"
 
 # ---- The rules in use
@@ -255,11 +255,7 @@ def drawn_examples(name: str, seed: int) -> list[tuple[Case, Expected]]:
 
 def run(cases: int, examples: int, seed: int, path: Path) -> list[dict[str, Any]]:
     """Return all results, measuring those that the file of results lacks and appending them to it."""
-    text = path.read_text(encoding="ascii") if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    rows = [json.loads(line) for line in whole.splitlines()]
-    if whole != text:
-        path.write_text(whole, encoding="ascii")
+    rows = read_results(path)
     known = {row.get("k", row.get("pair")) for row in rows}
     with path.open("a", encoding="ascii") as file:
         jobs: list[tuple[Any, Callable[[], dict[str, Any]]]] = []
@@ -396,11 +392,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text)
     if options.write is not None:
         page = options.write / "calibration.md"
-        before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        if not begin or END not in rest:
-            raise SystemExit(f"{page} lacks the marks {BEGIN} and {END}, between which the figures stand")
+        whole = with_figures(page.read_text(encoding="utf-8"), text, "low precision")
         plot(rows, options.write / "calibration-low.svg")
-        replace_file(page, f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
+        replace_file(page, whole)
     return 0 if good else 1
 
 

@@ -354,16 +354,17 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 """Between which the figures of a Markdown document stand that a command writes."""
 
 
-def with_figures(page: str, figures: str) -> str:
-    """Return a Markdown document with its figures replaced.
+def with_figures(page: str, figures: str, of: str = "figures") -> str:
+    """Return a Markdown document with its figures replaced; `of` is what the marks call them, where there are several.
 
     Raises
     ------
     ValueError
         When the document has no place for figures.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = (mark.replace("figures", of) for mark in (BEGIN, END))
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"expected the lines {BEGIN} and {END}, between which the figures go")
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+        raise ValueError(f"expected the lines {first} and {last}, between which the figures go")
+    return f"{before}{first}\n{figures}\n{last}{after}"

@@ -93,14 +93,18 @@ def test_haiku():
     assert_passes(by_jax("haiku", step))
 
 
-class Tinygrad:
-    """tinygrad's own differentiation, as a `lstm_checks.targets.common.Library`."""
+class AsItIs:
+    """What a `lstm_checks.targets.common.Library` has besides its own differentiation, where it has nothing else."""
 
     compiles = False
     can = frozenset()
 
     def low_precision(self, run, arrays):
         return ""
+
+
+class Tinygrad(AsItIs):
+    """tinygrad's own differentiation."""
 
     def evaluator(self, run):
         from tinygrad import Tensor
@@ -148,14 +152,8 @@ def test_tinygrad(monkeypatch):
     assert_passes(target, "float32")
 
 
-class Mlx:
-    """MLX's own differentiation, as a `lstm_checks.targets.common.Library`."""
-
-    compiles = False
-    can = frozenset()
-
-    def low_precision(self, run, arrays):
-        return ""
+class Mlx(AsItIs):
+    """MLX's own differentiation."""
 
     def evaluator(self, run):
         import mlx.core as mx

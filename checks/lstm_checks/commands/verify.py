@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import gc
-import os
 import sys
 from dataclasses import replace
 from typing import Any
@@ -131,15 +130,11 @@ def _ahead(options: argparse.Namespace) -> Any:
     For a debugger there is one process; and a target that is not to see its judge's memory is not to see this either.
     """
     from lstm_checks.judging.ahead import Ahead
+    from lstm_checks.workers.processes import usable_processors
 
     few = options.case is not None or options.examples < FEW
     kept_together = options.in_process or options.no_reference or options.isolate or is_low(options.dtype or "float64")
-    return contextlib.nullcontext() if few or kept_together or _processors() < 2 else Ahead()
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return contextlib.nullcontext() if few or kept_together or usable_processors() < 2 else Ahead()
 
 
 def _without_frozen(target: Any, frozen: str | None) -> Any:

@@ -4,7 +4,6 @@ It fails closed: it passes only if something was judged and all of it passed; wh
 exit code of its own. Every judgement runs in a process of its own (see `lstm_checks.gate.jobs`).
 """
 
-import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +30,7 @@ from lstm_checks.gate.jobs import JobError, Jobs
 from lstm_checks.gate.report import Finding, GateReport, GateVerdict
 from lstm_checks.gate.speed import judge_speed
 from lstm_checks.progress import NOBODY, Progress
+from lstm_checks.workers.processes import usable_processors
 
 
 def run(config: GateConfig, progress: Progress = NOBODY) -> GateReport:
@@ -99,7 +99,8 @@ def _findings(
 ) -> tuple[tuple[Finding, ...], Baseline, tuple[str, ...]]:
     """Return the findings, the figures for a new baseline, and notes; without `old` nothing is compared with it."""
     jobs = Jobs(config.root, config.time_limit)
-    pool = ThreadPoolExecutor(_workers())
+    # One judgement a processor, since each of them computes with one thread.
+    pool = ThreadPoolExecutor(usable_processors())
     try:
         answers = {name: pool.submit(jobs.run, job) for name, job in jobs_of(config).items()}
         progress.doing(f"judging {', '.join(config.targets)}", len(answers))
@@ -124,11 +125,6 @@ def _findings(
     finally:
         pool.shutdown(cancel_futures=True)
     return tuple(findings), new, tuple(notes)
-
-
-def _workers() -> int:
-    """Return how many judgements run at a time: one a processor, since each of them computes with one thread."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def jobs_of(config: GateConfig) -> dict[tuple[str, str, str], dict[str, Any]]:

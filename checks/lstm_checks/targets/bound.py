@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.binding.bind import Bound, CannotBindError, Found, bind
-from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STRIDES, Target, not_interrupted, undisturbed
+from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STRIDES, Target, not_interrupted, undisturbed, with_article
 from lstm_checks.targets.adapters import ADAPTERS
 from lstm_checks.targets.function import SMALL_SIZES, arguments_of, from_function, small_inputs
 from lstm_ref.cell import Cell
@@ -37,7 +37,7 @@ def bound_target(found: Any, spec: str, cell: Cell) -> Target:
     can = target.can & {SEVERAL, STRIDES} if bound.library == "np" else target.can - {EMPTY}
     what = "class" if inspect.isclass(found) else "function"
     its_own = target.kind.removeprefix("function in the vjp form")
-    kind = f"{what} of its own form" + (its_own if its_own != target.kind else f", a {target.kind}")
+    kind = f"{what} of its own form" + (its_own if its_own != target.kind else f", {with_article(target.kind)}")
     adapter = f"lstm-checks bind {spec} prints the adapter"
     notes = (*bound.notes, *target.notes, adapter)
     one_dtype = f"# to be judged with --dtype {target.dtypes[0]}\n" if len(target.dtypes) == 1 else ""

@@ -72,8 +72,8 @@ def to_framework(p: Mapping[str, Any], layout: str | Layout) -> dict[str, Array]
     find_layout(layout)
     stacked = _of_places(p)
     if stacked is None:
-        return _to_one(p, layout)[1]
-    chosen = {place: _at(place, partial(_to_one, own, layout)) for place, own in stacked.items()}
+        return pack_named(p, layout)[1]
+    chosen = {place: _at(place, partial(pack_named, own, layout)) for place, own in stacked.items()}
     one = next(iter(chosen.values()))[0]
     return joined({place: arrays for place, (_, arrays) in chosen.items()}, one)
 
@@ -192,11 +192,6 @@ def pack_named(p: Mapping[str, Any], name: str) -> tuple[Layout, dict[str, Array
     LayoutError
         Where the framework has no such cell, or has no array for what is not zero.
     """
-    return _to_one(p, name)
-
-
-def _to_one(p: Mapping[str, Any], name: str) -> tuple[Layout, dict[str, Array]]:
-    """Return the layout for one cell's parameters, and the arrays in it."""
     variants = variants_of(name)
     exact = [one for one in variants if one.cell.parameters.keys() == p.keys()]
     if not exact:
@@ -229,8 +224,9 @@ def _from(
     """Return what `how` makes of the arrays of each place, by a network's names where there are several."""
     find_layout(name)
     placed: dict[Place, dict[str, Any]] = {}
+    known = names_in(name)
     for key, value in arrays.items():
-        place, own = locate(key, names_in(name))
+        place, own = locate(key, known)
         # What has no place in a stack is for the layout to name as too many.
         placed.setdefault(place if not place.prefix else Place(), {})[own if own and not place.prefix else key] = value
     has_directions = find_layout(name).directions

@@ -203,9 +203,9 @@ def _modules(names: Iterable[str]) -> list[str]:
 def _find(arrays: Mapping[str, Any], layout: Layout) -> tuple[dict[Place, dict[str, Any]], list[str]]:
     """Return the arrays of each cell by the layout's own names, and the names of those of none."""
     found: dict[Place, dict[str, Any]] = {}
-    strangers = []
+    strangers, known = [], names_in(layout.name)
     for name, array in arrays.items():
-        place, own = locate(name, names_in(layout.name))
+        place, own = locate(name, known)
         if own is None:
             strangers.append(name)
         else:

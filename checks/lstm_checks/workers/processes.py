@@ -52,6 +52,11 @@ def start(module: str, folder: Path | None = None, env: Mapping[str, str] | None
     )
 
 
+def usable_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill a process with its children, where it still runs."""
     try:
