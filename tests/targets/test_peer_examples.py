@@ -8,6 +8,7 @@ import pytest
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.targets.load import load_target
+from lstm_ref.cells import cell_named
 
 pytestmark = pytest.mark.peer
 FOLDER = Path(__file__).parents[2] / "examples"
@@ -90,3 +91,10 @@ def test_every_example_is_in_the_list():
     assert listed <= python
     named = {line.split("examples/")[1] for line in commands if "verify examples/" in line}
     assert named == {f"{file}.py:{name}" for file, _, name, *_ in ALL}
+
+
+def test_a_function_that_is_not_of_the_cell_asked_for_is_judged_where_jax_is_imported_too():
+    """A GRU has no C0: the adapters that are in use ask whatever function comes, with the inputs of its own cell."""
+    pytest.importorskip("jax.numpy")
+    target = load_target(f"{FOLDER / 'gru_function.py'}:gru", cell=cell_named("gru"))
+    assert verify(target, examples=2).exit_code == 1

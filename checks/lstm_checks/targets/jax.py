@@ -256,7 +256,7 @@ def _dtypes_in(program: Any) -> set[str]:
 def function_target(function: Callable[..., Any], name: str, taken: int, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a JAX function, of so many arguments, to h and Cn; None if it is none."""
     p, inputs = common.probe_arrays(cell=cell)
-    values = jax.tree.map(jax.numpy.asarray, (p, inputs["X"], inputs["h0"], inputs["C0"]))
+    values = jax.tree.map(jax.numpy.asarray, (p, *inputs.values()))
     found = common.attempt(function, *values[:taken])
     if not isinstance(common.outputs(found)[0], jax.Array):
         return None
