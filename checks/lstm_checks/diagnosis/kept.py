@@ -50,7 +50,8 @@ def of_intermediates(shown: Sequence[tuple[Case, Mapping[str, Any]]]) -> Iterato
             numbers = _equations(case.cell).get(name, "")
             which = f"{name} of equation{'s' * (', ' in numbers)} {numbers}" if numbers else name
             on = "" if case is of_cases[0][0] else f" ({case.descriptor})"
-            yield f"first to depart of the {len(some)} intermediates shown: {which}, at step {step} of {case.s}{on}{beside}"
+            at = f"{which}, at step {step} of {case.s}{on}"
+            yield f"first to depart of the {len(some)} intermediates shown: {at}{beside}"
             return
     none = f"of the {len(some)} intermediates shown none departs, so what is made of them does"
     yield (none if some else "none of the intermediates shown can be compared") + beside
