@@ -663,6 +663,14 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
+OUTPUTS_MENDED = 4
+"""With how many edits that mend the forward pass the backward pass is looked into: all of them give the same values."""
+
+UNCHANGED = 64
+"""By how many roundoffs of its largest value a tensor may move where nothing that it is made of has changed. The same
+program compiled and step by step differs by a few; what is changed, by a thousandth, moves what it has to do with by
+far more."""
+
 FORWARD_SHARE = 0.4
 """What the forward pass alone takes of a run."""
 
