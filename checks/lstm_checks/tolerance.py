@@ -753,6 +753,9 @@ another order of the gates misses it by about all of it, a gate with another act
 FAULTS_TOGETHER = 5
 """How many faults are looked for in one target: as many were met in a layer that somebody wrote by hand."""
 
+SETS_REFUTED = 3
+"""How often sets of faults are looked for: each time with one more case, on which all that were found are refuted."""
+
 FAULTS_FOLLOWED = 2
 """How many ways to go on are followed at each step, when faults are added one by one: those that explain most."""
 

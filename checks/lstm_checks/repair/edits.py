@@ -72,7 +72,9 @@ class Scope:
 
 
 def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Return whether two shapes are the same but for what is 1."""
+    """Return whether two shapes are the same but for what is 1, or the one is a row of the other, as a bias is."""
+    if {len(one), len(other)} == {1, 2}:
+        return one[-1] == other[-1]
     return len(one) == len(other) and all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
 
 

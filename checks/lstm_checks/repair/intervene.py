@@ -118,10 +118,30 @@ class _Search:
             # What the others can do without is no fault of its own.
             if len(found) > 1 and not self.program.wrong(self.trial, others):
                 found.remove(finding)
+        found = self._where_all_read_it(found)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         # In the order in which the program comes to them.
         return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
+
+    def _where_all_read_it(self, found: list[Finding]) -> list[Finding]:
+        """Return findings of which those at several lines that read one variable are one, where that is set."""
+        by_name: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+        for one in found:
+            word = one.word or one.site
+            if word.is_leaf and one.instead is None:
+                by_name[word.function, word.text].append(replace(one, word=word))
+        for (function, name), many in by_name.items():
+            first = min(one.site.line for one in many)
+            of_function = [site for site in self.program.sources.sites if site.function == function]
+            sets = [s for s in of_function if s.line < first and name in ",".join(s.binds).split(",")]
+            if len(many) > 1 and sets:
+                overrides = tuple(override for one in many for override in one.overrides)
+                mends = frozenset[Any]().union(*(one.mends for one in many))
+                merged = {one.site for one in many}
+                found = [one for one in found if one.site not in merged]
+                found.append(Finding(sets[-1], overrides, mends, word=many[0].word))
+        return found
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
