@@ -80,7 +80,7 @@ class _Search:
         self.due = self.trial.due
         self.outputs = frozenset(self.due.cell.outputs)
         self.right: set[tuple[str, Any]] = set()
-        self.forwards: dict[Any, bool] = {}
+        self.forwards: dict[Any, frozenset[str]] = {}
 
     def found(self) -> tuple[Finding, ...]:
         """Return what was found; where a helper was told that is right elsewhere, what is found without it."""
@@ -279,10 +279,19 @@ class _Search:
         self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         if allowed is None and (forward := self._forward(options, before, wrong)) is not None:
             return forward
+        self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
+        spoilt = frozenset[str]()
+        if allowed is None and not self.trial.outputs_alone and self.outputs & {name for _, name in wrong}:
+            spoilt = self._outputs_wrong(self.single, before)
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
         for k, kind in enumerate(options.kinds()):
             first: frozenset[Any] | None = None
             for overrides in kind:
+                # While outputs are wrong, what makes none of them right is nothing to go on from.
+                if spoilt and not self._outputs_wrong(self.single, [*before, *overrides]) < spoilt:
+                    if self.budget.runs < 0:
+                        return best
+                    continue
                 # What is wrong there would be wrong in all that it has to do with.
                 if allowed is None and not reach(overrides) <= reach.wrong:
                     continue
@@ -330,12 +339,12 @@ class _Search:
                 return best
         return None
 
-    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> bool:
-        """Return whether an output is wrong on a case; the forward pass alone is run, which is a part of a run."""
+    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> frozenset[str]:
+        """Return which outputs are wrong on a case; the forward pass alone is run, which is a part of a run."""
         key = trial.case, tuple(overrides)
         if key not in self.forwards:
             self.budget.runs -= tolerance.FORWARD_SHARE
-            self.forwards[key] = bool(self.program.wrong(trial.forward, overrides))
+            self.forwards[key] = self.program.wrong(trial.forward, overrides)
         return self.forwards[key]
 
     def _beside(self) -> list[Held]:

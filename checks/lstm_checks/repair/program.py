@@ -364,7 +364,10 @@ def _arrays_in(name: str, held: Any, keys: Sequence[tuple[str, Any]]) -> list[tu
         inner += [(f"{name}[{key}]", held[at]) for key, at in keys if at in held]
     else:
         kept = getattr(held, "__dict__", None)
-        inner = [(f"{name}.{key}", one) for key, one in kept.items()] if type(kept) is dict else []
+        kept = kept if type(kept) is dict else {}
+        # What a torch module learns is an attribute that is not in its dict.
+        learned = kept.get("_parameters")
+        inner = [(f"{name}.{key}", one) for key, one in {**kept, **(learned or {})}.items() if type(key) is str]
         if isinstance(held, tuple) and hasattr(held, "_fields"):
             inner += [(f"{name}.{key}", one) for key, one in zip(held._fields, held, strict=True)]
     return [(text, tuple(one.shape)) for text, one in inner[:64] if hasattr(one, "shape") and hasattr(one, "dtype")]
