@@ -119,6 +119,11 @@ SEVERAL = {
         ('+ act["i"] * act["g"]', '+ act["o"] * act["g"]'),
         ('delta_h * k["o"] * tanh_slope', 'delta_h * k["f"] * tanh_slope'),
     ),
+    "a helper of the forward pass, and backward": (
+        ("numpy_per_gate", "lstm"),
+        ("return 1.0 / (1.0 + np.exp(-x))", "return 1.0 / np.exp(-x)"),
+        ('dx = dzf @ p["Uf"].T', 'dx = c_prev @ p["Uf"].T'),
+    ),
     "in what tuples of a dict hold": (
         ("closures", "lstm"),
         ("d @ V.T, x.T @ d", "h @ V.T, x.T @ d"),

@@ -532,7 +532,8 @@ class Options:
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
-        self.gates = self._gates_of(known)
+        # A helper that is wrong in the forward pass is given what is right at the first step alone.
+        self.gates = self._gates_of([place for place in places if _begins(place)]) | self._gates_of(known)
         self.missing = self._missing(known)
 
     def kinds(self) -> Iterator[Iterator[tuple[Override, ...]]]:

@@ -250,8 +250,12 @@ class Program:
         """Return the places of a site in one context, with what each is."""
         values = [value for _, value in seen]
         shapes = {value.shape for value in values}
-        if len(shapes) != 1 or not all(np.isfinite(value).all() for value in values):
+        if len(shapes) != 1:
             return []
+        if not all(np.isfinite(value).all() for value in values):
+            # What grows beyond all numbers is no quantity, but a place all the same.
+            seen = [(event, np.where(np.isfinite(value), value, 0)) for event, value in seen]
+            values = [value for _, value in seen]
         half = len(values) // 2
         if len(values) == 2 * half and all(map(np.array_equal, values[:half], values[half:])):
             # A forward pass that is run once more on the way to the gradients.
