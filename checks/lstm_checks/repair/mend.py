@@ -117,7 +117,9 @@ class _Search:
         self.outputs_are_enough = False
         self.original = {path: source.text for path, source in sources.files.items()}
         program = Program(target, sources)
-        places, variables = program.places(trials[0]), program.variables(trials[0])
+        with sources.in_force():
+            # Others may have been since, and probes are passed to those that were last.
+            places, variables = program.places(trials[0]), program.variables(trials[0])
         lines = self._lines() if findings else None
         self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
         self.edited = Sources(self.edits, self.original)
