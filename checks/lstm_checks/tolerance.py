@@ -663,6 +663,9 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
+GATES_EXCHANGED = 3
+"""At how many lines values of other gates stand where it is their order that is wrong: two lines may be two slips."""
+
 OUTPUTS_MENDED = 4
 """With how many edits that mend the forward pass the backward pass is looked into: all of them give the same values."""
 

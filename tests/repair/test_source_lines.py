@@ -221,6 +221,11 @@ def test_a_target_that_misbehaves_when_it_is_looked_into_harms_nothing(tmp_path,
     assert all(one.text == "dg = dc * f" for one in found.lines)
 
 
+def test_a_wrong_order_of_gates_is_no_line_of_those_that_read_them(tmp_path):
+    path, changed = planted(tmp_path, EDITS["gate-order-fogi"])
+    assert {one.line for one in look_into_source(f"{path}:plain_lstm", CASES).lines} <= changed
+
+
 PLANTED = ["carry-without-forget", "df-of-current-memory", "tanh-derivative-unsquared", "dh0-dc0-swapped", "cn-is-h"]
 
 

@@ -118,11 +118,24 @@ class _Search:
             # What the others can do without is no fault of its own.
             if len(found) > 1 and not self.program.wrong(self.trial, others):
                 found.remove(finding)
+        if sum(self._exchanges_gates(one) for one in found) >= tolerance.GATES_EXCHANGED:
+            # They are packed in another order than they should be, which stands in none of these lines.
+            return ()
         found = self._where_all_read_it(found)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         # In the order in which the program comes to them.
         return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
+
+    def _exchanges_gates(self, one: Finding) -> bool:
+        """Return whether at a line stands for each value the same of another gate."""
+        pairs = [(override.place.form, override.form) for override in one.overrides]
+        alike = [
+            family_of(came.names[0], self.due.letters)[0] == family_of(due.names[0], self.due.letters)[0] != ""
+            for came, due in pairs
+            if came is not None and len(came.names) == len(due.names) == 1
+        ]
+        return len(alike) == len(pairs) and all(alike)
 
     def _where_all_read_it(self, found: list[Finding]) -> list[Finding]:
         """Return findings of which those at several lines that read one variable are one, where that is set."""
