@@ -89,6 +89,11 @@ def _gather(workspace: Workspace, pick: Callable[[Record], np.ndarray]) -> np.nd
     return np.concatenate([pick(tile) for tile in workspace.tiles])
 
 
+def _values(workspace: Workspace, name: str) -> np.ndarray:
+    """Return what the tiles keep under a name, (m, s, n)."""
+    return _gather(workspace, lambda tile: tile.values(name))
+
+
 class ForwardCache(Cache):
     """The intermediates of one forward pass.
 
@@ -112,7 +117,7 @@ class ForwardCache(Cache):
             gate = GATES.index(key[0])
             scale = workspace.scale[gate * workspace.shape[3]]
             return _gather(workspace, lambda tile: tile.linear_activations(gate) / scale)
-        return _gather(workspace, lambda tile: tile.values(key))
+        return _values(workspace, key)
 
 
 class BackwardCache(Cache):
@@ -137,7 +142,7 @@ class BackwardCache(Cache):
         if key[1] in GATES:  # df_ and its sisters
             return _gather(workspace, lambda tile: tile.gate_cotangents(GATES.index(key[1])))
         if key == "dA":
-            given = _gather(workspace, lambda tile: tile.values("dA"))
+            given = _values(workspace, "dA")
             m, s, _, u = workspace.shape
             dA = np.zeros((m, s, u), workspace.dtype)
             dA[:, s - given.shape[1] :] = given  # every step, or the last
@@ -158,12 +163,12 @@ class BackwardCache(Cache):
             return self["dA"] + self["dhn"]
         if key == "dC_":
             return self._memory_cotangents()
-        return self["dC_"] * _gather(workspace, lambda tile: tile.values("f"))  # dC
+        return self["dC_"] * _values(workspace, "f")  # dC
 
     def _memory_cotangents(self) -> np.ndarray:
         """Return dC_: its recursion once more, given dh_."""
         dh_, workspace = self["dh_"], self._workspace
-        o, C, f = (_gather(workspace, lambda tile, name=name: tile.values(name)) for name in "oCf")
+        o, C, f = (_values(workspace, name) for name in "oCf")
         dC_, final = dh_ * (o * (1 - C * C)), self._final["dCn"]
         dC = np.zeros_like(dC_[:, 0]) if final is None else final
         for t in reversed(range(dC_.shape[1])):

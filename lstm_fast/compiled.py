@@ -68,7 +68,9 @@ def compile_kernels(char: str) -> Kernels | None:
     pack = compiled(pack_forward, *[array] * 2, *[integer] * 3)
     pack_back = compiled(pack_backward, *[array] * 2, *[integer] * 2)
     return Kernels(
-        *(partial(function, zero) for function in (forward, backward, add_up)),
+        partial(forward, zero),
+        partial(backward, zero),
+        partial(add_up, zero),
         pack,
         pack_back,
         REGISTER // np.dtype(char).itemsize,
@@ -78,7 +80,7 @@ def compile_kernels(char: str) -> Kernels | None:
 
 @numba.njit(inline="always")
 def product(
-    kind: Any, a: int, a_row: int, b: int, c: int, c_row: int, rows: int, vectors: int, terms: int, item: int
+    kind: Any, a: Any, a_row: Any, b: Any, c: Any, c_row: Any, rows: Any, vectors: Any, terms: Any, item: Any
 ) -> None:
     """Write the product of `rows` rows at `a` and one panel at `b` to `c`, in blocks of rows as equal as can be.
 
@@ -130,7 +132,7 @@ def run_forward(
     the address of h of step `first`, with `out_row` bytes from sample to sample and `out_step` from step to step, or 0.
     """
     w, _, e = X.shape
-    item = np.int64(rows.itemsize)
+    item: Any = np.int64(rows.itemsize)
     panels, terms = u * item // REGISTER, u + e + 1
     for t in range(first, last):
         at, then = (t, t + 1) if keep else (t % 2, (t + 1) % 2)
@@ -201,7 +203,7 @@ def run_backward(
     steps whose h was not returned, and it is zeros. `back` holds dh, and what the product adds behind it is dx.
     """
     w, _, e = dX.shape
-    item = np.int64(gates.itemsize)
+    item: Any = np.int64(gates.itemsize)
     panels, vectors = u * item // REGISTER, row * item // REGISTER
     for t in range(last - 1, first - 1, -1):
         dk = np.int64(dK.ctypes.data) + t * w * dk_row * item
@@ -263,7 +265,7 @@ def run_sum(
 
     dW (inner, 4, u). `cached` is how many bytes may be expected to stay in the L2 cache.
     """
-    item = np.int64(rows.itemsize)
+    item: Any = np.int64(rows.itemsize)
     u = dW.size // (4 * inner)
     # Some terms at a time, so that those of one panel stay in the L1 cache while all of dW passes; or, where dW itself
     # does not stay in the L2 cache, more, so that it passes less often.

@@ -62,6 +62,7 @@ class PanelTile(Record):
     """The buffers of samples `first` to `last` - 1; see this module's heading."""
 
     _views = frozenset(["weights"])
+    weights: np.ndarray
 
     def __init__(self, first: int, last: int, steps: int, e: int, u: int, lanes: int, dtype: np.dtype) -> None:
         w, q = last - first, -(-u // lanes)
