@@ -64,7 +64,7 @@ def compile_kernels(char: str) -> Kernels | None:
     zero = np.dtype(char).type(0)
     forward = compiled(run_forward, scalar, *[array] * 5, any_strides, *[integer] * 8)
     backward = compiled(run_backward, scalar, *[array] * 7, *[integer] * 2, cube, *[integer] * 5)
-    add_up = compiled(run_sum, scalar, *[array] * 3, *[integer] * 8)
+    add_up = compiled(run_sum, scalar, *[array] * 3, *[integer] * 7)
     pack = compiled(pack_forward, *[array] * 2, *[integer] * 3)
     pack_back = compiled(pack_backward, *[array] * 2, *[integer] * 2)
     return Kernels(
@@ -258,44 +258,38 @@ def run_sum(
     dk_row: int,
     first: int,
     last: int,
-    cached: int,
     add: int,
 ) -> None:
     """Fill panels `first` to `last` - 1 of dW with the sum over `count` rows of c_t dk_t^T; or add that, if `add`.
 
-    dW (inner, 4, u). `cached` is how many bytes may be expected to stay in the L2 cache.
+    dW (inner, 4, u) should stay in the L2 cache, and then the terms of a panel that are summed up at a time in the L1.
     """
     item: Any = np.int64(rows.itemsize)
     u = dW.size // (4 * inner)
-    # Some terms at a time, so that those of one panel stay in the L1 cache while all of dW passes; or, where dW itself
-    # does not stay in the L2 cache, more, so that it passes less often.
-    terms = TERMS if dW.size * item <= cached else 4 * TERMS
-    highest = max(ROWS, cached // (terms * item) // ROWS * ROWS)
-    for start in range(0, count, terms):
-        number = min(terms, count - start)
-        for top in range(0, inner, highest):
-            for p in range(first, last):
-                k, end = top, min(top + highest, inner)
-                while k < end:
-                    height = min(ROWS, end - k)
-                    multiply(
-                        kind,
-                        (
-                            np.int64(rows.ctypes.data) + (start * row + k) * item,
-                            item,
-                            row * item,
-                            np.int64(dK.ctypes.data) + start * dk_row * item + p * VECTORS * REGISTER,
-                            dk_row * item,
-                            np.int64(dW.ctypes.data) + k * 4 * u * item + p * REGISTER,
-                            4 * u * item,
-                            u * item,
-                            height,
-                            VECTORS,
-                            number,
-                            add + start,
-                        ),
-                    )
-                    k += height
+    for start in range(0, count, TERMS):
+        number = min(TERMS, count - start)
+        for p in range(first, last):
+            k = 0
+            while k < inner:
+                height = min(ROWS, inner - k)
+                multiply(
+                    kind,
+                    (
+                        np.int64(rows.ctypes.data) + (start * row + k) * item,
+                        item,
+                        row * item,
+                        np.int64(dK.ctypes.data) + start * dk_row * item + p * VECTORS * REGISTER,
+                        dk_row * item,
+                        np.int64(dW.ctypes.data) + k * 4 * u * item + p * REGISTER,
+                        4 * u * item,
+                        u * item,
+                        height,
+                        VECTORS,
+                        number,
+                        add + start,
+                    ),
+                )
+                k += height
 
 
 def pack_forward(W: np.ndarray, weights: np.ndarray, units: int, u: int, e: int) -> None:

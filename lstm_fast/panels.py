@@ -16,6 +16,7 @@ and `dK` as they stand.
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from lstm_fast.caches import L2_BYTES
 from lstm_fast.packing import GATES
-from lstm_fast.threads import run_together, workers_for
+from lstm_fast.threads import blas_in_one_thread, run_together, workers_for
 from lstm_fast.workspace import CHUNK, Record, Workspace, aligned_empty, kernels_for
 
 if TYPE_CHECKING:
@@ -43,10 +44,10 @@ def whole(count: int, lanes: int) -> int:
 def tile_bounds(m: int, s: int, u: int, bytes_of_sample: int, rows: int) -> tuple[list[tuple[int, int]], int]:
     """Return the (first, last + 1) samples of each tile, and how many threads should share them.
 
-    What a step reads and writes of a tile should stay in half of the L2 cache; the weights pass by.
+    What a step reads and writes of a tile should stay in the L2 cache. The weights pass by, once for each tile.
     """
     workers = workers_for(m, s, u, compiled=True)
-    width = max(8 * rows, L2_BYTES // 2 // bytes_of_sample // rows * rows)
+    width = max(16 * rows, L2_BYTES // bytes_of_sample // rows * rows)
     count = -(-m // width)
     if workers > 1:
         # As many tiles for each thread: one with a tile more would have all the others wait for it.
@@ -192,20 +193,15 @@ class Panels(Workspace):
     def sum_gradients(self) -> np.ndarray:
         """Return a new dW (K, 4u) = sum over samples and steps of c_t dk_t^T."""
         _, _, e, u = self.shape
-        padded, kernels = whole(u, self.lanes), self.kernels()
+        padded = whole(u, self.lanes)
         inner = padded + e + 1
         dW = np.empty((inner, 4 * padded), self.dtype)
-
-        def share(first: int, last: int) -> None:
-            """Fill some panels, over all samples: nothing is added up in an order that depends on threads."""
-            for k, tile in enumerate(self.tiles):
-                flat = (array.reshape(-1) for array in (tile.rows, tile.dK, dW))
-                count = tile.steps * (tile.last - tile.first)
-                kernels.add_up(*flat, count, inner, tile.rows.shape[2], tile.dK.shape[2], first, last, L2_BYTES // 2, k)
-
+        share = self._sum_panels if dW.nbytes <= L2_BYTES // 2 else self._multiply_panels
+        # Each thread takes some panels over all samples: nothing is added up in an order that depends on threads.
         panels = padded // self.lanes
-        each = -(-panels // self.workers)
-        run_together([partial(share, first, min(first + each, panels)) for first in range(0, panels, each)])
+        with contextlib.nullcontext(True) if self.workers == 1 else blas_in_one_thread() as single:
+            each = -(-panels // self.workers) if single else panels
+            run_together([partial(share, first, min(first + each, panels), dW) for first in range(0, panels, each)])
         if padded == u:
             return dW
         kept = np.empty((u + e + 1, 4 * u), self.dtype)
@@ -213,6 +209,27 @@ class Panels(Workspace):
         kept[:u].reshape(u, 4, u)[...] = by_gate[:u]
         kept[u:].reshape(e + 1, 4, u)[...] = by_gate[padded:]
         return kept
+
+    def _sum_panels(self, first: int, last: int, dW: np.ndarray) -> None:
+        """Fill some panels of dW, which stays in the L2 cache meanwhile."""
+        for k, tile in enumerate(self.tiles):
+            flat = (array.reshape(-1) for array in (tile.rows, tile.dK, dW))
+            count = tile.steps * (tile.last - tile.first)
+            row, dk_row = tile.rows.shape[2], tile.dK.shape[2]
+            self.kernels().add_up(*flat, count, len(dW), row, dk_row, first, last, k)
+
+    def _multiply_panels(self, first: int, last: int, dW: np.ndarray) -> None:
+        """Do the same by NumPy's BLAS, which copies its operands as it goes: where rows lie pages apart that pays."""
+        inner, lanes = len(dW), self.lanes
+        columns = slice(4 * lanes * first, 4 * lanes * last)
+        total = None
+        for tile in self.tiles:
+            c, dk = tile.rows[:-1, :, :inner], tile.dK[:, :, columns]
+            product = np.matmul(c.reshape(-1, c.shape[2]).T, dk.reshape(-1, dk.shape[2]))
+            total = product if total is None else np.add(total, product, out=total)
+        assert total is not None
+        by_gate = total.reshape(inner, -1, 4, lanes).transpose(0, 2, 1, 3)
+        dW.reshape(inner, 4, -1, lanes)[:, :, first:last] = by_gate
 
     def final_states(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the last h and memory, (m, u) each."""

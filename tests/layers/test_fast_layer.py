@@ -297,6 +297,26 @@ def test_a_backward_pass_belongs_to_its_forward_pass_whatever_is_switched_meanwh
     assert_as_expected(run(layer, case), case)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_that_do_not_stay_in_the_cache_are_multiplied_by_numpy(compiled, workers, dtype, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(workers))
+    monkeypatch.setattr(threads, "LARGE_STEP", 1)
+    case = Case(250, 2, 3, 21, dtype=dtype, regime="x1e-3")
+    layer = make_layer(case)
+    by_panels = copied(run(layer, case))
+    monkeypatch.setattr(panels, "L2_BYTES", 0)
+    asked = []
+    monkeypatch.setattr(panels.Panels, "_sum_panels", lambda *given: asked.append(given))
+    values = copied(run(make_layer(case), case))
+    assert not asked
+    assert_as_expected(values, case)
+    assert_equal({k: values[k] for k in ("h", "dX", "dh0")}, {k: by_panels[k] for k in ("h", "dX", "dh0")})
+    # Without threadpoolctl one thread has all of it.
+    monkeypatch.setattr(threads, "_controller", lambda: None)
+    assert_as_expected(run(layer, case), case)
+
+
 @pytest.mark.parametrize("said", [{}, {"SC_LEVEL1_DCACHE_SIZE": 0}])
 def test_caches_have_a_usual_size_where_nobody_says(said, monkeypatch, tmp_path):
     monkeypatch.setattr(caches, "SYSTEM", tmp_path)
