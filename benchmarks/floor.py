@@ -1,4 +1,4 @@
-"""The floor: the matrix products that lstm_fast makes without Numba, on the same buffers, with NumPy's BLAS; nothing else.
+"""The floor: the matrix products that lstm_fast makes without Numba, on the same buffers, and nothing else.
 
 They are recorded while lstm_fast runs without its compiled passes, by standing in for np.matmul, and then played back
 by as many threads. The compiled passes have products of their own, and may be below it.
