@@ -347,7 +347,7 @@ def beside(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         lines += [
             "",
             f"In {base} {_share(one['shown'], one['pairs'])} of the pairs show in exact arithmetic. Of these "
-            f"{_share(one['possible'], one['shown'])} would die if errors were projected on the fault's very change, too.",
+            f"{_share(one['possible'], one['shown'])} would die by projections on the fault's own change.",
         ]
     return lines
 
