@@ -69,6 +69,9 @@ help: ## say what there is
 verify: $(VENV)/.test
 	$(bin)/lstm-checks verify
 
+# Each of the WORKERS computes with one thread: several BLAS on the same processors wait for each other.
+test peers: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/.test
 	$(bin)/python -m pytest -n $(WORKERS) -m "not peer"
 

@@ -350,11 +350,11 @@ def of_the_cell(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_right_implementation_of_its_own_passes(name):
     target = from_function(of_the_cell(name), cell=cell_named(name))
-    report = verify(target, examples=100, max_dims=(7, 9, 7, 7))
+    report = verify(target, examples=50, max_dims=(7, 9, 7, 7))
     assert report.exit_code == 0, report.failure and render_failure("it", report.failure)
     assert {example.case.dtype for example in report.examples} == {*DTYPES}
     for gradient in report.target.cell.gradients:
-        assert report.claim_counts[gradient][Verdict.PASS] > 20, gradient
+        assert report.claim_counts[gradient][Verdict.PASS] > 10, gradient
 
 
 def test_it_passes_with_smooth_ones_and_fails_where_its_functions_are_others():

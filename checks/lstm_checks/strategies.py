@@ -382,8 +382,8 @@ def explore(visit: Callable[[Any], bool], strategy: st.SearchStrategy[Any], exam
     """
     done = False
 
-    class EnoughError(Exception):
-        """Tells Hypothesis to draw no more."""
+    class EnoughError(BaseException):
+        """Tells Hypothesis to draw no more; no Exception, which it would take for a failure and run again."""
 
     @hypothesis.seed(seed)
     @_settings(examples, [Phase.generate])

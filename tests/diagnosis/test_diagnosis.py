@@ -4,7 +4,6 @@ The layer is `plain_lstm.py`, and what is planted stands in `planted_faults.py`,
 """
 
 import json
-import os
 import re
 from dataclasses import replace
 
@@ -32,6 +31,7 @@ from planted_faults import (
     finally_,
     returning,
 )
+from share import told
 
 import lstm_ref
 from lstm_checks.cases import Case
@@ -77,9 +77,8 @@ def test_the_plain_layer_is_right_where_nothing_is_planted():
 LARGE = [id for id in IN_A_CASE if max(Case.parse(FAULTS[id].example).dims) > 24]
 """Those that show past a block's edge alone: each takes up to half a minute."""
 
-# In CI of three faults one is told, of those four one; `make kills` has them all killed there.
-EACH, EACH_LARGE = {"nightly": (1, 1), "ci": (3, 4)}.get(os.environ.get("HYPOTHESIS_PROFILE", ""), (1, 4))
-TOLD = [id for id in IN_A_CASE if id not in LARGE][::EACH] + LARGE[::EACH_LARGE]
+# `make kills` has them all killed.
+TOLD = told((id for id in IN_A_CASE if id not in LARGE), ci=4) + told(LARGE, ci=8, dev=4)
 
 
 @pytest.mark.parametrize("id", TOLD)
@@ -90,7 +89,7 @@ def test_a_planted_fault_is_caught_and_named_first(id):
     assert suspects(diagnose(target, case))[:1] == [id]
 
 
-@pytest.mark.parametrize("id", sorted(WRAPPERS))
+@pytest.mark.parametrize("id", told(sorted(WRAPPERS)))
 def test_a_fault_between_calls_is_named_after_many_calls(id):
     report = verify(plant(id), examples=21, max_dims=(3, 5, 3, 3))
     assert report.failure is not None
