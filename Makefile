@@ -15,7 +15,7 @@ FRAMEWORKS ?= $(JAX) keras==3.15.1 onnx==1.23.2 onnxruntime==1.32.0 tinygrad==0.
   distributed==2026.8.0 $(MLX)
 BROWSER ?= selenium>=4.20
 AXE ?= axe-core@4.14.1
-EXTRAS ?= torch jax flax equinox keras onnx safetensors dask certify compiled html low
+EXTRAS ?= torch jax flax equinox haiku keras onnx safetensors dask certify compiled html low
 BENCH ?=
 
 # What each extra must do in an environment that has no other.
@@ -23,6 +23,7 @@ alone-torch := tests/targets/test_peer_torch.py tests/targets/test_peer_examples
 alone-jax := tests/targets/test_peer_examples.py -k jax
 alone-flax := tests/targets/test_peer_flax.py tests/targets/test_peer_examples.py -k 'flax and not passes'
 alone-equinox := tests/targets/test_peer_equinox.py tests/targets/test_peer_examples.py -k 'equinox and not passes'
+alone-haiku := tests/targets/test_peer_haiku.py
 alone-keras := tests/targets/test_peer_keras.py tests/targets/test_peer_examples.py -k 'keras and not passes'
 alone-onnx := tests/targets/test_peer_onnx.py
 alone-safetensors := tests/weights/test_layouts.py -k safetensors

@@ -312,9 +312,11 @@ def test_help_and_version():
     assert run("--version").stdout.startswith("lstm-checks ")
 
 
-@pytest.mark.parametrize("name", ["torch", "flax", "equinox", "keras", "onnx"])
+@pytest.mark.parametrize("name", ["torch", "flax", "equinox", "haiku", "keras", "onnx"])
 def test_a_framework_that_is_not_here_says_what_to_install(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, f"lstm_checks.targets.{name}", raising=False)
-    with pytest.raises(TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install {name}( |$)"):
+    with pytest.raises(
+        TargetError, match=rf"target '{name}' needs {name}, which is not here: pip install (dm-)?{name}( |$)"
+    ):
         load_target(name)

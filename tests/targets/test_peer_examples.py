@@ -46,6 +46,7 @@ EXAMPLES = {
             "LostGate": ("Flax nnx module LostGate", "dbf"),
         },
     ),
+    "haiku_core": ("haiku", {"Core": ("Haiku core Core, weights as in layout haiku", "")}),
     "equinox_cell": (
         "equinox",
         {"Cell": ("Equinox module Cell, weights as in layout equinox", ""), "Swapped": ("Equinox module", "h dbf dbi")},

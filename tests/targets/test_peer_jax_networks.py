@@ -1,5 +1,6 @@
 """Networks of Flax, Equinox and Haiku, and functions of JAX arrays, right and wrong: few and small, as all compile."""
 
+import numpy as np
 import pytest
 
 pytest.importorskip("flax")
@@ -113,3 +114,44 @@ def test_a_function_of_jax_arrays_is_differentiated_with_its_lengths():
     assert target.kind.startswith("function by name of JAX arrays")
     assert target.lengths == LENGTHS
     assert not judged(target, "ragged")
+
+
+def test_a_pullback_of_some_outputs_traces_the_forward_pass_once():
+    from lstm_checks.targets.jax import VJP
+
+    calls = []
+
+    def run(arrays):
+        calls.append(1)
+        return arrays["X"] * 2, arrays["X"] + 1, arrays["X"] * arrays["lengths"]
+
+    X = np.ones((2, 3), "float32")
+    _, pull = VJP().evaluator(run)({"X": X, "lengths": np.ones(3, int)})
+    before = len(calls)
+    assert (pull((X, X, X))["X"] == 4).all()
+    assert len(calls) == before + 1
+
+
+@pytest.mark.parametrize("library", ["flax", "equinox"])
+def test_no_values_are_drawn_for_weights_that_are_given(library):
+    import importlib
+
+    import jax
+
+    modules = importlib.import_module(f"lstm_checks.targets.{library}_modules")
+    drawn = []
+
+    def random(e, u):
+        drawn.append(isinstance(jax.numpy.ones(e) * 1.0, jax.core.Tracer))
+        own = modules.equinox.nn.LSTMCell if library == "equinox" else modules.nnx.OptimizedLSTMCell
+        keywords = {"key": jax.random.key(0)} if library == "equinox" else {"rngs": modules.nnx.Rngs(0)}
+        return own(e, u, **keywords)
+
+    found = modules.Modules(random, "it")
+    X = np.ones((2, 3), "float32")
+    given = {key: np.ones(shape, "float32") for key, shape in found.at_sizes(3, 4).items()}
+    drawn.clear()
+    module = found.filled(given, X, 4)
+    assert drawn == [True]
+    kept = modules.weights_in(module) if library == "equinox" else modules._named(modules.nnx.state(module))
+    assert all((kept[key] == 1).all() for key in given)

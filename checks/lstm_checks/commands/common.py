@@ -38,14 +38,14 @@ A TARGET is one of
   path/file.py:LSTM, pkg.mod:LSTM
                     a class or a function of yours, as it is: what it is and how it is called is found out.
                     Known without trying are
-                      a torch.nn.Module, a Flax nnx or Equinox cell, a Keras 3 layer or cell: the class,
+                      a torch.nn.Module, a Flax nnx, Equinox or Haiku cell, a Keras 3 layer or cell: the class,
                       or a function of the sizes that makes one; a GRU or a simple RNN as well: torch.nn:GRU
                       a function in the vjp form, (h, Cn), pullback = target(p, X, h0, C0), with
                       gradients = pullback(dh, dCn)
                       a function h, Cn = target(p, X, h0, C0) of JAX arrays or torch tensors
                       a layer class in EpyNN's form
   path/model.onnx   a model of LSTM, GRU or RNN nodes as a whole, forward only; gradients are unsupported
-  torch, flax, equinox, keras, onnx
+  torch, flax, equinox, haiku, keras, onnx
                     the framework's own LSTM; each needs its extra of that name
   exec:./program    an external program in any language; how it speaks is said in
                     {page("exec.md")}

@@ -38,8 +38,8 @@ class Adapter:
         What its name stands for, the framework's own LSTM; empty where it has none. The file then has
         ``framework_target()``.
     objects : bool
-        Whether classes, objects, and functions that make them are recognised: by ``recognize(found, name)``, which
-        returns a Target, or None where they are somebody else's.
+        Whether classes, objects, and functions that make them are recognised: by ``recognize(found, name, cell)``,
+        which returns a Target, or None where they are somebody else's.
     functions : bool
         Whether functions of the framework's arrays are: by ``function_target(function, name, taken, cell)``, and of a
         network by ``network_function(function, name, net)``, likewise.
@@ -114,6 +114,15 @@ ADAPTERS = (
     Adapter("jax", "jax", functions=True),
     Adapter("flax", "flax jax", "flax.nnx.OptimizedLSTMCell", objects=True, networks=True, inside=True),
     Adapter("equinox", "equinox jax", "equinox.nn.LSTMCell", objects=True, networks=True, inside=True),
+    Adapter(
+        "haiku",
+        "dm-haiku jax",
+        "haiku.LSTM",
+        objects=True,
+        networks=True,
+        cells=("plain", "gru", "rnn"),
+        activations=True,
+    ),
     Adapter(
         "keras",
         "keras jax",

@@ -7,7 +7,7 @@ from typing import Any
 import equinox
 import jax
 
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
 from lstm_checks.targets.equinox_modules import (
@@ -21,8 +21,9 @@ from lstm_checks.targets.equinox_modules import (
     weights_in,
 )
 from lstm_checks.targets.jax import VJP, scan_cell, scan_one
-from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, Untold, kept_or_untold, one_state_target
 from lstm_checks.weights.recurrent import Kept
+from lstm_ref.cell import Cell
 
 __all__ = [
     "framework_network",
@@ -44,7 +45,7 @@ def framework_target() -> Target:
     )
 
 
-def recognize(found: Any, name: str) -> Target | None:
+def recognize(found: Any, name: str, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a module's class, or of a function that makes modules; None for anything else.
 
     Raises
@@ -65,7 +66,7 @@ def recognize(found: Any, name: str) -> Target | None:
     module = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
     if not isinstance(module, equinox.Module):
         return None
-    return _from_module(make, name, f"Equinox module {type(module).__name__}")
+    return _from_module(make, name, f"Equinox module {type(module).__name__}", cell)
 
 
 def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common.Weights:
@@ -80,11 +81,11 @@ def _weights_of(module: Any, name: str, still: list[str], shapes: Any) -> common
     return found
 
 
-def _from_module(make: Any, name: str, kind: str) -> Target:
+def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
     modules = Modules(make, name)
     first, shapes = modules.first, modules.shapes()
-    kept = kept_in(shapes, name)
+    kept = kept_or_untold(shapes, name, asked)
     if kept is not None:
         return _of_one_state(modules, name, kind, replace(kept, held=modules.dtype))
     still = [key for key, value in fields_of(first) if equinox.is_inexact_array(value) and key not in shapes]
@@ -111,7 +112,7 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
     )
 
 
-def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept) -> Target:
+def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept | Untold) -> Target:
     """Return the target of modules with the weights of a GRU, or of a plain RNN."""
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any) -> Any:

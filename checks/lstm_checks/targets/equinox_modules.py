@@ -1,5 +1,6 @@
 """Equinox's modules as functions of their weights, by the names of these, and their stacks as targets."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -51,12 +52,26 @@ class Modules:
         """Return the module of these sizes with other weights."""
         key = X.shape[-1], u
         if key not in self._made:
+            self._made[key] = self._only_shapes(key, given)
+        if self._made[key] is None:
             # Made outside of any trace, so that what it holds are numbers.
             with jax.ensure_compile_time_eval():
                 self._made[key] = self.make(*key)
         return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: given.get(name_of(path), like(leaf, X)), self._made[key]
+            lambda path, leaf: given[name_of(path)] if name_of(path) in given else like(leaf, X), self._made[key]
         )
+
+    def _only_shapes(self, key: tuple[int, int], given: Mapping[str, Any]) -> Any:
+        """Return the module with shapes for its arrays where all of these are given; None where some are not.
+
+        To draw values that nobody takes would be compiled for each shape, and take longer than all else.
+        """
+        with contextlib.suppress(Exception):
+            module = equinox.filter_eval_shape(self.make, *key)
+            leaves = jax.tree_util.tree_leaves_with_path(module)
+            if all(name_of(path) in given for path, leaf in leaves if hasattr(leaf, "dtype")):
+                return module
+        return None
 
 
 def weights_in(module: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import flax
 import jax
 from flax import nnx
 
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
 from lstm_checks.targets.flax_modules import (
@@ -21,8 +21,9 @@ from lstm_checks.targets.flax_modules import (
     seeds_for,
 )
 from lstm_checks.targets.jax import VJP, scan_cell, scan_one
-from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, Untold, kept_or_untold, one_state_target
 from lstm_checks.weights.recurrent import Kept
+from lstm_ref.cell import Cell
 
 __all__ = [
     "framework_network",
@@ -44,7 +45,7 @@ def framework_target() -> Target:
     )
 
 
-def recognize(found: Any, name: str) -> Target | None:
+def recognize(found: Any, name: str, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a module's class, or of a function that makes modules; None for anything else.
 
     Raises
@@ -64,15 +65,15 @@ def recognize(found: Any, name: str) -> Target | None:
     module = common.make_module(make, name) if is_class else common.attempt(make, *common.PROBE[2:])
     if not isinstance(module, nnx.Module):
         return None
-    return _from_module(make, name, f"Flax nnx module {type(module).__name__}")
+    return _from_module(make, name, f"Flax nnx module {type(module).__name__}", cell)
 
 
-def _from_module(make: Any, name: str, kind: str) -> Target:
+def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target:
     """Return the target of the modules that `make(e, u)` makes; one serves all calls of equal sizes."""
     modules = Modules(make, name)
     module, shapes = modules.first, modules.shapes()
     its_cell = cell_of(module, name)
-    kept = kept_in(shapes, name)
+    kept = kept_or_untold(shapes, name, asked)
     if kept is not None and not modules.held:
         return _of_one_state(modules, name, kind, replace(kept, held=modules.dtype))
     besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in modules.held.items()}
@@ -104,7 +105,7 @@ def _from_module(make: Any, name: str, kind: str) -> Target:
     )
 
 
-def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept) -> Target:
+def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept | Untold) -> Target:
     """Return the target of modules with the weights of a GRU or an RNN."""
 
     def cell(given: Mapping[str, Any], X: Any, h0: Any) -> Any:

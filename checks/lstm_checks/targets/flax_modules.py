@@ -1,5 +1,6 @@
 """Flax's nnx modules as functions of their weights, by the names of these, and their stacks as targets."""
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -43,7 +44,8 @@ class Modules:
         self.first = common.make_module(make, name)
         parts: Any = nnx.split(self.first, nnx.Param, ...)
         learning, others = parts[1:]
-        self._own = _named(learning)
+        self._own, self._rest = _named(learning), others
+        self._only_random = not _named(nnx.state(self.first, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
         inexact = jax.numpy.inexact
         self.held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, inexact)}
         self.dtype = common.held_in(name, {key: leaf.dtype for key, leaf in (self._own | self.held).items()})
@@ -61,6 +63,8 @@ class Modules:
         """Return the module of these sizes with other weights."""
         key = X.shape[-1], u
         if key not in self._split:
+            self._split[key] = self._only_shapes(key, given)
+        if self._split[key] is None:
             # Made outside of any trace, so that what it holds are numbers.
             with jax.ensure_compile_time_eval():
                 self._split[key] = nnx.split(self.make(*key), nnx.Param, ...)
@@ -68,13 +72,27 @@ class Modules:
 
         def state(own: Any) -> Any:
             put = jax.tree_util.tree_map_with_path(
-                lambda path, leaf: given.get(name_of(path), like(leaf, X)), _pure(own)
+                lambda path, leaf: given[name_of(path)] if name_of(path) in given else like(leaf, X), _pure(own)
             )
             new = jax.tree.map(lambda leaf: leaf, own)
             nnx.replace_by_pure_dict(new, put)
             return new
 
         return nnx.merge(graph, state(parameters), state(rest))
+
+    def _only_shapes(self, key: tuple[int, int], given: Mapping[str, Any]) -> Any:
+        """Return the parts of the module with shapes for its arrays where all of these are given; None where not.
+
+        To draw values that nobody takes would be compiled for each shape, and take longer than all else. Its keys of
+        random numbers, which no size has to do with, are those of the first module.
+        """
+        with contextlib.suppress(Exception):
+            parts: Any = nnx.split(nnx.eval_shape(lambda: self.make(*key)), nnx.Param, ...)
+            graph, parameters, rest = parts
+            if _named(parameters).keys() <= given.keys() and self._only_random:
+                nnx.replace_by_pure_dict(rest, _pure(self._rest))
+                return graph, parameters, rest
+        return None
 
 
 def _pure(state: Any) -> Any:

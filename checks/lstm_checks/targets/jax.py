@@ -99,7 +99,11 @@ class VJP:
             def pull(arrays: Mapping[str, Any], cotangents: Any) -> Any:
                 fixed = {name: arrays[name] for name in still}
                 moving = {name: value for name, value in arrays.items() if name not in still}
-                some = lambda given: tuple(run({**fixed, **given})[k] for k in used)  # noqa: E731
+
+                def some(given: Mapping[str, Any]) -> tuple[Any, ...]:
+                    found = run({**fixed, **given})  # once: each run more is traced and compiled as well
+                    return tuple(found[k] for k in used)
+
                 return jax.vjp(some, moving)[1](cotangents)[0]
 
             return jax.jit(pull, compiler_options=COMPILER_OPTIONS)

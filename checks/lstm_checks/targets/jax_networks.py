@@ -15,7 +15,7 @@ from lstm_checks.contract import signature_in_words
 from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError
 from lstm_checks.targets.stacks import StackForm, list_of_finals
-from lstm_checks.weights.layouts import LAYOUTS, without_biases
+from lstm_checks.weights.layouts import LAYOUTS, Layout, without_biases
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
 from lstm_checks.weights.recurrent import Kept
 from lstm_checks.weights.stacked import BACKWARDS, Stacked, StackError, as_stacks, find_places, natural
@@ -34,6 +34,7 @@ def stacks_in(
     frameworks: Sequence[str],
     cell_of: Callable[[Cell], Cell],
     goes_back: Callable[[str], bool] = lambda name: False,
+    layouts: Sequence[Layout] = (),
 ) -> list[Stacked]:
     """Return the networks that a module of the sizes `PROBE` may be, by the names and shapes of its weights.
 
@@ -49,6 +50,8 @@ def stacks_in(
         The cell with its activations, from that of the weights.
     goes_back : callable
         Whether what has a name is known to run in reverse, though its name has no such word in it.
+    layouts : sequence of Layout
+        Further ones, of which nothing is recognised elsewhere.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def stacks_in(
         Where there are cells, and they make no network, or there are weights besides.
     """
     ordered = {key: shapes[key] for key in sorted(shapes, key=natural)}
-    known = [*LAYOUTS.values(), *(one for layouts in OTHERS.values() for one in layouts)]
+    known = [*LAYOUTS.values(), *(one for of in OTHERS.values() for one in of), *layouts]
     layouts = [one for layout in known if layout.name in frameworks for one in (layout, without_biases(layout))]
     places = find_places(ordered, PROBE[3], layouts)
     if not places:

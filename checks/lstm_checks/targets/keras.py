@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from lstm_checks.contract import Target
+from lstm_checks.contract import PLAIN, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, Form
 from lstm_checks.targets.keras_layers import WHOLE, Layers, cell_of
@@ -24,6 +24,7 @@ from lstm_checks.targets.keras_networks import (
 )
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
 from lstm_checks.weights.recurrent import Kept
+from lstm_ref.cell import Cell
 
 __all__ = [
     "framework_network",
@@ -41,7 +42,7 @@ def framework_target() -> Target:
     return _from_layer(lambda e, u: keras.layers.LSTM(u, **WHOLE), f"keras {keras.__version__}", "keras.layers.LSTM")
 
 
-def recognize(found: Any, name: str) -> Target | None:
+def recognize(found: Any, name: str, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a class of layers or cells, or of a function that makes them; None for anything else.
 
     Raises

@@ -17,10 +17,11 @@ from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form
 from lstm_checks.targets.function import without_states
-from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_in, one_state_target
+from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_or_untold, one_state_target
 from lstm_checks.targets.stacks import function_network
 from lstm_checks.targets.torch_autograd import Autograd, numpy_of
 from lstm_checks.targets.torch_networks import framework_network, is_module, layers_in, network_target, seeds_for
+from lstm_checks.weights.recurrent import Kept
 from lstm_ref.cell import Cell
 from lstm_ref.cells import cell_named
 from lstm_ref.network import Network
@@ -54,7 +55,7 @@ def framework_target(cell: Cell = PLAIN) -> Target:
     return _from_module(make, name, "torch.nn.LSTM with proj_size", sizes[4:], below)
 
 
-def recognize(found: Any, name: str) -> Target | None:
+def recognize(found: Any, name: str, cell: Cell = PLAIN) -> Target | None:
     """Return the target of a module's class, or of a function that makes modules; None for anything else.
 
     Raises
@@ -83,7 +84,7 @@ def recognize(found: Any, name: str) -> Target | None:
     if not isinstance(module, torch.nn.Module):
         return None
     kind = f"torch.nn.Module {type(module).__name__}"
-    return _of_one_state(make, name, kind, module) or _from_module(make, name, kind)
+    return _of_one_state(make, name, kind, module, cell) or _from_module(make, name, kind)
 
 
 def _hands_on(made: type[Any]) -> bool:
@@ -156,9 +157,9 @@ def _from_module(
     return common.target_of(name, kind, weights, _forms(call), Autograd(), takes=takes, notes=notes)
 
 
-def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: Any) -> Target | None:
+def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: Any, cell: Cell) -> Target | None:
     """Return the target of modules with the weights of a GRU or an RNN; None where they are of neither."""
-    kept = kept_in(_shapes(first), name)
+    kept = kept_or_untold(_shapes(first), name, cell)
     if kept is None or isinstance(first, torch.jit.ScriptModule):
         return None
     parameters, others = dict(first.named_parameters()), _no_parameters(first)
@@ -167,7 +168,7 @@ def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: 
     if still or others:
         what = f"{still[0]} does not learn" if still else f"{next(iter(others))} is no parameter"
         raise AdapterError(f"{name}: {what}, expected parameters alone, all of which learn, of the {kept.cell.title}")
-    if any(_has_relu(inner) for inner in first.modules()):
+    if isinstance(kept, Kept) and any(_has_relu(inner) for inner in first.modules()):
         kept = replace(kept, cell=cell_named(f"{kept.cell.name},g=relu"))
     modules: dict[Any, Any] = {}
 

@@ -205,7 +205,9 @@ class Kept:
         return unpack_gradients({name: arrays[self.prefix + name] for name in self.layout.names}, self.layout)
 
 
-def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kept | None:
+def recognize_cell(
+    shapes: Mapping[str, tuple[int, ...]], e: int, u: int, known: Mapping[str, tuple[Layout, ...]] = LAYOUTS
+) -> Kept | None:
     """Return of which cell arrays are the weights, by their names and shapes; None where of none of these.
 
     Parameters
@@ -214,8 +216,10 @@ def recognize_cell(shapes: Mapping[str, tuple[int, ...]], e: int, u: int) -> Kep
         The shape of each array by its name; there may be others besides.
     e, u : int
         With e, u and 3 u different.
+    known : mapping
+        The layouts that may be, by the name of their cell.
     """
-    for name, layouts in LAYOUTS.items():
+    for name, layouts in known.items():
         # Without biases Keras's two GRUs have the same weights.
         bare = [without_biases(layout) for layout in layouts if layout.name != "keras"]
         for layout in (*layouts, *bare):
