@@ -43,6 +43,11 @@ int lstm(lstm_sizes n, const lstm_inputs *in, const lstm_cotangents *d, lstm_out
                 }
                 C[a] = gate[F * u + a] * Cp[a] + gate[I * u + a] * gate[G * u + a];
                 h[t * u + a] = gate[O * u + a] * (real)tanh(C[a]);
+                if (out->all) {
+                    const size_t at = ((size_t)j * s + t) * u + a;
+                    for (int k = 0; k < GATES; k++) out->all->gate[k][at] = gate[k * u + a];
+                    out->all->C_[at] = C[a];
+                }
             }
         }
         memcpy(out->Cn + (size_t)j * u, memory + s * u, sizeof(real) * u);
@@ -60,6 +65,11 @@ int lstm(lstm_sizes n, const lstm_inputs *in, const lstm_cotangents *d, lstm_out
                 dk[I * u + a] = dC_a * c * i * (1 - i);
                 dk[G * u + a] = dC_a * i * (1 - c * c);
                 dk[O * u + a] = dh_a * y * o * (1 - o);
+                if (out->all) {
+                    const size_t at = ((size_t)j * s + t) * u + a;
+                    for (int k = 0; k < GATES; k++) out->all->dk_[k][at] = dk[k * u + a];
+                    out->all->dC_[at] = dC_a;
+                }
 #ifdef BROKEN
                 dC[a] = 0;
 #else

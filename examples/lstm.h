@@ -22,8 +22,13 @@ typedef struct {
     const real *dh, *dCn; /* (m, s, u), (m, u) */
 } lstm_cotangents;
 
+typedef struct { /* what lstm comes to on its way, (m, s, u) each; dk_ are the cotangents of the gates' linear parts */
+    real *gate[GATES], *C_, *dC_, *dk_[GATES];
+} lstm_intermediates;
+
 typedef struct {
-    real *h, *Cn; /* (m, s, u), (m, u) */
+    real *h, *Cn;            /* (m, s, u), (m, u) */
+    lstm_intermediates *all; /* NULL where nobody asks for them */
 } lstm_outputs;
 
 typedef struct {

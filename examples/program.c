@@ -29,8 +29,23 @@ static void print(const char *before, const char *name, const real *values, size
     printf("]");
 }
 
+/* Have lstm keep its intermediates, too. */
+static void give_room(problem *p) {
+    for (int k = 0; k < GATES; k++) {
+        p->all.gate[k] = get(sizeof(real) * p->h);
+        p->all.dk_[k] = get(sizeof(real) * p->h);
+    }
+    p->all.C_ = get(sizeof(real) * p->h);
+    p->all.dC_ = get(sizeof(real) * p->h);
+    p->out.all = &p->all;
+}
+
 static void answer(const node *request, const char *id) {
+    char dk_[8];
     problem p = read_problem(request);
+    const node *asked = find(request, "intermediates", WORD);
+    const int all = asked && !strcmp(asked->text, "true");
+    if (all) give_room(&p);
     if (lstm(p.n, &p.in, &p.d, &p.out, &p.g)) die("memory is short");
     printf("{\"id\": %s, \"outputs\": {", id);
     print("", "h", p.out.h, p.h);
@@ -46,6 +61,17 @@ static void answer(const node *request, const char *id) {
         print(", ", "dX", p.g.dX, p.X);
         print(", ", "dh0", p.g.dh0, p.states);
         print(", ", "dC0", p.g.dC0, p.states);
+        printf("}");
+    }
+    if (all) { /* by the reference's names: with them the first that departs is told */
+        printf(", \"intermediates\": {");
+        for (int k = 0; k < GATES; k++) {
+            print(k ? ", " : "", GATE[k], p.all.gate[k], p.h);
+            snprintf(dk_, sizeof dk_, "d%s_", GATE[k]);
+            print(", ", dk_, p.all.dk_[k], p.h);
+        }
+        print(", ", "C_", p.all.C_, p.h);
+        print(", ", "dC_", p.all.dC_, p.h);
         printf("}");
     }
     printf("}\n");

@@ -179,6 +179,7 @@ typedef struct {
     lstm_cotangents d;
     lstm_outputs out;
     lstm_gradients g;
+    lstm_intermediates all; /* without room, where nobody asks for them */
 } problem;
 
 /* Without cotangents, which a request for outputs alone lacks, they are zero. */
@@ -224,7 +225,9 @@ static void free_problem(problem *p) {
     for (int k = 0; k < GATES; k++) {
         free((void *)p->in.U[k]), free((void *)p->in.V[k]), free((void *)p->in.b[k]);
         free(p->g.dU[k]), free(p->g.dV[k]), free(p->g.db[k]);
+        free(p->all.gate[k]), free(p->all.dk_[k]);
     }
+    free(p->all.C_), free(p->all.dC_);
     free((void *)p->in.X), free((void *)p->in.h0), free((void *)p->in.C0), free((void *)p->d.dh), free((void *)p->d.dCn);
     free(p->out.h), free(p->out.Cn), free(p->g.dX), free(p->g.dh0), free(p->g.dC0);
 }

@@ -37,6 +37,9 @@ OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
 ANY_CELL = "any cell"
 """That it can be judged as another cell, with that one's arrays; see `Target.can`."""
 
+INTERMEDIATES = "intermediates"
+"""That it may show what it comes to on its way, if it is asked; see `Target.can`."""
+
 FORWARDS = ("pushforward", "jvp", "dual numbers")
 TWICE = ("reverse over reverse", "forward over reverse", "Hessian-vector product")
 SAMPLES, TRAINING, THREADS = "sample by sample", "training", "threads"
@@ -266,7 +269,8 @@ class Target:
         order; "instances": the same of several instances, by `call_as`. "parameters changed": arrays of parameters can
         be changed in place before the pullback, which "parameters kept" promises to be of those at the time of the
         call. "inputs without gradient": `call_as` takes `still`. "strides": it sees how what it is given lies in
-        memory. "empty batch": no samples at all. "any cell": it is given the arrays of whichever cell is named. Each
+        memory. "empty batch": no samples at all. "any cell": it is given the arrays of whichever cell is named.
+        "intermediates": `caches` asks it its last call anew, for what it shows of it by the reference's names. Each
         word of `FORWARDS` and `TWICE`, `SAMPLES`, `TRAINING` and `THREADS`: `call_as` takes it as a `way`.
     optional : frozenset of str
         The cotangents that may be None, which says that their output is not used.

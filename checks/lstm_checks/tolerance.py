@@ -667,6 +667,14 @@ PARTS_RANK = 1e-10
 LINE_RUNS = 2500
 """How often a user's program is run, on a small case, to find the line that is wrong: some 1 ms a run in NumPy."""
 
+OUTPUTS_MENDED = 4
+"""With how many edits that mend the forward pass the backward pass is looked into: all of them give the same values."""
+
+UNCHANGED = 64
+"""By how many roundoffs of its largest value a tensor may move where nothing that it is made of has changed. The same
+program compiled and step by step differs by a few; what is changed, by a thousandth, moves what it has to do with by
+far more."""
+
 FORWARD_SHARE = 0.4
 """What the forward pass alone takes of a run."""
 
@@ -748,6 +756,9 @@ another order of the gates misses it by about all of it, a gate with another act
 
 FAULTS_TOGETHER = 5
 """How many faults are looked for in one target: as many were met in a layer that somebody wrote by hand."""
+
+SETS_REFUTED = 3
+"""How often sets of faults are looked for: each time with one more case, on which all that were found are refuted."""
 
 FAULTS_FOLLOWED = 2
 """How many ways to go on are followed at each step, when faults are added one by one: those that explain most."""

@@ -38,6 +38,7 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import CN, DCN, LAST, STATES, Target, by_name
 from lstm_checks.diagnosis.diagnose import Diagnosis, diagnose
 from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.json import case_to_json
@@ -136,6 +137,14 @@ def test_three_faults_and_more_are_named_together(faults):
     assert set(first.fault.split(" and ")) == set(faults)
     assert first.certain
     assert all(set(other.fault.split(" and ")) <= set(faults) for other in others)
+
+
+def test_of_three_faults_one_of_which_shows_at_other_sizes_alone_all_are_named():
+    # On a single step the carry says nothing: two faults explain all there, and another case refutes them.
+    faults = [FAULTS[id] for id in ("scaled-tanh", "gradients-negated", "carry-dropped")]
+    (first, *_) = diagnose(fault_target(*faults), Case(1, 1, 1, 1)).suspects
+    assert set(first.fault.split(" and ")) == {fault.id for fault in faults}
+    assert first.certain
 
 
 def test_of_a_catalogued_fault_beside_what_no_catalogue_has_no_set_is_named():

@@ -37,6 +37,12 @@ SLIPS = {
     "one use of a helper": ("closures", "lstm", "back_i(dnew * g)", "back_i(dnew)"),
     "what a helper is given": ("closures", "lstm", 'p["Uf"], p["Vf"]', 'p["Uf"], p["Vg"]'),
     "what a loop over gates adds up": ("layer_class", "LSTM", 'delta @ self.p["U"', 'delta @ -self.p["U"'),
+    "read by several lines": (
+        "layer_class",
+        "LSTM",
+        '"f", "i", "g", "o", "C", "Cp"))',
+        '"f", "i", "g", "i", "C", "Cp"))',
+    ),
     "a layer class": ("layer_class", "LSTM", "dC = dC * f", "dC = dC * i"),
 }
 
@@ -78,6 +84,7 @@ def test_a_helper_in_another_file_is_mended_there(tmp_path):
 
 FIXED = {
     "two factors too few": ("numpy_packed", "dh * tanh_c * o * (1 - o)", "o * (1 - o)"),
+    "a size's name for an array's": ("numpy_packed", "di = dcell * g * i * (1 - i)", "di = dcell * g * i * (1 - t)"),
     "an entry by a loop's name": ("features_first", 'p["V" + n] @ delta[n]', 'p["V" + n] @ dout[:, t].T'),
 }
 
@@ -107,6 +114,21 @@ SEVERAL = {
         ("dnew = dc + back_bent(dh * o)", "dnew = dc + back_bent(i * o)"),
         ("back_f(dnew * c)", "back_f(dnew - c)"),
     ),
+    "forward, and backward of what has no name": (
+        ("features_first", "lstm"),
+        ('+ act["i"] * act["g"]', '+ act["o"] * act["g"]'),
+        ('delta_h * k["o"] * tanh_slope', 'delta_h * k["f"] * tanh_slope'),
+    ),
+    "a helper of the forward pass, and backward": (
+        ("numpy_per_gate", "lstm"),
+        ("return 1.0 / (1.0 + np.exp(-x))", "return 1.0 / np.exp(-x)"),
+        ('dx = dzf @ p["Uf"].T', 'dx = c_prev @ p["Uf"].T'),
+    ),
+    "in what tuples of a dict hold": (
+        ("closures", "lstm"),
+        ("d @ V.T, x.T @ d", "h @ V.T, x.T @ d"),
+        ("dnew * f, weights", "g * f, weights"),
+    ),
     # As in the museum's rnn-lstm-in-numpy-1.
     "nothing handed on, and no derivative": (
         ("features_first", "lstm"),
@@ -133,6 +155,17 @@ def test_of_several_faults_each_line_is_named(tmp_path, slips):
     path.write_text(text, encoding="utf-8")
     found = look_into_source(f"{path}:{name}", CASES)
     assert {one.line for one in found.lines} == lines, found.lines
+
+
+def test_of_two_lines_one_of_which_feeds_the_other_both_are_mended(tmp_path):
+    path, line = slipped(tmp_path, "numpy_per_gate", "df = dc * c_prev", "df = dc * do")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("dzf = df * f * (1 - f)", "dzf = df * f * (1 - dg)"), encoding="utf-8")
+    found = look_into_source(f"{path}:lstm", CASES, fix=300.0)
+    assert [one.line for one in found.lines] == [line, line + 3]
+    assert "with c_prev in its place and the other edit of the fix all is right" in found.lines[0].shown
+    (fixed,) = found.fixes[0].texts.values()
+    assert fixed == (LAYERS / "numpy_per_gate.py").read_text(encoding="utf-8")
 
 
 def planted(folder, edits):

@@ -22,6 +22,8 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import FREE, MB, PLAIN, Bounds, ContractError, TimeLimitError
+from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.observe import intermediates
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import claims_about
 from lstm_checks.judging.verify import verify
@@ -111,6 +113,31 @@ def test_the_broken_twin_carries_nothing_from_step_to_step(compiled):
     found = verify_case(program_target("exec:c", f"'{compiled('-DBROKEN')}'", 20.0), CASE)
     assert {claim.name for claim in found.failures} >= {"dVf", "dUg", "dX", "dC0"}
     assert found.claim("h").verdict is Verdict.PASS
+
+
+def test_the_program_in_c_shows_its_intermediates_where_it_is_asked_for_them(compiled):
+    target = program_target("exec:c", f"'{compiled()}'", 20.0)
+    assert target.caches() == {}
+    call_target(target, CASE.arrays.copy(), True)
+    fc, bc = intermediates(CASE.arrays)
+    found = target.caches()
+    assert sorted(found) == sorted(["C_", "dC_", *"figo", *(f"d{gate}_" for gate in "figo")])
+    for name, values in found.items():
+        np.testing.assert_allclose(values, (fc if name in fc else bc)[name], rtol=0, atol=1e-12)
+
+
+def test_of_the_broken_twin_the_first_intermediate_that_departs_is_named(compiled):
+    target = program_target("exec:c", f"'{compiled('-DBROKEN')}'", 20.0)
+    assert diagnose(target, CASE).where[0] == (
+        "first to depart of the 10 intermediates shown: dC_ of equations (8), (7), at step 2 of 3"
+    )
+
+
+def test_a_program_that_knows_nothing_of_intermediates_is_judged_as_ever():
+    target = a_program("right")
+    call_target(target, CASE.arrays.copy(), True)
+    assert target.caches() == {}
+    assert not verify_case(target, CASE).failures
 
 
 # The documented lines

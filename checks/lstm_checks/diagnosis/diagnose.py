@@ -4,7 +4,7 @@ The front of this folder. What is said is what was found out, in the order of ho
 fits, that is said.
 """
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -13,12 +13,14 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
-from lstm_checks.contract import LAST, Target
+from lstm_checks.contract import INTERMEDIATES, LAST, Target
 from lstm_checks.diagnosis.as_if import find_change
 from lstm_checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
+from lstm_checks.diagnosis.kept import of_caches, of_intermediates
 from lstm_checks.diagnosis.limits import find_limits
 from lstm_checks.diagnosis.observe import (
+    Array,
     Observation,
     errs_like_rounding,
     observe,
@@ -30,7 +32,7 @@ from lstm_checks.diagnosis.observe import (
     wrong_entries,
 )
 from lstm_checks.diagnosis.operands import short_operands
-from lstm_checks.diagnosis.places import PLACES, grown, locate, of_caches
+from lstm_checks.diagnosis.places import PLACES, grown, locate
 from lstm_checks.diagnosis.reading import find_reading
 from lstm_checks.diagnosis.relation import OF_FLOAT32_SIZE, OF_THE_CALL_BEFORE, find_relations
 from lstm_checks.diagnosis.scaled import find_scale
@@ -149,6 +151,8 @@ def diagnose(
                     *_kept(target, case),
                 )
             )
+    if INTERMEDIATES in target.can and observation.wrong and not target.cell.places:
+        where = (*of_intermediates([(one, _shown(target, one)) for one in (case, larger.case)]), *where)
     if relations and PAIRS in work.left_out:
         # There are always more pairs, and they are looked for where there is nothing else to say.
         work.left_out.remove(PAIRS)
@@ -269,8 +273,15 @@ def _named(suspect: Suspect, cell: Cell) -> Named:
 
 
 def _kept(target: Target, case: Case) -> tuple[str, ...]:
-    """Return the first intermediate that departs, where the target shows what it keeps."""
-    if target.caches is None:
+    """Return the first intermediate that departs, where the target keeps them."""
+    if target.caches is None or INTERMEDIATES in target.can:
         return ()
     call_target(target, case.arrays.copy(), case.sequences)
     return tuple(of_caches(target.caches() or {}, case))
+
+
+def _shown(target: Target, case: Case) -> Mapping[str, Array]:
+    """Return the intermediates of a case that a target shows where it is asked for them."""
+    assert target.caches is not None
+    call_target(target, case.arrays.copy(), case.sequences)
+    return target.caches() or {}

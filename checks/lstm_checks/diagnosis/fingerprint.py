@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -211,9 +211,28 @@ def _of_several(target: Target, first: Observation, work: Work) -> list[Suspect]
     if any(one.answer.error or one.formal for one in seen):
         return []
     known = [fault for fault in faults_of(target.cell).values() if not fault.wrap and _may_be_at(fault.place, whole)]
-    sets = sets_of_faults(seen, known, work.allows(SEVERAL, first.case.size))
-    fitting = [faults for faults in sets if len(faults) > 2 and reproduces(faults, first) is Trial.SHOWN]
-    return [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
+    for _ in range(tolerance.SETS_REFUTED):
+        sets = sets_of_faults(seen, known, work.allows(SEVERAL, first.case.size))
+        fitting = [faults for faults in sets if len(faults) > 2 and reproduces(faults, first) is Trial.SHOWN]
+        suspects = [suspect for suspect in _confirm(target, first, fitting) if suspect.certain]
+        refuting = None if suspects else _refuting(target, sets)
+        if refuting is None:
+            return suspects
+        # A further fault may show there alone: at larger sizes, or in another regime.
+        seen.append(refuting)
+    return []
+
+
+def _refuting(target: Target, sets: list[Faults]) -> Observation | None:
+    """Return the first of some cases that refutes sets of faults, all of them; None for none."""
+    for case in chain(BANK, islice(_random_cases(), len(BANK))) if sets else ():
+        asked = suited(target, case)
+        one = observe_once(target, asked) if asked is not None else None
+        if one is None or one.answer.error or one.formal or one.expected.chaotic(target.cell.gradients):
+            continue
+        if all(reproduces(faults, one) is Trial.REFUTED for faults in sets):
+            return one
+    return None
 
 
 def _in_pairs(target: Target, first: Observation, work: Work) -> list[Suspect]:

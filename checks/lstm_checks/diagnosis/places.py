@@ -9,7 +9,6 @@ took for the cotangents of its gates, step by step, though it never shows them.
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from itertools import islice, product
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,6 @@ from lstm_checks.diagnosis.observe import (
     due_on,
     gate_sums,
     in_general,
-    intermediates,
     observe_once,
     of_other_sizes,
     slack,
@@ -691,42 +689,6 @@ def _first_departing(found: Mapping[str, Array], s: int, places: bool) -> Iterat
     right = [delta(gate) for gate in found if gate not in there]
     beside = f", {series(right)} right there" if right else ""
     yield f"going back in time, {names} {verb} first, at step {last + 1} of {s}{only}{beside} (solved for from dU)"
-
-
-def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = None) -> Iterator[str]:
-    """Yield the first intermediate that departs, of those that a layer keeps in `fc` and `bc` under EpyNN's names.
-
-    Parameters
-    ----------
-    caches : mapping
-        What the layer keeps, by name, of its last call.
-    case : Case
-        Of that call.
-    arrays : Arrays, optional
-        The values of that call, if not the case's own.
-    """
-    fc, bc = intermediates(arrays or case.arrays)
-    share = tolerance.KEPT[case.dtype]
-    arriving = {f"d{state.name}n" for state in case.cell.states}
-    states = {name: value.shape for name, value in bc.items() if name not in ("dA", "dX")}
-    back = sorted((name for name, shape in states.items() if len(shape) == 3), key=lambda name: name not in arriving)
-    orders = (
-        # In the order in which they are computed: what departs first is the cause, all
-        # later ones may be its consequence.
-        (fc, range(case.s), [name for name in fc if name != "X"]),
-        (bc, range(case.s - 1, -1, -1), back),
-    )
-    for due, steps, names in orders:
-        for t in steps:
-            for name in names:
-                kept = caches.get(name)
-                if not isinstance(kept, np.ndarray) or name not in due or kept.shape != due[name].shape:
-                    continue
-                came, wanted = kept[:, t].astype(np.float64), due[name][:, t]
-                if not np.all(np.abs(came - wanted) <= share * np.max(np.abs(wanted)) + 1e-300):
-                    which = "fc" if due is fc else "bc"
-                    yield f"first to depart among what the layer keeps: {which}['{name}'] at step {t + 1} of {case.s}"
-                    return
 
 
 def _steps(found: Sequence[int], count: int) -> str:

@@ -72,7 +72,9 @@ class Scope:
 
 
 def _agree(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Return whether two shapes are the same but for what is 1."""
+    """Return whether two shapes are the same but for what is 1, or the one is a row of the other, as a bias is."""
+    if {len(one), len(other)} == {1, 2}:
+        return one[-1] == other[-1]
     return len(one) == len(other) and all(a == b or 1 in (a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -167,6 +169,7 @@ class _Writer:
             outer = edits.scopes.get(".".join(parts[:k]), Scope({})).shapes
             shapes |= {text: seen for text, seen in outer.items() if text not in shapes}
         self.scope = Scope(shapes)
+        self.around: dict[Any, frozenset[tuple[int, ...]]] = {}
         self.on_line = set(re.findall(r"[A-Za-z_]\w*", ast.unparse(statement)))
 
     def edits(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
@@ -216,6 +219,9 @@ class _Writer:
             if isinstance(node, ast.Tuple | ast.List | ast.Dict) and "index" not in inner:
                 inner |= {"whole"}
             for child in value if isinstance(value, list) else [value]:
+                if isinstance(node, ast.BinOp) and "index" not in inner:
+                    # What a part that is a number would be, were it an array.
+                    self.around[child] = self._shapes(node) or self.around.get(node, frozenset())
                 if isinstance(child, ast.comprehension):
                     yield from self._within(child.iter, frozenset({"index"}))
                 elif isinstance(child, ast.keyword):
@@ -234,7 +240,7 @@ class _Writer:
             return
         if isinstance(node, ast.Slice | ast.Starred | ast.Lambda | ast.JoinedStr):
             return
-        shapes = self.all.values.get((self.source.path, *_place(node)), frozenset())
+        shapes = self._shapes(node)
         if isinstance(node, ast.BinOp):
             yield from self._of_product(node)
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
@@ -258,6 +264,10 @@ class _Writer:
             return
         yield from self._of_value(node, text, shapes, roles)
 
+    def _shapes(self, node: Any) -> frozenset[tuple[int, ...]]:
+        """Return the shapes of the arrays that an expression came to."""
+        return self.all.values.get((self.source.path, *_place(node)), frozenset())
+
     def _part(self, node: Any) -> str:
         """Return the text of a part, in brackets where it could fall apart."""
         text = self.source.segment(node)
@@ -278,6 +288,11 @@ class _Writer:
             yield f"{right} {own} {left}", 1.5
         if own == "-":
             yield f"{right} + {left}", 1.5
+        shapes = self._shapes(node) or self.around.get(node, frozenset())
+        for side, before, after in ((node.left, "", f" {own} {right}"), (node.right, f"{left} {own} ", "")):
+            # A number's name, such as a size's, where an array's is due.
+            if isinstance(side, ast.Name) and own in ("+", "-", "*", "/") and not self._shapes(side) and shapes:
+                yield from ((f"{before}{other}{after}", 1) for other in self.scope.alike("", shapes))
 
     def _side(self, node: ast.BinOp, side: Any, left: bool) -> str:
         """Return the text of a side with the brackets that it stands in."""
@@ -381,6 +396,10 @@ class _Writer:
         yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
         if "whole" in roles:
             yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
+            # Such as a gate's activation, where nothing but what it is of has a name.
+            called = [name for name in self.functions if name in self.source.segment(self.statement)]
+            pairs = list(permutations(alike, 2))
+            yield from ((f"{own} + {name}({one}) * {other}", 4.5) for name in called for one, other in pairs)
             yield from ((f"{own} + {product}", 4) for product in islice(self._products(shapes), PRODUCTS))
 
     def _products(self, shapes: frozenset[tuple[int, ...]]) -> Iterator[str]:

@@ -80,6 +80,7 @@ class _Search:
         self.due = self.trial.due
         self.outputs = frozenset(self.due.cell.outputs)
         self.right: set[tuple[str, Any]] = set()
+        self.forwards: dict[Any, frozenset[str]] = {}
 
     def found(self) -> tuple[Finding, ...]:
         """Return what was found; where a helper was told that is right elsewhere, what is found without it."""
@@ -117,10 +118,30 @@ class _Search:
             # What the others can do without is no fault of its own.
             if len(found) > 1 and not self.program.wrong(self.trial, others):
                 found.remove(finding)
+        found = self._where_all_read_it(found)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         # In the order in which the program comes to them.
         return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
+
+    def _where_all_read_it(self, found: list[Finding]) -> list[Finding]:
+        """Return findings of which those at several lines that read one variable are one, where that is set."""
+        by_name: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+        for one in found:
+            word = one.word or one.site
+            if word.is_leaf and one.instead is None:
+                by_name[word.function, word.text].append(replace(one, word=word))
+        for (function, name), many in by_name.items():
+            first = min(one.site.line for one in many)
+            of_function = [site for site in self.program.sources.sites if site.function == function]
+            sets = [s for s in of_function if s.line < first and name in ",".join(s.binds).split(",")]
+            if len(many) > 1 and sets:
+                overrides = tuple(override for one in many for override in one.overrides)
+                mends = frozenset[Any]().union(*(one.mends for one in many))
+                merged = {one.site for one in many}
+                found = [one for one in found if one.site not in merged]
+                found.append(Finding(sets[-1], overrides, mends, word=many[0].word))
+        return found
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
@@ -142,7 +163,7 @@ class _Search:
         allowed = {number for call in calls for number in (call.number, *call.parts)}
         # As it is without what it returns held.
         places = self.program.places(self.trial, others)
-        for overrides in _Options(self.due, places, (), allowed).anywhere():
+        for overrides in Options(self.due, places, (), allowed).anywhere():
             if not self.budget.spend():
                 return None
             if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
@@ -163,7 +184,7 @@ class _Search:
         if one.site.is_leaf:
             # A variable that is handed on as it is may be wrong from where it is set.
             return self._where_set(replace(one, word=one.site), others, places) or one
-        options = _Options(self.due, places, others, set(one.site.parts))
+        options = Options(self.due, places, others, set(one.site.parts))
         for leaf in options.leaves(True):
             if not self.budget.spend():
                 return None
@@ -186,16 +207,41 @@ class _Search:
         if not sets:
             # A parameter: it was computed where the same values passed first.
             free = self.program.places(self.trial, others)
-            digests = {place.digest: place.event for place in free if place.site is word}
-            same = [p for p in free if p.event < digests.get(p.digest, 0) and not p.site.is_leaf]
-            sets = sorted(same, key=lambda place: place.event)[:1]
-        options = _Options(self.due, places, (), {place.site.number for place in sets})
-        for overrides in options.anywhere():
+            sets = _first_with_the_same(word, free)[:1]
+        if not sets:
+            return self._where_split(one, others, places)
+        overrides = self._enough(places, {place.site.number for place in sets}, others)
+        return replace(one, overrides=overrides, instead=overrides[0].place.site) if overrides else None
+
+    def _where_split(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return a finding where what its word is a part of is set: several variables at once, as by `chunk`."""
+        word = one.word
+        assert word is not None
+        splits = [
+            site
+            for site in self.program.sources.sites
+            if any(word.text in bound.split(",") and "," in bound for bound in site.binds)
+            and (site.path, site.function) == (word.path, word.function)
+            and site.line <= word.line
+        ]
+        overrides = self._enough(places, {number for site in splits[-1:] for number in site.parts}, others)
+        if not overrides:
+            return None
+        whole = overrides[0].place.site
+        found = replace(one, overrides=overrides, instead=whole)
+        if not whole.is_leaf:
+            return found
+        inner = self._where_set(replace(one, word=whole, overrides=overrides), others, places)
+        return replace(inner, word=word) if inner is not None else found
+
+    def _enough(self, places: list[Place], allowed: set[int], others: list[Override]) -> tuple[Override, ...]:
+        """Return overrides at some sites with which, and with others, everything is right; else none."""
+        for overrides in Options(self.due, places, (), allowed).anywhere():
             if not self.budget.spend():
-                return None
+                break
             if not self.program.wrong(self.single, [*others, *overrides]) and self._everywhere([*others, *overrides]):
-                return replace(one, overrides=overrides, instead=overrides[0].place.site)
-        return None
+                return overrides
+        return ()
 
     def _solve(self, before: list[Override], allowed: set[int] | None) -> list[Held]:
         """Return overrides that make everything right together with those before; at allowed sites, or anywhere."""
@@ -225,16 +271,27 @@ class _Search:
     ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
         """Return overrides that make everything right, or else the earliest that make more so, and what is left."""
         places = self._places(before)
-        options = _Options(self.due, places, before, allowed)
+        options = Options(self.due, places, before, allowed)
         reach = _Reach(self, before, wrong)
         if allowed is None and (alone := self._alone(options, before, reach, True)) is not None:
             return alone, frozenset()
+        # However many runs it took to see that no place alone is enough.
+        self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         if allowed is None and (forward := self._forward(options, before, wrong)) is not None:
             return forward
+        self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
+        spoilt = frozenset[str]()
+        if allowed is None and not self.trial.outputs_alone and self.outputs & {name for _, name in wrong}:
+            spoilt = self._outputs_wrong(self.single, before)
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
         for k, kind in enumerate(options.kinds()):
             first: frozenset[Any] | None = None
             for overrides in kind:
+                # While outputs are wrong, what makes none of them right is nothing to go on from.
+                if spoilt and not self._outputs_wrong(self.single, [*before, *overrides]) < spoilt:
+                    if self.budget.runs < 0:
+                        return best
+                    continue
                 # What is wrong there would be wrong in all that it has to do with.
                 if allowed is None and not reach(overrides) <= reach.wrong:
                     continue
@@ -256,7 +313,7 @@ class _Search:
         return best
 
     def _forward(
-        self, options: "_Options", before: list[Override], wrong: frozenset[Any]
+        self, options: "Options", before: list[Override], wrong: frozenset[Any]
     ) -> tuple[tuple[Override, ...], frozenset[Any]] | None:
         """Return overrides that make all outputs right, where some are wrong, and what is left: of several the best.
 
@@ -267,6 +324,8 @@ class _Search:
         best: tuple[tuple[Override, ...], frozenset[Any]] | None = None
         for kind in options.kinds():
             for overrides in kind:
+                if self.budget.runs < 0:
+                    return best
                 if self._outputs_wrong(self.single, [*before, *overrides]):
                     continue
                 if not self.budget.spend():
@@ -280,20 +339,23 @@ class _Search:
                 return best
         return None
 
-    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> bool:
-        """Return whether an output is wrong on a case; the forward pass alone is run, which is a part of a run."""
-        self.budget.runs -= tolerance.FORWARD_SHARE
-        return bool(self.program.wrong(replace(trial, outputs_alone=True), overrides))
+    def _outputs_wrong(self, trial: Trial, overrides: Sequence[Override]) -> frozenset[str]:
+        """Return which outputs are wrong on a case; the forward pass alone is run, which is a part of a run."""
+        key = trial.case, tuple(overrides)
+        if key not in self.forwards:
+            self.budget.runs -= tolerance.FORWARD_SHARE
+            self.forwards[key] = self.program.wrong(trial.forward, overrides)
+        return self.forwards[key]
 
     def _beside(self) -> list[Held]:
         """Return overrides of one site that make everything right, though it has to do with more than is wrong."""
         wrong = self._wrong([]) or frozenset()
-        options = _Options(self.due, self._places([]), (), None)
+        options = Options(self.due, self._places([]), (), None)
         alone = self._alone(options, [], _Reach(self, [], wrong), False)
         return [(alone, wrong)] if alone is not None else []
 
     def _alone(
-        self, options: "_Options", before: list[Override], reach: "_Reach", exactly: bool
+        self, options: "Options", before: list[Override], reach: "_Reach", exactly: bool
     ) -> tuple[Override, ...] | None:
         """Return overrides of one site that make everything right; None where there are none.
 
@@ -407,10 +469,17 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
     inner = {number for number in parts if not parts & set(sites[number].parts)}
     for number in sorted(inner):
         part = sites[number]
+        before = len(found)
+        if part.is_access and not part.is_leaf:
+            # An entry of what is kept: where the value that it is came from.
+            kept = {place.site for place in _first_with_the_same(part, places)} - {site, part}
+            found.update({other.number: other for other in kept if other.number in unknown})
+            if len(found) == before:
+                found[number] = part
+            continue
         if not part.is_leaf and not _calls_own(part, sites.values()):
             found[number] = part
             continue
-        before = len(found)
         for other in sites.values():
             sets = set(part.names) & {name for bound in other.binds for name in bound.split(",")}
             helper = not part.is_leaf and _calls(part, other)
@@ -426,6 +495,17 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
     return tuple(found.values())
 
 
+def _first_with_the_same(site: Site, places: Sequence[Place]) -> list[Place]:
+    """Return the places at which the values of a site were computed, by the first at which the same values passed."""
+    computed: dict[int, Place] = {}
+    for place in sorted(places, key=lambda place: place.event):
+        for digest in () if place.site.is_access else place.digests:
+            computed.setdefault(digest, place)
+    own = [place for place in places if place.site is site]
+    found = [computed[d] for place in own for d in place.digests if d in computed and computed[d].event < place.event]
+    return sorted({place.key: place for place in found}.values(), key=lambda place: place.event)
+
+
 def _calls(part: Site, other: Site) -> bool:
     """Return whether an expression calls the function that another is in."""
     name = other.function.rpartition(".")[2]
@@ -437,7 +517,7 @@ def _calls_own(part: Site, sites: object) -> bool:
     return any(_calls(part, other) for other in sites)  # type: ignore[attr-defined]
 
 
-class _Options:
+class Options:
     """What may be tried at the places of a program, the likeliest first."""
 
     def __init__(self, due: Due, places: list[Place], held: Sequence[Override], allowed: set[int] | None) -> None:
@@ -452,7 +532,8 @@ class _Options:
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
-        self.gates = self._gates_of(known)
+        # A helper that is wrong in the forward pass is given what is right at the first step alone.
+        self.gates = self._gates_of([place for place in places if _begins(place)]) | self._gates_of(known)
         self.missing = self._missing(known)
 
     def kinds(self) -> Iterator[Iterator[tuple[Override, ...]]]:

@@ -25,7 +25,7 @@ from lstm_checks.contract import DHN, Target
 from lstm_checks.repair.compiled import as_it_is_called
 from lstm_checks.repair.edits import Edit, Edits, Scope
 from lstm_checks.repair.found import Fix, Line
-from lstm_checks.repair.intervene import Finding
+from lstm_checks.repair.intervene import Finding, Options
 from lstm_checks.repair.program import Override, Place, Program
 from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
 from lstm_checks.repair.telling import tell_edit
@@ -66,14 +66,40 @@ def find_fixes(
         fix = search.held_to_everything(chosen)
         if fix is not None and all(fix.texts != other.texts for other in found):
             found.append(fix)
-            lines = lines or tuple(tell_edit(edit, sources.files[edit.path], fix.tried) for edit in chosen)
+            several = len(chosen) > 1
+            told = (tell_edit(edit, sources.files[edit.path], fix.tried, several) for edit in chosen)
+            lines = lines or tuple({(one.path, one.line): one for one in told}.values())
             yield tuple(found), lines
             if not question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
                 return
 
 
+def mended_outputs(
+    question: Mapping[str, Any],
+    target: Target,
+    sources: Sources,
+    findings: Sequence[Finding],
+    trials: Sequence[Trial],
+    before: set[str],
+) -> Iterator[dict[str, str]]:
+    """Yield the texts of the files with which all outputs are right, whatever becomes of the gradients.
+
+    Parameters are those of `find_fixes`. An edit that leaves a line out is none of them: the lines keep their numbers.
+    """
+    search = _Search({**question, "outputs alone": True}, target, sources, findings, trials, before)
+    search.outputs_are_enough = True
+    for chosen in search.candidates():
+        for brackets in (False, True):
+            texts = search.written(chosen, brackets)
+            if texts is not None and all(edit.text.strip() for edit in chosen):
+                yield {**search.original, **texts}
+
+
 class _Search:
-    """The search for edits of one program."""
+    """The search for edits of one program.
+
+    The question's "on disk" are the files' own texts, where the program was loaded with others.
+    """
 
     def __init__(
         self,
@@ -88,19 +114,22 @@ class _Search:
         self.end = time.monotonic() + float(question["seconds"])
         self.single = trials[0].of(replace(trials[0].case, s=1))
         self.outputs_alone = bool(question.get("outputs alone"))
+        self.outputs_are_enough = False
         self.original = {path: source.text for path, source in sources.files.items()}
         program = Program(target, sources)
-        places, variables = program.places(trials[0]), program.variables(trials[0])
+        with sources.in_force():
+            # Others may have been since, and probes are passed to those that were last.
+            places, variables = program.places(trials[0]), program.variables(trials[0])
         lines = self._lines() if findings else None
         self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
-        self.edited = Sources(self.edits)
+        self.edited = Sources(self.edits, self.original)
         self.program = Program(self._load(self.edited), self.edited)
 
     def _held_trials(self, held: list[Override]) -> tuple[Trial, list[Trial]]:
         """Return the quick trial and all: of outputs alone where values are held that have no gradient to pass on."""
         if not held or not self.outputs_alone:
             return self.single, list(self.trials)
-        return replace(self.single, outputs_alone=True), [replace(one, outputs_alone=True) for one in self.trials]
+        return self.single.forward, [one.forward for one in self.trials]
 
     def _load(self, sources: Sources) -> Target:
         """Return the target, imported anew with other sources."""
@@ -122,7 +151,7 @@ class _Search:
         What is due is what they come to while all that is wrong is held at what it ought to be. There every one is
         tried where its expression is computed, so none takes a run of its own.
         """
-        trial = replace(self.trials[0], outputs_alone=self.outputs_alone, asked=False)
+        trial = replace(self.trials[0].forward if self.outputs_alone else self.trials[0], asked=False)
         due = _Recorder(self.edited)
         tried = _Filter(self.edited, candidates, due, self.end)
         for attempt in (due, tried):
@@ -147,6 +176,7 @@ class _Search:
             yield from self._alone(likely, [])
             yield from self._alone(unlikely, [])
             yield from self._alone(self._due(self._pairs(), everywhere)[0], [])
+            yield from self._across(single, everywhere)
             return
         each = []
         for finding in self.findings:
@@ -176,12 +206,32 @@ class _Search:
         pairs = ((a, b) for a, b in combinations(simple, 2) if a.line == b.line and _are_apart(a, b))
         return sorted(islice(pairs, tolerance.PAIRS), key=lambda pair: pair[0].cost + pair[1].cost)
 
+    def _across(self, single: Sequence[Candidate], held: list[Override]) -> Iterator[Candidate]:
+        """Yield two edits each, one at a line and one at what feeds it: both may be wrong, one after the other.
+
+        What feeds it is held at one quantity after another. With the one that it ought to be an edit of the line comes
+        to what is due there, and then an edit of what feeds it to that quantity.
+        """
+        finding = self.findings[0]
+        for feeder in finding.feeders:
+            own, before = ([c for c in single if _is_within(c, site)] for site in (finding.site, feeder))
+            places = self.program.places(self.trials[0], held)
+            options = Options(self.trials[0].due, places, (), {feeder.number})
+            for overrides in options.anywhere():
+                if time.monotonic() > self.end:
+                    return
+                likely = self._due(own, [*held, *overrides])[0] if own and before else []
+                feeding = self._due(before, [*held, *overrides])[0] if likely else []
+                yield from self._alone([(*one, *other) for one, other in product(feeding, likely)], [])
+
     def _right(self, edits: Sequence[Edit], held: list[Override]) -> bool:
         """Return whether all trials are right with these edits; that of a single step, the quickest, is asked first."""
         self.edited.switch.update({key: edit.number for edit in edits for key in (edit.group, edit.number)})
         try:
-            if self.outputs_alone and self.program.wrong(replace(self.single, outputs_alone=True), held):
+            if self.outputs_alone and self.program.wrong(self.single.forward, held):
                 return False
+            if self.outputs_are_enough:
+                return not any(self.program.wrong(one.forward, held) for one in self.trials)
             single, trials = self._held_trials(held)
             return not self.program.wrong(single, held) and not any(self.program.wrong(one, held) for one in trials)
         finally:
@@ -190,7 +240,7 @@ class _Search:
     def held_to_everything(self, chosen: Sequence[Edit]) -> Fix | None:
         """Return the fix, written into the text of the files and loaded anew, if all cases are right with it."""
         for brackets in (False, True):
-            texts = self._written(chosen, brackets)
+            texts = self.written(chosen, brackets)
             if texts is None:
                 continue
             sources = Sources(texts={**self.original, **texts})
@@ -212,7 +262,7 @@ class _Search:
             self._of_the_run = [trial for trial in trials if not trial.chaotic]
         return self._of_the_run
 
-    def _written(self, chosen: Sequence[Edit], brackets: bool) -> dict[str, str] | None:
+    def written(self, chosen: Sequence[Edit], brackets: bool) -> dict[str, str] | None:
         """Return the new texts of the files; None where they are no Python."""
         texts: dict[str, str] = {}
         for path in {edit.path for edit in chosen}:
@@ -242,10 +292,12 @@ class _Search:
     def _fix(self, texts: Mapping[str, str], tried: int) -> Fix:
         """Return a fix with its diff."""
         diff: list[str] = []
+        disk: Mapping[str, str] = self.question.get("on disk", self.original)
+        texts = {path: text for path, text in {**self.original, **texts}.items() if text != disk[path]}
         for path, text in texts.items():
             name = os.path.relpath(path)
             name = path if name.startswith("..") else name
-            old, new = (one.splitlines(keepends=True) for one in (self.original[path], text))
+            old, new = (one.splitlines(keepends=True) for one in (disk[path], text))
             diff += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}")
         digests = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in texts}
         return Fix("".join(diff), dict(texts), digests, tried)
@@ -254,6 +306,12 @@ class _Search:
 def _simplest(edits: Sequence[Edit]) -> list[Edit]:
     """Return edits in the order of what they cost."""
     return sorted(edits, key=lambda one: (one.cost, one.number))
+
+
+def _is_within(candidate: Candidate, site: Site) -> bool:
+    """Return whether all edits of a candidate are of an expression of a site's statement."""
+    first, last = site.statement
+    return all(one.of_expression and one.path == site.path and first <= one.line <= last for one in candidate)
 
 
 def _are_apart(one: Edit, other: Edit) -> bool:

@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,16 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
 from lstm_checks.diagnosis.observe import suited
 from lstm_checks.repair.compiled import compiled_for
-from lstm_checks.repair.found import Found, to_plain
+from lstm_checks.repair.found import Fix, Found, Line, to_plain
 from lstm_checks.repair.intervene import find_lines
 from lstm_checks.repair.program import Budget, Program, context_of
-from lstm_checks.repair.rewrite import Sources
+from lstm_checks.repair.rewrite import Sources, forget_own_modules
 from lstm_checks.repair.telling import tell
 from lstm_checks.repair.trial import Trial
 from lstm_checks.targets.function import FORM as OF_FUNCTIONS
 from lstm_checks.targets.layer import FORM as OF_LAYERS
 from lstm_checks.targets.load import load_target
+from lstm_checks.words import series
 from lstm_checks.workers import processes
 from lstm_ref.cells import cell_named
 
@@ -79,7 +81,7 @@ def look_into(question: Any, say: Any) -> None:
     searched = trials
     if not target.kind.startswith((OF_FUNCTIONS, OF_LAYERS)) and set(cell.outputs) & program.wrong(trials[0]):
         # A library makes the gradients of a forward pass that is wrong.
-        searched = [replace(trial, outputs_alone=True) for trial in trials]
+        searched = [trial.forward for trial in trials]
     findings = find_lines(program, searched, budget_for(program, searched[0]))
     names = cell.outputs if searched[0].outputs_alone else cell.tensors
     judged = [name for name in names if name not in target.lacks]
@@ -89,8 +91,55 @@ def look_into(question: Any, say: Any) -> None:
         from lstm_checks.repair.mend import find_fixes
 
         question = {**question, "outputs alone": searched[0].outputs_alone}
+        fixes: tuple[Fix, ...] = ()
         for fixes, by_edit in find_fixes(question, target, sources, findings, trials, before):
-            say(Found(lines or by_edit, fixes))
+            say(Found(by_edit if len(by_edit) > len(lines) else lines, fixes))
+        if lines and not fixes and searched[0].outputs_alone:
+            looked_into = question, target, sources, findings, trials, before
+            for found in behind_the_outputs(looked_into, cases, lines):
+                say(found)
+
+
+def behind_the_outputs(looked_into: Any, cases: Sequence[Case], lines: tuple[Line, ...]) -> Iterator[Found]:
+    """Yield what else is wrong, in a backward pass of the user's own, of a program whose forward pass is wrong.
+
+    While a library differentiates that, the outputs alone can be told of. So these are mended first, by an edit, and
+    the program that has it is looked into.
+
+    Parameters
+    ----------
+    looked_into : tuple
+        What `find_fixes` takes.
+    cases : sequence of Case
+        Some that it fails.
+    lines : tuple of Line
+        Where the forward pass is wrong.
+    """
+    from lstm_checks.repair.mend import find_fixes, mended_outputs
+
+    question, _, sources, _, _, before = looked_into
+    on_disk = {path: source.text for path, source in sources.files.items()}
+    for texts in islice(mended_outputs(*looked_into), tolerance.OUTPUTS_MENDED):
+        again = Sources(texts=texts)
+        forget_own_modules(before)
+        with again.in_force():
+            target = load_target(question["spec"], cell=cases[0].cell)
+        program = Program(target, again, compiled_for(again, context_of))
+        trials = trials_for(program, cases)
+        if not trials or set(target.cell.outputs) & program.wrong(trials[0]):
+            continue
+        findings = find_lines(program, trials, budget_for(program, trials[0]))
+        judged = [name for name in target.cell.tensors if name not in target.lacks]
+        further = tell(findings, again.files, trials[0].due, judged)
+        if not further:
+            continue
+        numbers = series(sorted({str(one.line) for one in lines}))
+        whole = *lines, *(replace(one, shown=f"with line {numbers} mended, {one.shown}") for one in further)
+        yield Found(whole)
+        own = {**question, "outputs alone": False, "on disk": on_disk}
+        for fixes, _ in find_fixes(own, target, again, findings, trials, before):
+            yield Found(whole, fixes)
+        return
 
 
 def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:

@@ -201,6 +201,7 @@ EXPRESSIONS = (
     ast.Name,
     ast.IfExp,
     ast.ListComp,
+    ast.GeneratorExp,
     ast.NamedExpr,
 )
 

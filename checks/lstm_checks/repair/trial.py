@@ -38,6 +38,13 @@ class Trial:
         return replace(self, case=case, asked=False)
 
     @cached_property
+    def forward(self) -> "Trial":
+        """The same of the forward pass alone; what is due there is worked out once for both."""
+        found = replace(self, outputs_alone=True)
+        found.__dict__.update(due=self.due, accepted=self.accepted)
+        return found
+
+    @cached_property
     def due(self) -> Due:
         """Every value that there ought to be: to the target the final hidden state's cotangent is the last step's."""
         arrays = self.case.arrays

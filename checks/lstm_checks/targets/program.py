@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from lstm_checks.contract import (
     DCN,
     DHN,
     FREE,
+    INTERMEDIATES,
     LAST,
     PLAIN,
     STATES,
@@ -52,6 +53,8 @@ SHOWN = 60  # characters of what a program wrote
 KEPT = 2000  # bytes of what it wrote to standard error
 LENGTHS_SAID = "lengths"
 """What a program of a network says that it lacks where it takes no samples of their own lengths."""
+SHOWN_AT_MOST = 64
+"""Arrays of the size of h for which there is room in an answer with intermediates."""
 MAY_LACK = frozenset({STATES, CN, DCN, DHN})
 """What a program may lack besides gradients."""
 
@@ -90,6 +93,7 @@ def target_of(name: str, program: "Program") -> Target:
     """Return the target of a program, which is asked two tiny cases, and of a network some with lengths."""
     lacks, dtypes, kind = _probe(program)
     cell = program.cell
+    last: list[tuple[Any, Any]] = []
 
     def call(inputs: Mapping[str, Any], sequences: bool = True) -> Any:
         outputs, _ = program.ask(inputs, {})
@@ -99,15 +103,21 @@ def target_of(name: str, program: "Program") -> Target:
             if cell.folded:
                 none = {cell.folded: np.zeros(cell.shape(cell.folded, *cell.sizes_of(inputs)), inputs["X"].dtype)}
             given = none | dict(cotangents)
-            _, gradients = program.ask(inputs, {name: given[name] for name in cell.cotangents})
+            asked = inputs, {name: given[name] for name in cell.cotangents}
+            _, gradients = program.ask(*asked)
+            last[:] = [asked]
             return {key: value for key, value in gradients.items() if key not in lacks}
 
         return {name: None if name in lacks else outputs.get(name) for name in cell.outputs}, pullback
 
+    def caches() -> dict[str, Any]:
+        return {name: value for asked in last for name, value in program.intermediates(*asked).items()}
+
     lengths = LENGTHS if cell.places and LENGTHS_SAID not in lacks else ()
     found = frozenset({LAST, *lacks - {LENGTHS_SAID}})
-    can = frozenset({ANY_CELL})
-    return with_conventions(Target(name, kind, call, found, dtypes, cell=cell, lengths=lengths, can=can))
+    can = frozenset({ANY_CELL, INTERMEDIATES})
+    target = Target(name, kind, call, found, dtypes, caches=caches, cell=cell, lengths=lengths, can=can)
+    return with_conventions(target)
 
 
 def _find_program(command: str) -> list[str]:
@@ -210,6 +220,42 @@ class Program:
         TimeLimitError
             It gives no answer in time.
         """
+        with self._stopped_by_errors():
+            return self._judged(*self._asked(inputs, cotangents, {}), bool(cotangents))
+
+    def intermediates(self, inputs: Mapping[str, Any], cotangents: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the program shows of its way through a case, by name, (m, s, n) each; nothing where it does not.
+
+        A program need not know of this, so whatever it does then is no failure.
+        """
+        m, s, *_ = self.cell.sizes_of(inputs)
+        try:
+            with self._stopped_by_errors():
+                answer, _, dtype = self._asked(inputs, cotangents, {INTERMEDIATES: True})
+                found = _arrays(INTERMEDIATES, answer.get(INTERMEDIATES), {}, dtype)
+        except ContractError:
+            return {}
+        return {
+            name: value.reshape(m, s, -1) if value.size and value.size % (m * s) == 0 else value
+            for name, value in found.items()
+            if value is not None
+        }
+
+    @contextlib.contextmanager
+    def _stopped_by_errors(self) -> Iterator[None]:
+        """End the process where anything goes wrong but that it refuses a case."""
+        try:
+            yield
+        except RefusedError:
+            raise
+        except BaseException:
+            self._stop()
+            raise
+
+    def _asked(
+        self, inputs: Mapping[str, Any], cotangents: Mapping[str, Any], more: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], Any]:
+        """Return the program's answer to a request with `more` in it, the shapes due in it, and its dtype."""
         self._count += 1
         dtype = inputs["X"].dtype
         dims = self.cell.sizes_of(inputs)
@@ -227,17 +273,20 @@ class Program:
         request["inputs"] = {key: hex_list(inputs[key]) for key in self.cell.inputs}
         if cotangents:
             request["cotangents"] = {key: hex_list(value) for key, value in cotangents.items()}
+        request |= more
         shapes = {name: self.cell.shape(name, *dims) for name in (*self.cell.gradients, *self.cell.outputs)}
         count = sum(math.prod(shape) for shape in shapes.values())
-        try:
-            answer = self._parse(self._exchange(json.dumps(request).encode() + b"\n", 1_000_000 + 200 * count))
-            outputs = _arrays("outputs", answer.get("outputs"), shapes, dtype)
-            gradients = _arrays("gradients", answer.get("gradients"), shapes, dtype) if cotangents else {}
-        except RefusedError:
-            raise
-        except BaseException:
-            self._stop()
-            raise
+        if more:
+            count += SHOWN_AT_MOST * math.prod(shapes[self.cell.outputs[0]])
+        answer = self._parse(self._exchange(json.dumps(request).encode() + b"\n", 1_000_000 + 200 * count))
+        return answer, shapes, dtype
+
+    def _judged(
+        self, answer: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: Any, pulled_back: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the outputs and gradients in an answer, in their shapes."""
+        outputs = _arrays("outputs", answer.get("outputs"), shapes, dtype)
+        gradients = _arrays("gradients", answer.get("gradients"), shapes, dtype) if pulled_back else {}
         if unknown := set(outputs) - set(self.cell.outputs):
             raise ProgramError(f"outputs has {_shown(min(unknown))}, expected {' and '.join(self.cell.outputs)}")
         if unknown := set(gradients) - set(self.cell.gradients):
