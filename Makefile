@@ -31,7 +31,7 @@ alone-dask := tests/campaign/test_campaign.py -m peer
 alone-low := tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py tests/benchmarks/test_tolerances.py
 alone-certify := tests/commands/test_cli_certified.py
 alone-html := tests/html/test_page.py
-alone-compiled := tests/layers/test_fast_layer.py -k 'numba or compiled or threads or agrees'
+alone-compiled := tests/layers/test_fast_layer.py -k 'numba or panels'
 
 # A CI service sets CI. Which profiles there are is said in tests/README.md.
 ifneq ($(CI),)

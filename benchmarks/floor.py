@@ -1,7 +1,7 @@
-"""The floor: the matrix products that lstm_fast makes, on the same buffers, with the same BLAS, and nothing else.
+"""The floor: the matrix products that lstm_fast makes without Numba, on the same buffers, and nothing else.
 
-They are recorded while lstm_fast runs without its compiled loops, by standing in for np.matmul, and then played back
-by as many threads.
+They are recorded while lstm_fast runs without its compiled passes, by standing in for np.matmul, and then played back
+by as many threads. The compiled passes have products of their own, and may be below it.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ HEAD = """# Speed and memory
 Written by `{command}` in {minutes:.0f} minutes; measure your own machine with the same command. All implementations
 take turns in one process, with the same inputs and weights, after their results and gradients were found to agree.
 A figure is **the other's time over `lstm_fast`'s** in the same round: above 1, `lstm_fast` is faster. Given is the
-median over the rounds, with the quartiles in brackets. *floor* is the matrix products that `lstm_fast` makes, and
-nothing else: 0.8 says that they take 80 % of its time. *NumPy only* is `lstm_fast` without its compiled loops.
+median over the rounds, with the quartiles in brackets. *floor* is the matrix products that `lstm_fast` makes where
+nothing is compiled, and nothing else: 0.8 says that they take 80 % of its time. *NumPy only* is `lstm_fast` without
+Numba.
 Forward passes of PyTorch are under `no_grad` where nothing is kept. A point is (m, s, e, u): samples, steps, elements,
 unit cells. EpyNN computes in float64 only.
 
@@ -93,7 +94,7 @@ def machine() -> str:
     return "\n".join(
         [
             f"- {datetime.date.today()}, {platform.system()}, {model}, {os.cpu_count()} processors",
-            f"- lstm_fast {'uses' if small_products_pay() else 'does not use'} small products, which need AVX-512",
+            f"- NumPy only {'uses' if small_products_pay() else 'does not use'} small products, which need AVX-512",
             f"- Python {platform.python_version()}, {', '.join(versions)}",
             f"- NumPy's BLAS: {blas['name']} {blas['version']}",
         ]

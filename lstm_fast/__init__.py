@@ -3,7 +3,8 @@
 Import ``LSTM`` for the layer. The four ``lstm_*`` functions work on any layer with EpyNN's dicts.
 How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.workspace` (buffers) with
 :mod:`lstm_fast.feature_major` and :mod:`lstm_fast.sample_major` (products),
-:mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations), :mod:`lstm_fast.compiled` (optional).
+:mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations). Where Numba is installed, in place of these four:
+:mod:`lstm_fast.panels` (buffers and products), :mod:`lstm_fast.compiled` (passes), :mod:`lstm_fast.vectors` (loops).
 """
 
 from lstm_fast.initialization import orthogonal, xavier

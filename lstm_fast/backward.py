@@ -1,4 +1,4 @@
-"""Run backpropagation through time: the local derivatives in bulk, then five NumPy calls a step; or one compiled call.
+"""Run backpropagation through time: the local derivatives in bulk, then five NumPy calls a step.
 
 With dh_ the whole cotangent of h_t and dC_ that of the memory C_t (both include what comes from
 step t + 1), differentiating :mod:`lstm_fast.forward` gives::
@@ -19,14 +19,9 @@ dW = sum_t c_t dk_t^T.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from lstm_fast.workspace import Tile, Workspace, kernels_for
-
-if TYPE_CHECKING:
-    from lstm_fast.compiled import Kernels
+from lstm_fast.workspace import Tile, Workspace
 
 __all__ = ["local_derivatives", "run_backward"]
 
@@ -92,14 +87,10 @@ def run_backward(
 def _run_tile(tile: Tile, dX: np.ndarray) -> None:
     """Run one tile from the last step to the first, a chunk at a time; dX (w, s, e)."""
     assert tile.local is not None
-    kernels = kernels_for(tile.C.dtype)
     chunk = len(tile.local)
     for last in range(tile.steps, 0, -chunk):
         first = max(0, last - chunk)
-        if kernels is None:
-            _run_chunk(tile, first, last)
-        else:
-            _run_chunk_compiled(tile, first, last, kernels)
+        _run_chunk(tile, first, last)
         tile.finish_chunk(first, last, dX)
 
 
@@ -134,36 +125,3 @@ def _run_chunk(tile: Tile, first: int, last: int) -> None:
         matmul(left, right, blocks)
         dh, dC = dh_next, dC_next
     dC_carried[...] = dC
-
-
-def _run_chunk_compiled(tile: Tile, first: int, last: int, kernels: Kernels) -> None:
-    """Do the same in one compiled call; its arrays are flat."""
-    plan = tile.plans.get("backward")
-    if plan is None:
-        steps = tile.product_steps(0, min(2, tile.steps))
-        plan = tile.plans["backward"] = kernels.plan([step[2:5] for step in steps])
-    assert tile.local is not None
-    nothing, _, dC = tile.scratch.reshape(3, -1)
-    nothing.fill(0.0)
-    rows, passed, stride, shift, unit = tile.flat_steps(first, last)
-    slots, C, dA, dh, local = (array.reshape(-1) for array in (tile.slots, tile.C, tile.dA, tile.dh, tile.local))
-    without = tile.steps - len(tile.dA)  # the steps whose h was not returned
-    kernels.backward(
-        plan,
-        slots,
-        C,
-        dA,
-        nothing,
-        dh,
-        dC,
-        local,
-        rows,
-        passed,
-        tile.factors,
-        first,
-        last,
-        without,
-        shift,
-        stride,
-        *unit,
-    )

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast.backward import local_derivatives
 from lstm_fast.packing import GATES
-from lstm_fast.workspace import Tile, Workspace
+from lstm_fast.workspace import Record, Workspace
 
 __all__ = ["BackwardCache", "Cache", "ForwardCache"]
 
@@ -85,18 +84,14 @@ class Cache(MutableMapping):
         return f"<{self._name}: {', '.join(self._names)}>"
 
 
-def _gather(workspace: Workspace, pick: Callable[[Tile], np.ndarray]) -> np.ndarray:
-    """Return (m, s, u) from each tile's units (s, *unit)."""
-    m, s, _, u = workspace.shape
-    out = np.empty((m, s, u), workspace.dtype)
-    for tile in workspace.tiles:
-        tile.fold(out[tile.first : tile.last])[...] = pick(tile)
-    return out
-
-
-def _gather_inputs(workspace: Workspace, pick: Callable[[Tile], np.ndarray]) -> np.ndarray:
-    """Return (m, s, e) from each tile's (w, s, e)."""
+def _gather(workspace: Workspace, pick: Callable[[Record], np.ndarray]) -> np.ndarray:
+    """Return a new (m, s, n) from each tile's (w, s, n)."""
     return np.concatenate([pick(tile) for tile in workspace.tiles])
+
+
+def _values(workspace: Workspace, name: str) -> np.ndarray:
+    """Return what the tiles keep under a name, (m, s, n)."""
+    return _gather(workspace, lambda tile: tile.values(name))
 
 
 class ForwardCache(Cache):
@@ -122,14 +117,7 @@ class ForwardCache(Cache):
             gate = GATES.index(key[0])
             scale = workspace.scale[gate * workspace.shape[3]]
             return _gather(workspace, lambda tile: tile.linear_activations(gate) / scale)
-        if key in GATES:
-            slot = 1 + GATES.index(key)
-            return _gather(workspace, lambda tile: tile.step_slots[:, slot])
-        if key == "Cp_":
-            return _gather(workspace, lambda tile: tile.step_slots[:, 0])
-        if key == "X":
-            return _gather_inputs(workspace, lambda tile: tile.x)
-        return _gather(workspace, lambda tile: getattr(tile, "memory" if key == "C_" else key))
+        return _values(workspace, key)
 
 
 class BackwardCache(Cache):
@@ -154,15 +142,13 @@ class BackwardCache(Cache):
         if key[1] in GATES:  # df_ and its sisters
             return _gather(workspace, lambda tile: tile.gate_cotangents(GATES.index(key[1])))
         if key == "dA":
-            if self._sequences:
-                return _gather(workspace, lambda tile: tile.dA)
+            given = _values(workspace, "dA")
             m, s, _, u = workspace.shape
             dA = np.zeros((m, s, u), workspace.dtype)
-            for tile in workspace.tiles:
-                tile.fold(dA[tile.first : tile.last, -1])[...] = tile.dA[0]
+            dA[:, s - given.shape[1] :] = given  # every step, or the last
             return dA
         if key == "dX":
-            return _gather_inputs(workspace, lambda tile: tile.passed_back()[1])
+            return _gather(workspace, lambda tile: tile.passed_back()[1])
         if key == "dh":
             return _gather(workspace, lambda tile: tile.passed_back()[0])
         if key in ("dhn", "dCn"):
@@ -177,20 +163,15 @@ class BackwardCache(Cache):
             return self["dA"] + self["dhn"]
         if key == "dC_":
             return self._memory_cotangents()
-        return self["dC_"] * _gather(workspace, lambda tile: tile.step_slots[:, 2])  # dC
+        return self["dC_"] * _values(workspace, "f")  # dC
 
     def _memory_cotangents(self) -> np.ndarray:
         """Return dC_: its recursion once more, given dh_."""
-        dh_ = self["dh_"]
-        dC_ = np.empty_like(dh_)
-        for tile in self._workspace.tiles:
-            part = slice(tile.first, tile.last)
-            arriving, out = tile.fold(dh_[part]), tile.fold(dC_[part])
-            local = np.empty((tile.steps, 6, *tile.unit), dh_.dtype)
-            local_derivatives(tile, 0, tile.steps, local)
-            final = self._final["dCn"]
-            dC = np.zeros_like(tile.C[0]) if final is None else tile.fold(final[part])
-            for t in reversed(range(tile.steps)):
-                out[t] = dC + arriving[t] * local[t, 5]
-                dC = out[t] * local[t, 0]
+        dh_, workspace = self["dh_"], self._workspace
+        o, C, f = (_values(workspace, name) for name in "oCf")
+        dC_, final = dh_ * (o * (1 - C * C)), self._final["dCn"]
+        dC = np.zeros_like(dC_[:, 0]) if final is None else final
+        for t in reversed(range(dC_.shape[1])):
+            dC_[:, t] += dC
+            dC = dC_[:, t] * f[:, t]
         return dC_

@@ -1,22 +1,16 @@
 """Run all steps of a pass in one compiled call, where Numba is installed; an optional extra.
 
-NumPy makes one pass over memory, and one call, for each operation of a step; with few samples the calls cost more
-than the arithmetic. Here the loop over the steps is compiled: a step's element-wise operations are a few loops, its
-product is SciPy's BLAS (``scipy.linalg.cython_blas``), and its tanh is NumPy's own inner loop, both called by their
-address. Each operation is the same one as in NumPy's code, in the same order, and none is contracted: the results
-differ by the order in which BLAS adds up a product, if at all.
+A step goes panel by panel: some units of all four gates at a time, as many as a register holds. The panel's product
+lands in a buffer of a few kilobytes, and its cells are computed there before the next panel's product begins; backward,
+a step's cells come first, and then one product. Both are of :mod:`lstm_fast.vectors`, which says how; how everything
+lies in memory is drawn in :mod:`lstm_fast.panels`.
 
 This module imports Numba, so it is imported at the first pass (:func:`lstm_fast.workspace.kernels_for`); the machine
 code is kept on disk. The loops hold no lock on the interpreter, and ``np.errstate`` does not reach into them.
-
-LLVM makes vector code of a loop only if few arrays are in it (all might overlap, as far as it
-knows); hence several short loops, each with at most two outputs, and slices without arithmetic in
-their index.
 """
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache, partial
@@ -24,398 +18,313 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.extending import get_cython_function_address, intrinsic
 
-__all__ = ["Kernels", "compile_kernels", "plan_products"]
+from lstm_fast.caches import L1_BYTES
+from lstm_fast.vectors import REGISTER, ROWS, VECTORS, multiply, multiply_narrow, step_back, step_forward
+
+__all__ = ["Kernels", "compile_kernels"]
 
 
 class Kernels(NamedTuple):
-    """The compiled passes over some steps, and the sum of gradients, for one dtype; `plan` makes the passes' plans."""
+    """The compiled functions for one dtype, and how many of its numbers are in a register."""
 
     forward: Callable[..., None]
     backward: Callable[..., None]
     add_up: Callable[..., None]
-    plan: Callable[..., np.ndarray]
+    pack: Callable[..., None]
+    pack_back: Callable[..., None]
+    lanes: int
+    rows: int
 
 
-#: How many cells are taken through a forward step at a time, such that they stay in the L1 cache.
-PIECE = 1024
+#: Terms that a product sums up at a time: four registers of each take two thirds of an L1 cache.
+TERMS = L1_BYTES * 2 // 3 // (VECTORS * REGISTER)
 
-#: Rows and columns of a block of the gradients, and how many terms one product sums up: below `SMALL_PRODUCT` together,
-#: a multiple of the kernel's 6 rows and four registers of float32. The last block has up to half as many rows more.
-ROWS, COLUMNS, TERMS = 48, 64, 128
+#: Samples whose product lies in the buffer at a time: with four registers each, a part of the L1 cache.
+BUFFERED = 8 * ROWS
+
+
+def compiled(function: Callable[..., None], *arguments: Any) -> Any:
+    """Compile a function of arguments of these types, or load it from disk."""
+    try:
+        return numba.njit(numba.void(*arguments), nogil=True, cache=True)(function)
+    except (OSError, RuntimeError):  # nowhere to keep the machine code
+        return numba.njit(numba.void(*arguments), nogil=True)(function)
 
 
 @cache
 def compile_kernels(char: str) -> Kernels | None:
     """Compile, or load from disk, the passes for float32 ('f') or float64 ('d'); None where that cannot be done."""
-    tanh = _ufunc_loop(np.tanh, f"{char}->{char}")
-    if tanh is None or sys.byteorder != "little" or getattr(numba.config, "DISABLE_JIT", False):
+    if sys.byteorder != "little" or getattr(numba.config, "DISABLE_JIT", False):
         return None  # without the compiler the loops would run in Python, at its speed
-    gemm = get_cython_function_address("scipy.linalg.cython_blas", "sgemm" if char == "f" else "dgemm")
     scalar, integer = (numba.float32 if char == "f" else numba.float64), numba.int64
-    array, any_strides = scalar[::1], numba.types.Array(scalar, 3, "A", readonly=True)
+    array, cube = scalar[::1], scalar[:, :, ::1]
+    any_strides = numba.types.Array(scalar, 3, "A", readonly=True)
 
-    def compiled(function: Callable[..., None], *arguments: Any) -> Any:
-        try:
-            return numba.njit(numba.void(*arguments), nogil=True, cache=True)(function)
-        except (OSError, RuntimeError):  # nowhere to keep the machine code
-            return numba.njit(numba.void(*arguments), nogil=True)(function)
-
-    addresses = [integer] * 3
-    forward = compiled(run_forward, *addresses, integer[::1], *[array] * 6, any_strides, *[integer] * 7)
-    backward = compiled(run_backward, *addresses, integer[::1], *[array] * 10, *[integer] * 8)
-    add_up = compiled(run_sum, integer, *[array] * 4, *[integer] * 4)
-    return Kernels(partial(forward, gemm, *tanh), partial(backward, gemm, *tanh), partial(add_up, gemm), plan_products)
-
-
-class _UFunc(ctypes.Structure):
-    """The beginning of NumPy's PyUFuncObject, which its C interface keeps as it is."""
-
-    _fields_ = (
-        ("head", ctypes.c_char * object.__basicsize__),
-        ("nin", ctypes.c_int),
-        ("nout", ctypes.c_int),
-        ("nargs", ctypes.c_int),
-        ("identity", ctypes.c_int),
-        ("functions", ctypes.POINTER(ctypes.c_void_p)),
-        ("data", ctypes.POINTER(ctypes.c_void_p)),
-        ("ntypes", ctypes.c_int),
+    zero = np.dtype(char).type(0)
+    forward = compiled(run_forward, scalar, *[array] * 5, any_strides, *[integer] * 8)
+    backward = compiled(run_backward, scalar, *[array] * 7, *[integer] * 2, cube, *[integer] * 5)
+    add_up = compiled(run_sum, scalar, *[array] * 3, *[integer] * 7)
+    pack = compiled(pack_forward, *[array] * 2, *[integer] * 3)
+    pack_back = compiled(pack_backward, *[array] * 2, *[integer] * 2)
+    return Kernels(
+        partial(forward, zero),
+        partial(backward, zero),
+        partial(add_up, zero),
+        pack,
+        pack_back,
+        REGISTER // np.dtype(char).itemsize,
+        ROWS,
     )
 
 
-def _ufunc_loop(ufunc: np.ufunc, signature: str) -> tuple[int, int] | None:
-    """Return the address of a ufunc's inner loop and of its data; None if this is not the NumPy that we know."""
-    if sys.implementation.name != "cpython" or signature not in ufunc.types:
-        return None
-    # Where the fields that Python shows, too, are where they are expected, so is the table of loops behind them.
-    found, index = _UFunc.from_address(id(ufunc)), ufunc.types.index(signature)
-    if (found.nin, found.nout, found.nargs, found.ntypes) != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes):
-        return None
-    address = found.functions[index]
-    return None if address is None else (address, found.data[index] or 0)
+@numba.njit(inline="always")
+def product(
+    kind: Any, a: Any, a_row: Any, b: Any, c: Any, c_row: Any, rows: Any, vectors: Any, terms: Any, item: Any
+) -> None:
+    """Write the product of `rows` rows at `a` and one panel at `b` to `c`, in blocks of rows as equal as can be.
 
-
-def _call(typing: Any, address: Any, arguments: Any) -> Any:
-    """Call the C function at an address with a tuple of 64-bit arguments; it returns nothing."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        count = len(arguments)
-        function = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
-        pointer = builder.inttoptr(values[0], function.as_pointer())
-        builder.call(pointer, [builder.extract_value(values[1], k) for k in range(count)])
-        return context.get_dummy_value()
-
-    return numba.void(numba.int64, arguments), generate
-
-
-call: Any = intrinsic(_call)
-
-# The product of a step is a stack of `blocks` products A B, written to C. BLAS reads columns first: it makes
-# C^T = B^T A^T, and takes what is stored row by row for transposed already. It takes every argument by its address,
-# and so the numbers stand in the plan.
-_OPTION_B, _OPTION_A, _COLUMNS, _ROWS, _INNER, _LEAD_B, _LEAD_A, _LEAD_C = range(8)
-_BLOCKS, _B, _A, _C, _NEXT_B, _NEXT_A, _NEXT_C, _STEP_B, _STEP_A, _STEP_C = range(8, 18)
-
-
-def plan_products(steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Return where the products of all steps are, from the (A, B, C) of the first two, or of the only one.
-
-    A (..., rows, inner), B (..., inner, columns), C (blocks, rows, columns) or (rows, columns); A, B with or without
-    blocks, and each stored row by row or column by column. The plan holds addresses: it lives no longer than they do.
+    The terms are summed up in pieces of which the panel's part stays in the L1 cache while all rows pass.
     """
-    A, B, C = steps[0]
-    plan = np.zeros(18, np.int64)
-    plan[[_COLUMNS, _ROWS, _INNER]] = C.shape[-1], C.shape[-2], A.shape[-1]
-    plan[_BLOCKS] = C.shape[0] if C.ndim == 3 else 1
-    for option, lead, array in ((_OPTION_A, _LEAD_A, A), (_OPTION_B, _LEAD_B, B), (None, _LEAD_C, C)):
-        row, column = (stride // array.itemsize for stride in array.strides[-2:])
-        by_row = column == 1 or array.shape[-1] == 1
-        if option is not None:
-            plan[option] = ord("N") if by_row else ord("T")
-        plan[lead] = max(row, array.shape[-1]) if by_row else max(column, array.shape[-2])
-    for k, array in enumerate((B, A, C)):
-        plan[_B + k] = array.ctypes.data
-        plan[_NEXT_B + k] = array.strides[0] if array.ndim == 3 else 0
-    # Steps lie evenly in their buffers: the first two say where all are, and the plan does not grow with their number.
-    if len(steps) > 1:
-        A, B, C = steps[1]
-        plan[_STEP_B : _STEP_C + 1] = [x.ctypes.data - plan[_B + k] for k, x in enumerate((B, A, C))]
-    return plan
+    done, pieces = 0, (terms + TERMS - 1) // TERMS
+    while pieces > 0:
+        number = (terms - done + pieces - 1) // pieces
+        left, to, remaining = a + done * item, c, rows
+        while remaining > 0:
+            blocks = (remaining + ROWS - 1) // ROWS
+            height = (remaining + blocks - 1) // blocks
+            where = (left, a_row, item, b, vectors * REGISTER, to, c_row, REGISTER, height, vectors, number, done)
+            if vectors == VECTORS:
+                multiply(kind, where)
+            else:
+                multiply_narrow(kind, where)
+            left += height * a_row
+            to += height * c_row
+            remaining -= height
+        b += number * vectors * REGISTER
+        done += number
+        pieces -= 1
 
 
-@numba.njit(inline="always")
-def multiply(gemm: int, plan: np.ndarray, one: Any, zero: Any, step: int) -> None:
-    """Make the product of a step; `one` and `zero` are the addresses of these numbers."""
-    numbers = np.int64(plan.ctypes.data)
-    B = plan[_B] + step * plan[_STEP_B]
-    A = plan[_A] + step * plan[_STEP_A]
-    C = plan[_C] + step * plan[_STEP_C]
-    for _ in range(plan[_BLOCKS]):
-        call(
-            gemm,
-            (
-                numbers + 8 * _OPTION_B,
-                numbers + 8 * _OPTION_A,
-                numbers + 8 * _COLUMNS,
-                numbers + 8 * _ROWS,
-                numbers + 8 * _INNER,
-                one,
-                B,
-                numbers + 8 * _LEAD_B,
-                A,
-                numbers + 8 * _LEAD_A,
-                zero,
-                C,
-                numbers + 8 * _LEAD_C,
-            ),
-        )
-        B += plan[_NEXT_B]
-        A += plan[_NEXT_A]
-        C += plan[_NEXT_C]
-
-
-@numba.njit(inline="always")
-def take_tanh(loop: int, data: int, source: np.ndarray, target: np.ndarray, given: np.ndarray) -> None:
-    """Write tanh of one array to another; `given` (5 integers) holds what a ufunc's loop takes."""
-    given[0], given[1] = np.int64(source.ctypes.data), np.int64(target.ctypes.data)
-    given[2], given[3], given[4] = source.size, source.itemsize, source.itemsize
-    where = np.int64(given.ctypes.data)
-    call(loop, (where, where + 16, where + 24, data))
-
-
-# All arrays are flat. n, w, r is the shape of a unit where it is to be taken out of its order: n blocks of r
-# features, for w samples.
+# All arrays but X and dX are flat. Sizes: w samples, u units, e elements; `row` numbers lie from one row to the next.
 
 
 def run_forward(
-    gemm: int,
-    tanh: int,
-    tanh_data: int,
-    plan: np.ndarray,
-    slots: np.ndarray,
-    C: np.ndarray,
-    states: np.ndarray,
+    kind: Any,
+    weights: np.ndarray,
+    rows: np.ndarray,
+    gates: np.ndarray,
+    memory: np.ndarray,
     linear: np.ndarray,
-    A: np.ndarray,
-    factors: np.ndarray,
     X: np.ndarray,
     first: int,
     last: int,
     keep: int,
-    n: int,
-    w: int,
-    r: int,
+    u: int,
     row: int,
+    out: int,
+    out_row: int,
+    out_step: int,
 ) -> None:
-    """Run steps `first` to `last` - 1 as :mod:`lstm_fast.forward` has them, x_t taken from X and h_t written to A.
+    """Run steps `first` to `last` - 1 as :mod:`lstm_fast.forward` has them, x_t taken from X and h_t written to `out`.
 
-    X (samples, s, e) of any strides. States are w rows of `row` numbers for each step, the first n r of a row h; w is 1
-    where samples run fastest. `keep` is 1, or 0 if all steps share the buffers of one, and then leave their end in its
-    beginning. A is empty if h of every step is not wanted. `factors` are 1 and 0.
+    X (w, s, e) of any strides. `keep` is 1, or 0 if steps take turns with two sets of rows and share all else. `out` is
+    the address of h of step `first`, with `out_row` bytes from sample to sample and `out_step` from step to step, or 0.
     """
-    samples, s, e = X.shape
-    size = n * w * r
-    u = size // samples
-    by_sample = w == samples
-    piece = PIECE if r > PIECE else PIECE // r * r
-    half = slots.dtype.type(0.5)
-    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + np.int64(factors.itemsize)
-    given = np.empty(5, np.int64)
+    w, _, e = X.shape
+    item: Any = np.int64(rows.itemsize)
+    panels, terms = u * item // REGISTER, u + e + 1
     for t in range(first, last):
-        at = t * keep
-        state = states[at * w * row : (at + 1) * w * row]
-        if by_sample:
-            for b in range(w):
-                x, into = X[b, t], b * row + u
-                target = state[into : into + e]
-                for k in range(e):
-                    target[k] = x[k]
-        else:
-            for b in range(samples):
-                x = X[b, t]
-                for k in range(e):
-                    state[(u + k) * samples + b] = x[k]
-        multiply(gemm, plan, one, zero, at)
-        slot = slots[5 * at * size : (5 * at + 6) * size]
-        C_t = C[at * size : (at + 1) * size]
-        after = states[(at + keep) * w * row : (at + keep + 1) * w * row]
-        for start in range(0, size, piece):
-            stop = min(start + piece, size)
-            Cp, g, f, i, o, C_ = (
-                slot[start:stop],
-                slot[start + size : stop + size],
-                slot[start + 2 * size : stop + 2 * size],
-                slot[start + 3 * size : stop + 3 * size],
-                slot[start + 4 * size : stop + 4 * size],
-                slot[start + 5 * size : stop + 5 * size],
-            )
-            C_piece = C_t[start:stop]
-            take_tanh(tanh, tanh_data, linear[start:stop], g, given)
-            take_tanh(tanh, tanh_data, linear[start + size : stop + size], f, given)
-            take_tanh(tanh, tanh_data, linear[start + 2 * size : stop + 2 * size], i, given)
-            take_tanh(tanh, tanh_data, linear[start + 3 * size : stop + 3 * size], o, given)
-            for k in range(stop - start):
-                f[k] = f[k] * half + half
-                i[k] = i[k] * half + half
-            for k in range(stop - start):
-                C_[k] = f[k] * Cp[k] + i[k] * g[k]
-            take_tanh(tanh, tanh_data, C_, C_piece, given)
-            for k in range(stop - start):
-                o[k] = o[k] * half + half
-            for q in range(start // r, (stop - 1) // r + 1):
-                low, high = max(start, q * r), min(stop, (q + 1) * r)
-                into = (q % w) * row + (q // w) * r + low - q * r
-                h = after[into : into + high - low]
-                o_row, C_row = slot[low + 4 * size : high + 4 * size], C_t[low:high]
-                for k in range(high - low):
-                    h[k] = o_row[k] * C_row[k]
-                if A.size and by_sample:
-                    into = ((q % w) * s + t) * u + (q // w) * r + low - q * r
-                    h_out = A[into : into + high - low]
-                    for k in range(high - low):
-                        h_out[k] = h[k]
-        if A.size and not by_sample:
-            transpose_out(after, A, t, samples, s, u)
-        if not keep:
-            # The memory goes to where the next step, in the same buffers, looks for the one before.
-            slot[:size] = slot[5 * size :]
-
-
-@numba.njit
-def transpose_out(state: np.ndarray, A: np.ndarray, t: int, samples: int, s: int, u: int) -> None:
-    """Copy h (u, samples) of a step to A (samples, s, u), both flat, by rows that stay in the L1 cache meanwhile."""
-    block = 64
-    for start in range(0, u, block):
-        for b in range(samples):
-            into = (b * s + t) * u
-            target = A[into + start : into + min(start + block, u)]
-            h = state[start * samples + b : u * samples : samples]
-            for k in range(target.size):
-                target[k] = h[k]
+        at, then = (t, t + 1) if keep else (t % 2, (t + 1) % 2)
+        for b in range(w):
+            x, into = X[b, t], (at * w + b) * row + u
+            target = rows[into : into + e]
+            for k in range(e):
+                target[k] = x[k]
+        state = np.int64(rows.ctypes.data) + at * w * row * item
+        after = np.int64(rows.ctypes.data) + then * w * row * item
+        for p in range(panels):
+            panel = np.int64(weights.ctypes.data) + p * terms * VECTORS * REGISTER
+            for start in range(0, w, BUFFERED):
+                count = min(BUFFERED, w - start)
+                buffer = np.int64(linear.ctypes.data)
+                product(
+                    kind,
+                    state + start * row * item,
+                    row * item,
+                    panel,
+                    buffer,
+                    VECTORS * REGISTER,
+                    count,
+                    VECTORS,
+                    terms,
+                    item,
+                )
+                here = (keep * t * panels + p) * w + start
+                before = np.int64(memory.ctypes.data) + here * REGISTER
+                h = after + start * row * item + p * REGISTER
+                step_forward(
+                    kind,
+                    (
+                        buffer,
+                        before,
+                        np.int64(gates.ctypes.data) + here * VECTORS * REGISTER if keep else buffer,
+                        before + keep * panels * w * REGISTER,
+                        h,
+                        row * item,
+                        out + start * out_row + (t - first) * out_step + p * REGISTER if out else h,
+                        out_row if out else row * item,
+                        count,
+                    ),
+                )
 
 
 def run_backward(
-    gemm: int,
-    tanh: int,
-    tanh_data: int,
-    plan: np.ndarray,
-    slots: np.ndarray,
-    C: np.ndarray,
+    kind: Any,
+    weights: np.ndarray,
+    gates: np.ndarray,
+    memory: np.ndarray,
     dA: np.ndarray,
-    nothing: np.ndarray,
-    dh: np.ndarray,
+    back: np.ndarray,
     dC: np.ndarray,
-    local: np.ndarray,
-    rows: np.ndarray,
-    passed: np.ndarray,
-    factors: np.ndarray,
+    dK: np.ndarray,
+    dA_row: int,
+    dA_step: int,
+    dX: np.ndarray,
     first: int,
     last: int,
-    without: int,
-    shift: int,
-    stride: int,
-    n: int,
-    w: int,
-    r: int,
+    u: int,
+    row: int,
+    dk_row: int,
 ) -> None:
     """Run steps `last` - 1 to `first` as :mod:`lstm_fast.backward` has them.
 
-    Step first + k has its dk in local[k], and its product, number `shift` + k of the plan, writes dh to
-    passed[k stride]. dA lacks the first `without` steps, and `nothing` takes their place. If n is not 0, dk is
-    copied to `rows`, one for each sample, before the product.
+    dX (w, s, e). dA lies with `dA_row` numbers from sample to sample and `dA_step` from step to step; both are 0 for
+    steps whose h was not returned, and it is zeros. `back` holds dh, and what the product adds behind it is dx.
     """
-    size = nothing.size
-    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + np.int64(factors.itemsize)
-    for k in range(last - first - 1, -1, -1):
-        t = first + k
-        slot = slots[5 * t * size : 5 * (t + 1) * size]
-        at = t - without
-        dA_t = dA[at * size : (at + 1) * size] if at >= 0 else nothing
-        dk = local[(6 * k + 1) * size : (6 * k + 5) * size]
-        step_back(slot, C[t * size : (t + 1) * size], dA_t, dh, dC, dk)
-        for a in range(4 * n):
-            for b in range(w):
-                into, start = ((k * w + b) * 4 * n + a) * r, (a * w + b) * r
-                target, source = rows[into : into + r], dk[start : start + r]
-                for j in range(r):
-                    target[j] = source[j]
-        multiply(gemm, plan, one, zero, shift + k)
-        dh = passed[k * stride : k * stride + size]
+    w, _, e = dX.shape
+    item: Any = np.int64(gates.itemsize)
+    panels, vectors = u * item // REGISTER, row * item // REGISTER
+    for t in range(last - 1, first - 1, -1):
+        dk = np.int64(dK.ctypes.data) + t * w * dk_row * item
+        dh = np.int64(back.ctypes.data)
+        for p in range(panels):
+            here = (t * panels + p) * w
+            before = np.int64(memory.ctypes.data) + here * REGISTER
+            step_back(
+                kind,
+                (
+                    np.int64(gates.ctypes.data) + here * VECTORS * REGISTER,
+                    before,
+                    before + panels * w * REGISTER,
+                    np.int64(dA.ctypes.data) + t * dA_step * item + p * REGISTER,
+                    dA_row * item,
+                    dh + p * REGISTER,
+                    row * item,
+                    np.int64(dC.ctypes.data) + p * w * REGISTER,
+                    dk + p * VECTORS * REGISTER,
+                    dk_row * item,
+                    w,
+                ),
+            )
+        for p in range(0, vectors, VECTORS):
+            panel = np.int64(weights.ctypes.data) + p * REGISTER * 4 * u
+            product(
+                kind,
+                dk,
+                dk_row * item,
+                panel,
+                dh + p * REGISTER,
+                row * item,
+                w,
+                min(VECTORS, vectors - p),
+                4 * u,
+                item,
+            )
+        for b in range(w):
+            source, target = back[b * row + u : b * row + u + e], dX[b, t]
+            for k in range(e):
+                target[k] = source[k]
 
 
 def run_sum(
-    gemm: int,
+    kind: Any,
     rows: np.ndarray,
     dK: np.ndarray,
     dW: np.ndarray,
-    factors: np.ndarray,
     count: int,
+    inner: int,
+    row: int,
+    dk_row: int,
     first: int,
     last: int,
     add: int,
 ) -> None:
-    """Fill columns `first` to `last` - 1 of dW with rows^T dK, by products of small blocks; or add that, if `add`.
+    """Fill panels `first` to `last` - 1 of dW with the sum over `count` rows of c_t dk_t^T; or add that, if `add`.
 
-    rows (count, K), dK (count, columns), dW (K, columns). `factors` are 1 and 0.
+    dW (inner, 4, u) should stay in the L2 cache, and then the terms of a panel that are summed up at a time in the L1.
     """
-    K, columns = rows.size // count, dK.size // count
-    item = np.int64(factors.itemsize)
-    one, zero = np.int64(factors.ctypes.data), np.int64(factors.ctypes.data) + item
-    numbers = np.array([ord("N"), ord("T"), 0, 0, 0, columns, K], np.int64)
-    where = np.int64(numbers.ctypes.data)
+    item: Any = np.int64(rows.itemsize)
+    u = dW.size // (4 * inner)
     for start in range(0, count, TERMS):
-        numbers[4] = min(TERMS, count - start)
-        before = one if add or start else zero
-        for column in range(first, last, COLUMNS):
-            numbers[2] = min(COLUMNS, last - column)
-            row = 0
-            while row < K:
-                numbers[3] = ROWS if K - row >= ROWS + ROWS // 2 else K - row
-                call(
-                    gemm,
+        number = min(TERMS, count - start)
+        for p in range(first, last):
+            k = 0
+            while k < inner:
+                height = min(ROWS, inner - k)
+                multiply(
+                    kind,
                     (
-                        where,
-                        where + 8,
-                        where + 16,
-                        where + 24,
-                        where + 32,
-                        one,
-                        np.int64(dK.ctypes.data) + (start * columns + column) * item,
-                        where + 40,
-                        np.int64(rows.ctypes.data) + (start * K + row) * item,
-                        where + 48,
-                        before,
-                        np.int64(dW.ctypes.data) + (row * columns + column) * item,
-                        where + 40,
+                        np.int64(rows.ctypes.data) + (start * row + k) * item,
+                        item,
+                        row * item,
+                        np.int64(dK.ctypes.data) + start * dk_row * item + p * VECTORS * REGISTER,
+                        dk_row * item,
+                        np.int64(dW.ctypes.data) + k * 4 * u * item + p * REGISTER,
+                        4 * u * item,
+                        u * item,
+                        height,
+                        VECTORS,
+                        number,
+                        add + start,
                     ),
                 )
-                row += numbers[3]
+                k += height
 
 
-@numba.njit
-def step_back(slot: np.ndarray, C: np.ndarray, dA: np.ndarray, dh: np.ndarray, dC: np.ndarray, dk: np.ndarray) -> None:
-    """Fill dk = dg_, df_, di_, do_ of one step, and take dC to the step before; adds dA to dh in place."""
-    size, one = C.size, C.dtype.type(1)
-    Cp, g, f, i, o = (
-        slot[:size],
-        slot[size : 2 * size],
-        slot[2 * size : 3 * size],
-        slot[3 * size : 4 * size],
-        slot[4 * size :],
-    )
-    dg_, df_, di_, do_ = dk[:size], dk[size : 2 * size], dk[2 * size : 3 * size], dk[3 * size :]
-    for k in range(size):
-        dh[k] += dA[k]
-    for k in range(size):
-        h = o[k] * C[k]
-        do_[k] = dh[k] * ((one - o[k]) * h)
-        dC[k] += dh[k] * (o[k] - h * C[k])  # dC_, from here on
-    for k in range(size):
-        ig = i[k] * g[k]
-        dg_[k] = dC[k] * (i[k] - ig * g[k])
-        di_[k] = dC[k] * ((one - i[k]) * ig)
-    for k in range(size):
-        df_[k] = dC[k] * ((one - f[k]) * (f[k] * Cp[k]))
-        dC[k] *= f[k]
+def pack_forward(W: np.ndarray, weights: np.ndarray, units: int, u: int, e: int) -> None:
+    """Copy W (units + e + 1, 4 units) into panels (panels, u + e + 1, 4, lanes), f, i, o halved; u: `units`, padded."""
+    lanes, half = REGISTER // W.itemsize, W.dtype.type(0.5)
+    terms = u + e + 1
+    for p in range(u // lanes):
+        width = min(lanes, units - p * lanes)
+        for k in range(units + e + 1):
+            line = k if k < units else k + u - units
+            for gate in range(4):
+                start, into = (k * 4 + gate) * units + p * lanes, ((p * terms + line) * 4 + gate) * lanes
+                source, target = W[start : start + width], weights[into : into + width]
+                factor = half if gate else W.dtype.type(1)
+                for j in range(width):
+                    target[j] = source[j] * factor
+
+
+def pack_backward(weights: np.ndarray, back: np.ndarray, u: int, e: int) -> None:
+    """Copy [V; U], from the forward pass's panels, to those of the backward product, each number as it was in W."""
+    lanes = REGISTER // weights.itemsize
+    panels, terms = u // lanes, u + e + 1
+    two = weights.dtype.type(2)
+    columns = (u + e + lanes - 1) // lanes * lanes
+    for left in range(0, u + e, 4 * lanes):
+        stride = min(4 * lanes, columns - left)
+        for p in range(panels):
+            for gate in range(4):
+                factor = two if gate else weights.dtype.type(1)
+                for k in range(left, min(left + stride, u + e)):
+                    start = ((p * terms + k) * 4 + gate) * lanes
+                    into = left * 4 * u + (p * 4 + gate) * lanes * stride + k - left
+                    source, target = (
+                        weights[start : start + lanes],
+                        back[into : into + (lanes - 1) * stride + 1 : stride],
+                    )
+                    for j in range(lanes):
+                        target[j] = source[j] * factor

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast.workspace import SMALL_PRODUCT, FlatSteps, Tile, Workspace, aligned_empty, small_products_pay
+from lstm_fast.workspace import SMALL_PRODUCT, Tile, Workspace, aligned_empty, small_products_pay
 
 __all__ = ["FeatureMajor"]
 
@@ -50,7 +50,7 @@ def block_rows(rows: int, inner: int, columns: int, itemsize: int) -> int:
 class FeatureTile(Tile):
     """A tile whose units are (u, w); see this module's heading."""
 
-    _views = Tile._views | {"weights", "states", "weights_back", "linear_blocks", "dK", "local_dK", "back_steps"}
+    _views = Tile._views | {"weights", "weights_back", "linear_blocks", "dK", "local_dK", "back_steps"}
 
     def __init__(self, first: int, last: int, steps: int, e: int, u: int, dtype: np.dtype) -> None:
         w = last - first
@@ -58,14 +58,16 @@ class FeatureTile(Tile):
         self.columns = aligned_empty((steps + 1, u + e + 1, w), dtype)
         self.columns.fill(0.0)
         self.columns[:, -1] = 1.0
-        self.state_rows = 1, 1, u * w, self.columns[0].size
 
     def fold(self, array: np.ndarray) -> np.ndarray:
         return np.moveaxis(array, 0, -1)
 
+    def unfold(self, units: np.ndarray) -> np.ndarray:
+        return np.moveaxis(units, -1, 0)
+
     def cut(self, weights: np.ndarray) -> None:
         u, columns = self.u, self.columns
-        self.weights, self.states = weights, columns
+        self.weights = weights
         self.x = columns[:-1, u:-1].transpose(2, 0, 1)
         self.hp, self.h = columns[:-1, :u], columns[1:, :u]
         # The product's last block may be padded.
@@ -96,10 +98,6 @@ class FeatureTile(Tile):
     def product_steps(self, first: int, last: int) -> Sequence[tuple[Any, ...]]:
         return self.back_steps[: last - first]
 
-    def flat_steps(self, first: int, last: int) -> FlatSteps:
-        back = self.back.reshape(-1)
-        return FlatSteps(back, back, self.back[0].size, 0, (0, 0, 0))
-
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         count, u = last - first, self.u
         self.dK[:, first:last] = self.local_dK[:count].transpose(1, 0, 2)
@@ -108,15 +106,15 @@ class FeatureTile(Tile):
     def linear_activations(self, gate: int) -> np.ndarray:
         u, w = self.unit
         k = np.matmul(self.weights, self.columns[:-1, None])  # (s, blocks, r, w)
-        return k.reshape(len(k), -1, w)[:, gate * u : (gate + 1) * u]
+        return self.unfold(k.reshape(len(k), -1, w)[:, gate * u : (gate + 1) * u])
 
     def gate_cotangents(self, gate: int) -> np.ndarray:
-        return self.dK[gate * self.u : (gate + 1) * self.u].transpose(1, 0, 2)
+        return self.unfold(self.dK[gate * self.u : (gate + 1) * self.u].transpose(1, 0, 2))
 
     def passed_back(self) -> tuple[np.ndarray, np.ndarray]:
         dk = np.ascontiguousarray(self.dK.transpose(1, 0, 2))[:, None]
         back = np.matmul(self.weights_back, dk).reshape(self.steps, -1, self.unit[1])
-        return back[:, : self.u], back[:, self.u : self.u + self.e].transpose(2, 0, 1)
+        return self.unfold(back[:, : self.u]), self.unfold(back[:, self.u : self.u + self.e])
 
 
 class FeatureMajor(Workspace):

@@ -1,4 +1,4 @@
-"""Run the forward pass over all steps of a tile: eight NumPy calls a step, one of them a product, or one compiled call.
+"""Run the forward pass over all steps of a tile: eight NumPy calls a step, one of them a product.
 
 The equations, with c_t = [h_{t-1}; x_t; 1] and W as :mod:`lstm_fast.packing` draws it::
 
@@ -13,19 +13,11 @@ the packed weights: one tanh then serves all four gates, and nothing can overflo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from lstm_fast.workspace import CHUNK, Tile, Workspace, kernels_for
-
-if TYPE_CHECKING:
-    from lstm_fast.compiled import Kernels
+from lstm_fast.workspace import CHUNK, Tile, Workspace
 
 __all__ = ["run_forward"]
-
-#: Multiplications in one compiled call, some 20 ms: an interrupt waits for its end.
-LONGEST_CALL = 1 << 31
 
 
 def run_forward(
@@ -54,11 +46,7 @@ def run_forward(
         part = slice(tile.first, tile.last)
         tile.hp[0] = 0.0 if h0 is None else tile.fold(h0[part])
         tile.slots[0] = 0.0 if C0 is None else tile.fold(C0[part])
-        kernels = kernels_for(tile.slots.dtype)
-        if kernels is None:
-            _run_tile(tile, X[part], A[part])
-        else:
-            _run_tile_compiled(tile, X[part], A[part], kernels)
+        _run_tile(tile, X[part], A[part])
 
     workspace.for_each_tile(run)
 
@@ -97,26 +85,3 @@ def _run_steps(tile: Tile, first: int, last: int) -> None:
         add(kept, written, memory)
         tanh(memory, C)
         multiply(o, C, h)
-
-
-def _run_tile_compiled(tile: Tile, X: np.ndarray, A: np.ndarray, kernels: Kernels) -> None:
-    """Do the same in compiled calls, which take x_t from X and write h_t to A themselves; other arrays are flat."""
-    plan = tile.plans.get("forward")
-    if plan is None:
-        plan = tile.plans["forward"] = kernels.plan([step[:3] for step in tile.forward_steps[:2]])
-    if not (X.flags.aligned and X.dtype.isnative):
-        X = X.astype(tile.slots.dtype)
-    s = X.shape[1]
-    out = A.reshape(-1) if A.ndim == 3 else A.reshape(-1)[:0]
-    arrays = [array.reshape(-1) for array in (tile.slots, tile.C, tile.states, tile.linear)]
-    keep = int(tile.steps == s)
-    steps = max(1, LONGEST_CALL // (tile.linear.size * (tile.u + tile.e)))
-    for first in range(0, s, steps):
-        last = min(first + steps, s)
-        kernels.forward(plan, *arrays, out, tile.factors, X, first, last, keep, *tile.state_rows)
-    end = (s - 1) % tile.steps
-    if not keep:  # as if every step had had its own
-        tile.h[end] = tile.hp[0]
-        tile.memory[end] = tile.slots[0]
-    if A.ndim == 2:
-        tile.fold(A)[...] = tile.h[end]

@@ -1,10 +1,11 @@
-"""Choose tiles, and one of the two layouts, for a problem's shape."""
+"""Choose one of the layouts for a problem's shape, and tiles for the two that NumPy computes on."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lstm_fast.feature_major import FeatureMajor
+from lstm_fast.panels import Panels
 from lstm_fast.sample_major import SampleMajor, block_columns
 from lstm_fast.threads import workers_for
 from lstm_fast.workspace import SMALL_PRODUCT, Workspace, kernels_for, small_products_pay
@@ -19,7 +20,7 @@ NARROW = 32
 SMALLEST = 32
 
 
-def tile_bounds(m: int, s: int, u: int, inner: int, compiled: bool) -> tuple[list[tuple[int, int]], int]:
+def tile_bounds(m: int, s: int, u: int, inner: int) -> tuple[list[tuple[int, int]], int]:
     """Return the (first, last + 1) samples of each tile, and how many threads should share them.
 
     Tiles have equal widths, multiples of 16 (or of 8, below that) if there are several. The longer the product's inner
@@ -28,7 +29,7 @@ def tile_bounds(m: int, s: int, u: int, inner: int, compiled: bool) -> tuple[lis
     """
     fitting = [w for w in (TILE, 32, 16) if 6 * inner * w <= SMALL_PRODUCT]
     if fitting and small_products_pay():
-        width, workers = fitting[0], workers_for(m, s, u, compiled)
+        width, workers = fitting[0], workers_for(m, s, u, compiled=False)
     else:  # whole products, to which the BLAS brings its own threads
         width, workers = (2 * TILE if fitting else m), 1
     count = -(-m // width)
@@ -47,7 +48,10 @@ def tile_bounds(m: int, s: int, u: int, inner: int, compiled: bool) -> tuple[lis
 def make_workspace(m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) -> Workspace:
     """Return the buffers for a shape; `keep` says whether for a backward pass."""
     shape, inner = (m, s, e, u), max(u + e + 1, 4 * u)
-    bounds, workers = tile_bounds(m, s, u, inner, kernels_for(dtype) is not None)
+    kernels = kernels_for(dtype)
+    if kernels is not None:
+        return Panels(shape, dtype, keep, kernels)
+    bounds, workers = tile_bounds(m, s, u, inner)
     widest = bounds[0][1] - bounds[0][0]
     if 1 < widest <= NARROW and u >= SMALLEST and small_products_pay():
         block = block_columns(u, inner, widest)

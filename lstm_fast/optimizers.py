@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -41,13 +42,13 @@ class Adam:
         """Change every parameter by its gradient ``g['d' + name]``."""
         self.steps += 1
         beta1, beta2 = self.decay
-        # The bias of both means, in the step size.
-        alpha = self.rate * np.sqrt(1 - beta2**self.steps) / (1 - beta1**self.steps)
-        epsilon = self.epsilon * np.sqrt(1 - beta2**self.steps)
+        # The bias of both means, in the step size: Python's floats leave float32 what it is, NumPy's would not.
+        alpha = self.rate * math.sqrt(1 - beta2**self.steps) / (1 - beta1**self.steps)
+        epsilon = self.epsilon * math.sqrt(1 - beta2**self.steps)
         for name, array in self.p.items():
             gradient, m, v = g["d" + name], self.m[name], self.v[name]
             m *= beta1
             m += (1 - beta1) * gradient
             v *= beta2
             v += (1 - beta2) * np.square(gradient)
-            array -= (alpha * m / (np.sqrt(v) + epsilon)).astype(array.dtype, copy=False)
+            array -= alpha * m / (np.sqrt(v) + epsilon)

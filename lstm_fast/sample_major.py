@@ -23,21 +23,15 @@ import numpy as np
 
 from lstm_fast.workspace import (
     SMALL_PRODUCT,
-    FlatSteps,
     Tile,
     Workspace,
     aligned_empty,
-    kernels_for,
-    small_products_pay,
 )
 
 __all__ = ["SampleMajor", "block_columns"]
 
 #: Preferred columns of a block: four AVX-512 registers of float32, eight of float64.
 BLOCK = 64
-
-#: Entries of dW up to which it is summed in small blocks where that is compiled: it then stays in the L2 cache.
-SMALL_SUM = 1 << 17
 
 
 def block_columns(columns: int, inner: int, samples: int) -> int | None:
@@ -55,7 +49,7 @@ def block_columns(columns: int, inner: int, samples: int) -> int | None:
 class SampleTile(Tile):
     """A tile whose units are (n, w, r); see this module's heading."""
 
-    _views = Tile._views | {"weights", "states", "Vt", "Ut", "back_steps"}
+    _views = Tile._views | {"weights", "Vt", "Ut", "back_steps"}
 
     def __init__(self, first: int, last: int, steps: int, e: int, u: int, block: int, dtype: np.dtype) -> None:
         w = last - first
@@ -63,15 +57,18 @@ class SampleTile(Tile):
         self.rows = aligned_empty((steps + 1, w, u + e + 1), dtype)
         self.rows.fill(0.0)
         self.rows[:, :, -1] = 1.0
-        self.state_rows = u // block, w, block, u + e + 1
 
     def fold(self, array: np.ndarray) -> np.ndarray:
         n, _, r = self.unit
         return np.moveaxis(array.reshape(*array.shape[:-1], n, r), 0, -2)
 
+    def unfold(self, units: np.ndarray) -> np.ndarray:
+        rows = np.moveaxis(units, -2, 0)
+        return rows.reshape(*rows.shape[:-2], -1)
+
     def cut(self, weights: np.ndarray) -> None:
         u, rows = self.u, self.rows
-        self.weights, self.states = weights, rows
+        self.weights = weights
         self.x = rows[:-1, :, u:-1].transpose(1, 0, 2)
         states = self.fold(rows[:, :, :u].transpose(1, 0, 2))
         self.hp, self.h = states[:-1], states[1:]
@@ -97,9 +94,6 @@ class SampleTile(Tile):
         # The product wants its rows, over all gates, in one piece.
         return [(local[1:5], *step) for local, step in zip(self.local, self.back_steps[first:last], strict=False)]
 
-    def flat_steps(self, first: int, last: int) -> FlatSteps:
-        return FlatSteps(self.dK[first:last].reshape(-1), self.dh.reshape(-1), 0, first, self.unit)
-
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         # (c, n', w, r'): the result's blocks, each written where it belongs
         n, _, r = self.Ut.shape
@@ -108,16 +102,16 @@ class SampleTile(Tile):
 
     def linear_activations(self, gate: int) -> np.ndarray:
         k = np.matmul(self.rows[:-1, None], self.weights)  # (s, 4n, w, r)
-        return k.reshape(len(k), 4, *self.unit)[:, gate]
+        return self.unfold(k.reshape(len(k), 4, *self.unit)[:, gate])
 
     def gate_cotangents(self, gate: int) -> np.ndarray:
         u = self.u
-        return self.fold(self.dK[:, :, gate * u : (gate + 1) * u].transpose(1, 0, 2))
+        return self.dK[:, :, gate * u : (gate + 1) * u].transpose(1, 0, 2)
 
     def passed_back(self) -> tuple[np.ndarray, np.ndarray]:
         dX = np.empty((self.unit[1], self.steps, self.e), self.C.dtype)
         self.finish_chunk(0, self.steps, dX)
-        return np.matmul(self.dK[:, None], self.Vt), dX
+        return self.unfold(np.matmul(self.dK[:, None], self.Vt)), dX
 
 
 class SampleMajor(Workspace):
@@ -181,15 +175,11 @@ class SampleMajor(Workspace):
 
     def sum_columns(self, columns: slice, worker: int, dW: np.ndarray) -> None:
         """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
-        kernels = kernels_for(self.dtype) if dW.size <= SMALL_SUM and small_products_pay() else None
         out = dW[:, columns]
         for k, tile in enumerate(self.tiles):
             rows = tile.rows[:-1].reshape(-1, len(dW))
             dk = tile.dK.reshape(len(rows), -1)
-            if kernels is not None:
-                flat = (array.reshape(-1) for array in (rows, dk, dW))
-                kernels.add_up(*flat, tile.factors, len(rows), columns.start, columns.stop, k)
-            elif k == 0:
+            if k == 0:
                 np.matmul(rows.T, dk[:, columns], out=out)
             else:
                 assert self.partial is not None

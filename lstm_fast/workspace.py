@@ -3,6 +3,7 @@
 The batch is processed in tiles of w samples, at most 64. What a step computes for one tile, say one
 gate, is u w numbers: a *unit*. It is stored in one of two orders, each with its own products, in
 :mod:`lstm_fast.feature_major` (for wide tiles) and :mod:`lstm_fast.sample_major` (for narrow ones).
+(What the compiled passes work on is another thing: :mod:`lstm_fast.panels`.)
 Both stack their units in the same way::
 
     slots    (5 s + 1, unit)   step t owns slots 5t .. 5t + 4:
@@ -31,10 +32,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lstm_fast.packing import GATES
 from lstm_fast.threads import blas_in_one_thread, run_together
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ __all__ = [
     "CHUNK",
     "SMALL_PRODUCT",
     "SWITCH",
-    "FlatSteps",
+    "Record",
     "Tile",
     "Workspace",
     "aligned_empty",
@@ -89,9 +91,12 @@ def small_products_pay() -> bool:
 SWITCH = "LSTM_FAST_COMPILED"
 
 
-def kernels_for(dtype: np.dtype) -> Kernels | None:
-    """Return the compiled passes; None if there is no Numba or they are switched off, which is asked at every pass."""
-    return None if os.environ.get(SWITCH) == "0" else _load_kernels(dtype.char)
+def kernels_for(dtype: np.dtype, whether_or_not: bool = False) -> Kernels | None:
+    """Return the compiled passes; None if there is no Numba or they are switched off, which is asked at every pass.
+
+    `whether_or_not` has them even so: a backward pass belongs to what its forward pass was.
+    """
+    return None if os.environ.get(SWITCH) == "0" and not whether_or_not else _load_kernels(dtype.char)
 
 
 @cache
@@ -104,29 +109,53 @@ def _load_kernels(char: str) -> Kernels | None:
     return compile_kernels(char)
 
 
-class FlatSteps(NamedTuple):
-    """Where a chunk's steps have what the compiled backward pass writes, in flat arrays.
+class Record(ABC):
+    """What is kept of the steps of samples `first` to `last` - 1, as the caches read it.
 
     Attributes
     ----------
-    rows : numpy.ndarray
-        Where dk goes, sample by sample, before the product; unused if `unit` is zeros.
-    passed : numpy.ndarray
-        Where the product writes dh: step k at k `stride`.
-    stride, shift : int
-        `shift` is the number of the chunk's first product in the tile's.
-    unit : tuple of int
-        n, w, r.
+    first, last, steps : int
     """
 
-    rows: np.ndarray
-    passed: np.ndarray
-    stride: int
-    shift: int
-    unit: tuple[int, ...]
+    first: int
+    last: int
+    steps: int
+
+    #: What is cut anew from other buffers: views do not survive copying and pickling as views.
+    _views: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def values(self, name: str) -> np.ndarray:
+        """Return an entry of `fc`, or dA, of every step that has one: (w, steps, u), or (w, steps, e) for X."""
+
+    # What the passes did not keep is computed again, by the same products.
+
+    @abstractmethod
+    def linear_activations(self, gate: int) -> np.ndarray:
+        """Return a gate's product of every step, (w, steps, u); f, i, o come halved."""
+
+    @abstractmethod
+    def gate_cotangents(self, gate: int) -> np.ndarray:
+        """Return a gate's part of dK, (w, steps, u)."""
+
+    @abstractmethod
+    def passed_back(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the cotangents of h_{t-1}, (w, steps, u), and x_t, (w, steps, e), of every step."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in self._views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name, value in state.items():
+            if isinstance(value, np.ndarray):
+                # What was unpickled or copied starts where it happens to.
+                copy = aligned_empty(value.shape, value.dtype)
+                copy[...] = value
+                setattr(self, name, copy)
 
 
-class Tile(ABC):
+class Tile(Record):
     """The buffers of samples `first` to `last` - 1 and the views that each step works on.
 
     A layout says what a unit is and how it is multiplied by the weights.
@@ -149,34 +178,23 @@ class Tile(ABC):
         (steps, *unit): h before and after each step, the memory after it.
     step_slots : numpy.ndarray
         (steps, 5, *unit): C_{t-1}, g, f, i, o.
-    states : numpy.ndarray
-        (steps + 1, ...): where h, x and 1 of each step are kept.
-    state_rows : tuple of int
-        n, w, r and the length of a row: h is n r numbers at the beginning of each of w rows, and a
-        unit is (n, w, r).
     linear : numpy.ndarray
         (4, *unit): where a step's product lands, in cache; tanh moves it to the slots.
     dh : numpy.ndarray
         (*unit): the cotangent of h that enters the last step and, at the end, leaves the first.
     scratch : numpy.ndarray
         (3, *unit): dh_, dC_, and dC from chunk to chunk.
-    factors : numpy.ndarray
-        1 and 0, what BLAS multiplies a product by, and what was there before.
-    plans : dict
-        The compiled passes' products, by pass.
     """
 
-    #: What `cut` and `cut_backward` make: views do not survive copying and pickling as views.
+    #: What `cut` and `cut_backward` make.
     _views: frozenset[str] = frozenset(
-        ["x", "hp", "h", "memory", "step_slots", "linear", "products", "forward_steps", "dh", "local_steps", "plans"]
+        ["x", "hp", "h", "memory", "step_slots", "linear", "products", "forward_steps", "dh", "local_steps"]
     )
 
     x: np.ndarray
     hp: np.ndarray
     h: np.ndarray
     linear: np.ndarray
-    states: np.ndarray
-    state_rows: tuple[int, int, int, int]
     dh: np.ndarray
 
     def __init__(
@@ -186,7 +204,6 @@ class Tile(ABC):
         self.e, self.u, self.unit = e, u, unit
         self.slots = aligned_empty((5 * steps + 1, *unit), dtype)
         self.C = aligned_empty((steps, *unit), dtype)
-        self.factors = np.array([1, 0], dtype)
         self.local: np.ndarray | None = None
 
     @abstractmethod
@@ -200,7 +217,6 @@ class Tile(ABC):
     def _cut_steps(self, products: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         """Cut the forward steps; `products` has each step's left and right factor and its target."""
         slots = self.slots
-        self.plans: dict[str, np.ndarray] = {}
         # (s, 5, unit): C_{t-1}, g, f, i, o; and the memory after each step
         self.step_slots = slots[:-1].reshape(self.steps, 5, *self.unit)
         self.memory = slots[5::5]
@@ -231,7 +247,6 @@ class Tile(ABC):
     def cut_backward(self, weights: Any) -> None:
         """Cut the backward pass's views; a layout adds its own."""
         assert self.local is not None
-        self.plans.pop("backward", None)
         self.local_steps = [
             (
                 local[4:6],  # do/dh, dC/dh
@@ -251,38 +266,20 @@ class Tile(ABC):
         """
 
     @abstractmethod
-    def flat_steps(self, first: int, last: int) -> FlatSteps:
-        """Return what the compiled backward pass needs to know of steps `first` to `last` - 1."""
-
-    @abstractmethod
     def finish_chunk(self, first: int, last: int, dX: np.ndarray) -> None:
         """Store dk of steps `first` to `last` - 1 in dK if it is not there; fill their dX (w, s, e)."""
 
-    # For the caches, which recompute by the same products what the passes did not keep.
-
     @abstractmethod
-    def linear_activations(self, gate: int) -> np.ndarray:
-        """Return a gate's product of every step, (steps, *unit); f, i, o come halved."""
+    def unfold(self, units: np.ndarray) -> np.ndarray:
+        """Return units (..., *unit) as (w, ..., u)."""
 
-    @abstractmethod
-    def gate_cotangents(self, gate: int) -> np.ndarray:
-        """Return a gate's part of dK, (steps, *unit)."""
-
-    @abstractmethod
-    def passed_back(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the cotangents of h_{t-1}, (steps, *unit), and x_t, (w, steps, e), of every step."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in self._views}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        for name, value in state.items():
-            if isinstance(value, np.ndarray):
-                # What was unpickled or copied starts where it happens to.
-                copy = aligned_empty(value.shape, value.dtype)
-                copy[...] = value
-                setattr(self, name, copy)
+    def values(self, name: str) -> np.ndarray:
+        """Return an entry of `fc`, or dA, by sample; see :class:`Record`."""
+        if name == "X":
+            return self.x
+        if name == "Cp_" or name in GATES:
+            return self.unfold(self.step_slots[:, 0 if name == "Cp_" else 1 + GATES.index(name)])
+        return self.unfold(getattr(self, "memory" if name == "C_" else name))
 
 
 class Workspace(ABC):
@@ -301,13 +298,13 @@ class Workspace(ABC):
 
     Attributes
     ----------
-    tiles : list of Tile
+    tiles : list of Record
     scale : numpy.ndarray
         (4u,): 1 for the columns of g, 0.5 for those of f, i, o; see :mod:`lstm_fast.forward`.
     """
 
-    tiles: Sequence[Tile]
-    _views: frozenset[str]
+    tiles: Sequence[Any]
+    _views: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -327,6 +324,10 @@ class Workspace(ABC):
         self.back_packed = False  # whether the backward weights are those of the forward pass
         self.readers: dict[str, Any] = {}  # the caches, fc and bc, that unpack these buffers
 
+    def usable(self) -> bool:
+        """Return whether this is how the next pass would be made."""
+        return kernels_for(self.dtype) is None
+
     @abstractmethod
     def pack_weights(self, W: np.ndarray) -> None:
         """Copy W (K, 4u) into the forward product's blocks, with the columns of f, i, o halved."""
@@ -335,9 +336,9 @@ class Workspace(ABC):
     def pack_weights_back(self) -> None:
         """Fill the backward product's blocks from the weights that the forward pass used."""
 
-    @abstractmethod
     def sum_columns(self, columns: slice, worker: int, dW: np.ndarray) -> None:
         """Fill some columns of dW with the sum over samples and steps of c_t dk_t^T."""
+        raise NotImplementedError
 
     @abstractmethod
     def _allocate_backward(self, sequences: bool) -> None:
@@ -362,7 +363,7 @@ class Workspace(ABC):
             reader.expire()
         self.readers.clear()
 
-    def for_each_tile(self, run: Callable[[Tile], None]) -> None:
+    def for_each_tile(self, run: Callable[[Any], None]) -> None:
         """Call `run` for every tile, in as many threads as pay."""
         if self.workers == 1:
             for tile in self.tiles:

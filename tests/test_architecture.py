@@ -23,7 +23,7 @@ DOORS = {
     "pytest": {"lstm_checks.suite", "lstm_checks.plugin"},
     "flint": {"lstm_checks.arithmetic.balls"},
     "scipy": {"lstm_checks.oracles.check_grad"},
-    "llvmlite": {"lstm_fast.compiled"},
+    "llvmlite": {"lstm_fast.vectors"},
     "rich": {"lstm_checks.commands.common"},
     "torch": {
         "lstm_checks.targets.torch",
@@ -52,7 +52,7 @@ DOORS = {
     "jinja2": {"lstm_checks.html.render"},
     "safetensors": {"lstm_checks.weights.files"},
     "ml_dtypes": {"lstm_checks.formats"},
-    "numba": {"lstm_fast.compiled"},
+    "numba": {"lstm_fast.compiled", "lstm_fast.vectors"},
     "threadpoolctl": {"lstm_fast.threads"},
 }
 UNPICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "multiprocessing"}

@@ -1,7 +1,7 @@
 """What is particular to `lstm_fast`: views, reused buffers, tiles of the batch, lazy caches, copies and threads.
 
-Every test runs with and without the compiled loops (where Numba is installed), and with the layouts as they are chosen
-for a shape and with sample-major tiles wherever they are possible.
+Every test runs with the compiled passes (where Numba is installed) and without; and then with the layouts as they are
+chosen for a shape, and with sample-major tiles wherever they are possible.
 """
 
 import copy
@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from lstm_checks.cases import COTANGENTS, DTYPES, Case
 from lstm_checks.contract import PLAIN
-from lstm_fast import LSTM, forward, layouts, threads
+from lstm_fast import LSTM, caches, layouts, panels, threads
+from lstm_fast.feature_major import FeatureMajor
 from lstm_fast.packing import GATES
 from lstm_fast.sample_major import SampleMajor
 from lstm_fast.workspace import SWITCH, kernels_for
@@ -36,20 +37,13 @@ cases = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["NumPy", "compiled"])
-def path(request):
-    """Switch the compiled loops on or off."""
+@pytest.fixture(scope="module", params=["feature-major", "sample-major", "panels"], autouse=True)
+def layout(request):
+    """Switch the compiled passes on or off; without, use sample-major tiles for every shape that can have them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(SWITCH, "0" if request.param == "NumPy" else "1")
-        if request.param == "compiled" and kernels_for(np.dtype(float)) is None:
+        patch.setenv(SWITCH, "1" if request.param == "panels" else "0")
+        if request.param == "panels" and kernels_for(np.dtype(float)) is None:
             pytest.skip("Numba is not installed")
-        yield request.param
-
-
-@pytest.fixture(scope="module", params=["usual", "sample-major"], autouse=True)
-def layout(request, path):
-    """Use sample-major tiles for every shape that can have them, or where they pay."""
-    with pytest.MonkeyPatch.context() as patch:
         if request.param == "sample-major":
             patch.setattr(layouts, "NARROW", layouts.TILE)
             patch.setattr(layouts, "SMALLEST", 1)
@@ -166,7 +160,7 @@ def test_a_pass_may_be_cut_into_calls_of_few_steps(case, steps):
     due = copied(run(layer, case))
     lean = make_layer(case).forward(case.arrays["X"], keep_cache=False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "LONGEST_CALL", steps * 4 * case.m * case.u * (case.e + case.u))
+        patch.setattr(panels, "LONGEST_CALL", steps * 4 * case.m * 16 * (case.e + 16))
         assert_equal(run(layer, case), due)
         assert np.array_equal(make_layer(case).forward(case.arrays["X"], keep_cache=False), lean)
 
@@ -205,71 +199,134 @@ def test_the_blas_has_one_thread_meanwhile_and_what_it_had_afterwards():
         assert elsewhere(inside) == (False, {2})  # somebody else has said how many
 
 
-def test_both_layouts_are_tested(layout):
+def test_all_layouts_are_tested(layout):
     layer = make_layer(Case(3, 2, 2, 4))
     layer.forward(np.zeros((3, 2, 2)))
-    assert isinstance(layer._workspace, SampleMajor) == (layout == "sample-major")
+    kinds = {"feature-major": FeatureMajor, "sample-major": SampleMajor, "panels": panels.Panels}
+    assert type(layer._workspace) is kinds[layout]
+
+
+@pytest.fixture(scope="module")
+def compiled(layout):
+    """Have the test run once, with the compiled passes."""
+    if layout != "panels":
+        pytest.skip("of the compiled passes")
 
 
 @pytest.fixture(scope="module")
 def product():
-    """Return a function that makes the products of a plan's step."""
+    """Return a function that makes a product by compiled code."""
     numba = pytest.importorskip("numba")
-    from numba.extending import get_cython_function_address
-
-    from lstm_fast.compiled import multiply, plan_products
+    from lstm_fast.vectors import VECTORS, multiply, multiply_narrow
 
     @numba.njit
-    def make(gemm, plan, one, zero, step):
-        multiply(gemm, plan, one, zero, step)
+    def make(kind, given, vectors):
+        if vectors == VECTORS:
+            multiply(kind, given)
+        else:
+            multiply_narrow(kind, given)
 
-    def run_step(steps, step):
-        factors = np.array([1, 0], steps[0][2].dtype)
-        name = {"f": "sgemm", "d": "dgemm"}[factors.dtype.char]
-        address = get_cython_function_address("scipy.linalg.cython_blas", name)
-        where = factors.ctypes.data
-        make(address, plan_products(steps), where, where + factors.itemsize, step)
-
-    return run_step
+    return make
 
 
 @given(data=st.data())
-@settings(max_examples=200)
-def test_a_planned_product_is_the_product(product, layout, data):
-    """Of whatever sizes, stored row by row or column by column, stacked or shared by the blocks, at any step."""
-    size = st.integers(1, 5)
-    rows, inner, columns, blocks = (data.draw(size) for _ in range(4))
-    dtype = data.draw(st.sampled_from(DTYPES))
+@settings(max_examples=100)
+def test_a_compiled_product_is_the_product(compiled, product, data):
+    """Of whatever sizes, with whatever lies between rows, terms and vectors, and nothing else is touched."""
+    from lstm_fast.vectors import REGISTER, ROWS, VECTORS
+
+    rows, vectors = data.draw(st.integers(1, ROWS)), data.draw(st.integers(1, VECTORS))
+    terms, spare = data.draw(st.integers(1, 9)), data.draw(st.integers(0, 2))
+    transposed, add = data.draw(st.booleans()), data.draw(st.booleans())
+    dtype = np.dtype(data.draw(st.sampled_from(DTYPES)))
+    item, lanes = dtype.itemsize, REGISTER // dtype.itemsize
     rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    A = rng.standard_normal((rows, terms + spare) if not transposed else (terms, rows + spare)).astype(dtype)
+    B = rng.standard_normal((terms, vectors + spare, lanes)).astype(dtype)
+    C = rng.standard_normal((rows + 1, vectors + spare, 2, lanes)).astype(dtype)
+    left = A[:, :rows].T if transposed else A[:, :terms]
+    due = C.copy()
+    by = left.astype(float) @ B[:, :vectors].astype(float).reshape(terms, -1)
+    due[:rows, :vectors, 0] = due[:rows, :vectors, 0] * add + by.reshape(rows, vectors, lanes)
+    a_row, a_term = (item, A.strides[0]) if transposed else (A.strides[0], item)
+    where = (A.ctypes.data, a_row, a_term, B.ctypes.data, B.strides[0], C.ctypes.data, *C.strides[:2])
+    before = C.copy()
+    product(dtype.type(0), tuple(np.int64(x) for x in (*where, rows, vectors, terms, add)), vectors)
+    sizes = np.abs(left).astype(float) @ np.abs(B[:, :vectors]).astype(float).reshape(terms, -1)
+    bound = (
+        (terms + 1) * np.finfo(dtype).eps * (sizes.reshape(rows, vectors, lanes) + np.abs(before[:rows, :vectors, 0]))
+    )
+    assert np.all(np.abs(C[:rows, :vectors, 0].astype(float) - due[:rows, :vectors, 0]) <= bound)
+    C[:rows, :vectors, 0] = before[:rows, :vectors, 0]
+    assert np.array_equal(C, before)
 
-    def operand(height, width):
-        stacked, by_row = data.draw(st.booleans()), data.draw(st.booleans())
-        lead = (3, blocks) if stacked else (3,)
-        spare = data.draw(st.integers(0, 2))  # numbers between one row and the next
-        shape = (height, width + spare) if by_row else (width, height + spare)
-        whole = rng.standard_normal((*lead, *shape)).astype(dtype)
-        return whole[..., :width] if by_row else whole[..., :height].swapaxes(-1, -2)
 
-    A, B = operand(rows, inner), operand(inner, columns)
-    C = np.full((3, blocks, rows, columns), np.nan, dtype)
-    for step in range(3):
-        product([(A[k], B[k], C[k]) for k in range(2)], step)
-        due = np.broadcast_to(A[step].astype(float) @ B[step].astype(float), C[step].shape)
-        sizes = np.abs(A[step]).astype(float) @ np.abs(B[step]).astype(float)
-        assert np.all(np.abs(C[step] - due) <= inner * np.finfo(dtype).eps * sizes)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_compiled_tanh_is_within_three_units_in_the_last_place(compiled, dtype):
+    """Seen as the g of many samples: also where it is as small as numbers are, or next to 1, or there is no number."""
+    dtype = np.dtype(dtype)
+    sizes = np.concatenate([np.geomspace(np.finfo(dtype).tiny, 0.5, 2000), np.linspace(0.5, 25, 4000), [1e30, np.inf]])
+    x = np.concatenate([sizes, -sizes, [0.0, np.nan]]).astype(dtype)
+    layer = LSTM(1, dtype=dtype)
+    layer.compute_shapes(x[:, None, None])
+    layer.p = {name: np.zeros(shape, dtype) for name, shape in layer.fs.items() if name in PLAIN.parameters}
+    layer.p["Ug"][...] = 1
+    layer.forward(x[:, None, None])
+    found, due = layer.fc["g"][:, 0, 0], np.tanh(x.astype(np.longdouble))
+    assert np.array_equal(np.isnan(found), np.isnan(x))
+    number = ~np.isnan(x)
+    assert np.all(np.abs(found - due)[number] <= 3 * np.spacing(np.abs(due[number]).astype(dtype)))
+    assert np.all(np.abs(found[number]) <= 1)
 
 
-def test_without_numpy_as_we_know_it_nothing_is_called_by_address():
-    pytest.importorskip("numba")
-    from lstm_fast.compiled import _ufunc_loop
+def test_a_backward_pass_belongs_to_its_forward_pass_whatever_is_switched_meanwhile(compiled, monkeypatch):
+    case = Case(3, 4, 2, 5)
+    layer, a = make_layer(case), case.arrays
+    due = copied(run(layer, case))
+    layer.forward(a["X"], a["h0"], a["C0"])
+    monkeypatch.setenv(SWITCH, "0")
+    dX = layer.backward(a["dh"], a["dhn"], a["dCn"])
+    assert np.array_equal(dX, due["dX"])
+    assert_as_expected(run(layer, case), case)
+    assert type(layer._workspace) is not panels.Panels
+    monkeypatch.setenv(SWITCH, "1")
+    assert_equal(run(layer, case), due)
+    monkeypatch.setattr("lstm_fast.workspace._load_kernels", lambda char: None)  # as where a copy was unpickled
+    with pytest.raises(RuntimeError, match=r"call forward\(X\) again"):
+        layer.backward(a["dh"])
+    assert_as_expected(run(layer, case), case)
 
-    assert _ufunc_loop(np.tanh, "f->f") is not None
-    assert _ufunc_loop(np.tanh, "i->i") is None
 
-    class Pretender:
-        types, nin, nout, nargs, ntypes = ["f->f"], 99, 99, 99, 99
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradients_that_do_not_stay_in_the_cache_are_multiplied_by_numpy(compiled, workers, dtype, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", str(workers))
+    monkeypatch.setattr(threads, "LARGE_STEP", 1)
+    case = Case(250, 2, 3, 21, dtype=dtype, regime="x1e-3")
+    layer = make_layer(case)
+    by_panels = copied(run(layer, case))
+    monkeypatch.setattr(panels, "L2_BYTES", 0)
+    asked = []
+    monkeypatch.setattr(panels.Panels, "_sum_panels", lambda *given: asked.append(given))
+    values = copied(run(make_layer(case), case))
+    assert not asked
+    assert_as_expected(values, case)
+    assert_equal({k: values[k] for k in ("h", "dX", "dh0")}, {k: by_panels[k] for k in ("h", "dX", "dh0")})
+    # Without threadpoolctl one thread has all of it.
+    monkeypatch.setattr(threads, "_controller", lambda: None)
+    assert_as_expected(run(layer, case), case)
 
-    assert _ufunc_loop(Pretender(), "f->f") is None
+
+@pytest.mark.parametrize("said", [{}, {"SC_LEVEL1_DCACHE_SIZE": 0}])
+def test_caches_have_a_usual_size_where_nobody_says(said, monkeypatch, tmp_path):
+    monkeypatch.setattr(caches, "SYSTEM", tmp_path)
+    monkeypatch.setattr(caches.os, "sysconf", lambda name: said.get(name, -1), raising=False)
+    assert caches._bytes_of(1, 1 << 15) == 1 << 15
+    (tmp_path / "index2").mkdir()
+    (tmp_path / "index2" / "size").write_text("2M\n")
+    assert caches._bytes_of(2, 1 << 19) == 1 << 21
+    (tmp_path / "index2" / "size").write_text("512K\n")
+    assert caches._bytes_of(2, 1 << 10) == 1 << 19
 
 
 def test_numba_is_neither_imported_with_the_package_nor_needed():
@@ -302,13 +359,14 @@ def test_the_loops_are_compiled_where_they_cannot_be_kept(monkeypatch):
         return real(*args, **options)
 
     monkeypatch.setattr(numba, "njit", njit)
-    from lstm_fast.compiled import compile_kernels
+    from lstm_fast.compiled import compiled as compile_for
 
-    kernels = compile_kernels.__wrapped__("d")
-    monkeypatch.setenv(SWITCH, "1")
-    monkeypatch.setattr("lstm_fast.workspace._load_kernels", lambda char: kernels)
-    case = Case(2, 3, 4, 5)
-    assert_as_expected(run(make_layer(case), case), case)
+    def set_first(x, to):
+        x[0] = to
+
+    x = np.zeros(1)
+    compile_for(set_first, numba.float64[::1], numba.float64)(x, 7.0)
+    assert x == 7.0
 
 
 @pytest.mark.parametrize("dims", [(16, 40, 24, 64), (64, 40, 24, 64), (40, 60, 5, 48)])
