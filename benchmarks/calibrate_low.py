@@ -234,14 +234,39 @@ def pairs(base: str, number: int, seed: int) -> dict[str, Any]:
         shows = not max(off.values()) <= tolerance.TOLD_APART
         came = evaluate_short(fault, case)
         report = judge_values(right, case, came, expected)
+        killed, knowing = bool(report.failures), shows and at_best(expected, exact) > tolerance.PROJECTION_SIGMAS
         found[fault.id] = {
             "shows": shows,
-            "killed": bool(report.failures),
+            "killed": killed,
+            "possible": killed or knowing,
             "inconclusive": report.verdict is Verdict.INCONCLUSIVE,
             "rules": rejecting(base, came, expected, naive),
         }
     return {"pair": f"{name} {number}", "case": case.descriptor, "faults": found,
             "seconds": round(time.process_time() - start, 3)}  # fmt: skip
+
+
+def at_best(expected: Expected, wrong: Mapping[str, Any]) -> float:
+    """Return by how many standard deviations of rounding a fault shows to a sum over entries made for it alone.
+
+    The weights are its own change over the noise, of a tensor or of all that are judged: what no projection on
+    anything else can exceed by much. Zero where the example is inconclusive.
+    """
+    together, gradients = expected.together, PLAIN.gradients
+    if together is None:
+        return 0.0
+    judged = [name for name in PLAIN.outputs if not expected.unjudged((name,))]
+    judged += [] if expected.unjudged(gradients) else gradients
+    best, size, copies = 0.0, 0.0, np.zeros(())
+    with np.errstate(all="ignore"):
+        for name in set(judged) & set(together.over):
+            change, departures = wrong[name] - expected.values[name], together.departures[name]
+            weight = change * together.over[name]
+            own, sums = float(np.vdot(weight, change)), departures.reshape(len(departures), -1) @ weight.ravel()
+            size, copies = size + own, copies + sums
+            best = max(best, *(float(np.nan_to_num(of / np.sqrt(np.mean(np.square(by)))))
+                               for of, by in ((own, sums), (size, copies))))  # fmt: skip
+    return best
 
 
 @cache
@@ -259,10 +284,10 @@ def run(cases: int, examples: int, seed: int, path: Path) -> list[dict[str, Any]
     known = {row.get("k", row.get("pair")) for row in rows}
     with path.open("a", encoding="ascii") as file:
         jobs: list[tuple[Any, Callable[[], dict[str, Any]]]] = []
-        for number in range(examples):
+        # At regular distances in the hundred, which stand in the order of their strata.
+        for number in (100 * k // examples for k in range(examples)):
             for base in BASES:
                 key = f"{format_named(f'{base}+gates32').name} {number}"
-                # Examples at regular distances of the hundred: those of every stratum stand among them.
                 jobs.append((key, lambda base=base, n=number: pairs(base, n, seed)))  # type: ignore[misc]
         jobs += [(k, lambda k=k: measure(k, seed)) for k in range(cases)]  # type: ignore[misc]
         for key, job in jobs:
@@ -317,12 +342,19 @@ def beside(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"| {rule} | {base} | {one['alarms']} of {one['right']} ({_share(one['alarms'], one['right'])}) | "
             f"{_share(one['killed'], one['pairs'])} | {_share(one['of_shown'], one['shown'])} |"
         )
+    ours = {base: one for (rule, base), one in found.items() if rule == OURS and one["shown"]}
+    for base, one in ours.items():
+        lines += [
+            "",
+            f"In {base} {_share(one['shown'], one['pairs'])} of the pairs show in exact arithmetic. Of these "
+            f"{_share(one['possible'], one['shown'])} would die by projections on the fault's own change.",
+        ]
     return lines
 
 
 def summed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
     """Return, for each rule and format, how many right answers it rejects and how many pairs it kills."""
-    keys = ("right", "alarms", "pairs", "killed", "shown", "of_shown")
+    keys = ("right", "alarms", "pairs", "killed", "shown", "of_shown", "possible")
     found = {(rule, base): dict.fromkeys(keys, 0) for rule in (OURS, *RULES) for base in BASES
              if rule == OURS or base in RULES[rule]}  # fmt: skip
     for row in rows:
@@ -340,6 +372,7 @@ def summed(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str,
                 one["killed"] += killed
                 one["shown"] += pair["shows"]
                 one["of_shown"] += killed and pair["shows"]
+                one["possible"] += pair["shows"] and pair["possible"]
     return found
 
 

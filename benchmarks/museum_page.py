@@ -32,6 +32,18 @@ from benchmarks.museum import (
 
 PAGE = ROOT / "docs" / "museum.md"
 
+ONCE_UNSAID = {
+    "directions": ("r-net-13", "paddle-27644", "tvm-15261", "onnx2c-95", "webnn-baseline-123"),
+    "layers": ("pytorch-examples-167", "mxnet-17872", "pytorch-95137"),
+    "lengths and masks": ("deeplearning4j-1030", "opennmt-306", "ray-21392"),
+    "peepholes": ("lasagne-448",),
+    "other cells": ("darknet-636", "gru-d-2", "rnn-2", "onnxruntime-3893", "aidotnet-722-gru"),
+    "peepholes with a projection": (),
+    "low precision": (),
+    "second order": (),
+}
+"""The kinds of reports that could not be said of a plain LSTM of one layer in float64, and the exhibits of each."""
+
 HEAD = "| year | project | form | what was wrong | seen at | `verify` says | line | fix | the others |"
 
 
@@ -86,6 +98,24 @@ def figures() -> dict[str, int]:
     }
 
 
+def _kinds() -> str:
+    """Return the kinds that could not be said of one plain cell, each with its exhibits."""
+    held = [kind for kind, names in ONCE_UNSAID.items() if names]
+    rows = [f"| {kind} | {', '.join(names) or 'none'} |" for kind, names in ONCE_UNSAID.items()]
+    total = sum(map(len, ONCE_UNSAID.values()))
+    return "\n".join(
+        (
+            f"{total} exhibits are of what cannot be said of a plain LSTM of one layer and direction, in float64 and "
+            "once differentiated;",
+            f"of {len(held)} of these {len(ONCE_UNSAID)} kinds there is one:",
+            "",
+            "| kind | exhibits |",
+            "|---|---|",
+            *rows,
+        )
+    )
+
+
 def page() -> str:
     """Return the page, of the exhibits and of what was said of them."""
     every, count = _everything(), figures()
@@ -106,7 +136,7 @@ def page() -> str:
         for exhibit, _ in every
     ]
     return PREFACE.format(share=share, **count, **_SETTINGS) + "\n".join(
-        ["", *rows, "", "## The exhibits", "", "\n\n".join(labels), ""]
+        ["", _kinds(), "", *rows, "", "## The exhibits", "", "\n\n".join(labels), ""]
     )
 
 

@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from lstm_fast.caches import L1_BYTES
-from lstm_fast.vectors import REGISTER, ROWS, VECTORS, multiply, multiply_narrow, step_back, step_forward
+from lstm_fast.vectors import FUSED, REGISTER, ROWS, VECTORS, multiply, multiply_narrow, step_back, step_forward
 
 __all__ = ["Kernels", "compile_kernels"]
 
@@ -55,7 +55,7 @@ def compiled(function: Callable[..., None], *arguments: Any) -> Any:
 @cache
 def compile_kernels(char: str) -> Kernels | None:
     """Compile, or load from disk, the passes for float32 ('f') or float64 ('d'); None where that cannot be done."""
-    if sys.byteorder != "little" or getattr(numba.config, "DISABLE_JIT", False):
+    if sys.byteorder != "little" or not FUSED or getattr(numba.config, "DISABLE_JIT", False):
         return None  # without the compiler the loops would run in Python, at its speed
     scalar, integer = (numba.float32 if char == "f" else numba.float64), numba.int64
     array, cube = scalar[::1], scalar[:, :, ::1]

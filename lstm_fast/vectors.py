@@ -11,6 +11,7 @@ The first argument of each is a number of the type to compute in, which says not
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable
 from typing import Any
 
@@ -20,21 +21,32 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["REGISTER", "ROWS", "VECTORS", "multiply", "multiply_narrow", "step_back", "step_forward"]
+__all__ = ["FUSED", "REGISTER", "ROWS", "VECTORS", "multiply", "multiply_narrow", "step_back", "step_forward"]
 
 
-def _registers() -> tuple[int, int]:
+def _features() -> dict[str, bool]:
+    """Return what the processor has that Numba compiles for: this one, unless its settings name another."""
+    config: Any = numba.config
+    said = config.CPU_FEATURES
+    if said is None and config.CPU_NAME is None:
+        return dict(llvmlite.binding.get_host_cpu_features())
+    return {word[1:]: word[0] == "+" for word in (said or "").split(",") if word}
+
+
+def _registers(features: dict[str, bool]) -> tuple[int, int]:
     """Return the size of a vector register in bytes, and how many of them there are."""
-    features = llvmlite.binding.get_host_cpu_features()
     if features.get("avx512f"):
         return 64, 32
     if features.get("avx"):
         return 32, 16
-    return 16, 16 if features.get("sse2") else 32
+    return 16, 16 if platform.machine().lower() in ("x86_64", "amd64") else 32
 
 
 #: Bytes of a vector register.
-REGISTER, _COUNT = _registers()
+REGISTER, _COUNT = _registers(_features())
+
+#: Whether a product and a sum are one instruction. Where not, each would be a call of a function.
+FUSED = _COUNT == 32 or _features().get("fma", False)
 
 #: Vectors and rows of the block of a product that stays in registers. Four, one for each gate of a cell, and as many
 #: rows as leave registers for a row of the right factor and a number of the left: each number loaded is then used often

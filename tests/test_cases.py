@@ -166,6 +166,18 @@ def test_a_target_of_given_sizes_is_asked_for_no_others():
     assert seen == {(2, 5)}
 
 
+@pytest.mark.parametrize(
+    ("dtype", "rare"), [("bfloat16+gates32", {"x1e-3", "x10", "x100"}), ("float16", {"x1e-3", "x10", "x100", "mixed"})]
+)
+def test_in_low_precision_what_tells_little_is_drawn_for_its_own_stratum_alone(dtype, rare):
+    pytest.importorskip("ml_dtypes")
+    drawn = draw_cases(100, 0, dtypes=(dtype,))
+    assert all(drawn[case].stratum == case.regime for case in drawn if case.regime in rare)
+    assert {case.regime for case in drawn} >= rare
+    assert sum(case.regime in rare for case in drawn) < 20
+    assert {case.regime for case in draw_cases(5, 0, dtypes=(dtype,), regimes=("x10",))} == {"x10"}
+
+
 def test_strata_that_given_sizes_leave_out_are_not_sought():
     reachable = reachable_strata(limits=GIVEN)
     assert {"s > 4", "m = u", "e = u", "odd u"} <= set(reachable)

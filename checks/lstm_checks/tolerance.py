@@ -517,6 +517,10 @@ RULE_ASKED = 130
 """How many cases are asked at most to find and to try a rule: little more than a run has
 examples, and smaller ones."""
 
+RULE_AROUND = ByFormat({"float64": 43, "float32": 43}).low(14, 14, 14)
+"""How many of these may be like the failing one, where the run has told too few of one kind. In low precision what is
+due takes three times as long."""
+
 RULE_STEPS = 16
 """How many steps more of a case count as another one: what is due is computed step by step."""
 

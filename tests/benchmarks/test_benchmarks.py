@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import bench_checks, bench_layers, floor, peers, render  # noqa: E402
+from benchmarks import bench_checks, bench_layers, bench_networks, floor, peers, render  # noqa: E402
 from lstm_checks.cases import Case  # noqa: E402
 
 DIMS = (4, 3, 5, 6)
@@ -95,3 +95,10 @@ def test_a_wrong_gradient_is_not_timed(monkeypatch):
     monkeypatch.setattr(bench_checks, "complex_step_gradient", lambda case: {"X": case.arrays["X"]})
     with pytest.raises(AssertionError, match="off the reference"):
         bench_checks.measure_sizes([(1, 2, 1, 1)], 0.01)
+
+
+def test_of_cells_and_networks_what_does_not_pass_is_not_timed(monkeypatch):
+    assert bench_networks.rate("rnn", 2) > 0
+    monkeypatch.setattr(bench_networks, "verify", lambda target, examples: argparse.Namespace(exit_code=1))
+    with pytest.raises(SystemExit, match="rnn does not pass"):
+        bench_networks.rate("rnn", 5)

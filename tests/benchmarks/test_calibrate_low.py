@@ -5,8 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.calibrate_low import OURS, RULES, allclose, draw, ratio, run, summed, tables, twice
+from benchmarks.calibrate_low import OURS, RULES, allclose, at_best, draw, ratio, run, summed, tables, twice
+from lstm_checks.cases import Case
+from lstm_checks.faults.catalogue import FAULTS
+from lstm_checks.faults.model import evaluate
 from lstm_checks.formats import NAMED, base_of
+from lstm_checks.oracles.expected import expect
 
 pytest.importorskip("ml_dtypes")
 pytest.importorskip("flint")
@@ -32,6 +36,17 @@ def test_cases_are_of_both_formats_and_all_contracts():
     drawn = [draw(k, 0) for k in range(40)]
     assert {base_of(case.dtype) for case in drawn} == {"bfloat16", "float16"}
     assert len({case.dtype for case in drawn}) == 2 * len(NAMED)
+
+
+def test_what_a_fault_can_show_at_best_is_nothing_where_it_changes_nothing_or_nothing_is_concluded():
+    case = Case(2, 4, 3, 3, dtype="bfloat16+gates32", regime="init", seed=1)
+    expected, arrays = expect(case), case.arrays.astype(np.float64)
+    assert at_best(expected, evaluate(FAULTS["carry-dropped"], arrays)) > 50
+    assert at_best(expected, expected.values) == 0
+    small = {name: value * (1 + 1e-6) for name, value in expected.values.items()}
+    assert 0 < at_best(expected, small) < 0.01
+    chaotic = Case(6, 12, 5, 6, dtype="bfloat16", regime="x100", seed=1)
+    assert at_best(expect(chaotic), evaluate(FAULTS["carry-dropped"], chaotic.arrays.astype(np.float64))) == 0
 
 
 def test_a_run_goes_on_where_it_was_and_no_right_program_is_rejected(tmp_path):

@@ -140,3 +140,10 @@ def test_faults_of_the_catalogue_die_in_bfloat16_as_in_float64():
             if judge_values(short_target(None, name), asked, came, expected).failures:
                 alive.remove(id)
     assert not [id for id in alive if id in catalogue.FAULTS]
+
+
+def test_a_fault_that_leaves_out_the_only_step_sums_nothing_in_bfloat16():
+    case = Case(2, 1, 3, 2, dtype="bfloat16")
+    found = evaluate_short(catalogue.FAULTS["first-step-left-out-of-du"], case)
+    assert not found["dUf"].any()
+    assert found["dVf"].any()

@@ -25,6 +25,7 @@ from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
+from lstm_checks.oracles.expected import expect
 
 DIMS = (9, 24, 9, 9)
 DOMAIN = Domain(DIMS)
@@ -103,6 +104,29 @@ def test_a_rule_is_said_in_words(fails, words):
 def test_what_always_fails_and_what_fails_by_its_values_follows_no_rule():
     assert learned(lambda case: True) is None
     assert learned(lambda case: case.seed % 3 == 0) is None
+
+
+def test_in_low_precision_fewer_cases_like_the_failing_one_are_asked():
+    asked = {dtype: [] for dtype in ("float32", "bfloat16")}
+    for dtype, cases in asked.items():
+        find_rule(
+            lambda case, cases=cases: bool(cases.append(case)) or True,
+            Case(1, 2, 1, 1, dtype),
+            {},
+            Domain((9, 12, 9, 9)),
+        )
+    assert len(asked["bfloat16"]) <= 14 < len(asked["float32"])
+
+
+def test_what_is_due_of_a_case_is_computed_once_however_often_it_is_asked(monkeypatch):
+    computed = []
+    monkeypatch.setattr(explaining, "expect", lambda case: computed.append(case) or expect(case))
+    due = explaining._kept_due(fault_target(), True)
+    case = Case(1, 2, 2, 2)
+    assert due(case) is due(case)
+    assert due(replace(case, seed=1)) is not due(case)
+    assert computed == [case, replace(case, seed=1), case]
+    assert explaining._kept_due(fault_target(), False)(case) is None
 
 
 def test_equal_sizes_are_told_from_a_size():

@@ -297,6 +297,20 @@ def test_a_backward_pass_belongs_to_its_forward_pass_whatever_is_switched_meanwh
     assert_as_expected(run(layer, case), case)
 
 
+def test_registers_are_those_of_the_processor_that_numba_compiles_for(compiled, monkeypatch):
+    from lstm_fast import vectors
+
+    assert vectors._registers({"avx512f": True, "avx": True, "fma": True}) == (64, 32)
+    assert vectors._registers({"avx512f": False, "avx": True}) == (32, 16)
+    monkeypatch.setattr(vectors.platform, "machine", lambda: "arm64")
+    assert vectors._registers({}) == (16, 32)
+    monkeypatch.setattr(vectors.numba.config, "CPU_FEATURES", "+avx,-avx512f,+fma")
+    assert vectors._features() == {"avx": True, "avx512f": False, "fma": True}
+    monkeypatch.setattr(vectors.numba.config, "CPU_FEATURES", None)
+    monkeypatch.setattr(vectors.numba.config, "CPU_NAME", "generic")
+    assert vectors._features() == {}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gradients_that_do_not_stay_in_the_cache_are_multiplied_by_numpy(compiled, workers, dtype, monkeypatch):

@@ -39,6 +39,16 @@ def test_there_are_enough_and_each_is_described():
         assert exhibit.diff, exhibit.id
 
 
+def test_what_once_could_not_be_said_is_told_by_its_kinds():
+    from benchmarks.museum_page import ONCE_UNSAID
+
+    listed = [name for names in ONCE_UNSAID.values() for name in names]
+    assert len(set(listed)) == len(listed)
+    # Every network and every other cell among the exhibits is of one of these kinds.
+    forms = ("network", "GRU", "RNN", "peephole")
+    assert set(listed) == {id for id, exhibit in EXHIBITS.items() if any(form in exhibit.form for form in forms)}
+
+
 def test_the_forms_are_those_in_which_people_write():
     forms = ", ".join(exhibit.form for exhibit in EXHIBITS.values())
     for form in (

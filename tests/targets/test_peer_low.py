@@ -1,5 +1,6 @@
 """Frameworks in low precision: what they are found to be in, and that right ones pass and wrong ones do not."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -109,30 +110,116 @@ class Mixed(nnx.LSTMCell):
 class Low(nnx.LSTMCell):
     def __init__(self, in_features, hidden_features, *, rngs):
         super().__init__(in_features, hidden_features, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16, rngs=rngs)
+class Gru(nnx.GRUCell):
+    def __init__(self, in_features, hidden_features, *, rngs):
+        low = {"param_dtype": jnp.bfloat16, "recurrent_kernel_init": nnx.initializers.lecun_normal()}
+        super().__init__(in_features, hidden_features, rngs=rngs, **low)
+class Several(nnx.LSTMCell):
+    def __init__(self, in_features, hidden_features, *, rngs):
+        super().__init__(in_features, hidden_features, param_dtype=jnp.float32, rngs=rngs)
+        self.ii.kernel[...] = 0
+        self.scale = nnx.Param(jnp.ones(hidden_features, jnp.bfloat16))
+"""
+
+EQUINOX = """
+import equinox, jax, jax.numpy as jnp
+def low(e, u): return equinox.nn.LSTMCell(e, u, dtype=jnp.bfloat16, key=jax.random.key(0))
+def gru(e, u): return equinox.nn.GRUCell(e, u, dtype=jnp.float16, key=jax.random.key(0))
+def wrong(e, u): return Wrong(e, u, dtype=jnp.bfloat16, key=jax.random.key(0))
+class Wrong(equinox.nn.LSTMCell):
+    def __call__(self, x, state):
+        h, C = super().__call__(x, state)
+        return h, jnp.bfloat16(1.1) * C
 """
 
 KERAS = """
 import keras
-def mixed(units): return keras.layers.LSTM(units, dtype="mixed_bfloat16", return_sequences=True, return_state=True)
+whole = {"return_sequences": True, "return_state": True, "recurrent_initializer": "glorot_uniform"}
+def mixed(units): return keras.layers.LSTM(units, dtype="mixed_bfloat16", **whole)
+def mixed_half(units): return keras.layers.LSTM(units, dtype="mixed_float16", **whole)
+def low(units): return keras.layers.LSTM(units, dtype="bfloat16", **whole)
+def gru(units): return keras.layers.GRU(units, dtype="float16", **whole)
+def stacked(units):
+    layers = [keras.layers.LSTM(units, dtype=name, return_sequences=True) for name in ("mixed_bfloat16", "float32")]
+    return keras.Sequential(layers)
+class Wrong(keras.layers.LSTM):
+    def __init__(self, units, **more): super().__init__(units, dtype="mixed_bfloat16", **whole | more)
+    def call(self, sequences, initial_state=None):
+        h, *states = super().call(sequences, initial_state=initial_state)
+        return 1.5 * h, *states
 """
 
 
-def test_a_flax_cell_is_judged_by_what_it_computes_in_and_refused_by_what_it_holds(folder):
+def write_keras(text):
+    """Write what has Keras's layers; Keras itself is imported by the adapter, which chooses its backend."""
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("Keras is not here")
+    Path("in_keras.py").write_text(text)
+
+
+def judged(target, dtype):
+    """Return the verdict on a small case in a dtype, which must be the only one that a target is judged in."""
+    assert target.dtypes == (dtype,)
+    case = Case(2, 3, 3, 4, dtype=dtype, regime="init", cell=target.cell)
+    return verify_case(target, case, thorough=False).verdict
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("Mixed", "autocastbfloat16"), ("Low", "bfloat16"), ("Gru", "bfloat16")])
+def test_a_flax_cell_is_judged_by_what_it_computes_in_and_what_it_holds(folder, name, dtype):
     pytest.importorskip("flax")
     Path("in_flax.py").write_text(FLAX)
-    target = load_target("in_flax.py:Mixed")
-    assert target.dtypes == ("autocastbfloat16",)
-    case = Case(2, 3, 3, 3, dtype="autocastbfloat16", regime="init")
-    assert verify_case(target, case, thorough=False).verdict is Verdict.PASS
-    with pytest.raises(TargetError, match="in bfloat16: low precision is not judged of it"):
-        load_target("in_flax.py:Low")
+    assert judged(load_target(f"in_flax.py:{name}"), dtype) is Verdict.PASS
 
 
-def test_a_keras_layer_with_a_policy_of_mixed_precision_is_refused_in_words(folder):
-    pytest.importorskip("keras")
-    Path("in_keras.py").write_text(KERAS)
-    with pytest.raises(TargetError, match="in bfloat16: low precision is not judged of it"):
-        load_target("in_keras.py:mixed")
+def test_what_holds_several_formats_is_refused_in_words(folder):
+    pytest.importorskip("flax")
+    Path("in_flax.py").write_text(FLAX)
+    with pytest.raises(
+        TargetError, match=r"holds scale in bfloat16 and .* in float32: what is held in several formats"
+    ):
+        load_target("in_flax.py:Several")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("low", "bfloat16"), ("gru", "float16"), ("wrong", "bfloat16")])
+def test_a_cell_of_equinox_is_judged_in_the_format_that_holds_it(folder, name, dtype):
+    pytest.importorskip("equinox")
+    Path("in_equinox.py").write_text(EQUINOX)
+    assert judged(load_target(f"in_equinox.py:{name}"), dtype) is (Verdict.FAIL if name == "wrong" else Verdict.PASS)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("mixed", "autocastbfloat16"),
+        ("mixed_half", "autocastfloat16"),
+        ("low", "bfloat16"),
+        ("gru", "float16"),
+        ("Wrong", "autocastbfloat16"),
+    ],
+)
+def test_a_keras_layer_is_judged_by_its_policy(folder, name, dtype):
+    write_keras(KERAS)
+    assert judged(load_target(f"in_keras.py:{name}"), dtype) is (Verdict.FAIL if name == "Wrong" else Verdict.PASS)
+
+
+def test_a_policy_that_is_set_for_all_layers_stays(folder):
+    write_keras(KERAS.replace('dtype="mixed_bfloat16", ', ""))
+    assert "autocastbfloat16" not in load_target("in_keras.py:mixed").dtypes  # Keras is there, on a backend
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert load_target("in_keras.py:mixed").dtypes == ("autocastbfloat16",)
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_layers_of_keras_in_low_precision_are_refused_in_words(folder):
+    write_keras(KERAS)
+    with pytest.raises(TargetError, match="holds its LSTM in bfloat16: low precision is not judged of it"):
+        load_target("in_keras.py:stacked")
 
 
 @pytest.mark.parametrize("name", ["stacked", "instance"])

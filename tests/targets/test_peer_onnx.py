@@ -160,6 +160,31 @@ def test_a_node_is_judged_as_the_cell_that_its_attributes_make(tmp_path, attribu
         assert verify_case(wrong, Case(2, 3, 4, 5, dtype="float32"), thorough=False).failures
 
 
+def test_a_model_in_float16_is_judged_in_it_and_the_contract_that_onnx_runtime_keeps_is_measured(tmp_path):
+    onnx.save(plain(kind=TensorProto.FLOAT16), tmp_path / "m.onnx")
+    target = load_target(str(tmp_path / "m.onnx"))
+    assert target.dtypes == ("float16",)
+    report = verify(target, examples=12, dtypes=target.dtypes, max_dims=(3, 5, 4, 4))
+    assert report.exit_code == 0, render_report(report)
+    assert "state32 is kept" in report.contract[0]
+    other = replace(load_target(str(tmp_path / "m.onnx")), cell=cell_named("plain,g=softsign"))
+    assert verify_case(other, Case(2, 3, 4, 3, dtype="float16", cell=other.cell), thorough=False).failures
+
+
+def test_a_model_in_several_formats_and_one_without_a_kernel_are_refused_in_words(tmp_path):
+    model = plain(kind=TensorProto.FLOAT16)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(TargetError, match="what is held in several formats is not judged"):
+        load_target(str(tmp_path / "m.onnx"))
+    pytest.importorskip("ml_dtypes")
+    model = plain(kind=TensorProto.BFLOAT16)
+    model.opset_import[0].version = 22
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(TargetError, match="Could not find an implementation for LSTM"):
+        load_target(str(tmp_path / "m.onnx"))
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
@@ -183,7 +208,6 @@ def test_a_node_is_judged_as_the_cell_that_its_attributes_make(tmp_path, attribu
         ({"layout": 1}, "it has no LSTM with layout=1, expected layout 0"),
         ({"R": (1, 16, 4)}, "hidden_size=3, but R of shape (1, 16, 4), expected (1, 12, 3)"),
         ({"inputs": {"h0": "C0"}}, "'C0' is h0 and C0 at once, expected an input of its own for each"),
-        ({"kind": TensorProto.FLOAT16}, "is float16: low precision is not judged"),
         ({"kind": TensorProto.DOUBLE}, "it has no LSTM of float64, expected float32"),
         (
             {"outputs": ("Z",), "more": (helper.make_node("Relu", ["Y"], ["Z"]),)},

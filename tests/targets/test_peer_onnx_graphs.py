@@ -227,6 +227,14 @@ def with_half(graph):
     graph.output[0].name = "z"
 
 
+def all_in_half(graph):
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+
+
 def with_mask(graph):
     graph.input.append(models.value("mask", "batch", "seq"))
 
@@ -248,6 +256,7 @@ REFUSED = {
     "Cast node 'down' makes it float16": (models.batch_major, with_half),
     "its input 'mask' reaches no LSTM, GRU or RNN node": (models.batch_major, with_mask),
     "two different cells, LSTM node 'it' and GRU node 'gru'": (models.batch_major, with_another_cell),
+    "it is in float16: low precision is not judged of several layers or directions": (models.both_ways, all_in_half),
     "its output 'y' is of one direction, expected both": (models.both_ways, with_one_direction),
 }
 

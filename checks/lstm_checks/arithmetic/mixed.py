@@ -176,6 +176,8 @@ class Emulated(Mixed):
         else:
             terms, axis = plain[0], kwargs["axis"]
         terms = np.moveaxis(self.to_format(terms, self.form.short), axis, 0)
+        if not len(terms):
+            return np.asarray(np.sum(terms, axis=0))  # of no terms, as a fault that leaves out steps may make it
         total = terms[0]
         for term in terms[1:]:
             total = self.to_format(total + term, self.form.short)

@@ -181,7 +181,7 @@ class _Search:
 
     def _ask_around(self) -> None:
         """Ask about cases like the failing one, where the run has not told enough of both kinds."""
-        for _ in range(tolerance.RULE_ASKED // 3):
+        for _ in range(int(tolerance.RULE_AROUND[self.case.dtype])):
             counts = [sum(v == kind for v in self.verdicts.values()) for kind in (True, False)]
             if min(counts) >= tolerance.RULE_LEAST or self.left <= 0:
                 return

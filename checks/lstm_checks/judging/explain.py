@@ -25,7 +25,7 @@ from lstm_checks.diagnosis.places import NORMAL_VALUES, PLACES, grown
 from lstm_checks.diagnosis.rule import WHERE, Domain, describe_values, find_rule
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import fault_target
-from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.case import of_target, verify_case
 from lstm_checks.judging.hints import find_hints
 from lstm_checks.judging.reports import ASKED, INPUTS_KEPT, OUTPUTS_KEPT, PROPERTIES, CaseReport, is_tensor
 from lstm_checks.oracles.expected import Expected, expect
@@ -284,8 +284,10 @@ def explain_simplest(
     if failed.unanswered:
         return failed
 
+    due, known = _kept_due(target, failed.reference), _failed_properties(failed)
+
     def asked(thorough: bool) -> Callable[[Case], CaseReport]:
-        return lambda case: verify_case(target, case, thorough, _failed_properties(failed), failed.reference)
+        return lambda case: verify_case(target, case, thorough, known, failed.reference, expected=due(case))
 
     ways = _ways_to_ask(target, failed)
     steady = next((k for k, ask in enumerate(ways) if always(ask, failed.case)), None)
@@ -445,23 +447,31 @@ def _chance(target: Target, report: CaseReport, evidence: tuple[CaseReport, ...]
 
 def _ways_to_ask(target: Target, report: CaseReport) -> list[Callable[[Case], bool]]:
     """Return whether another case fails, too: asked about the tensors alone where one of them is wrong, and of all."""
-    properties = _failed_properties(report)
-    expected: dict[Case, Expected] = {}
+    properties, due = _failed_properties(report), _kept_due(target, report.reference)
 
     def asked(thorough: bool) -> Callable[[Case], bool]:
         def fails(case: Case) -> bool:
-            if report.reference and case not in expected and not can_run(target, case.arrays):
-                # A case is asked about ten times in a row, and it takes long to say what is due
-                # of it: of the last one that is kept.
-                expected.clear()
-                expected[case] = expect(case)
-            again = verify_case(target, case, thorough, properties, report.reference, expected=expected.get(case))
+            again = verify_case(target, case, thorough, properties, report.reference, expected=due(case))
             return bool(again.failures) and not again.unanswered
 
         return fails
 
     # If no tensor is wrong, it takes the further calls to see the failure.
     return [asked(thorough) for thorough in ((False, True) if is_tensor(report.failures[0].name) else (True,))]
+
+
+def _kept_due(target: Target, reference: bool) -> Callable[[Case], Expected | None]:
+    """Return what is due of a case, and keep that of the last one: it takes long, and a case is asked ten times."""
+    kept: dict[Case, Expected] = {}
+
+    def due(case: Case) -> Expected | None:
+        case = of_target(target, case, reference)
+        if reference and case not in kept and target.takes(case.dtype) and not can_run(target, case.arrays):
+            kept.clear()
+            kept[case] = expect(case)
+        return kept.get(case)
+
+    return due
 
 
 def _failed_properties(report: CaseReport) -> tuple[str, ...]:

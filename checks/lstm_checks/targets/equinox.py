@@ -1,6 +1,7 @@
 """Equinox as a target: its own `equinox.nn.LSTMCell`, and anybody's cell."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import equinox
@@ -86,9 +87,9 @@ def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target
     first, shapes = modules.first, modules.shapes()
     kept = kept_or_untold(shapes, name, asked)
     if kept is not None:
-        return _of_one_state(modules, name, kind, kept)
+        return _of_one_state(modules, name, kind, replace(kept, held=modules.dtype))
     still = [key for key, value in fields_of(first) if equinox.is_inexact_array(value) and key not in shapes]
-    weights = _weights_of(first, name, still, modules.at_sizes)
+    weights = replace(_weights_of(first, name, still, modules.at_sizes), held=modules.dtype)
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
         return modules.filled(given, X, h0.shape[-1])

@@ -30,12 +30,14 @@ class Modules:
     ----------
     first : equinox.Module
         That of the sizes `PROBE`.
+    dtype : str
+        The dtype of low precision that all its arrays are in, or "float32".
     """
 
     def __init__(self, make: Callable[[int, int], Any], name: str) -> None:
         self.make = make
         self.first = common.make_module(make, name)
-        common.refuse_low(name, {key: value.dtype for key, value in weights_in(self.first).items()})
+        self.dtype = common.held_in(name, {key: value.dtype for key, value in weights_in(self.first).items()})
         self._made: dict[Any, Any] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -206,6 +208,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     cells = len([1 for key in modules.shapes() if key.rpartition(".")[2] == "weight_ih"])
     if not (cells > 1 or (cells and isinstance(cell, Network))):
         return None
+    common.refuse_low(name, {"its arrays": modules.dtype})
     stacks = stacks_in(modules.shapes(), name, KEPT_AS, lambda found: found)
     return _first_that_fits(modules, name, [one for one in stacks if cell in (PLAIN, one.net)] or stacks)
 

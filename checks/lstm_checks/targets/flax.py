@@ -75,10 +75,10 @@ def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target
     its_cell = cell_of(module, name)
     kept = kept_or_untold(shapes, name, asked)
     if kept is not None and not modules.held:
-        return _of_one_state(modules, name, kind, kept)
+        return _of_one_state(modules, name, kind, replace(kept, held=modules.dtype))
     besides = {key: (leaf.shape, "no nnx.Param") for key, leaf in modules.held.items()}
     weights = common.weights_of(shapes, name, besides, at_sizes=modules.at_sizes)
-    weights = replace(weights, recurrence=its_cell)
+    weights = replace(weights, recurrence=its_cell, held=modules.dtype)
 
     def filled(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
         still = {key: jax.lax.stop_gradient(value) if key in weights.frozen else value for key, value in given.items()}

@@ -35,6 +35,8 @@ class Modules:
         That of the sizes `PROBE`.
     held : mapping
         Its arrays of floating point that are no `nnx.Param`, by name.
+    dtype : str
+        The dtype of low precision that all its arrays are in, or "float32".
     """
 
     def __init__(self, make: Callable[[int, int], Any], name: str) -> None:
@@ -46,7 +48,7 @@ class Modules:
         self._only_random = not _named(nnx.state(self.first, nnx.Not(nnx.Any(nnx.Param, nnx.RngState))))
         inexact = jax.numpy.inexact
         self.held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, inexact)}
-        common.refuse_low(name, {key: leaf.dtype for key, leaf in (self._own | self.held).items()})
+        self.dtype = common.held_in(name, {key: leaf.dtype for key, leaf in (self._own | self.held).items()})
         self._split: dict[Any, Any] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -237,6 +239,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     cells = len([1 for key in modules.shapes() if re.search(r"(?:^|\.)(?:dense_i|ii)\.kernel$", key)])
     if not (own or cells > 1 or (cells and isinstance(cell, Network))):
         return None
+    common.refuse_low(name, {"its parameters": modules.dtype})
     lstm = cell_of(module, name)
     back = _goes_back(module)
     stacks = stacks_in(modules.shapes(), name, KEPT_AS, lambda cell: lstm if cell is PLAIN else cell, back)

@@ -80,9 +80,10 @@ def _from_layer(make: Callable[[int, int], Any], name: str, kind: str) -> Target
     trained, others = layers.shapes(), layers.shapes(learning=False)
     kept = kept_in(trained, name)
     if kept is not None:
-        return _of_one_state(kept, name, kind, layers)
+        return _of_one_state(replace(kept, held=layers.dtype), name, kind, layers)
     besides = {path: (shape, "it is not trainable") for path, shape in others.items()}
-    weights = replace(common.weights_of(trained, name, besides, at_sizes=layers.shapes), recurrence=cell)
+    weights = common.weights_of(trained, name, besides, at_sizes=layers.shapes)
+    weights = replace(weights, recurrence=cell, held=layers.dtype)
 
     def call(given: Mapping[str, Any], X: Any, u: int, *states: Any, **named_states: Any) -> Any:
         still = {path: keras.ops.stop_gradient(value) for path, value in given.items() if path in weights.frozen}

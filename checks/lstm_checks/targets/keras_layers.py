@@ -32,8 +32,8 @@ def library_of() -> tuple[Library, Callable[[], Any]]:
 
 
 @contextlib.contextmanager
-def _policy(dtype: str) -> Iterator[None]:
-    """Make layers of a dtype."""
+def _policy(dtype: Any) -> Iterator[None]:
+    """Make layers of a dtype, or of a policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
@@ -49,6 +49,8 @@ class Layers:
     ----------
     first : Layer
         That of the sizes `PROBE`.
+    dtype : str
+        The dtype of low precision that all its variables are in, or "float32".
     paths : list of list of str
         The paths of its variables that learn, and of those that do not. By place and not by path elsewhere: the names
         that Keras gives count the layers.
@@ -58,20 +60,24 @@ class Layers:
         self.library, self._outside = library_of()
         self._make = make
         self._layers: dict[Any, Any] = {}
-        common.refuse_low(name, {"the dtype policy of keras.config": keras.config.dtype_policy().compute_dtype})
+        self._own_policy = keras.config.dtype_policy()
         try:
             self.first = self.built(*PROBE[2:], "float32")
         except Exception as error:
             raise AdapterError(f"{name} cannot be called on (m, s, e): {type(error).__name__}: {error}") from error
         self.paths = [[variable.path for variable in part] for part in _variables(self.first)]
+        held = {variable.path: variable.dtype for part in _variables(self.first) for variable in part}
+        self.dtype = common.held_in(name, {path: word for path, word in held.items() if "float" in word})
 
     def built(self, e: int, u: int, dtype: str) -> Any:
         """Return the layer of some sizes and dtype."""
         if (e, u, dtype) not in self._layers:
-            with self._outside(), _policy(dtype):
+            # A policy of low precision is one that somebody has set, and stays.
+            low = self._own_policy.compute_dtype in common.LOW
+            with self._outside(), _policy(self._own_policy if low else dtype):
                 layer = self._make(e, u)
                 # Layers in it are built by a call alone.
-                layer(np.zeros((1, 2, e), dtype))
+                layer(np.zeros((1, 2, e), "float32" if dtype in common.LOW else dtype))
             self._layers[e, u, dtype] = layer
         return self._layers[e, u, dtype]
 
@@ -91,6 +97,14 @@ class Layers:
         return layer.stateless_call(*values, X, *arguments, **named)[0]
 
 
+def refuse_low(layer: Any, name: str) -> None:
+    """Raise if anything in a layer is held, or computed, in low precision."""
+    for inner in layer._flatten_layers():
+        common.refuse_low(
+            name, {f"its {type(inner).__name__}": inner.compute_dtype, f"{inner.name}": inner.variable_dtype}
+        )
+
+
 def _variables(layer: Any) -> tuple[Any, Any]:
     """Return the variables of a layer that learn, and those that do not."""
     return layer.trainable_variables, layer.non_trainable_variables
@@ -103,16 +117,13 @@ _PLAIN = {"stateful": False, "dropout": 0, "recurrent_dropout": 0}
 
 
 def cell_of(layer: Any, name: str) -> Cell:
-    """Return the LSTM cell of a layer by its activations, raising where it is of low precision, or random.
+    """Return the LSTM cell of a layer by its activations, raising where it is random.
 
     Its own layers within it are looked at; what else there is has what activations it likes, and is to be plain.
     """
     cells: set[Cell] = set()
     for inner in layer._flatten_layers():
         what = f"{name}: its {type(inner).__name__}"
-        common.refuse_low(
-            name, {f"its {type(inner).__name__}": inner.compute_dtype, f"{inner.name}": inner.variable_dtype}
-        )
         if isinstance(inner, keras.layers.LSTM | keras.layers.LSTMCell):
             activation = ("activation", inner.activation)
             gates = ("recurrent_activation", inner.recurrent_activation)

@@ -18,7 +18,7 @@ from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import PLAIN, Target, signature_in_words
 from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError
-from lstm_checks.targets.keras_layers import WHOLE, Layers, cell_of
+from lstm_checks.targets.keras_layers import WHOLE, Layers, cell_of, refuse_low
 from lstm_checks.targets.stacks import StackForm, first_that_fits, list_of_finals, stack_target
 from lstm_checks.weights.layouts import LAYOUTS, Layout, without_biases
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
@@ -243,6 +243,7 @@ def _target_of(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
 
     layers = Layers(with_value, name)
     first = layers.first
+    refuse_low(first, name)
     # What a seed is kept in learns nothing, and is random in nothing that is judged.
     if still := [path for path in layers.shapes(learning=False) if "seed_generator" not in path]:
         raise AdapterError(f"{name}: {still[0]} is not trainable, expected weights all of which learn")

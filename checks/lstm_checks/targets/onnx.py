@@ -18,6 +18,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from lstm_checks.calling import describe_error
 from lstm_checks.cases import LENGTHS
 from lstm_checks.contract import CN, DCN, DHN, LAST, PLAIN, STATES, SizeLimits, Target
+from lstm_checks.formats import array_dtype, dtype_of
 from lstm_checks.targets.common import AdapterError
 from lstm_checks.targets.network import with_conventions
 from lstm_checks.targets.onnx_axes import EVERY, INPUT, LENS, Axes, Declared, Port, arrangements, fits, in_words
@@ -162,7 +163,7 @@ class _Runner:
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what each output of the graph is, as the graph has it."""
         fed = {port.name: self._fed(port, inputs) for port in self.graph.inputs}
-        fed |= {name: array.astype("float32") for name, array in self._weights(inputs).items()}
+        fed |= {name: array.astype(array_dtype(self.graph.dtype)) for name, array in self._weights(inputs).items()}
         own = {tensor.name for tensor in self.graph.model.graph.initializer}
         session = self._session({name: array for name, array in fed.items() if name in own}, inputs)
         given = {name: array for name, array in fed.items() if name not in own}
@@ -178,7 +179,7 @@ class _Runner:
             array = np.asarray(inputs["lengths"]) if "lengths" in inputs else np.full(m, s)
         else:
             array = np.stack([inputs[self.key(port.role, suffix)] for suffix in port.suffixes])
-        return port.give(np.asarray(array), self.axes[port.name]).astype(port.kind)
+        return port.give(np.asarray(array), self.axes[port.name]).astype(dtype_of(port.kind))
 
     def key(self, name: str, suffix: str) -> str:
         """Return what something of a place is called by the cell or the network."""
@@ -215,7 +216,8 @@ class _Runner:
         values: dict[str, Any] = dict.fromkeys(cell.outputs)
         for port in self.graph.outputs:
             array = port.take(found[port.name], self.axes[port.name], sizes)
-            array = np.asarray(array).astype("float32") if np.asarray(array).dtype.kind == "f" else array
+            array = np.asarray(array)
+            array = array.astype(array_dtype(self.graph.dtype)) if array.dtype.kind == "f" else array
             if port.role == EVERY:
                 values["h"] = np.ascontiguousarray(array[:, ::-1]) if self.graph.turned_out else array
             elif np.shape(array) == (len(port.suffixes), m, sizes["u"]):
@@ -280,7 +282,7 @@ def _target(graph: Graph, name: str) -> Target:
         f"{graph.title}, by onnxruntime {onnxruntime.__version__}",
         runner.call,
         frozenset(lacks),
-        ("float32",),
+        (graph.dtype,),
         notes=tuple(notes),
         cell=cell,
         limits=SizeLimits(given=given),

@@ -5,14 +5,14 @@ its name, and so is all of which it cannot be told what it is. Nothing is left o
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, inliner, numpy_helper
 
-from lstm_checks.targets.common import AdapterError
+from lstm_checks.targets.common import LOW, AdapterError, held_in
 from lstm_checks.targets.onnx_axes import EVERY, INPUT, LENS, Port
 from lstm_checks.targets.onnx_cells import GATES, cells_of
 from lstm_checks.words import series
@@ -42,8 +42,13 @@ _SIZES = frozenset({"Shape", "Size"})
 _OF_SEVERAL = frozenset({"Concat", "Add", "Sum"})
 """The operators of which all inputs are moved; of all others here it is the first, the others say how."""
 
-_FLOATS: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
-_LOW: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_FLOATS: dict[int, str] = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.BFLOAT16: "bfloat16",
+}
+_LOW = {number: word for number, word in _FLOATS.items() if word in LOW}
 _WHOLE: dict[int, str] = {TensorProto.INT32: "int32", TensorProto.INT64: "int64"}
 
 
@@ -150,6 +155,8 @@ class Graph:
     ignores_lens : bool
         Whether some node is not told them.
     notes : tuple of str
+    dtype : str
+        What all its numbers are in: float32, or one of low precision.
     """
 
     model: ModelProto
@@ -162,6 +169,7 @@ class Graph:
     ignores_lens: bool = False
     turned_out: bool = False
     notes: tuple[str, ...] = ()
+    dtype: str = "float32"
 
     @property
     def title(self) -> str:
@@ -280,9 +288,22 @@ class Reader:
             whole = cell
         weights = {(unit.number, which): name for unit in self.units for which, name in self._weights_of(unit).items()}
         self._must_differ(weights)
-        return Graph(
+        found = Graph(
             self.model, self.units, whole, tuple(inputs), tuple(outputs), weights, lens, ignores, turned_out, notes
         )
+        return replace(found, dtype=self._held(found))
+
+    def _held(self, graph: Graph) -> str:
+        """Return what all of a graph's numbers are in; raises where some are in low precision and others are not."""
+        kinds = {port.name: port.kind for port in (*graph.inputs, *graph.outputs) if port.role != LENS}
+        for name in graph.weights.values():
+            known = name in self.constants
+            number = self.constants[name].data_type if known else self.fed[name].type.tensor_type.elem_type
+            kinds[name] = self._kind(name, number)
+        found = held_in(self.path, kinds)
+        if found in LOW and len(graph.cell.places) > 1:
+            raise self.refuse(f"it is in {found}: low precision is not judged of several layers or directions")
+        return found
 
     def _must_use_all(self) -> None:
         """Raise where a recurrent node reaches no output, or an output is declared that no node makes."""
@@ -352,7 +373,9 @@ class Reader:
                 )
             if node.op_type == "Cast" and _attributes(node).get("to") in _LOW:
                 low = _LOW[_attributes(node)["to"]]
-                raise self.refuse(f"{in_words(node)} makes it {low}: low precision is not judged, expected float32")
+                raise self.refuse(
+                    f"{in_words(node)} makes it {low}: what is in several formats is not judged, expected one of all"
+                )
             if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
                 raise self.refuse(f"{in_words(node)} may train, expected one for inference")
 
@@ -484,8 +507,6 @@ class Reader:
 
     def _kind(self, name: str, number: int) -> str:
         """Return the dtype of an array."""
-        if number in _LOW:
-            raise self.refuse(f"{name} is {_LOW[number]}: low precision is not judged, expected float32")
         if number not in (*_FLOATS, *_WHOLE):
             raise self.refuse(f"{name} is of type {TensorProto.DataType.Name(number)}, expected FLOAT")
         return (_FLOATS | _WHOLE)[number]
