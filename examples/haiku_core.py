@@ -1,4 +1,6 @@
-"""A Haiku core of one's own: `lstm-checks verify examples/haiku_core.py:Core`; Haiku's: `lstm-checks verify haiku`.
+"""A Haiku core of one's own.
+
+lstm-checks verify examples/haiku_core.py:Core
 
 A class derived from `haiku.RNNCore`, made with the number of units, or a function that makes one. It is made and
 unrolled inside of `haiku.transform`; parameters are found by their names and shapes, and gradients come by jax.vjp.

@@ -53,8 +53,6 @@ class Several(keras.layers.Layer):
         self.first, self.second = keras.layers.LSTM(units, return_sequences=True), hard(units)
     def call(self, x): return self.second(self.first(x))
 def dropping(units): return lstm(units, recurrent_dropout=0.5)
-def mixed(units): return lstm(units, dtype="mixed_bfloat16")
-def low(units): return lstm(units, dtype="float16", recurrent_initializer="glorot_uniform")
 def inner(units): return keras.layers.RNN(keras.layers.LSTMCell(units, activation="relu"), return_sequences=True)
 
 class Rounding(keras.layers.LSTMCell):
@@ -124,8 +122,6 @@ def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folde
         ("Several", "has LSTMs of several activations, plain and plain,f=hardsigmoid6, expected those of one"),
         ("silu", "has activation silu, which is none of sigmoid, tanh, affine, relu,"),
         ("dropping", "has recurrent_dropout=0.5, expected 0"),
-        ("mixed", "in bfloat16: low precision is not judged"),
-        ("low", "in float16: low precision is not judged"),
     ],
 )
 def test_what_is_more_or_less_than_a_plain_lstm_is_refused_with_the_reason(folder, name, words):
@@ -156,18 +152,6 @@ def test_a_layer_of_other_activations_is_judged_as_the_cell_that_they_make(folde
     wrong = replace(target, cell=cell_named("plain"))
     case = Case(2, 3, 4, 5, dtype=target.dtypes[-1], cotangents="every")
     assert verify_case(wrong, case, thorough=False).failures
-
-
-def test_a_policy_of_low_precision_is_not_overruled_in_silence(folder):
-    load_target("layers.py:sequential")  # which also chooses the backend that is here
-    import keras
-
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        with pytest.raises(TargetError, match=r"the dtype policy of keras.config in bfloat16: low precision"):
-            load_target("layers.py:sequential")
-    finally:
-        keras.config.set_dtype_policy("float32")
 
 
 def test_a_cell_that_rounds_inside_is_judged_in_float32(folder):

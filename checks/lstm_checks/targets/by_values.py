@@ -63,11 +63,13 @@ def _parts(shapes: Mapping[str, tuple[int, ...]]) -> list[_Part] | None:
             form, count, kinds = VECTOR if len(shape) == 1 else COLUMNS, wide[0] // u, (("b",),)
             found += [_Part(name, k, count, kinds, (form,)) for k in range(count)]
             continue
+        if len(shape) != 2:
+            return None
         # Which axis is the input's: where an array is square, either may be.
         ways = [
             (form, kept, long // u)
             for form, (kept, long) in ((ROWS, shape[::-1]), (COLUMNS, shape))
-            if len(shape) == 2 and kept in rows and long % u == 0 and long // u <= max(OF_GATES)
+            if kept in rows and long % u == 0 and long // u <= max(OF_GATES)
         ]
         if not ways:
             return None

@@ -50,6 +50,7 @@ class Modules:
         self.held = {key: leaf for key, leaf in _named(others).items() if jax.numpy.issubdtype(leaf.dtype, inexact)}
         self.dtype = common.held_in(name, {key: leaf.dtype for key, leaf in (self._own | self.held).items()})
         self._split: dict[Any, Any] = {}
+        self._shapes: dict[Any, Any] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shapes of its parameters by name."""
@@ -62,13 +63,8 @@ class Modules:
     def filled(self, given: Mapping[str, Any], X: Any, u: int) -> Any:
         """Return the module of these sizes with other weights."""
         key = X.shape[-1], u
-        if key not in self._split:
-            self._split[key] = self._only_shapes(key, given)
-        if self._split[key] is None:
-            # Made outside of any trace, so that what it holds are numbers.
-            with jax.ensure_compile_time_eval():
-                self._split[key] = nnx.split(self.make(*key), nnx.Param, ...)
-        graph, parameters, rest = self._split[key]
+        parts = self._only_shapes(key) if self._own.keys() <= given.keys() else None
+        graph, parameters, rest = parts or self._made(key)
 
         def state(own: Any) -> Any:
             put = jax.tree_util.tree_map_with_path(
@@ -80,19 +76,29 @@ class Modules:
 
         return nnx.merge(graph, state(parameters), state(rest))
 
-    def _only_shapes(self, key: tuple[int, int], given: Mapping[str, Any]) -> Any:
-        """Return the parts of the module with shapes for its arrays where all of these are given; None where not.
+    def _made(self, key: tuple[int, int]) -> Any:
+        """Return the parts of a module of these sizes."""
+        if key not in self._split:
+            # Made outside of any trace, so that what it holds are numbers.
+            with jax.ensure_compile_time_eval():
+                self._split[key] = nnx.split(self.make(*key), nnx.Param, ...)
+        return self._split[key]
+
+    def _only_shapes(self, key: tuple[int, int]) -> Any:
+        """Return these parts with shapes for its parameters, where all of these are given; None where that cannot be.
 
         To draw values that nobody takes would be compiled for each shape, and take longer than all else. Its keys of
         random numbers, which no size has to do with, are those of the first module.
         """
-        with contextlib.suppress(Exception):
-            parts: Any = nnx.split(nnx.eval_shape(lambda: self.make(*key)), nnx.Param, ...)
-            graph, parameters, rest = parts
-            if _named(parameters).keys() <= given.keys() and self._only_random:
-                nnx.replace_by_pure_dict(rest, _pure(self._rest))
-                return graph, parameters, rest
-        return None
+        if key not in self._shapes:
+            self._shapes[key] = None
+            with contextlib.suppress(Exception):
+                parts: Any = nnx.split(nnx.eval_shape(lambda: self.make(*key)), nnx.Param, ...)
+                graph, parameters, rest = parts
+                if _named(parameters).keys() == self._own.keys() and self._only_random:
+                    nnx.replace_by_pure_dict(rest, _pure(self._rest))
+                    self._shapes[key] = graph, parameters, rest
+        return self._shapes[key]
 
 
 def _pure(state: Any) -> Any:
