@@ -25,6 +25,12 @@ Array = NDArray[Any]
 OUT_OF_DTYPE = "out of its dtype: "
 """How the reason begins for which a tensor is not judged, nor expected to be finite."""
 
+UNSTABLE = "unstable in its dtype: "
+"""How it begins where roundings lead to another answer altogether, which may be out of the dtype as well."""
+
+_AGAIN = 1
+"""What makes the noise of copies that are asked besides another."""
+
 _COPIES_AT_ONCE, _STEPS_AT_ONCE = 2, 4
 """How much of a large case is in memory at a time."""
 
@@ -94,8 +100,8 @@ class Expected:
 
     @property
     def out_of_dtype(self) -> bool:
-        """Whether what is due leads out of the case's dtype, so that not even finite values are."""
-        return any(reason.startswith(OUT_OF_DTYPE) for reason in self.withheld.values())
+        """Whether what is due leads out of the case's dtype, or may, so that not even finite values are."""
+        return any(reason.startswith((OUT_OF_DTYPE, UNSTABLE)) for reason in self.withheld.values())
 
     def project(self, name: str, value: Array, copies: bool = False) -> Array:
         """Return the products of a tensor of that name with its random directions."""
@@ -147,9 +153,33 @@ def expect(
         copies = {name: value.view(np.ndarray) for name, value in found.items()}
         together = Together(given, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
-    withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values, rounding)
     sds = {name: sd for name, (_, sd) in results.items()}
+    withheld = unjudged_at_kinks(case, rounding_of(case, dtype)) | _out_of_dtype(case, values, rounding)
+    if isinstance(rounding, Mixed):
+        withheld = (
+            _unstable(case, sds, lambda twice: evaluate(given.each(lambda value: exact(value, twice)))) | withheld
+        )
     return Expected(values, sds, dtype, withheld=withheld, together=together)
+
+
+def _unstable(case: Case, sds: Mapping[str, Array], run: Callable[[Rounding], Mapping[str, Any]]) -> dict[str, str]:
+    """Return all tensors with the reason, where roundings of the size that there are lead to another answer.
+
+    The noise is measured so small that what comes depends on it linearly. Large weights over many steps are a
+    staircase, of which that says nothing: a gate that is 0 or 1 goes over at once. So copies with twice the noise there
+    is are held against it, which step over an edge at two of its standard deviations in every sixth copy.
+    """
+    rng = np.random.default_rng((case.seed, *case.dims, _AGAIN))
+    twice = Mixed(format_named(case.dtype), tolerance.UNSTABLE_NOISE, rng, tolerance.COPIES)
+    with np.errstate(all="ignore"):
+        found = run(twice)
+        for name in case.cell.outputs:
+            copies = found[name].view(np.ndarray)
+            departure = np.max(np.abs(copies - copies[0]), axis=0) / tolerance.UNSTABLE_NOISE
+            if not np.all(departure <= tolerance.UNSTABLE * tolerance.accepted(sds[name], case.dtype)):
+                words = f"{UNSTABLE}its roundings may lead to another answer altogether"
+                return dict.fromkeys(case.cell.tensors, words)
+    return {}
 
 
 def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -> dict[str, str]:
