@@ -69,9 +69,9 @@ second-order part of an error of 5 % is about 5 % of it, and six times as much i
 At 10 %, of low precision, it is 10 % of it; the noise itself is of a sixteenth of that, and linear (0022)."""
 
 UNSTABLE_NOISE, UNSTABLE = 2.0, 2.0
-"""A case in low precision is unstable where an output of a copy with so many times the noise there is departs by so many
-times what is then accepted. Of 5784 cases right programs were off by up to 10^6 times the accepted in six, where such
-copies are by 300 to 10^14 (docs/decisions/0022)."""
+"""A case in low precision is unstable where an output of a copy with so many times the noise there is departs by so
+many times what is then accepted. Of 5784 cases right programs were off by up to 10^6 times the accepted in six, where
+such copies are by 300 to 10^14 (docs/decisions/0022)."""
 
 DROWNED = 100.0
 """How many times the accepted deviation a tensor may be off, of which no entry is above its own noise's sd, without
