@@ -276,12 +276,11 @@ def _kept(target: Target, case: Case) -> tuple[str, ...]:
     """Return the first intermediate that departs, where the target keeps them."""
     if target.caches is None or INTERMEDIATES in target.can:
         return ()
-    call_target(target, case.arrays.copy(), case.sequences)
-    return tuple(of_caches(target.caches() or {}, case))
+    return tuple(of_caches(_shown(target, case), case))
 
 
 def _shown(target: Target, case: Case) -> Mapping[str, Array]:
-    """Return the intermediates of a case that a target shows where it is asked for them."""
+    """Return the intermediates of a case that a target keeps, or shows where it is asked for them."""
     assert target.caches is not None
     call_target(target, case.arrays.copy(), case.sequences)
     return target.caches() or {}

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from lstm_checks import tolerance
-from lstm_checks.cases import Arrays, Case
+from lstm_checks.cases import Case
 from lstm_checks.diagnosis.observe import intermediates
 from lstm_checks.words import first_few
 from lstm_ref.cell import Cell
 
 
-def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = None) -> Iterator[str]:
+def of_caches(caches: Mapping[str, Any], case: Case) -> Iterator[str]:
     """Yield the first intermediate that departs, of those that a layer keeps in `fc` and `bc` under EpyNN's names.
 
     Parameters
@@ -23,12 +23,8 @@ def of_caches(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = Non
         What the layer keeps, by name, of its last call.
     case : Case
         Of that call.
-    arrays : Arrays, optional
-        The values of that call, if not the case's own.
     """
-    fc, _ = intermediates(arrays or case.arrays)
-    for name, step in _first_to_depart(caches, case, arrays):
-        which = "fc" if name in fc else "bc"
+    for which, name, step in _first_to_depart(caches, case):
         yield f"first to depart among what the layer keeps: {which}['{name}'] at step {step} of {case.s}"
 
 
@@ -46,14 +42,14 @@ def of_intermediates(shown: Sequence[tuple[Case, Mapping[str, Any]]]) -> Iterato
     _, some, others = of_cases[0]
     beside = f"; not compared: {first_few(others, 3, 3)}, of other names or lengths" if others else ""
     for case, compared, _ in of_cases:
-        for name, step in _first_to_depart(compared, case):
+        for _, name, step in _first_to_depart(compared, case):
             numbers = _equations(case.cell).get(name, "")
             which = f"{name} of equation{'s' * (', ' in numbers)} {numbers}" if numbers else name
             on = "" if case is of_cases[0][0] else f" ({case.descriptor})"
             at = f"{which}, at step {step} of {case.s}{on}"
             yield f"first to depart of the {len(some)} intermediates shown: {at}{beside}"
             return
-    none = f"of the {len(some)} intermediates shown none departs, so what is made of them does"
+    none = f"of the {len(some)} intermediates shown none departs"
     yield (none if some else "none of the intermediates shown can be compared") + beside
 
 
@@ -74,20 +70,20 @@ def _equations(cell: Cell) -> dict[str, str]:
     return {code.partition(" = ")[0]: numbers for code, _, numbers in parts if numbers.startswith("(")}
 
 
-def _first_to_depart(caches: Mapping[str, Any], case: Case, arrays: Arrays | None = None) -> Iterator[tuple[str, int]]:
-    """Yield the name and the step, counted from 1, of the first intermediate that departs; nothing where none does."""
-    fc, bc = intermediates(arrays or case.arrays)
+def _first_to_depart(caches: Mapping[str, Any], case: Case) -> Iterator[tuple[str, str, int]]:
+    """Yield the first intermediate that departs, nothing where none does: of fc or bc, its name, its step from 1."""
+    fc, bc = intermediates(case.arrays)
     share = tolerance.KEPT[case.dtype]
     arriving = {f"d{state.name}n" for state in case.cell.states}
-    states = {name: value.shape for name, value in bc.items() if name not in ("dA", "dX")}
-    back = sorted((name for name, shape in states.items() if len(shape) == 3), key=lambda name: name not in arriving)
+    states = [name for name, value in bc.items() if name not in ("dA", "dX") and value.ndim == 3]
+    back = sorted(states, key=lambda name: name not in arriving)
     orders = (
         # In the order in which they are computed: what departs first is the cause, all
         # later ones may be its consequence.
-        (fc, range(case.s), [name for name in fc if name != "X"]),
-        (bc, range(case.s - 1, -1, -1), back),
+        ("fc", fc, range(case.s), [name for name in fc if name != "X"]),
+        ("bc", bc, range(case.s - 1, -1, -1), back),
     )
-    for due, steps, names in orders:
+    for which, due, steps, names in orders:
         for t in steps:
             for name in names:
                 kept = caches.get(name)
@@ -95,5 +91,5 @@ def _first_to_depart(caches: Mapping[str, Any], case: Case, arrays: Arrays | Non
                     continue
                 came, wanted = kept[:, t].astype(np.float64), due[name][:, t]
                 if not np.all(np.abs(came - wanted) <= share * np.max(np.abs(wanted)) + 1e-300):
-                    yield name, t + 1
+                    yield which, name, t + 1
                     return

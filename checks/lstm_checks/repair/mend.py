@@ -36,20 +36,14 @@ Candidate = tuple[Edit, ...]
 """Edits, one or several together, that may mend a program."""
 
 
-def find_fixes(
-    question: Mapping[str, Any],
-    target: Target,
-    sources: Sources,
-    findings: Sequence[Finding],
-    trials: Sequence[Trial],
-    before: set[str],
-) -> Iterator[tuple[tuple[Fix, ...], tuple[Line, ...]]]:
-    """Yield what mends a program, each time that one more edit is found that does, and the first one's lines.
+class Search:
+    """The search for edits of one program.
 
     Parameters
     ----------
     question : mapping
         What was asked: the target's "spec", the cases of the "run", whether "every" fix is wanted, and the "seconds".
+        Its "on disk" are the files' own texts, where the program was loaded with others.
     target, sources
         The program as it was loaded for the lines.
     findings : sequence of Finding
@@ -58,47 +52,6 @@ def find_fixes(
         Cases, the first of which is the one that was searched on.
     before : set of str
         The modules that were there before the target was loaded.
-    """
-    search = _Search(question, target, sources, findings, trials, before)
-    found: list[Fix] = []
-    lines: tuple[Line, ...] = ()
-    for chosen in search.candidates():
-        fix = search.held_to_everything(chosen)
-        if fix is not None and all(fix.texts != other.texts for other in found):
-            found.append(fix)
-            several = len(chosen) > 1
-            told = (tell_edit(edit, sources.files[edit.path], fix.tried, several) for edit in chosen)
-            lines = lines or tuple({(one.path, one.line): one for one in told}.values())
-            yield tuple(found), lines
-            if not question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
-                return
-
-
-def mended_outputs(
-    question: Mapping[str, Any],
-    target: Target,
-    sources: Sources,
-    findings: Sequence[Finding],
-    trials: Sequence[Trial],
-    before: set[str],
-) -> Iterator[dict[str, str]]:
-    """Yield the texts of the files with which all outputs are right, whatever becomes of the gradients.
-
-    Parameters are those of `find_fixes`. An edit that leaves a line out is none of them: the lines keep their numbers.
-    """
-    search = _Search({**question, "outputs alone": True}, target, sources, findings, trials, before)
-    search.outputs_are_enough = True
-    for chosen in search.candidates():
-        for brackets in (False, True):
-            texts = search.written(chosen, brackets)
-            if texts is not None and all(edit.text.strip() for edit in chosen):
-                yield {**search.original, **texts}
-
-
-class _Search:
-    """The search for edits of one program.
-
-    The question's "on disk" are the files' own texts, where the program was loaded with others.
     """
 
     def __init__(
@@ -111,6 +64,7 @@ class _Search:
         before: set[str],
     ) -> None:
         self.question, self.findings, self.trials, self.before = question, findings, trials, before
+        self.sources = sources
         self.end = time.monotonic() + float(question["seconds"])
         self.single = trials[0].of(replace(trials[0].case, s=1))
         self.outputs_alone = bool(question.get("outputs alone"))
@@ -124,6 +78,33 @@ class _Search:
         self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
         self.edited = Sources(self.edits, self.original)
         self.program = Program(self._load(self.edited), self.edited)
+
+    def fixes(self) -> Iterator[tuple[tuple[Fix, ...], tuple[Line, ...]]]:
+        """Yield what mends the program, each time that one more edit is found that does, and the first one's lines."""
+        found: list[Fix] = []
+        lines: tuple[Line, ...] = ()
+        for chosen in self.candidates():
+            fix = self.held_to_everything(chosen)
+            if fix is not None and all(fix.texts != other.texts for other in found):
+                found.append(fix)
+                several = len(chosen) > 1
+                told = (tell_edit(edit, self.sources.files[edit.path], fix.tried, several) for edit in chosen)
+                lines = lines or tuple({(one.path, one.line): one for one in told}.values())
+                yield tuple(found), lines
+                if not self.question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
+                    return
+
+    def mended_outputs(self) -> Iterator[dict[str, str]]:
+        """Yield the texts of the files with which all outputs are right, whatever becomes of the gradients.
+
+        An edit that leaves a line out is none of them: the lines keep their numbers.
+        """
+        self.outputs_are_enough = True
+        for chosen in self.candidates():
+            for brackets in (False, True):
+                texts = self.written(chosen, brackets)
+                if texts is not None and all(edit.text.strip() for edit in chosen):
+                    yield {**self.original, **texts}
 
     def _held_trials(self, held: list[Override]) -> tuple[Trial, list[Trial]]:
         """Return the quick trial and all: of outputs alone where values are held that have no gradient to pass on."""

@@ -88,19 +88,19 @@ def look_into(question: Any, say: Any) -> None:
     lines = tell(findings, sources.files, trials[0].due, judged)
     say(Found(lines))
     if question.get("fix"):
-        from lstm_checks.repair.mend import find_fixes
+        from lstm_checks.repair.mend import Search
 
         question = {**question, "outputs alone": searched[0].outputs_alone}
         fixes: tuple[Fix, ...] = ()
-        for fixes, by_edit in find_fixes(question, target, sources, findings, trials, before):
+        looked_into = question, target, sources, findings, trials, before
+        for fixes, by_edit in Search(*looked_into).fixes():
             say(Found(by_edit if len(by_edit) > len(lines) else lines, fixes))
         if lines and not fixes and searched[0].outputs_alone:
-            looked_into = question, target, sources, findings, trials, before
-            for found in behind_the_outputs(looked_into, cases, lines):
+            for found in behind_the_outputs(Search(*looked_into), cases, lines):
                 say(found)
 
 
-def behind_the_outputs(looked_into: Any, cases: Sequence[Case], lines: tuple[Line, ...]) -> Iterator[Found]:
+def behind_the_outputs(search: Any, cases: Sequence[Case], lines: tuple[Line, ...]) -> Iterator[Found]:
     """Yield what else is wrong, in a backward pass of the user's own, of a program whose forward pass is wrong.
 
     While a library differentiates that, the outputs alone can be told of. So these are mended first, by an edit, and
@@ -108,20 +108,19 @@ def behind_the_outputs(looked_into: Any, cases: Sequence[Case], lines: tuple[Lin
 
     Parameters
     ----------
-    looked_into : tuple
-        What `find_fixes` takes.
+    search : Search
+        Of the outputs alone.
     cases : sequence of Case
         Some that it fails.
     lines : tuple of Line
         Where the forward pass is wrong.
     """
-    from lstm_checks.repair.mend import find_fixes, mended_outputs
+    from lstm_checks.repair.mend import Search
 
-    question, _, sources, _, _, before = looked_into
-    on_disk = {path: source.text for path, source in sources.files.items()}
-    for texts in islice(mended_outputs(*looked_into), tolerance.OUTPUTS_MENDED):
+    question = {**search.question, "outputs alone": False, "on disk": search.original}
+    for texts in islice(search.mended_outputs(), tolerance.OUTPUTS_MENDED):
         again = Sources(texts=texts)
-        forget_own_modules(before)
+        forget_own_modules(search.before)
         with again.in_force():
             target = load_target(question["spec"], cell=cases[0].cell)
         program = Program(target, again, compiled_for(again, context_of))
@@ -136,8 +135,7 @@ def behind_the_outputs(looked_into: Any, cases: Sequence[Case], lines: tuple[Lin
         numbers = series(sorted({str(one.line) for one in lines}))
         whole = *lines, *(replace(one, shown=f"with line {numbers} mended, {one.shown}") for one in further)
         yield Found(whole)
-        own = {**question, "outputs alone": False, "on disk": on_disk}
-        for fixes, _ in find_fixes(own, target, again, findings, trials, before):
+        for fixes, _ in Search(question, target, again, findings, trials, search.before).fixes():
             yield Found(whole, fixes)
         return
 

@@ -406,15 +406,12 @@ def to_target(found: Any, spec: str, cell: Cell = PLAIN) -> Target:
     if isinstance(cell, Network) and inspect.isclass(found) and not _is_of_a_network(found, spec, cell):
         raise TargetError(f"{spec} is a class, expected a function of a network: {NETWORK_FUNCTION}")
     if inspect.isclass(found):
-        return _of_a_framework("objects", "recognize", found, spec, cell, cell) or _from_class(found, spec, cell)
+        return _recognized(found, spec, cell) or _from_class(found, spec, cell)
     if hasattr(found, "forward") and hasattr(found, "backward") and not callable(found):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
     if not callable(found):
         raise TargetError(f"{spec} is {with_article(type(found).__name__)}, expected {EXPECTED}")
-    if (
-        not inspect.isroutine(found)
-        and (made := _of_a_framework("objects", "recognize", found, spec, cell, cell)) is not None
-    ):
+    if not inspect.isroutine(found) and (made := _recognized(found, spec, cell)) is not None:
         return made
     if hasattr(found, "forward") and hasattr(found, "backward"):
         raise TargetError(f"{spec} is an instance of {type(found).__name__}, expected the class itself")
@@ -463,13 +460,13 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     try:
         target = from_function(found, spec, cell)
     except TypeError as error:
-        made = _of_a_framework("objects", "recognize", found, spec, cell, cell)
+        made = _recognized(found, spec, cell)
         return made if made is not None else _bound(found, spec, cell, str(error))
     if returns_pullback(found, cell):
         return target
     made = _of_a_framework(
         "functions", "function_target", found, spec, cell, arguments_of(found, cell), cell
-    ) or _of_a_framework("objects", "recognize", found, spec, cell, cell)
+    ) or _recognized(found, spec, cell)
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found, cell) == 3 and cell.finals:
         refused = f"{expected_form(found, spec, cell)}; it could be called as none of these, nor does it make a layer"
@@ -492,7 +489,7 @@ def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
 
 def _network_from_callable(found: Any, spec: str, net: Network) -> Target:
     """Return the target of a function of a network: by name, or one that makes a framework's modules."""
-    made = _of_a_framework("objects", "recognize", found, spec, net, net) if arguments_of(found) == 2 else None
+    made = _recognized(found, spec, net) if arguments_of(found) == 2 else None
     if made is not None:
         return made
     for adapter in in_use("functions"):
@@ -516,6 +513,11 @@ def _network_of_a_framework(adapter: Adapter, found: Any, spec: str, cell: Cell)
     if target is not None and cell not in (PLAIN, target.cell):
         raise TargetError(f"{spec} is the network {target.cell.name}, expected {cell.name}")
     return target
+
+
+def _recognized(found: Any, spec: str, cell: Cell) -> Target | None:
+    """Return the target of a class, an object or a function that makes one, where it is some framework's."""
+    return _of_a_framework("objects", "recognize", found, spec, cell, cell)
 
 
 def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell, *more: Any) -> Target | None:
