@@ -26,7 +26,11 @@ USUAL = {"f": "sigmoid", "g": "tanh", "h": "tanh"}
 _CALLED = {"f": "sigmoid", "g": "tanh", "h": "squash"}
 """By what name a cell's lines, as compiled here, call the function in a slot; its derivative's has an ending more."""
 
-_OF_THE_MEMORY = {"tanh(C_)": "squash(C_)", "tanh_derivative(C)": "squash_derivative(C)"}
+_OF_THE_MEMORY = {
+    "tanh(C_)": "squash(C_)",
+    "tanh(cC)": "squash(cC)",
+    "tanh_derivative(C)": "squash_derivative(C)",
+}
 """The calls for slot h as they stand, and as they are compiled."""
 
 MODULES = {module.__name__: module for module in (usual_activations, other_activations)}
@@ -158,7 +162,7 @@ class Activation:
         """The activation as one word, its numbers left out where they are the usual ones; n stands for minus."""
         if self.numbers == KINDS[self.kind].usual:
             return self.kind
-        return ":".join([self.kind, *map(_in_words, self.numbers)])
+        return ":".join([self.kind, *map(number_in_words, self.numbers)])
 
     @property
     def kinks(self) -> tuple[Kink, ...]:
@@ -179,7 +183,7 @@ def _number(text: str) -> float:
     return float(re.sub("^n", "-", text))
 
 
-def _in_words(number: float) -> str:
+def number_in_words(number: float) -> str:
     """Return a number without exponent or minus."""
     return np.format_float_positional(number, trim="-").replace("-", "n")
 
@@ -225,26 +229,28 @@ def with_activations(cell: Cell, **chosen: Activation) -> Cell:
         cell,
         name=",".join([cell.name, *(f"{slot}={found.word}" for slot, found in others.items())]),
         title=f"{cell.title} with {told}",
-        forward=_compiled(cell.forward, names_bound(activations, MODULES)),
-        backward=_compiled(cell.backward, names_bound(activations, MODULES)),
-        written_as=cell,
+        forward=compiled(cell.forward, names_bound(activations, MODULES)),
+        backward=compiled(cell.backward, names_bound(activations, MODULES)),
+        written_as=cell.written_as or cell,
         activations=activations,
-        kinks={linear: found.kinks for slot, found in others.items() if found.kinks for linear in cell.slots[slot]},
+        kinks={**cell.kinks}
+        | {linear: found.kinks for slot, found in others.items() if found.kinks for linear in cell.slots[slot]},
     )
 
 
-def _compiled(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
     """Return a function of a cell compiled once more, with some of its module's names bound to others."""
     namespace = {**function.__globals__, **names}
-    exec(_code(function), namespace)
+    exec(_code(function, "squash" in names), namespace)
     found: Callable[..., Any] = namespace[function.__name__]
     return found
 
 
 @cache
-def _code(function: Callable[..., Any]) -> CodeType:
-    """Return the code that defines a function of a cell, with the calls for slot h told apart."""
+def _code(function: Callable[..., Any], slots: bool) -> CodeType:
+    """Return the code that defines a function of a cell, with the calls for slot h told apart where there are slots."""
     # As many empty lines before it as there are lines: a traceback and `inspect` find it where it is written.
     padding = "\n" * (function.__code__.co_firstlineno - 1)
-    text = padding + text_with_slots(inspect.getsource(function))
+    text = inspect.getsource(function)
+    text = padding + (text_with_slots(text) if slots else text)
     return compile(text, function.__code__.co_filename, "exec")

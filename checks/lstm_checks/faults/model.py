@@ -509,6 +509,8 @@ def _copied(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> dict[str, Mod
         # A cell with other activations is the source of the cell that it is written as, with names bound to others.
         if cell.activations and not {*parts} & {*_ACTIVATIONS}:
             vars(module).update(names_bound(cell.activations, modules))
+        if cell.numbers and not {*parts} & {*_ACTIVATIONS}:
+            vars(module).update(cell.numbers)
         modules[name] = module
     return modules
 

@@ -47,16 +47,17 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
         kept = [(*named, kinks) for linear, kinks in cell.kinks.items() for named in cell.kept(fc, linear)]
         for linear, noisy, kinks in kept:
             values, sd = spread(noisy)
-            for at, jumps, rounded, width in kinks:
+            for at, jumps, rounded, width, cut in kinks:
                 near = np.abs(values - at) <= np.maximum(tolerance.kink_room(sd, rounded, case.dtype), width)
                 if not near.any():
                     continue
                 index = tuple(int(k) for k in np.argwhere(near)[0])
                 count = int(near.sum())
+                there = "it is cut off" if cut else f"its activation {'jumps' if jumps else 'bends'}"
                 others = f", and {count - 1} more of {near.size} do" if count > 1 else ""
                 reason = (
                     f"{AT_A_KINK}{linear}{list(index)} = {values[index]:.3g} lies within rounding of {at:.4g}, where "
-                    f"its activation {'jumps' if jumps else 'bends'}{others}"
+                    f"{there}{others}"
                 )
                 found |= dict.fromkeys(cell.tensors if jumps else cell.gradients, reason)
     return found

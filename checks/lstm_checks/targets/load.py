@@ -33,7 +33,7 @@ from lstm_checks.targets.layer import from_layer, not_constructible
 from lstm_checks.targets.network import EXPECTED as NETWORK_FUNCTION
 from lstm_checks.targets.network import from_network_function
 from lstm_checks.targets.ways import with_threads
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, sharing
 from lstm_ref.network import Network
 
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
@@ -527,8 +527,18 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
             return network
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            return with_threads(_as_asked(target, spec, cell), found)
+            return with_threads(_as_asked(_cut_off(target, cell), spec, cell), found)
     return None
+
+
+def _cut_off(target: Target, cell: Cell) -> Target:
+    """Return a target of a plain LSTM's arrays as one whose memory is cut off, where that is asked."""
+    known = target.cell
+    if not cell.numbers or cell.shared or known.parameters.keys() != cell.parameters.keys():
+        return target
+    if isinstance(cell, Network) or isinstance(known, Network) or known.activations not in ({}, cell.activations):
+        return target
+    return replace(target, cell=sharing(cell, known.shared) if known.shared else cell)
 
 
 def _as_asked(target: Target, spec: str, cell: Cell) -> Target:
