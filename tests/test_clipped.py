@@ -296,3 +296,11 @@ def test_frameworks_own_are_none_and_their_stacks_neither():
     with pytest.raises(TargetError, match="torch is a framework's and judged as a plain LSTM"):
         load_target("torch", cell=OF_3)
     assert verify(to_target(torch.nn.LSTM, "it", OF_3), examples=8, max_dims=(3, 4, 3, 3)).exit_code == 1
+
+
+@pytest.mark.parametrize("cell", [OF_3, cell_named("plain,g=relu")], ids=lambda cell: cell.name)
+def test_a_step_of_training_is_asked_of_cells_with_kinks_and_what_is_stale_after_it_is_seen(cell):
+    case = Case(3, 4, 2, 3, seed=1, cell=cell)
+    for fault, verdict in ((None, Verdict.PASS), (find("stepped-biases-stale", cell), Verdict.FAIL)):
+        target = fault_target(*([fault] if fault else []), cell=cell)
+        assert verify_case(target, case, properties=("training",)).claim("training").verdict is verdict
