@@ -10,7 +10,6 @@ from itertools import combinations
 from lstm_checks.calling import can_run
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import ANY_CELL, Target, min_dims_in_words
-from lstm_checks.diagnosis.other_cells import find_cell
 from lstm_checks.formats import is_low
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
@@ -33,6 +32,8 @@ def find_hints(target: Target, report: CaseReport) -> tuple[str, ...]:
 
 def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
     """Return that the forward pass is another cell's than the reference's, and which one's where that is known."""
+    from lstm_checks.diagnosis.other_cells import find_cell
+
     failed = {claim.name for claim in report.failures}
     if not failed & {*report.case.cell.outputs}:
         return ()
