@@ -47,6 +47,8 @@ CELLS = (
     "coupled,g=leakyrelu:0.3,h=softplus",
     "gru_reset_after,f=hardsigmoid,g=scaledtanh:1.7:0.6",
     "rnn,g=relu",
+    "plain,g=swish,h=mish",
+    "gru,g=gelutanh",
     "clipped,limit=0.3,g=softsign",
 )
 NETWORKS = (

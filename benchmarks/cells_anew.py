@@ -47,6 +47,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hardtanh": functional.hardtanh,
     "selu": torch.selu,
     "exponential": torch.exp,
+    "swish": functional.silu,
+    "hardswish": lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1),
+    "gelutanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "mish": functional.mish,
 }
 """PyTorch's functions, by their names in `lstm_ref.slots.KINDS`."""
 

@@ -83,7 +83,7 @@ class Expected:
         values, sd = (of | {hidden: of[hidden][:, -1]} for of in (self.values, self.sd))
         # Along a random direction of all steps nothing is known of the last one.
         directions = {name: known for name, known in self.directions.items() if name != hidden}
-        return replace(self, values=values, sd=sd, directions=directions, last_step=True, by_complex_step=None)
+        return replace(self, values=values, sd=sd, directions=directions, last_step=True)
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether rounding drowns these values, or decides a convention, so that nothing can be concluded."""
