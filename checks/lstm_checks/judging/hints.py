@@ -43,13 +43,13 @@ def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
     cell, takes = find_cell(target), ANY_CELL in target.can
     if cell is None and not consistent:
         return ()
-    start = "consistent, but another cell: " if consistent else ""
     if cell is not None:
+        start = "consistent, but another cell: " if consistent else ""
         own = f"its forward pass is that of --cell {cell.name}"
         for_others = "which is for a function in the vjp form, a layer class or a program; --no-reference judges it so"
         return (start + (own if takes else f"{own}, {for_others}"),)
     named = "--cell NAME, where it is one that is known, or " if takes else ""
-    return (f"{start}if it is meant so, try {named}--no-reference",)
+    return (f"consistent, but another forward pass: if it is meant so, try {named}--no-reference",)
 
 
 def _another_dtype(target: Target, report: CaseReport) -> tuple[str, ...]:
