@@ -21,11 +21,12 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import DHN, Target
 from lstm_checks.diagnosis.observe import suited
 from lstm_checks.repair.compiled import compiled_for
+from lstm_checks.repair.edits import Edit
 from lstm_checks.repair.found import Fix, Found, Line, to_plain
 from lstm_checks.repair.intervene import find_lines
 from lstm_checks.repair.program import Budget, Program, context_of
 from lstm_checks.repair.rewrite import Sources, forget_own_modules
-from lstm_checks.repair.telling import tell
+from lstm_checks.repair.telling import tell, told_of
 from lstm_checks.repair.trial import Trial
 from lstm_checks.targets.function import FORM as OF_FUNCTIONS
 from lstm_checks.targets.layer import FORM as OF_LAYERS
@@ -82,22 +83,46 @@ def look_into(question: Any, say: Any) -> None:
     if not target.kind.startswith((OF_FUNCTIONS, OF_LAYERS)) and set(cell.outputs) & program.wrong(trials[0]):
         # A library makes the gradients of a forward pass that is wrong.
         searched = [trial.forward for trial in trials]
-    findings = find_lines(program, searched, budget_for(program, searched[0]))
+    # A program that is compiled is run too slowly for it.
+    first = () if program.compiled is not None else by_a_simple_edit(question, target, sources, trials, before, say)
+    with sources.in_force():
+        findings = find_lines(program, searched, budget_for(program, searched[0]))
     names = cell.outputs if searched[0].outputs_alone else cell.tensors
     judged = [name for name in names if name not in target.lacks]
     lines = tell(findings, sources.files, trials[0].due, judged)
+    if program.compiled is not None and not lines:
+        first = by_a_simple_edit(question, target, sources, trials, before, say)
+    if first and [(edit.path, edit.line) for edit in first] != [(one.path, one.line) for one in lines]:
+        # An edit with which all is right is at a line that is wrong; a value that is may stand for one further up.
+        lines, findings = told_of(first, sources.files, len(trials)), ()
     say(Found(lines))
     if question.get("fix"):
         from lstm_checks.repair.mend import Search
 
-        question = {**question, "outputs alone": searched[0].outputs_alone}
+        question = {**question, "outputs alone": searched[0].outputs_alone and not first}
         fixes: tuple[Fix, ...] = ()
         looked_into = question, target, sources, findings, trials, before
-        for fixes, by_edit in Search(*looked_into).fixes():
+        for fixes, by_edit in Search(*looked_into, first=first).fixes():
             say(Found(by_edit if len(by_edit) > len(lines) else lines, fixes))
         if lines and not fixes and searched[0].outputs_alone:
             for found in behind_the_outputs(Search(*looked_into), cases, lines):
                 say(found)
+
+
+def by_a_simple_edit(
+    question: Any, target: Target, sources: Sources, trials: Sequence[Trial], before: set[str], say: Any
+) -> tuple[Edit, ...]:
+    """Return an edit that takes something away, or puts it into another order, with which all is right; () for none.
+
+    Such as a statement that should not be there: at no value of it anything could be seen that ought to be another.
+    """
+    from lstm_checks.repair.mend import Search
+
+    question = {**question, "seconds": tolerance.LINE_SECONDS, "outputs alone": False}
+    found = next(Search(question, target, sources, (), trials, before, simple=True).candidates(), ())
+    if found:
+        say(Found(told_of(found, sources.files, len(trials))))
+    return found
 
 
 def behind_the_outputs(search: Any, cases: Sequence[Case], lines: tuple[Line, ...]) -> Iterator[Found]:

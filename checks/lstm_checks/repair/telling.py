@@ -82,6 +82,12 @@ def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str
     return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
 
 
+def told_of(edits: Sequence[Edit], files: Mapping[str, Source], tried: int) -> tuple[Line, ...]:
+    """Return the lines that some edits change with which all was right in so many cases."""
+    told = (tell_edit(edit, files[edit.path], tried, len(edits) > 1) for edit in edits)
+    return tuple({(one.path, one.line): one for one in told}.values())
+
+
 def tell_edit(edit: Edit, source: Source, tried: int, several: bool = False) -> Line:
     """Return a line by the edit of it with which everything is right, of several edits together with the others."""
     raw = source.lines[edit.line - 1].decode()
@@ -89,7 +95,7 @@ def tell_edit(edit: Edit, source: Source, tried: int, several: bool = False) -> 
     word = " ".join(source.between(edit.span[0], end).split())
     before = source.lines[line - 1][:column].decode()
     at = len(before) - (len(raw) - len(raw.lstrip())) if line == edit.line and word and word in raw else -1
-    new = " ".join(edit.text.split())
+    new = " ".join(edit.text.split()).removesuffix("pass")
     shown = f"with {new} in its place" if new else "without it"
     shown += f"{' and the other edit of the fix' * several} all is right in {tried} cases"
     return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, shown)
