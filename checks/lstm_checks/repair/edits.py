@@ -287,20 +287,38 @@ class _Writer:
         if isinstance(node, ast.UnaryOp):
             yield self.source.segment(node.operand), 1
         if isinstance(node, ast.IfExp):
-            yield self._part(node.body), 1.5
-            yield self._part(node.orelse), 1.5
-        if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
-            yield self._part(node.args[0]), 1.5
+            yield self.source.segment(node.body), 1.5
+            yield self.source.segment(node.orelse), 1.5
+        if isinstance(node, ast.Call):
+            yield from self._unwrapped(node)
         if isinstance(node, ast.Subscript) and "::" in self.source.segment(node.slice):
             yield self.source.segment(node.value), 1.5
         yield from self._unpacked(node)
         yield from ((text, 2) for text in _other_orders(self.source, node, self.all.gates))
 
+    def _unwrapped(self, node: ast.Call) -> Iterator[tuple[str, float]]:
+        """Yield the arguments of a call, and of a call that is its first the first, such as what is clipped."""
+        inner, cost = node, 1.5
+        for argument in node.args:
+            if not isinstance(argument, ast.Starred | ast.Constant):
+                yield self.source.segment(argument), cost
+        while True:
+            value = inner.func.value if isinstance(inner.func, ast.Attribute) else None
+            own = value is not None and (self.source.path, *_place(value)) in self.all.values
+            of_method = value is not None and (own or isinstance(value, ast.Call))
+            first = value if of_method else inner.args[0] if inner.args else None
+            if first is None or isinstance(first, ast.Starred | ast.Constant):
+                return
+            yield self.source.segment(first), cost
+            if not isinstance(first, ast.Call):
+                return
+            inner, cost = first, cost + 0.1
+
     def _unpacked(self, node: Any) -> Iterator[tuple[str, float]]:
         """Yield a dict that is made of another and has further entries without these."""
         if isinstance(node, ast.Dict):
             whole = [value for key, value in zip(node.keys, node.values, strict=True) if key is None]
-            yield from ((self._part(one), 1.5) for one in whole)
+            yield from ((self.source.segment(one), 1.5) for one in whole)
 
     def _of(self, node: Any, roles: frozenset[str]) -> Iterator[tuple[str, float]]:
         """Yield the texts that may stand in an expression's place, each with its cost."""
@@ -377,13 +395,7 @@ class _Writer:
 
     def _of_call(self, node: ast.Call, text: str) -> Iterator[tuple[str, float]]:
         """Yield what may stand in place of a call: one of its arguments, what its method is called on, another name."""
-        for argument in node.args:
-            if not isinstance(argument, ast.Starred | ast.Constant):
-                yield self._part(argument), 1.5
-        if isinstance(node.func, ast.Attribute):
-            value = self.source.segment(node.func.value)
-            if (self.source.path, *_place(node.func.value)) in self.all.values:
-                yield value, 1.5
+        yield from self._unwrapped(node)
         name = ast.unparse(node.func)
         if len(node.args) == 1 and not node.keywords and name in self.functions:
             given = self.source.segment(node.args[0])
@@ -461,12 +473,33 @@ class _Writer:
         alike = [other for other in alike if self.scope.shapes[other] & shapes][:FACTORS]
         yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
         if "whole" in roles:
+            yield from self._derivatives(node, alike)
             yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
             # Such as a gate's activation, where nothing but what it is of has a name.
             called = [name for name in self.functions if name in self.source.segment(self.statement)]
             pairs = list(permutations(alike, 2))
             yield from ((f"{own} + {name}({one}) * {other}", 4.5) for name in called for one, other in pairs)
             yield from ((f"{own} + {product}", 4) for product in islice(self._products(shapes), PRODUCTS))
+
+    def _derivatives(self, node: Any, alike: Sequence[str]) -> Iterator[tuple[str, float]]:
+        """Yield derivatives of activations in place of a whole expression, alone and times a variable that it reads."""
+        read = dict.fromkeys(
+            self.source.segment(one)
+            for one in ast.walk(node)
+            if isinstance(one, ast.Name | ast.Attribute | ast.Subscript) and self._shapes(one)
+        )
+        forms = [
+            (f"{text}", cost)
+            for other in dict.fromkeys([*read, *alike])
+            for text, cost in (
+                (f"{other} * (1 - {other})", 3.5),
+                (f"(1 - {other} * {other})", 3.5),
+                (f"(1 - {other})", 3.5),
+                *((f"{name}({other})", 3) for name in self.functions),
+            )
+        ]
+        yield from forms
+        yield from ((f"{factor} * {text}", cost + 1) for factor in read for text, cost in forms)
 
     def _products(self, shapes: frozenset[tuple[int, ...]]) -> Iterator[str]:
         """Yield the products of two matrices that have one of some shapes."""
@@ -506,6 +539,8 @@ class _Writer:
             for text, cost in self._exchanged(target) if len(target.elts) <= 4 else ():
                 made = ast.Assign([_stored(_parsed(text))], _parsed(source.segment(node.value)))
                 yield node, _span(target), text, ast.copy_location(made, node), cost
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            yield from self._of_targets(node)
         if isinstance(node, ast.If):
             for text in ("True", "False"):
                 yield node.test, _span(node.test), text, _parsed(text), 1.6
@@ -519,6 +554,23 @@ class _Writer:
             if not indent.strip() and (not rest or rest.startswith(b"#")):
                 text = f"{indent.decode()}pass\n" * self.by_itself
                 yield node, ((node.lineno, 0), (last + 1, 0)), text, None, 1.5
+
+    def _of_targets(self, node: ast.Assign | ast.AugAssign) -> Iterator[tuple[Any, Span, str, Any, float]]:
+        """Yield the statement with another index in what it writes into."""
+        start, end = _span(node)
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            indices = [one.slice for one in ast.walk(target) if isinstance(one, ast.Subscript)]
+            for part in (part for index in indices for part in ast.walk(index) if isinstance(part, ast.expr)):
+                text = self.source.segment(part)
+                others = self._of_constant(part, text) if isinstance(part, ast.Constant) else self._of_index(part, text)
+                for other, cost in others:
+                    span = _span(part)
+                    whole = f"{self.source.between(start, span[0])}{other}{self.source.between(span[1], end)}"
+                    try:
+                        (made,) = ast.parse(whole).body
+                    except (SyntaxError, ValueError):
+                        continue
+                    yield node, span, other, ast.increment_lineno(made, node.lineno - 1), cost
 
 
 def _in_order(source: Source, node: Any, order: Sequence[int]) -> str:

@@ -41,6 +41,9 @@ APART = (2, 3, 7, 5)
 OTHERS = ((1, 2, 3, 3), (3, 1, 2, 4), (4, 6, 2, 2), (1, 1, 1, 1), (3, 5, 4, 7))
 """Sizes of the cases on which everything must be right, too: single ones, square ones, more steps."""
 
+LARGE = (2, 3, 3, 2)
+"""Sizes of one with large values: what is clipped must not be clipped elsewhere instead."""
+
 
 def main() -> int:
     """Answer one question."""
@@ -186,6 +189,8 @@ def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:
     if searched is None:
         return []
     others = [replace(first, m=m, s=s, e=e, u=u, regime="normal", seed=11 + k) for k, (m, s, e, u) in enumerate(OTHERS)]
+    m, s, e, u = LARGE
+    others.append(replace(first, m=m, s=s, e=e, u=u, regime="x10", seed=17))
     if program.compiled is not None:
         # Each shape is compiled anew, operation by operation.
         cases, others = cases[:2], others[:1]
