@@ -193,6 +193,9 @@ class Result:
     def first(self) -> bool:
         """Whether the first line that is named is the wrong one; of several that are, whether all are named."""
         named = [line.line for line in self.found.lines]
+        if set(named[:1]) & self.mended & self.slip.lines and len(set(named)) == 1:
+            # One of several that were changed, and an edit of it is enough.
+            return True
         return any(
             all(self.slip.parts[k] & set(named[: None if len(enough) > 1 else 1]) for k in enough)
             for enough in self.slip.enough

@@ -151,7 +151,8 @@ class Edits:
 
     def _orders(self, source: Source, tree: ast.Module, found: dict[Any, list[tuple[int, Any]]]) -> None:
         """Add the other orders of gates that are set outside functions, each wherever it is read."""
-        for scope in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        scopes: list[Any] = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+        for scope in scopes:
             for node in scope.body:
                 if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
                     continue
@@ -284,6 +285,7 @@ class _Writer:
         if isinstance(node, ast.BinOp):
             yield self._side(node, node.left, True), 1.2
             yield self._side(node, node.right, False), 1.2
+            yield from self._first_of_several(node)
         if isinstance(node, ast.UnaryOp):
             yield self.source.segment(node.operand), 1
         if isinstance(node, ast.IfExp):
@@ -295,6 +297,13 @@ class _Writer:
             yield self.source.segment(node.value), 1.5
         yield from self._unpacked(node)
         yield from ((text, 2) for text in _other_orders(self.source, node, self.all.gates))
+
+    def _first_of_several(self, node: ast.BinOp) -> Iterator[tuple[str, float]]:
+        """Yield what several factors or terms begin with, without the last two or more."""
+        left, cost = node.left, 1.4
+        while isinstance(left, ast.BinOp) and isinstance(left.op, type(node.op)):
+            yield self._side(left, left.left, True), cost
+            left, cost = left.left, cost + 0.2
 
     def _unwrapped(self, node: ast.Call) -> Iterator[tuple[str, float]]:
         """Yield the arguments of a call, and of a call that is its first the first, such as what is clipped."""
@@ -375,6 +384,7 @@ class _Writer:
         own = OPERATORS.get(type(node.op), "")
         yield left, 1.2
         yield right, 1.2
+        yield from self._first_of_several(node)
         yield from ((f"{left} {sign} {right}", 1) for sign in OPERATORS.values() if sign != own)
         if own in ("-", "/", "@", "**"):
             yield f"{right} {own} {left}", 1.5
@@ -474,6 +484,7 @@ class _Writer:
         yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
         if "whole" in roles:
             yield from self._derivatives(node, alike)
+            yield from ((f"{one} * {other}", 4.5) for one, other in combinations(alike, 2))
             yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
             # Such as a gate's activation, where nothing but what it is of has a name.
             called = [name for name in self.functions if name in self.source.segment(self.statement)]
@@ -585,6 +596,7 @@ def _in_order(source: Source, node: Any, order: Sequence[int]) -> str:
 
 def _other_orders(source: Source, node: Any, gates: Sequence[str]) -> Iterator[str]:
     """Yield the text of an order of all gates, a word of their letters or a display of them, in each other order."""
+    letters: list[Any]
     if isinstance(node, ast.Tuple | ast.List):
         letters = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
     else:

@@ -100,7 +100,13 @@ class _Search:
             return ()
         self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         for part in list(held):
-            held = self._deeper(held, part)
+            for _ in range(tolerance.FEEDERS_DEEP):
+                before = [id(one) for one in held]
+                held = self._deeper(held, part)
+                further = [one for one in held if id(one) not in before]
+                if len(further) != 1:
+                    break
+                (part,) = further
         found: list[Finding] = []
         for overrides, mends in held:
             # A line in a loop over gates is one line, whichever gate it was held for.
@@ -500,7 +506,10 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
     for place in places:
         known[place.site.number] = known.get(place.site.number, True) and place.known
         sites[place.site.number] = place.site
-    unknown = {number for number, is_known in known.items() if not is_known}
+    # What is read as zeros may be zeros for want of what is due there.
+    zeros = {p.site.number for p in places if p.known and p.form is not None and p.form.names == [ZERO]}
+    zeros -= {p.site.number for p in places if p.form is None or p.form.names != [ZERO]}
+    unknown = {number for number, is_known in known.items() if not is_known or number in zeros}
     # What a function returns that is right in another use of it is not where it goes wrong.
     right = {place.site.number for place in places if place.site.returned and place.known}
     found: dict[int, Site] = {}

@@ -28,7 +28,7 @@ from lstm_checks.repair.found import Fix, Line
 from lstm_checks.repair.intervene import Finding, Options
 from lstm_checks.repair.program import Override, Place, Program
 from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
-from lstm_checks.repair.telling import told_of
+from lstm_checks.repair.telling import right_in, told_of
 from lstm_checks.repair.trial import Trial, plain_array
 from lstm_checks.targets.load import load_target
 
@@ -96,24 +96,19 @@ class Search:
             fix = self.held_to_everything(chosen)
             if fix is not None and all(fix.texts != other.texts for other in found):
                 found.append(fix)
-                lines = lines or told_of(chosen, self.sources.files, fix.tried)
+                lines = lines or told_of(chosen, self.sources.files, right_in(fix.tried))
                 yield tuple(found), lines
                 if not self.question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
                     return
 
-    def mended_outputs(self) -> Iterator[dict[str, str]]:
-        """Yield the texts of the files with which all outputs are right, whatever becomes of the gradients.
-
-        An edit that leaves a line out is none of them: the lines keep their numbers.
-        """
+    def mended_outputs(self) -> Iterator[tuple[Candidate, dict[str, str]]]:
+        """Yield edits, and the texts of the files, with which all outputs are right, whatever becomes of gradients."""
         self.outputs_are_enough = True
         for chosen in self.candidates():
             for brackets in (False, True):
                 texts = self.written(chosen, brackets)
-                if texts is not None and all(
-                    len(texts[path].splitlines()) == len(self.original[path].splitlines()) for path in texts
-                ):
-                    yield {**self.original, **texts}
+                if texts is not None:
+                    yield chosen, {**self.original, **texts}
 
     def _held_trials(self, held: list[Override]) -> tuple[Trial, list[Trial]]:
         """Return the quick trial and all: of outputs alone where values are held that have no gradient to pass on."""

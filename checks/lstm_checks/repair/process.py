@@ -26,7 +26,7 @@ from lstm_checks.repair.found import Fix, Found, Line, to_plain
 from lstm_checks.repair.intervene import find_lines
 from lstm_checks.repair.program import Budget, Program, context_of
 from lstm_checks.repair.rewrite import Sources, forget_own_modules
-from lstm_checks.repair.telling import tell, told_of
+from lstm_checks.repair.telling import right_in, tell, told_of
 from lstm_checks.repair.trial import Trial
 from lstm_checks.targets.function import FORM as OF_FUNCTIONS
 from lstm_checks.targets.layer import FORM as OF_LAYERS
@@ -93,11 +93,20 @@ def look_into(question: Any, say: Any) -> None:
     names = cell.outputs if searched[0].outputs_alone else cell.tensors
     judged = [name for name in names if name not in target.lacks]
     lines = tell(findings, sources.files, trials[0].due, judged)
+    spoilt = bool(set(cell.outputs) & program.wrong(trials[0]))
+    if not lines and not first and spoilt and not searched[0].outputs_alone:
+        # What is wrong with the forward pass alone, whatever else is.
+        searched = [trial.forward for trial in trials]
+        with sources.in_force():
+            findings = find_lines(program, searched, budget_for(program, searched[0]))
+        lines = tell(
+            findings, sources.files, trials[0].due, [name for name in cell.outputs if name not in target.lacks]
+        )
     if program.compiled is not None and not lines:
         first = by_a_simple_edit(question, target, sources, trials, before, say)
     if first and [(edit.path, edit.line) for edit in first] != [(one.path, one.line) for one in lines]:
         # An edit with which all is right is at a line that is wrong; a value that is may stand for one further up.
-        lines, findings = told_of(first, sources.files, len(trials)), ()
+        lines, findings = told_of(first, sources.files, right_in(len(trials))), ()
     say(Found(lines))
     if question.get("fix"):
         from lstm_checks.repair.mend import Search
@@ -107,8 +116,9 @@ def look_into(question: Any, say: Any) -> None:
         looked_into = question, target, sources, findings, trials, before
         for fixes, by_edit in Search(*looked_into, first=first).fixes():
             say(Found(by_edit if len(by_edit) > len(lines) else lines, fixes))
-        if lines and not fixes and searched[0].outputs_alone:
-            for found in behind_the_outputs(Search(*looked_into), cases, lines):
+        if not fixes and spoilt and (searched[0].outputs_alone or not lines):
+            search = Search(*looked_into) if lines else Search(*looked_into, simple=True)
+            for found in behind_the_outputs(search, cases, lines):
                 say(found)
 
 
@@ -124,7 +134,7 @@ def by_a_simple_edit(
     question = {**question, "seconds": tolerance.LINE_SECONDS, "outputs alone": False}
     found = next(Search(question, target, sources, (), trials, before, simple=True).candidates(), ())
     if found:
-        say(Found(told_of(found, sources.files, len(trials))))
+        say(Found(told_of(found, sources.files, right_in(len(trials)))))
     return found
 
 
@@ -141,12 +151,12 @@ def behind_the_outputs(search: Any, cases: Sequence[Case], lines: tuple[Line, ..
     cases : sequence of Case
         Some that it fails.
     lines : tuple of Line
-        Where the forward pass is wrong.
+        Where the forward pass is wrong; () where that is not known, and the edits' own lines are told.
     """
     from lstm_checks.repair.mend import Search
 
     question = {**search.question, "outputs alone": False, "on disk": search.original}
-    for texts in islice(search.mended_outputs(), tolerance.OUTPUTS_MENDED):
+    for chosen, texts in islice(search.mended_outputs(), tolerance.OUTPUTS_MENDED):
         again = Sources(texts=texts)
         forget_own_modules(search.before)
         with again.in_force():
@@ -157,15 +167,27 @@ def behind_the_outputs(search: Any, cases: Sequence[Case], lines: tuple[Line, ..
             continue
         findings = find_lines(program, trials, budget_for(program, trials[0]))
         judged = [name for name in target.cell.tensors if name not in target.lacks]
-        further = tell(findings, again.files, trials[0].due, judged)
+        further = [moved(one, chosen) for one in tell(findings, again.files, trials[0].due, judged)]
         if not further:
             continue
-        numbers = series(sorted({str(one.line) for one in lines}))
-        whole = *lines, *(replace(one, shown=f"with line {numbers} mended, {one.shown}") for one in further)
+        before = lines or told_of(chosen, search.sources.files, "all outputs are right")
+        numbers = series(sorted({str(one.line) for one in before}))
+        whole = *before, *(replace(one, shown=f"with line {numbers} mended, {one.shown}") for one in further)
         yield Found(whole)
         for fixes, _ in Search(question, target, again, findings, trials, search.before).fixes():
             yield Found(whole, fixes)
         return
+
+
+def moved(line: Line, edits: Sequence[Edit]) -> Line:
+    """Return a line of a file that has some edits by its number in the file without them."""
+    numbers = [line.line, line.last, *line.also]
+    for edit in sorted(edits, key=lambda edit: edit.span):
+        (begin, _), (end, _) = edit.span
+        gone = end - begin - edit.text.count("\n")
+        if edit.path == line.path:
+            numbers = [number + gone * (number >= begin) for number in numbers]
+    return replace(line, line=numbers[0], last=numbers[1], also=tuple(numbers[2:]))
 
 
 def trials_for(program: Program, cases: Sequence[Case]) -> list[Trial]:
