@@ -73,7 +73,7 @@ def test_in_low_precision_there_are_no_hints():
 def test_of_no_known_cell_the_two_ways_are_named():
     assert find_cell(from_function(lstm)) is None
     said = "if it is meant so, try --cell NAME, where it is one that is known, or --no-reference"
-    assert hints(lstm) == (f"consistent, but another cell: {said}",)
+    assert hints(lstm) == (f"consistent, but another forward pass: {said}",)
 
 
 def test_a_wrong_pullback_of_a_wrong_forward_pass_is_not_called_consistent(squared, monkeypatch):

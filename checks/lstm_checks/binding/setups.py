@@ -168,6 +168,9 @@ class _Asked(dict[str, Any]):
         return self[key]
 
 
+_Asked.__name__ = _Asked.__qualname__ = "dict"  # what errors say that a function was given
+
+
 def containers(lab: Lab, function: Callable[..., Any], arguments: Sequence[Argument]) -> Iterator[Container]:
     """Yield the arguments that hold the weights in a dict or a list, found by giving such and seeing what is asked."""
     needed = [one for one in arguments if one.required]

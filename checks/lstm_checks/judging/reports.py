@@ -5,17 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from typing import TYPE_CHECKING
 
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
-from lstm_checks.diagnosis.diagnose import Diagnosis
-from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.oracles.together import Projection, Spread, added_up
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.repair.found import NOTHING_FOUND, Found
 from lstm_ref.cell import Cell
+
+# What explains failures takes a third of a second to load, which a target that passes need not wait for.
+if TYPE_CHECKING:
+    from lstm_checks.diagnosis.diagnose import Diagnosis
+    from lstm_checks.diagnosis.groups import Signature
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 
@@ -78,7 +82,7 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     pattern: str = ""
     reference: bool = True
-    diagnosis: Diagnosis | None = None
+    diagnosis: "Diagnosis | None" = None
     chance: str = ""
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
@@ -88,7 +92,7 @@ class CaseReport:
     hints: tuple[str, ...] = ()
 
     @property
-    def signature(self) -> Signature:
+    def signature(self) -> "Signature":
         """What is wrong: the tensors that failed, or the other claims where none did."""
         failed = [claim.name for claim in self.failures]
         return frozenset(n for n in failed if is_tensor(n)) or frozenset(failed)
@@ -181,7 +185,7 @@ class Report:
     unreachable: tuple[str, ...] = field(default=())
     reference: bool = True
     further: tuple[CaseReport, ...] = ()
-    unexplained: tuple[tuple[Signature, int], ...] = ()
+    unexplained: "tuple[tuple[Signature, int], ...]" = ()
     contract: tuple[str, ...] = ()
 
     @cached_property
