@@ -237,7 +237,7 @@ PLANTED = [
 ]
 
 
-@pytest.mark.parametrize("fault", told(PLANTED))
+@pytest.mark.parametrize("fault", told(PLANTED, ci=3))
 def test_catalogued_faults_are_named_as_planted(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES)
@@ -257,7 +257,7 @@ TAKEN_AWAY = [
 ]
 
 
-@pytest.mark.parametrize("fault", told(TAKEN_AWAY))
+@pytest.mark.parametrize("fault", told(TAKEN_AWAY, ci=3))
 def test_what_should_not_be_there_is_named_and_taken_away(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES, fix=300.0)
@@ -269,7 +269,7 @@ def test_what_should_not_be_there_is_named_and_taken_away(tmp_path, fault):
 FORWARD_AND_BACKWARD = ["softsign-candidate", "coupled-gates"]
 
 
-@pytest.mark.parametrize("fault", told(FORWARD_AND_BACKWARD))
+@pytest.mark.parametrize("fault", told(FORWARD_AND_BACKWARD, ci=2))
 def test_behind_outputs_that_are_mended_the_rest_is_looked_into(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES, fix=300.0)
