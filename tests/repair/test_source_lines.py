@@ -15,6 +15,7 @@ from lstm_checks.commands.common import UsageError
 from lstm_checks.judging.text import render_lines
 from lstm_checks.repair.ask import has_source, look_into_source
 from lstm_checks.repair.found import Fix, Found, from_plain, to_plain
+from lstm_checks.repair.rewrite import is_own
 
 LAYERS = Path(__file__).parent / "layers"
 CASES = (Case(2, 3, 7, 5), Case(1, 2, 1, 1))
@@ -325,3 +326,12 @@ def test_verify_ends_with_the_line_and_the_fix_and_fix_writes_it(tmp_path):
     assert "+            dg = dc * i  # candidate" in shown.stdout
     assert "FIXED" in shown.stdout
     assert run("verify", f"{path.name}:lstm", *few, cwd=tmp_path).returncode == 0
+
+
+def test_which_files_are_the_users_own_is_known_while_python_looks_for_its_own(tmp_path, monkeypatch):
+    def again(*ignored):
+        raise AttributeError("abi_thread")  # as Python 3.13 does where an import that it makes itself comes back to it
+
+    monkeypatch.setattr("sysconfig.get_path", again)
+    assert is_own(str(tmp_path / "mine.py"))
+    assert not is_own(json.__file__)
