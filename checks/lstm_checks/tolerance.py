@@ -126,6 +126,11 @@ def accepted_squares(mean: float, deviation: float) -> float:
     return float(OF_NEAREST * (mean + far * deviation))
 
 
+ADDING_UP, ADDING_UP_STEPS = 0.6, 12
+"""Share of what is accepted that the contract carried out to the nearest may take in an example of so many steps; where
+it takes more, roundings are not independent. Of 1925 conclusive cases so long five took 0.87 to 1.29, and all others
+0.59 at most (docs/calibration.md)."""
+
 PROJECTION_FLOOR = 2.0**-2
 """Share of a tensor's root mean square noise that an entry has at least where entries are weighed by their noise."""
 
