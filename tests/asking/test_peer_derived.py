@@ -7,6 +7,7 @@ from asking_cases import CASE, OF_DERIVED, claim
 
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.hints import find_hints
 
 torch = pytest.importorskip("torch")
 adapter = pytest.importorskip("lstm_checks.targets.torch")
@@ -81,6 +82,8 @@ def test_a_function_of_autograd_fails_by_what_is_wrong_in_it(monkeypatch, fault,
     report = verify_case(lstm_of(Tanh.apply), CASE, properties=("forward mode", "second order", "training"))
     assert {one.name for one in report.failures} == {question} - {""}
     assert report.claim("training").verdict is Verdict.PASS
+    said = find_hints(lstm_of(Tanh.apply), report)
+    assert ("once_differentiable above that backward says so" in "".join(said)) is (fault == "detached")
 
 
 class Shifted(torch.autograd.Function):

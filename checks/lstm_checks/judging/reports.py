@@ -10,7 +10,8 @@ from lstm_checks.asking import claims as asking
 from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
-from lstm_checks.diagnosis.diagnose import Diagnosis
+from lstm_checks.diagnosis.diagnose import CALLS_DIFFER, Diagnosis
+from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL
 from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.oracles.together import Projection, Spread, added_up
 from lstm_checks.properties import claims as properties_of
@@ -86,6 +87,14 @@ class CaseReport:
     together: tuple[Projection | Spread, ...] = ()
     min_dims: tuple[int, ...] = ()
     hints: tuple[str, ...] = ()
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether what was called before was seen to change an answer."""
+        if self.diagnosis is None:
+            return False
+        named = any(suspect.sure.partition(";")[0].endswith(CALL_BY_CALL) for suspect in self.diagnosis.suspects[:1])
+        return named or any(line.startswith(CALLS_DIFFER) for line in self.diagnosis.where)
 
     @property
     def signature(self) -> Signature:
