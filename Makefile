@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 PYTHON ?= python3
-WORKERS ?= 2
+WORKERS ?= $(if $(CI),3,2)
 SEEDS ?= $(if $(CI),4,20)
 TORCH ?= torch==2.13.0
 EPYNN ?= epynn==1.2.13
@@ -17,6 +17,10 @@ BROWSER ?= selenium>=4.20
 AXE ?= axe-core@4.14.1
 EXTRAS ?= torch jax flax equinox haiku keras onnx safetensors dask certify compiled html low
 BENCH ?=
+# What skips itself under `make test`, which does without python-flint and ml_dtypes unless `make lint` came before it.
+WITH_PEERS ?= tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py \
+  tests/weights/test_layouts.py tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py \
+  tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py tests/benchmarks/test_tolerances.py
 
 # What each extra must do in an environment that has no other.
 alone-torch := tests/targets/test_peer_torch.py tests/targets/test_peer_examples.py -k 'torch_module or refused or tensors'
@@ -62,7 +66,7 @@ help: ## say what there is
 	@echo 'Each installs what it needs into $(VENV) first. Variables:'
 	@echo '  PYTHON=python3.13   the interpreter (default: python3, at least 3.11)'
 	@echo '  VENV=DIRECTORY      where to install (default: .venv)'
-	@echo '  WORKERS=N           processes for make test (default: 2)'
+	@echo '  WORKERS=N           processes for make test (default: 2, where CI is set 3)'
 	@echo '  SEEDS=N             seeds for make kills (default: 20, where CI is set 4)'
 	@echo '  TORCH=...           what make peers and make bench install (default: $(TORCH))'
 	@echo '  FRAMEWORKS=...      what else make peers installs; the tests of what is not there are skipped'
@@ -88,10 +92,9 @@ lint: $(VENV)/.dev
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 
-# The second line: these skip themselves under `make test`, which does without python-flint and ml_dtypes.
 peers: $(VENV)/.peers
 	$(bin)/python -m pytest -n $(WORKERS) -m peer
-	$(bin)/python -m pytest -n $(WORKERS) -m "not peer" tests/benchmarks/test_calibrate.py tests/certified/test_certify.py tests/commands/test_cli_certified.py tests/certified/test_vectors.py tests/weights/test_layouts.py tests/test_formats.py tests/judging/test_low_precision.py tests/faults/test_low_precision_faults.py tests/certified/test_low_vectors.py tests/certified/test_vectors_of_cells.py tests/benchmarks/test_calibrate_low.py tests/benchmarks/test_tolerances.py
+	$(if $(WITH_PEERS),$(bin)/python -m pytest -n $(WORKERS) -m "not peer" $(WITH_PEERS))
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float64
 	$(bin)/lstm-checks verify torch --examples 100 --dtype float32
 

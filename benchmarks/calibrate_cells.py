@@ -41,12 +41,15 @@ from lstm_checks.targets.load import load_target
 from lstm_ref.cells import cell_named
 
 CELLS = (
-    *("plain", "coupled", "peephole", "projected", "layernorm", "gru", "gru_reset_after", "rnn"),
+    *("plain", "coupled", "peephole", "projected", "layernorm", "clipped", "gru", "gru_reset_after", "rnn"),
     "plain,f=hardsigmoid6,g=relu",
     "peephole,f=hardsigmoid,g=softsign,h=elu",
     "coupled,g=leakyrelu:0.3,h=softplus",
     "gru_reset_after,f=hardsigmoid,g=scaledtanh:1.7:0.6",
     "rnn,g=relu",
+    "plain,g=swish,h=mish",
+    "gru,g=gelutanh",
+    "clipped,limit=0.3,g=softsign",
 )
 NETWORKS = (
     "plain@2xboth",
@@ -57,6 +60,7 @@ NETWORKS = (
     "gru@2xreverse",
     "gru_reset_after@2xboth",
     "rnn@2xboth",
+    "clipped@2xboth",
 )
 LAYERS = {
     "plain": "torch",

@@ -47,14 +47,19 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "hardtanh": functional.hardtanh,
     "selu": torch.selu,
     "exponential": torch.exp,
+    "swish": functional.silu,
+    "hardswish": lambda x: x * torch.clamp(x / 6 + 0.5, 0, 1),
+    "gelutanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "mish": functional.mish,
 }
 """PyTorch's functions, by their names in `lstm_ref.slots.KINDS`."""
 
 
 def slots_of(cell: Cell) -> dict[str, Callable[[Any], Any]]:
-    """Return the function of each slot."""
+    """Return the function of each slot, and what cuts off a memory where the cell has a limit."""
     chosen = {slot: cell.activations.get(slot, Activation(kind)) for slot, kind in USUAL.items()}
-    return {slot: lambda x, a=a: FUNCTIONS[a.kind](x, *a.numbers) for slot, a in chosen.items()}
+    found = {slot: lambda x, a=a: FUNCTIONS[a.kind](x, *a.numbers) for slot, a in chosen.items()}
+    return found | {name: lambda x, a=a: torch.clamp(x, -a, a) for name, a in cell.numbers.items()}
 
 
 def gates_of(p: Tensors, gates: str, x: Any, h: Any) -> tuple[Any, ...]:
@@ -69,6 +74,12 @@ def gates_of(p: Tensors, gates: str, x: Any, h: Any) -> tuple[Any, ...]:
 def _plain(p: Tensors, act: Any, x: Any, h: Any, C: Any) -> tuple[Any, ...]:
     i, f, o, g = gates_of(p, "ifog", x, h)
     C = act["f"](f) * C + act["f"](i) * act["g"](g)
+    return act["f"](o) * act["h"](C), C
+
+
+def _clipped(p: Tensors, act: Any, x: Any, h: Any, C: Any) -> tuple[Any, ...]:
+    i, f, o, g = gates_of(p, "ifog", x, h)
+    C = act["LIMIT"](act["f"](f) * C + act["f"](i) * act["g"](g))
     return act["f"](o) * act["h"](C), C
 
 
@@ -121,6 +132,7 @@ STEPS: dict[str, Callable[..., tuple[Any, ...]]] = {
     "peephole": _peephole,
     "projected": _projected,
     "layernorm": _layernorm,
+    "clipped": _clipped,
     "gru": _gru,
     "gru_reset_after": _gru_reset_after,
     "rnn": _rnn,

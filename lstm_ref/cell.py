@@ -33,12 +33,14 @@ class Kink(NamedTuple):
 
     `rounded` is by how many unit roundoffs the function itself may miss it: 0 where it compares what it is given.
     `width` is how far from it the derivative may still be that of the other side, whatever the roundoff.
+    `cut` is whether the value itself is cut off there, and put through no function.
     """
 
     at: float
     jumps: bool = False
     rounded: float = 0.0
     width: float = 0.0
+    cut: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +82,10 @@ class Cell:
         These, by slot.
     kinks : mapping
         By linear activation, where the function that it is put through bends or jumps.
+    numbers : mapping
+        What its equations hold besides, such as a limit, by the name that it has in its source.
+    spread : mapping
+        By how much examples draw an initial state wider than all else, so that they reach what is done to large ones.
     """
 
     name: str
@@ -96,6 +102,8 @@ class Cell:
     written_as: "Cell | None" = None
     activations: Mapping[str, "Activation"] = field(default_factory=dict)
     kinks: Mapping[str, tuple[Kink, ...]] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def initial(self) -> tuple[str, ...]:

@@ -116,6 +116,8 @@ class Network(Cell):
     written_as: Cell | None = field(init=False)
     activations: Mapping[str, Activation] = field(init=False)
     kinks: Mapping[str, tuple[Kink, ...]] = field(init=False)
+    numbers: Mapping[str, float] = field(init=False)
+    spread: Mapping[str, float] = field(init=False)
     cell: Cell
     layers: int = 1
     directions: tuple[str, ...] = (FORWARD,)
@@ -157,6 +159,8 @@ class Network(Cell):
             "written_as": None,
             "activations": self.cell.activations,
             "kinks": self.cell.kinks,
+            "numbers": self.cell.numbers,
+            "spread": {name + place.suffix: times for place in self.places for name, times in self.cell.spread.items()},
         }
         for key, value in whole.items():
             object.__setattr__(self, key, value)

@@ -1,8 +1,9 @@
 """The activation functions besides the logistic function and tanh, each with its derivative.
 
-As in `activations.py`, a derivative takes the *activated* value y, so that a cell's lines need not change: all of these
-functions say by their value on which side of a kink they are. (Swish does not, and is not among them.) At a kink the
-derivative is a convention, and here it is 0, or that of the left.
+As in `activations.py`, a derivative takes the *activated* value y, so that a cell's lines need not change: these
+functions say by their value on which side of a kink they are. The last four, swish and its like, do not: they fall
+and rise again, and their derivatives take the linear activation x (`slots.py`). At a kink the derivative is a
+convention, and here it is 0, or that of the left.
 
 A piece is chosen by `np.maximum` and `np.minimum`, which hand on one of their arguments as it is, and by the truth of a
 comparison, 0 or 1, as a factor: both are known to every arithmetic. Complex numbers choose by their real part. `0 * x`
@@ -189,3 +190,50 @@ def exponential(x: Any) -> Any:
 def exponential_derivative(y: Any) -> Any:
     """Return the derivative of `exponential` where it takes the value `y`, which is that value."""
     return y
+
+
+def swish(x: Any) -> Any:
+    """Return `x` times its logistic function; silu is another name of it."""
+    return x * (0.5 * (1 + np.tanh(0.5 * x)))
+
+
+def swish_derivative(x: Any) -> Any:
+    """Return the derivative of `swish` at the linear activation `x`."""
+    y = 0.5 * (1 + np.tanh(0.5 * x))
+    return y + x * y * (1 - y)
+
+
+def hardswish(x: Any) -> Any:
+    """Return ``x (x + 3) / 6``, 0 below -3 and `x` above 3: `x` times `hardsigmoid6`."""
+    return x * hardsigmoid6(x)
+
+
+def hardswish_derivative(x: Any) -> Any:
+    """Return the derivative of `hardswish` at the linear activation `x`: 0, ``x / 3 + 1/2``, or 1."""
+    return (x > -3) * (x < 3) * (x / 3 + 0.5) + (x >= 3) * (0 * x + 1)
+
+
+GELU_SCALE, GELU_CUBE = 0.7978845608028654, 0.044715
+"""sqrt(2 / pi), to the digits of float64, and the factor of the cube of Hendrycks and Gimpel (2016)."""
+
+
+def gelutanh(x: Any) -> Any:
+    """Return ``x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))``: gelu as it is approximated."""
+    return 0.5 * x * (1 + np.tanh(GELU_SCALE * (x + GELU_CUBE * x * x * x)))
+
+
+def gelutanh_derivative(x: Any) -> Any:
+    """Return the derivative of `gelutanh` at the linear activation `x`."""
+    y = np.tanh(GELU_SCALE * (x + GELU_CUBE * x * x * x))
+    return 0.5 * (1 + y) + 0.5 * x * (1 - y * y) * (GELU_SCALE * (1 + 3 * (GELU_CUBE * x * x)))
+
+
+def mish(x: Any) -> Any:
+    """Return `x` times the tanh of its `softplus` (Misra 2019)."""
+    return x * np.tanh(softplus(x))
+
+
+def mish_derivative(x: Any) -> Any:
+    """Return the derivative of `mish` at the linear activation `x`."""
+    y = np.tanh(softplus(x))
+    return y + x * (1 - y * y) * (0.5 * (1 + np.tanh(0.5 * x)))

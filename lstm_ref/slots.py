@@ -3,7 +3,8 @@
 The slots are ONNX's: f the gates' logistic function, g the candidate's tanh, h the tanh of the memory. A cell's lines
 say `sigmoid` for f and `tanh` for g and h; the calls for h are told apart by what they are of, the memory. So the
 functions of such a cell are those of the cell that it is written as, compiled once more with these three names bound to
-others, and nothing is written anew: a fault of the one is a fault of the other.
+others, and nothing is written anew: a fault of the one is a fault of the other. A derivative is given the activated
+value, as it stands in the lines; where a function's value does not say its slope, it is given the linear activation.
 """
 
 import inspect
@@ -26,7 +27,11 @@ USUAL = {"f": "sigmoid", "g": "tanh", "h": "tanh"}
 _CALLED = {"f": "sigmoid", "g": "tanh", "h": "squash"}
 """By what name a cell's lines, as compiled here, call the function in a slot; its derivative's has an ending more."""
 
-_OF_THE_MEMORY = {"tanh(C_)": "squash(C_)", "tanh_derivative(C)": "squash_derivative(C)"}
+_OF_THE_MEMORY = {
+    "tanh(C_)": "squash(C_)",
+    "tanh(cC)": "squash(cC)",
+    "tanh_derivative(C)": "squash_derivative(C)",
+}
 """The calls for slot h as they stand, and as they are compiled."""
 
 MODULES = {module.__name__: module for module in (usual_activations, other_activations)}
@@ -35,13 +40,17 @@ MODULES = {module.__name__: module for module in (usual_activations, other_activ
 
 @dataclass(frozen=True)
 class _Kind:
-    """An activation function: its numbers by name, usual ones, what they must be, and where it has kinks."""
+    """An activation function: its numbers by name, usual ones, what they must be, and where it has kinks.
+
+    `of_argument` is where its derivative takes the linear activation, as no other's does.
+    """
 
     parameters: tuple[str, ...] = ()
     usual: tuple[float, ...] | None = ()
     expected: str = ""
     right: Callable[..., bool] = lambda *numbers: True
     kinks: Callable[..., tuple[Kink, ...]] = lambda *numbers: ()
+    of_argument: bool = False
 
 
 def _ends(alpha: float, beta: float) -> tuple[Kink, ...]:
@@ -108,6 +117,10 @@ KINDS = {
     "hardtanh": _Kind(kinks=lambda: (Kink(-1), Kink(1))),
     "selu": _Kind(kinks=lambda: _AT_0),
     "exponential": _Kind(),
+    "swish": _Kind(of_argument=True),
+    "hardswish": _Kind(kinks=lambda: (Kink(-3, rounded=36), Kink(3, rounded=36)), of_argument=True),
+    "gelutanh": _Kind(of_argument=True),
+    "mish": _Kind(of_argument=True),
 }
 """The activation functions by name, with the usual numbers of ONNX where it has any."""
 
@@ -158,12 +171,17 @@ class Activation:
         """The activation as one word, its numbers left out where they are the usual ones; n stands for minus."""
         if self.numbers == KINDS[self.kind].usual:
             return self.kind
-        return ":".join([self.kind, *map(_in_words, self.numbers)])
+        return ":".join([self.kind, *map(number_in_words, self.numbers)])
 
     @property
     def kinks(self) -> tuple[Kink, ...]:
         """Where its derivative, or its value, is not continuous."""
         return KINDS[self.kind].kinks(*self.numbers)
+
+    @property
+    def of_argument(self) -> bool:
+        """Whether its derivative takes the linear activation, since the activated value does not say the slope."""
+        return KINDS[self.kind].of_argument
 
     def functions(self, modules: Mapping[str, Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """Return the function and its derivative, from the modules by name that `MODULES` names."""
@@ -179,16 +197,43 @@ def _number(text: str) -> float:
     return float(re.sub("^n", "-", text))
 
 
-def _in_words(number: float) -> str:
+def number_in_words(number: float) -> str:
     """Return a number without exponent or minus."""
     return np.format_float_positional(number, trim="-").replace("-", "n")
 
 
-def text_with_slots(text: str) -> str:
-    """Return a cell's source with the calls for slot h told apart from those for g."""
+def text_with_slots(text: str, cell: Cell) -> str:
+    """Return a text of the source of a cell with other activations as it is compiled.
+
+    The calls for slot h are told apart from those for g. A derivative that takes the linear activation is given that,
+    as the forward pass kept it: ``tanh_derivative(g)`` becomes ``tanh_derivative(fc["g_"][..., s, :])``.
+    """
+    written = cell.written_as or cell
+    return _with_slots(text, written.forward, _by_argument(cell.activations))
+
+
+def _by_argument(activations: Mapping[str, Activation]) -> frozenset[str]:
+    """Return the slots whose function's derivative takes the linear activation."""
+    return frozenset(slot for slot, found in activations.items() if found.of_argument)
+
+
+def _with_slots(text: str, forward: Callable[..., Any], by_argument: frozenset[str]) -> str:
+    """Return the text as `text_with_slots` does, from the cell's own forward pass and the slots."""
     for old, new in _OF_THE_MEMORY.items():
         text = re.sub(rf"(?<![\w.]){re.escape(old)}", new, text)
+    linear = _linear(forward) if by_argument else {}
+    for slot in by_argument:
+        call = f"{_CALLED[slot]}_derivative"
+        for value, kept in linear.items():
+            text = re.sub(rf"(?<![\w.]){call}\({value}\)", f'{call}(fc["{kept}"][..., s, :])', text)
     return text
+
+
+@cache
+def _linear(forward: Callable[..., Any]) -> dict[str, str]:
+    """Return of which linear activation each activated value of a forward pass is, by name."""
+    found = re.findall(r"^\s+(\w+) = (?:sigmoid|tanh)\((\w+)\)", inspect.getsource(forward), re.MULTILINE)
+    return dict(found)
 
 
 def names_bound(activations: Mapping[str, Activation], modules: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,32 +264,45 @@ def with_activations(cell: Cell, **chosen: Activation) -> Cell:
     others = {slot: found for slot, found in activations.items() if found != Activation(USUAL[slot])}
     if not others:
         return cell
+    by_argument = _by_argument(activations)
+    more = tuple(linear for slot in by_argument for linear in cell.slots[slot] if linear not in (cell.needed or ()))
     places = {"f": "the gates", "g": "the candidate", "h": "the memory's output"}
     told = ", ".join(f"{found.word} for {places[slot]}" for slot, found in others.items())
     return replace(
         cell,
         name=",".join([cell.name, *(f"{slot}={found.word}" for slot, found in others.items())]),
         title=f"{cell.title} with {told}",
-        forward=_compiled(cell.forward, names_bound(activations, MODULES)),
-        backward=_compiled(cell.backward, names_bound(activations, MODULES)),
-        written_as=cell,
+        forward=compiled(cell.forward, names_bound(activations, MODULES), cell.forward, by_argument),
+        backward=compiled(cell.backward, names_bound(activations, MODULES), cell.forward, by_argument),
+        needed=None if cell.needed is None else (*cell.needed, *more),
+        written_as=cell.written_as or cell,
         activations=activations,
-        kinks={linear: found.kinks for slot, found in others.items() if found.kinks for linear in cell.slots[slot]},
+        kinks={**cell.kinks}
+        | {linear: found.kinks for slot, found in others.items() if found.kinks for linear in cell.slots[slot]},
     )
 
 
-def _compiled(function: Callable[..., Any], names: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return a function of a cell compiled once more, with some of its module's names bound to others."""
+def compiled(
+    function: Callable[..., Any],
+    names: Mapping[str, Any],
+    forward: Callable[..., Any] | None = None,
+    by_argument: frozenset[str] = frozenset(),
+) -> Callable[..., Any]:
+    """Return a function of a cell compiled once more, with some of its module's names bound to others.
+
+    Where the cell's forward pass is given, as its slots ask for it.
+    """
     namespace = {**function.__globals__, **names}
-    exec(_code(function), namespace)
+    exec(_code(function, forward, by_argument), namespace)
     found: Callable[..., Any] = namespace[function.__name__]
     return found
 
 
 @cache
-def _code(function: Callable[..., Any]) -> CodeType:
-    """Return the code that defines a function of a cell, with the calls for slot h told apart."""
+def _code(function: Callable[..., Any], forward: Callable[..., Any] | None, by_argument: frozenset[str]) -> CodeType:
+    """Return the code that defines a function of a cell, with other activations where its forward pass is given."""
     # As many empty lines before it as there are lines: a traceback and `inspect` find it where it is written.
     padding = "\n" * (function.__code__.co_firstlineno - 1)
-    text = padding + text_with_slots(inspect.getsource(function))
+    text = inspect.getsource(function)
+    text = padding + (text if forward is None else _with_slots(text, forward, by_argument))
     return compile(text, function.__code__.co_filename, "exec")

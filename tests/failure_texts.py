@@ -52,7 +52,7 @@ h[0, 0, 0] = 0.031389, but should be -0.033249 ± ...    [mylib:LSTM against lst
   extent    h 1/1 entries, Cn 1/1 entries, dUf 1/1 entries, dbf 1/1 entries and 13 more; 17 of 17 tensors
   oracles   complex step agrees with lstm_ref; check_grad sees nothing wrong with the target: it fits its own forward pass, not lstm_ref's
   suspect   gate-order-ifgo: Weights packed in the order f, i, g, o are read as i, f, g, o    (reproduces all 17 entries to rounding, and those of 12 more cases)
-  hint      consistent, but another cell: if it is meant so, try --no-reference
+  hint      consistent, but another forward pass: if it is meant so, try --no-reference
   rerun     lstm-checks verify mylib:LSTM --case m1s1e1u1-float64-seed0
 """,
     ),

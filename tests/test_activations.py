@@ -1,5 +1,6 @@
 """Cells with other activation functions: their names, their arithmetics, their kinks, and their faults."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from lstm_checks.cases import DTYPES, Case
 from lstm_checks.certified.certify import certified_gradient, certify, derivation_agrees
 from lstm_checks.compare import Verdict
 from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.other_cells import find_cell
 from lstm_checks.faults.activation_functions import FAULTS
 from lstm_checks.faults.catalogue import FAULTS as PLAIN_FAULTS
 from lstm_checks.faults.catalogue import faults_of, find, own_faults
@@ -37,6 +39,7 @@ from lstm_ref.slots import KINDS, Activation
 PLAIN = CELLS["plain"]
 HARD, RELU, ALL = "plain,f=hardsigmoid6", "plain,g=relu", "plain,f=hardsigmoid,g=leakyrelu,h=elu:0.5"
 SMOOTH = "plain,f=softsign,g=softplus,h=scaledtanh:1.5:0.7"
+OF_ARGUMENT = ("plain,g=swish,h=mish", "rnn,g=swish", "gru_reset_after,g=gelutanh", "coupled,h=hardswish")
 CLIPPED = "plain,f=clippedsigmoid:1.2,g=clippedtanh:0.9"
 VARIANTS = (HARD, RELU, ALL, CLIPPED)
 OF_OTHER_CELLS = ("coupled,f=hardsigmoid,h=relu", "peephole,g=elu,h=softsign")
@@ -74,7 +77,7 @@ def test_what_is_usual_is_the_cell_itself_and_usual_numbers_are_left_out():
         ("pep,f=relu", "'pep', expected one of plain, coupled, peephole"),
         ("plain,k=relu", "with 'k=relu', expected plain and, each once after a comma, any of f=FUNCTION, g=FUNCTION"),
         ("plain,f=relu,f=relu", "with 'f=relu', expected plain and, each once"),
-        ("plain,f=swish", "with the activation 'swish', expected one of sigmoid, tanh, affine, relu,"),
+        ("plain,f=gelu", "with the activation 'gelu', expected one of sigmoid, tanh, affine, relu,"),
         ("plain,g=relu:1", "with the activation 'relu:1', expected relu"),
         ("plain,g=scaledtanh", "with the activation 'scaledtanh', expected scaledtanh:ALPHA:BETA"),
         ("plain,g=leakyrelu:-1", "'leakyrelu:-1', expected leakyrelu:ALPHA with alpha above 0"),
@@ -104,12 +107,13 @@ def test_a_derivative_is_that_of_the_function_in_its_dtype(word, dtype):
     activation = Activation.parse(word)
     value, derivative = activation.functions(_modules())
     x = np.linspace(-7.77, 7.31, 400, dtype=dtype)
-    assert value(x).dtype == derivative(value(x)).dtype == np.dtype(dtype)
+    given = (lambda x: x) if activation.of_argument else value
+    assert value(x).dtype == derivative(given(x)).dtype == np.dtype(dtype)
     step = value(x.astype(np.float64) + 1e-30j).imag / 1e-30
-    assert np.max(np.abs(derivative(value(x.astype(np.float64))) - step)) < 1e-12
+    assert np.max(np.abs(derivative(given(x.astype(np.float64))) - step)) < 1e-12
     # Between two kinks there is none: its second differences are small, but where one lies within.
     fine = np.linspace(-7, 7, 14001)
-    slope = derivative(value(fine))
+    slope = derivative(given(fine))
     bends = np.abs(np.diff(slope)) > 0.01 * np.maximum(1, np.abs(slope[1:]))
     places = [kink.at for kink in activation.kinks if abs(kink.at) < 7]
     assert all(any(abs(at - fine[k]) < 0.002 for at in places) for k in np.flatnonzero(bends))
@@ -139,12 +143,20 @@ def test_the_functions_are_what_others_have_them_for():
     assert abs(of("softplus", 0) - np.log(2)) < 1e-15
     assert of("affine:2:1", 3) == 7
     assert of("scaledtanh:2:0.5", 1) == 2 * np.tanh(0.5)
+    assert of("swish", 2) == pytest.approx(2 / (1 + np.exp(-2)), abs=1e-15)
+    assert [of("hardswish", x) for x in (-4, 0, 3, 5)] == [0, 0, 3, 5]
+    assert of("mish", 1) == pytest.approx(np.tanh(np.log1p(np.e)), abs=1e-15)
+    # Gelu itself is x times the normal distribution function, from which this is some 5e-4 off.
+    normal = 0.5 * (1 + math.erf(1.5 / math.sqrt(2)))
+    assert 1e-5 < abs(of("gelutanh", 1.5) - 1.5 * normal) < 5e-4
 
 
 # Arithmetics
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, SMOOTH, *OF_OTHER_CELLS, "plain,f=affine:0.5:0.1,h=thresholdedrelu:0.2"])
+@pytest.mark.parametrize(
+    "name", [*VARIANTS, SMOOTH, *OF_OTHER_CELLS, *OF_ARGUMENT, "plain,f=affine:0.5:0.1,h=thresholdedrelu:0.2"]
+)
 def test_the_complex_step_of_the_forward_pass_is_the_backward_pass(name):
     @settings(max_examples=8)
     @given(case=cases(cell=cell_named(name), max_dims=(5, 9, 5, 5)))
@@ -155,7 +167,7 @@ def test_the_complex_step_of_the_forward_pass_is_the_backward_pass(name):
     agrees()
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, SMOOTH, *OF_OTHER_CELLS, "plain,h=thresholdedrelu:0.2"])
+@pytest.mark.parametrize("name", [*VARIANTS, SMOOTH, *OF_OTHER_CELLS, *OF_ARGUMENT, "plain,h=thresholdedrelu:0.2"])
 def test_balls_enclose_the_gradient_and_the_forward_pass_alone_gives_it(name):
     pytest.importorskip("flint")
     case = Case(2, 3, 2, 2, seed=3, cell=cell_named(name))
@@ -286,6 +298,14 @@ LINEAR = {
         lambda x: np.where(x > 0, 1.0507009873554805, 1.7580993408473766 * np.exp(np.minimum(x, 0))),
     ),
     "exponential": (np.exp, np.exp),
+    "swish": (
+        lambda x: x / (1 + np.exp(-x)),
+        lambda x: (1 + np.exp(-x) + x * np.exp(-x)) / (1 + np.exp(-x)) ** 2,
+    ),
+    "hardswish": (
+        lambda x: np.where(x >= 3, x, np.where(x <= -3, 0, x * (x + 3) / 6)),
+        lambda x: np.where(x >= 3, 1, np.where(x <= -3, 0, (2 * x + 3) / 6)),
+    ),
     "scaledtanh:1.5:0.7": (lambda x: 1.5 * np.tanh(0.7 * x), lambda x: 1.05 / np.cosh(0.7 * x) ** 2),
 }
 """Activations and their derivatives, both of the linear activation."""
@@ -360,6 +380,11 @@ def test_a_right_implementation_of_its_own_passes(name):
 def test_it_passes_with_smooth_ones_and_fails_where_its_functions_are_others():
     cell = cell_named(SMOOTH)
     assert verify(from_function(of_the_cell(SMOOTH), cell=cell), examples=20, max_dims=(5, 9, 5, 5)).exit_code == 0
+    # Of these the value does not say the slope.
+    for name in ("plain,g=swish,h=swish", "plain,g=hardswish"):
+        target = from_function(of_the_cell(name), cell=cell_named(name))
+        assert verify(target, examples=20, max_dims=(5, 9, 5, 5)).exit_code == 0
+        assert find_cell(from_function(of_the_cell(name))).name == name
     for name, other in ((HARD, "plain,f=hardsigmoid"), (RELU, "plain,g=leakyrelu"), (ALL, HARD), (HARD, "plain")):
         case = Case(2, 3, 4, 5, seed=2, cell=cell_named(name))
         assert verify_case(from_function(of_the_cell(other), cell=case.cell), case).failures, name

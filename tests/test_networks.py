@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_network import network
-from share import told
 
 from lstm_checks.cases import LENGTHS, Case
 from lstm_checks.certified.certify import certified_gradient as certified
@@ -275,7 +274,7 @@ NAMED = {
 """Each bug of `tests/plain_network.py`, the network in which it is planted, and what it is called."""
 
 
-@pytest.mark.parametrize("bug", told(NAMED))
+@pytest.mark.parametrize("bug", NAMED)
 def test_a_wrong_network_is_caught_and_named(bug):
     net, due = NAMED[bug]
     target = from_network_function(network(net.layers, len(net.directions) > 1, bug), "it", net)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lstm_checks.contract import PLAIN, Extra
 from lstm_checks.formats import BASES, array_dtype, format_named, is_format
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, run_forward
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORM as NETWORK_FORM
 from lstm_ref.network import Network
@@ -398,11 +398,12 @@ class Case:
             # dh and dhn share theirs, and it is a power of two: their sum stays exact.
             shared = self.cell.cotangents[0] if name == self.cell.folded else name
             rng = np.random.default_rng((self.seed, *shared.encode()))
-            return float(2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
+            wider = self.cell.spread.get(name, 1.0)
+            return float(wider * 2.0 ** np.round(np.log2(10.0 ** rng.uniform(-3, 2))))
         if name not in ("X", *self.cell.initial, *self.cell.cotangents):
             known = {"x1e-3": 1e-3, "x10": 10.0, "x100": 100.0, "zero": 0.0, "init": (self.e + self.u) ** -0.5}
             return known.get(self.regime, 1.0)
-        return 1.0
+        return self.cell.spread.get(name, 1.0)
 
     def _keep_cotangents(self, values: dict[str, Array]) -> None:
         """Zero the cotangents that are absent, and put the last step's on one grid so that dh + dhn is exact."""
@@ -462,6 +463,26 @@ OF_NETWORKS: dict[str, Any] = {
 }
 """The strata of networks besides: where X is as wide as what a layer with two directions hands on, and lengths."""
 
+
+def _is_cut_off(case: "Case") -> bool:
+    """Return whether the memory of a case is beyond its cell's limit anywhere."""
+    arrays = case.arrays.astype(np.float64)
+    cell = arrays.cell
+    with np.errstate(all="ignore"):
+        fc = run_forward(cell, arrays, {*cell.kinks})
+    return any(
+        bool((np.abs(values) > kink.at).any())
+        for linear, kinks in cell.kinks.items()
+        for kink in kinks
+        if kink.cut
+        for _, values in cell.kept(fc, linear)
+        if kink.at > 0
+    )
+
+
+CUT_OFF = "memory cut off"
+"""The stratum of cells with a limit besides: where the memory reaches it."""
+
 EDGES: dict[str, dict[str, int]] = {
     "u = 17": {"u": 17, "s": 31},
     "u = 33": {"u": 33, "e": 32},
@@ -495,6 +516,7 @@ LARGE_ROWS = 2**16
 """Rows, m times s, above which an index or a count of 16 bits and a grid of so many blocks end."""
 
 STRATA |= {name: lambda c, name=name: c.sizes.get(name[0]) == EDGES[name][name[0]] for name in EDGES}
+STRATA[CUT_OFF] = _is_cut_off
 STRATA[LARGE_REGIME] = lambda c: c.m * c.s > LARGE_ROWS
 
 COMPARED: dict[str, tuple[str, str]] = {
@@ -525,7 +547,7 @@ SIZES = (
 def strata_of(cell: Cell) -> tuple[str, ...]:
     """Return the names of the strata that a cell's cases can fall in: not those of sizes or a memory it has not."""
     sized = (name for name in STRATA if name not in (*EDGES, *COMPARED) or name[0] in cell.letters)
-    own = tuple(name for name in sized if cell.of_memories or name != "final C")
+    own = tuple(name for name in sized if (cell.of_memories or name != "final C") and (cell.numbers or name != CUT_OFF))
     return (*own, *OF_NETWORKS) if cell.places else own
 
 

@@ -230,6 +230,7 @@ def _base(name: str) -> _Base:
     return BASES[base_of(name)]
 
 
+@cache  # asked for each tensor that is judged
 def array_dtype(name: str) -> np.dtype[Any]:
     """Return the dtype of a format's arrays.
 
@@ -259,6 +260,7 @@ def spacing(name: str) -> tuple[int, float]:
     return np.finfo(arrays).nmant + 1, float(np.finfo(arrays).smallest_normal)
 
 
+@cache
 def dtype_of(word: str) -> np.dtype[Any]:
     """Return the dtype of a name such as `dtype_word` gives."""
     return _bfloat16() if word == "bfloat16" else np.dtype(word)

@@ -23,6 +23,7 @@ from lstm_checks import tolerance
 from lstm_checks.cases import (
     BLOCK_EDGES,
     COMPARED,
+    CUT_OFF,
     EDGES,
     LARGE_REGIME,
     LENGTHS,
@@ -296,6 +297,8 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         "u >= 8": max_u >= 8,
         "m >= 5": max_m >= 5,
         "states": states,
+        # Without an initial state it grows by less than 1 a step.
+        CUT_OFF: states or all(limit < max_s for limit in cell.numbers.values()),
         **{regime: regime in regimes for regime in (*REGIMES, LARGE_REGIME)},
         "last": any("last" in c for c in cotangents),
         "final h": any("h" in c.split("+") for c in cotangents),
@@ -421,6 +424,8 @@ def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
     """
     reachable = reachable_strata(**options)
     shares = [tolerance.STRATUM_SHARES["edge" if name in EDGES else "other"] for name in reachable]
+    if CUT_OFF in reachable:
+        shares[reachable.index(CUT_OFF)] = sum(shares) // tolerance.OTHERS_FOR_CUT_OFF
     found: dict[Case, Origin] = {}
     # In the first round each stratum is drawn until the shares of all up to it are full, so that what one cannot give
     # the next one does. The others fill up what duplicates and strata that are hard to hit have left.

@@ -584,6 +584,10 @@ CHANCE_TRIED = 3
 STRATUM_SHARES = {"edge": 2, "other": 7}
 """Shares of the strata in the examples: each past an edge has one at least of a hundred, each of the others three."""
 
+OTHERS_FOR_CUT_OFF = 3
+"""How many times as many examples all other strata have as that of a memory which is cut off: what a limit does is half
+of such a cell's backward pass, and so of eight examples two reach it."""
+
 # ---- What a diagnosis takes for the same, and for nearly the same
 
 NEARBY = 1e-3

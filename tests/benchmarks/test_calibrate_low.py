@@ -49,6 +49,7 @@ def test_what_a_fault_can_show_at_best_is_nothing_where_it_changes_nothing_or_no
     assert at_best(expect(chaotic), evaluate(FAULTS["carry-dropped"], chaotic.arrays.astype(np.float64))) == 0
 
 
+@pytest.mark.peer
 def test_a_run_goes_on_where_it_was_and_no_right_program_is_rejected(tmp_path):
     pytest.importorskip("torch")
     pytest.importorskip("jax")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from share import told
 
 from lstm_checks.binding.composed import by_sample, by_step
 from lstm_checks.binding.places import axes_of, recast
@@ -139,7 +138,7 @@ WRONG = {
 """Slips in these layers: where, what stood there, what stands there now."""
 
 
-@pytest.mark.parametrize("what", told(WRONG))
+@pytest.mark.parametrize("what", WRONG)
 def test_a_wrong_layer_fails_as_what_it_is(what, tmp_path, monkeypatch):
     spec, old, new = WRONG[what]
     file, name = spec.split(":")

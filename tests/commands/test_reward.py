@@ -11,7 +11,6 @@ from command_line import run
 
 from lstm_checks.cli import main
 from lstm_checks.commands import common
-from lstm_checks.judging import verify as judging
 
 RIGHT = Path(__file__).parents[2] / "examples" / "vjp_function.py"
 
@@ -155,7 +154,7 @@ def unexplained(monkeypatch):
     def groups(target, reports, origins, options):
         return tuple(report for report in reports if report.failures), ()
 
-    monkeypatch.setattr(judging, "explain_run", groups)
+    monkeypatch.setattr("lstm_checks.judging.explain.explain_run", groups)
     yield
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # what --isolate has done to this process, which goes on

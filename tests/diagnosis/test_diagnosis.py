@@ -79,7 +79,7 @@ LARGE = [id for id in IN_A_CASE if max(Case.parse(FAULTS[id].example).dims) > 24
 """Those that show past a block's edge alone: each takes up to half a minute."""
 
 # `make kills` has them all killed.
-TOLD = told((id for id in IN_A_CASE if id not in LARGE), ci=4) + told(LARGE, ci=8, dev=4)
+TOLD = [id for id in IN_A_CASE if id not in LARGE] + told(LARGE, ci=8, dev=4)
 
 
 @pytest.mark.parametrize("id", TOLD)
@@ -90,7 +90,7 @@ def test_a_planted_fault_is_caught_and_named_first(id):
     assert suspects(diagnose(target, case))[:1] == [id]
 
 
-@pytest.mark.parametrize("id", told(sorted(WRAPPERS)))
+@pytest.mark.parametrize("id", sorted(WRAPPERS))
 def test_a_fault_between_calls_is_named_after_many_calls(id):
     report = verify(plant(id), examples=21, max_dims=(3, 5, 3, 3))
     assert report.failure is not None

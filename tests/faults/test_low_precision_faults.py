@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from lstm_checks.arithmetic.mixed import Emulated
 from lstm_checks.cases import Case
 from lstm_checks.faults import catalogue
 from lstm_checks.faults.low_precision import FAULTS
@@ -147,3 +148,30 @@ def test_a_fault_that_leaves_out_the_only_step_sums_nothing_in_bfloat16():
     found = evaluate_short(catalogue.FAULTS["first-step-left-out-of-du"], case)
     assert not found["dUf"].any()
     assert found["dVf"].any()
+
+
+@pytest.mark.parametrize("axis", [None, -2, (-3, -1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_a_short_sum_goes_from_the_first_term_to_the_last_over_any_axes(axis, keepdims):
+    program = Emulated(format_named("bfloat16+all"))
+    given = to_short(np.random.default_rng(4).normal(size=(3, 4, 5)), "bfloat16")
+    came = np.sum(program.exact(given), axis=axis, keepdims=keepdims)
+    axes = (0, 1, 2) if axis is None else (axis,) if isinstance(axis, int) else axis
+    terms = np.moveaxis(given, axes, range(len(axes)))
+    total = 0.0
+    for index in np.ndindex(terms.shape[: len(axes)]):
+        total = to_short(total + terms[index], "bfloat16")
+    assert np.array_equal(np.asarray(came).reshape(-1), np.ravel(total))
+    shape = np.sum(given, axis=axis, keepdims=keepdims).shape
+    assert np.shape(came)[int(axis is not None or keepdims) :] == shape
+    # What is largest is no sum.
+    assert np.max(np.asarray(np.max(program.exact(given)))) == given.max()
+
+
+@pytest.mark.parametrize("contract", NAMED)
+def test_every_fault_of_the_catalogue_is_computed_under_every_contract(contract):
+    case = Case(2, 3, 2, 3, dtype=format_named(f"bfloat16+{contract}").name, seed=8)
+    patches = [fault for fault in catalogue.FAULTS.values() if fault.patches]
+    assert len(patches) > 300
+    for fault in patches:
+        assert {*evaluate_short(fault, case)} == {*case.cell.tensors}, fault.id

@@ -73,7 +73,7 @@ def test_in_low_precision_there_are_no_hints():
 def test_of_no_known_cell_the_two_ways_are_named():
     assert find_cell(from_function(lstm)) is None
     said = "if it is meant so, try --cell NAME, where it is one that is known, or --no-reference"
-    assert hints(lstm) == (f"consistent, but another cell: {said}",)
+    assert hints(lstm) == (f"consistent, but another forward pass: {said}",)
 
 
 def test_a_wrong_pullback_of_a_wrong_forward_pass_is_not_called_consistent(squared, monkeypatch):
@@ -226,5 +226,5 @@ def test_what_goes_on_from_call_to_call_is_no_other_cell():
     target, case = from_function(stateful), Case(1, 2, 1, 1, states=False)
     said = render_case("stateful", explain(target, verify_case(target, case)))
     assert "suspect   states-carried-over" in said
-    assert "another cell" not in said
+    assert "consistent, but another" not in said
     assert "fits its own forward pass" not in said

@@ -151,7 +151,7 @@ def test_a_function_in_the_vjp_form_passes():
 @pytest.fixture
 def unexplained(monkeypatch):
     """Failures are told as they were met: to explain them takes longer than to judge all examples."""
-    first = "lstm_checks.judging.verify.explain_run"
+    first = "lstm_checks.judging.explain.explain_run"
     monkeypatch.setattr(first, lambda target, reports, *_: (tuple(r for r in reports if r.failures)[:1], ()))
 
 

@@ -32,7 +32,8 @@ from flax import nnx
 
 def relu(e, u, rngs): return nnx.OptimizedLSTMCell(e, u, activation_fn=nnx.relu, rngs=rngs)
 def hard(e, u, rngs): return nnx.LSTMCell(e, u, gate_fn=nnx.hard_sigmoid, rngs=rngs)
-def silu(e, u, rngs): return nnx.LSTMCell(e, u, activation_fn=nnx.silu, rngs=rngs)
+def sine(e, u, rngs): return nnx.LSTMCell(e, u, activation_fn=jnp.sin, rngs=rngs)
+def gelu(e, u, rngs): return nnx.LSTMCell(e, u, activation_fn=nnx.gelu, rngs=rngs)
 
 class Still(nnx.Variable): pass
 
@@ -64,11 +65,14 @@ def more(tmp_path, monkeypatch):
 
 
 def test_what_is_no_plain_lstm_is_refused_with_the_reason(more):
-    with pytest.raises(TargetError, match="has activation_fn silu, which is none of sigmoid, tanh, affine, relu,"):
-        load_target("more.py:silu")
+    with pytest.raises(TargetError, match="has activation_fn sin, which is none of sigmoid, tanh, affine, relu,"):
+        load_target("more.py:sine")
 
 
-@pytest.mark.parametrize(("name", "cell"), [("relu", "plain,g=relu,h=relu"), ("hard", "plain,f=hardsigmoid6")])
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("relu", "plain,g=relu,h=relu"), ("hard", "plain,f=hardsigmoid6"), ("gelu", "plain,g=gelutanh,h=gelutanh")],
+)
 def test_a_cell_of_other_activations_is_judged_as_the_cell_that_they_make(more, name, cell):
     target = load_target(f"more.py:{name}")
     assert target.cell is cell_named(cell)

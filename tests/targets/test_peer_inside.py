@@ -32,6 +32,16 @@ class Headed(nn.Module):
         self.rnn, self.head = nn.LSTM(e, u), nn.Linear(u, 3)
     def forward(self, x): return self.head(self.rnn(x)[0])
 
+class Tagger(nn.Module):
+    def __init__(self, vocabulary=20, embedding=5, hidden=6, tags=3):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.lstm = nn.LSTM(embedding, hidden, 2, batch_first=True, bidirectional=True)
+        self.out = nn.Linear(2 * hidden, tags)
+    def forward(self, tokens): return self.out(self.lstm(self.embedding(tokens))[0])
+
+def made(): return Tagger()
+
 class Two(Headed):
     def __init__(self, e, u):
         super().__init__(e, u)
@@ -83,6 +93,8 @@ def test_a_class_of_ones_own_inside_is_judged_as_such():
         ("needy[x]", "it cannot be made without arguments: TypeError"),
         ("Two", "beside its recurrent parameters, expected the LSTM alone: --layer rnn judges that alone"),
         ("Headed", "--layer rnn judges that alone"),
+        ("Tagger", "; --layer lstm judges that alone"),
+        ("made", "and no way to call it was found; --layer lstm judges that alone"),
     ],
 )
 def test_what_cannot_be_judged_says_why_and_what_to_do(spec, said):

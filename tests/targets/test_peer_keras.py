@@ -46,6 +46,7 @@ def relu(units): return lstm(units, activation="relu")
 def hard(units): return lstm(units, recurrent_activation="hard_sigmoid")
 def all_other(units): return lstm(units, activation="leaky_relu", recurrent_activation="softsign")
 def silu(units): return lstm(units, activation="silu")
+def gelu(units): return lstm(units, activation="gelu")
 
 class Several(keras.layers.Layer):
     def __init__(self, units):
@@ -120,7 +121,7 @@ def test_weights_that_do_not_learn_are_said_and_their_gradients_not_passed(folde
     ("name", "words"),
     [
         ("Several", "has LSTMs of several activations, plain and plain,f=hardsigmoid6, expected those of one"),
-        ("silu", "has activation silu, which is none of sigmoid, tanh, affine, relu,"),
+        ("gelu", "has activation gelu, which is none of sigmoid, tanh, affine, relu,"),
         ("dropping", "has recurrent_dropout=0.5, expected 0"),
     ],
 )
@@ -136,6 +137,7 @@ def test_what_is_more_or_less_than_a_plain_lstm_is_refused_with_the_reason(folde
         ("relu", "plain,g=relu,h=relu"),
         ("inner", "plain,g=relu,h=relu"),
         ("hard", "plain,f=hardsigmoid6"),
+        ("silu", "plain,g=swish,h=swish"),
         ("all_other", "plain,f=softsign,g=leakyrelu:0.2,h=leakyrelu:0.2"),
     ],
 )

@@ -350,6 +350,7 @@ def test_what_cannot_be_converted_is_exit_2_and_leaves_all_as_it_was(tmp_path, a
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.peer
 def test_safetensors_there_and_back(tmp_path):
     pytest.importorskip("safetensors")
     p = parameters(2, 3)

@@ -157,7 +157,7 @@ class Emulated(Mixed):
 
     def result(self, ufunc: np.ufunc, method: str, plain: list[Any], kwargs: dict[str, Any]) -> Array:
         """Return what an operation gives, whichever it is; no error model is needed where nothing is noisy."""
-        summed = ufunc is np.matmul or method == "reduce"
+        summed = ufunc is np.matmul or (ufunc is np.add and method == "reduce")
         if summed and self.sums.rho == tolerance.UNIT_ROUNDOFF[self.form.short]:
             return self.summed_short(ufunc, plain, kwargs)
         call = ufunc if method == "__call__" else getattr(ufunc, method)
@@ -172,16 +172,19 @@ class Emulated(Mixed):
         if ufunc is np.matmul:
             x, y = plain
             terms = np.swapaxes(x, -2, -1)[..., :, :, np.newaxis] * y[..., :, np.newaxis, :]
-            axis = -3
+            axes: tuple[int, ...] = (-3,)
         else:
             terms, axis = plain[0], kwargs["axis"]
-        terms = np.moveaxis(self.to_format(terms, self.form.short), axis, 0)
+            axes = tuple(range(terms.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        kept = np.sum(terms, axis=axes, keepdims=bool(kwargs.get("keepdims"))).shape
+        moved = np.moveaxis(self.to_format(terms, self.form.short), axes, range(len(axes)))
+        terms = moved.reshape(math.prod(moved.shape[: len(axes)]), *moved.shape[len(axes) :])
         if not len(terms):
-            return np.asarray(np.sum(terms, axis=0))  # of no terms, as a fault that leaves out steps may make it
+            return np.zeros(kept)  # of no terms, as a fault that leaves out steps may make it
         total = terms[0]
         for term in terms[1:]:
             total = self.to_format(total + term, self.form.short)
-        return np.asarray(total)
+        return np.asarray(total).reshape(kept)
 
 
 _LEANING = 20

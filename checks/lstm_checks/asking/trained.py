@@ -21,8 +21,6 @@ STEPPED, AFTER = "stepped", "after"
 
 def training(x: Asker) -> Judged:
     """Ask for gradients, take a step along them, and ask again; and train as a framework, or a layer, does it."""
-    if x.case.cell.kinks:
-        raise NotAskedError("a step may lead to where an activation bends")
     rate = _rate(x)
     if not 0 < rate < np.inf:
         return Judged(Verdict.VACUOUS, reason="there is no gradient to take a step along")

@@ -593,4 +593,5 @@ def _why_not(found: Found, labs: Sequence[Lab]) -> str:
     what = "class" if inspect.isclass(found.value) else "function"
     tried, ran = sum(lab.tried for lab in labs), sum(lab.ran for lab in labs)
     last = next((f"; the last error was {lab.last_error}" for lab in labs if lab.last_error), "")
-    return f"this {what} could not be bound: {tried} ways to call it were tried, of which {ran} ran{last}"
+    told = f": {tried} ways to call it were tried, of which {ran} ran" if tried else ", and no way to call it was found"
+    return f"this {what} could not be bound{told}{last}"

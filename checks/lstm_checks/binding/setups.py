@@ -202,6 +202,9 @@ class _Asked(dict[str, Any]):
         return self[key]
 
 
+_Asked.__name__ = _Asked.__qualname__ = "dict"  # what errors say that a function was given
+
+
 def containers(
     lab: Lab, function: Callable[..., Any], arguments: Sequence[Argument], beside: Sequence[Callable[..., Any]] = ()
 ) -> Iterator[Container]:

@@ -32,11 +32,11 @@ def equations(cell: Cell) -> list[str]:
     if isinstance(cell, Network):
         return equations(cell.cell)
     text = inspect.getsource((cell.written_as or cell).forward)
-    text = text_with_slots(text) if cell.written_as else text
+    text = text_with_slots(text, cell) if cell.activations else text
     found = (_EQUATION.match(line) for line in text.splitlines())
     lines = [re.sub(r'p\["(\w+)"\]', r"\1", match[1]) for match in found if match]
     known = cell.forward.__globals__
-    if cell.written_as:
+    if cell.activations:
         # What is no longer tanh is not to be called so.
         known = known | {_SLOT[name]: known[name] for name in _SLOT}
         lines = [re.sub(r"\b(sigmoid|tanh|squash)\(", lambda match: f"{_SLOT[match[1]]}(", line) for line in lines]

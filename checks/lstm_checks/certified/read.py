@@ -44,6 +44,7 @@ SHIPPED: dict[str, tuple[str, str]] = {
     "peephole": ("vectors-peephole.json", "7ff8caff02bebbf4be40ae8ba09d2aa981179914257b8879a41aeb36949a1b28"),
     "layernorm": ("vectors-layernorm.json", "19b7cf94a1d6caa798493df95bf35805421bcf4a34cb9256f18fc3d2dc68bc4e"),
     "projected": ("vectors-projected.json", "3ca17240b6170073702297402144343f43072fe1e9a00a9e941ede7bda05c9a1"),
+    "clipped": ("vectors-clipped.json", "118eff9cc8cb78129f78f79ea014d169e89cad9b7d3e8e3b6cd66bc78e1d4fe9"),
     "gru": ("vectors-gru.json", "432e06afccc67aea4b200468cd9009c623ea89c2c079976dd2572720f6de141a"),
     "gru_reset_after": (
         "vectors-gru_reset_after.json",

@@ -185,9 +185,10 @@ def add_cell(parser: argparse.ArgumentParser, beside: Any = None) -> None:
         metavar="NAME",
         help="the equations that it is to follow: plain (the default), coupled (i = 1 - f), peephole (gates see the "
         "memory: parameters pf, pi, po besides), layernorm (gains nf ni ng no nC, and a bias bC besides), projected "
-        "(h = (o * C) P, of size p), gru (gates r, z, g and no C; r scales the state), gru_reset_after (r scales the "
-        "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); plain, coupled, peephole "
-        "and projected with other activations after it, f of the gates, g of the candidate, h of the memory: "
+        "(h = (o * C) P, of size p), clipped (the memory is cut off at -1 and 1, or clipped,limit=3: TensorFlow's "
+        "cell_clip), gru (gates r, z, g and no C; r scales the state), gru_reset_after (r scales the "
+        "product, as in cuDNN, PyTorch and Keras: a second bias, cg) or rnn (tanh, g alone); plain, coupled, peephole, "
+        "projected and clipped with other activations after it, f of the gates, g of the candidate, h of the memory: "
         "plain,f=hardsigmoid6,g=relu,h=leakyrelu:0.3 (or affine, elu, exponential, hardsigmoid, hardtanh, relu6, "
         "scaledtanh, selu, sigmoid, softplus, softsign, tanh, thresholdedrelu, and of ONNX's clip clippedsigmoid:LIMIT "
         "and clippedtanh:LIMIT); or a network of one, after an @: plain@2xboth, with forward, reverse, both or sum",

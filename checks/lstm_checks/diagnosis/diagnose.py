@@ -15,7 +15,7 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import INTERMEDIATES, LAST, Target
 from lstm_checks.diagnosis.as_if import AS_IF, find_change
-from lstm_checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
+from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL, PAIRS, Suspect, find_forward_slip, find_suspects
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from lstm_checks.diagnosis.kept import of_caches, of_intermediates
 from lstm_checks.diagnosis.limits import find_limits
@@ -86,6 +86,12 @@ class Diagnosis:
     reading: str = ""
     where: tuple[str, ...] = ()
     catalogue: bool = True
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether what was called before was seen to change an answer."""
+        named = any(suspect.sure.partition(";")[0].endswith(CALL_BY_CALL) for suspect in self.suspects[:1])
+        return named or any(line.startswith(CALLS_DIFFER) for line in self.where)
 
 
 def diagnose(

@@ -877,6 +877,141 @@ _SMOOTH = (
     ),
 )
 
+# Those whose derivative takes the linear activation
+
+_SWISH, _SWISH_BACK = "x * (0.5 * (1 + np.tanh(0.5 * x)))", "return y + x * y * (1 - y)"
+_HARDSWISH_BACK = "(x > -3) * (x < 3) * (x / 3 + 0.5) + (x >= 3) * (0 * x + 1)"
+_GELU_BACK = "0.5 * (1 + y) + 0.5 * x * (1 - y * y) * (GELU_SCALE * (1 + 3 * (GELU_CUBE * x * x)))"
+_MISH, _MISH_BACK = "x * np.tanh(softplus(x))", "return y + x * (1 - y * y) * (0.5 * (1 + np.tanh(0.5 * x)))"
+
+_OF_ARGUMENT = (
+    *(
+        _fault(
+            id=f"{name}-derivative-of-activated",
+            title=f"The derivative of {called} is taken at the activated value.",
+            explanation="(4): every other derivative here is had from the activated value; this one's is not, for two"
+            " linear activations have the one value.",
+            patches=(in_backward("dg * tanh_derivative(g)  # (4)", "dg * tanh_derivative(1 * g)  # (4)"),),
+            example=_example(f"g={kind}"),
+        )
+        for name, called, kind in (
+            ("swish", "swish", "swish"),
+            ("hard-swish", "the hard swish", "hardswish"),
+            ("gelu", "gelu", "gelutanh"),
+            ("mish", "mish", "mish"),
+        )
+    ),
+    *_of(
+        "swish",
+        "g=swish",
+        _backward(
+            "derivative-of-sigmoid",
+            "The derivative of swish is that of the logistic function.",
+            "of the product x sigmoid(x) one factor is differentiated, and the other is left out.",
+            _SWISH_BACK,
+            "return y * (1 - y)",
+        ),
+        _backward(
+            "derivative-without-inner",
+            "The derivative of swish is sigmoid(x).",
+            "the product's second part, x times the derivative of sigmoid, is left out.",
+            _SWISH_BACK,
+            "return y",
+        ),
+        _backward(
+            "derivative-without-outer",
+            "The derivative of swish is x times that of sigmoid.",
+            "the product's first part, sigmoid(x), is left out.",
+            _SWISH_BACK,
+            "return x * y * (1 - y)",
+        ),
+        (
+            "is-sigmoid",
+            "Swish is the logistic function.",
+            "the factor x is left out; the gradient is right for that.",
+            _SWISH,
+            "0.5 * (1 + np.tanh(0.5 * x))",
+            _SWISH_BACK,
+            "return y * (1 - y)",
+        ),
+        _forward(
+            "of-1.702",
+            "Swish is x sigmoid(1.702 x), in the forward pass.",
+            "the number by which it comes near gelu; the derivative is that of swish.",
+            _SWISH,
+            "x * (0.5 * (1 + np.tanh(0.851 * x)))",
+        ),
+    ),
+    *_of(
+        "hard-swish",
+        "g=hardswish",
+        _backward(
+            "derivative-of-hard-sigmoid",
+            "The derivative of the hard swish is a sixth between its kinks.",
+            "that of the hard sigmoid alone, without the factor x.",
+            _HARDSWISH_BACK,
+            "(x > -3) * (x < 3) * (0 * x + 1) / 6 + (x >= 3) * (0 * x + 1)",
+        ),
+        _backward(
+            "derivative-halved",
+            "The derivative of the hard swish is x / 6 + 1/2 between its kinks.",
+            "x (x + 3) / 6 is differentiated as if one x were a number.",
+            _HARDSWISH_BACK,
+            "(x > -3) * (x < 3) * (x / 6 + 0.5) + (x >= 3) * (0 * x + 1)",
+        ),
+    ),
+    *_of(
+        "gelu",
+        "g=gelutanh",
+        _backward(
+            "derivative-without-cube",
+            "The derivative of gelu lacks that of the cube.",
+            "what is in the tanh is x + 0.044715 x^3; its derivative is taken for 1.",
+            _GELU_BACK,
+            "0.5 * (1 + y) + 0.5 * x * (1 - y * y) * GELU_SCALE",
+        ),
+        _backward(
+            "derivative-without-inner",
+            "The derivative of gelu is (1 + tanh) / 2.",
+            "the product's second part, x times the derivative of the tanh, is left out.",
+            _GELU_BACK,
+            "0.5 * (1 + y)",
+        ),
+        _backward(
+            "derivative-without-scale",
+            "The derivative of gelu lacks the factor sqrt(2 / pi).",
+            "the inner derivative is forgotten in part.",
+            _GELU_BACK,
+            "0.5 * (1 + y) + 0.5 * x * (1 - y * y) * (1 + 3 * (GELU_CUBE * x * x))",
+        ),
+    ),
+    *_of(
+        "mish",
+        "g=mish",
+        _backward(
+            "derivative-without-inner",
+            "The derivative of mish is tanh(softplus(x)).",
+            "the product's second part is left out.",
+            _MISH_BACK,
+            "return y",
+        ),
+        _backward(
+            "derivative-without-softplus",
+            "The derivative of mish lacks that of softplus.",
+            "the innermost derivative, sigmoid(x), is forgotten.",
+            _MISH_BACK,
+            "return y + x * (1 - y * y)",
+        ),
+        _forward(
+            "without-softplus",
+            "Mish is x tanh(x), in the forward pass.",
+            "the softplus is left out; the derivative is that of mish.",
+            _MISH,
+            "x * np.tanh(x)",
+        ),
+    ),
+)
+
 _ON_THE_OTHER_SIDE = {
     "relu-derivative-of-tanh-where-positive": "m1s1e1u1-plain,g=relu-float64-nostates-seed0",
     "relu-derivative-is-the-value": "m1s1e1u1-plain,g=relu-float64-nostates-seed0",
@@ -890,6 +1025,9 @@ _ON_THE_OTHER_SIDE = {
 
 FAULTS = tuple(
     replace(fault, example=_ON_THE_OTHER_SIDE.get(fault.id, fault.example))
-    for family in (_OPTIONS, _SLOTS, _HARD_SIGMOIDS, _CONVENTIONS, _RELUS, _LEAKY_RELUS, _CLIPPED, _ELUS, _SMOOTH)
+    for family in (
+        *(_OPTIONS, _SLOTS, _HARD_SIGMOIDS, _CONVENTIONS, _RELUS, _LEAKY_RELUS, _CLIPPED, _ELUS, _SMOOTH),
+        _OF_ARGUMENT,
+    )
     for fault in family
 )

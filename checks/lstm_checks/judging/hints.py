@@ -10,7 +10,6 @@ from itertools import combinations
 from lstm_checks.calling import can_run
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import ANY_CELL, Target, min_dims_in_words
-from lstm_checks.diagnosis.other_cells import find_cell
 from lstm_checks.formats import is_low
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
@@ -50,6 +49,8 @@ def _differentiated_once(target: Target, report: CaseReport) -> tuple[str, ...]:
 
 def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
     """Return that the forward pass is another cell's than the reference's, and which one's where that is known."""
+    from lstm_checks.diagnosis.other_cells import find_cell
+
     failed = {claim.name for claim in report.failures}
     if not failed & {*report.case.cell.outputs}:
         return ()
@@ -59,13 +60,13 @@ def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
     cell, takes = find_cell(target), ANY_CELL in target.can
     if cell is None and not consistent:
         return ()
-    start = "consistent, but another cell: " if consistent else ""
     if cell is not None:
+        start = "consistent, but another cell: " if consistent else ""
         own = f"its forward pass is that of --cell {cell.name}"
         for_others = "which is for a function in the vjp form, a layer class or a program; --no-reference judges it so"
         return (start + (own if takes else f"{own}, {for_others}"),)
     named = "--cell NAME, where it is one that is known, or " if takes else ""
-    return (f"{start}if it is meant so, try {named}--no-reference",)
+    return (f"consistent, but another forward pass: if it is meant so, try {named}--no-reference",)
 
 
 def _another_dtype(target: Target, report: CaseReport) -> tuple[str, ...]:

@@ -4,12 +4,14 @@ import json
 import math
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lstm_checks.compare import Claim
-from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.files import replace_file
 from lstm_checks.judging.reports import CaseReport, Report
+
+if TYPE_CHECKING:
+    from lstm_checks.diagnosis.diagnose import Diagnosis
 
 SCHEMA = "lstm-checks/verify/1"
 
@@ -83,6 +85,6 @@ def write_json(path: str | Path, value: Any) -> None:
     replace_file(path, json.dumps(value, indent=1) + "\n")
 
 
-def _diagnosis(found: Diagnosis) -> dict[str, Any]:
+def _diagnosis(found: "Diagnosis") -> dict[str, Any]:
     """Return a diagnosis by the names that reports have always had: a reading is said under "layout"."""
     return {"layout" if name == "reading" else name: value for name, value in asdict(found).items()}

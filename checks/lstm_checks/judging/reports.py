@@ -5,18 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
+from typing import TYPE_CHECKING
 
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import ENDED, TIMEOUT, Claim, Verdict
 from lstm_checks.contract import Target
-from lstm_checks.diagnosis.diagnose import CALLS_DIFFER, Diagnosis
-from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL
-from lstm_checks.diagnosis.groups import Signature
 from lstm_checks.oracles.together import Projection, Spread, added_up
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.repair.found import NOTHING_FOUND, Found
 from lstm_ref.cell import Cell
+
+# What explains failures takes a third of a second to load, which a target that passes need not wait for.
+if TYPE_CHECKING:
+    from lstm_checks.diagnosis.diagnose import Diagnosis
+    from lstm_checks.diagnosis.groups import Signature
 
 SECOND_CALL, INPUTS_KEPT, OUTPUTS_KEPT = "second call", "inputs kept", "outputs kept"
 
@@ -79,7 +82,7 @@ class CaseReport:
     notes: tuple[str, ...] = ()
     pattern: str = ""
     reference: bool = True
-    diagnosis: Diagnosis | None = None
+    diagnosis: "Diagnosis | None" = None
     chance: str = ""
     stands_for: tuple[int, int] | None = None
     declared: tuple[str, ...] = ()
@@ -91,13 +94,10 @@ class CaseReport:
     @property
     def unsteady(self) -> bool:
         """Whether what was called before was seen to change an answer."""
-        if self.diagnosis is None:
-            return False
-        named = any(suspect.sure.partition(";")[0].endswith(CALL_BY_CALL) for suspect in self.diagnosis.suspects[:1])
-        return named or any(line.startswith(CALLS_DIFFER) for line in self.diagnosis.where)
+        return self.diagnosis is not None and self.diagnosis.unsteady
 
     @property
-    def signature(self) -> Signature:
+    def signature(self) -> "Signature":
         """What is wrong: the tensors that failed, or the other claims where none did."""
         failed = [claim.name for claim in self.failures]
         return frozenset(n for n in failed if is_tensor(n)) or frozenset(failed)
@@ -190,7 +190,7 @@ class Report:
     unreachable: tuple[str, ...] = field(default=())
     reference: bool = True
     further: tuple[CaseReport, ...] = ()
-    unexplained: tuple[tuple[Signature, int], ...] = ()
+    unexplained: "tuple[tuple[Signature, int], ...]" = ()
     contract: tuple[str, ...] = ()
 
     @cached_property

@@ -4,12 +4,12 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lstm_checks.asking import claims as asking
 from lstm_checks.cases import BLOCK_EDGES, DTYPES, EDGES, LARGE_REGIME, LARGE_ROWS
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import PLAIN, min_dims_in_words, with_article
-from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.formats import is_low
 from lstm_checks.judging.hints import hint_of_dtype
 from lstm_checks.judging.reports import (
@@ -27,6 +27,9 @@ from lstm_checks.repair.found import Found, Line
 from lstm_checks.targets.load import is_spec
 from lstm_checks.words import first_few, series
 from lstm_ref.cell import Cell
+
+if TYPE_CHECKING:
+    from lstm_checks.diagnosis.diagnose import Diagnosis
 
 REFERENCE = "lstm_ref"
 
@@ -141,7 +144,7 @@ def reference_of(cell: Cell) -> str:
     return REFERENCE if cell is PLAIN else f"{REFERENCE}'s {cell.title}"
 
 
-def _diagnosis(report: CaseReport, found: Diagnosis) -> list[str]:
+def _diagnosis(report: CaseReport, found: "Diagnosis") -> list[str]:
     """Return what is wrong, as far as it was found out: a catalogued fault, a relation, a reading, a place."""
     lines = []
     kinds = {c.discrepancy.kind for c in report.failures if is_tensor(c.name) and c.discrepancy is not None}

@@ -6,6 +6,7 @@ with any exit code, hang in compiled code, or replace what judges it. The comman
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,6 @@ from lstm_checks.formats import is_low
 from lstm_checks.judging.ahead import Ahead
 from lstm_checks.judging.case import no_answer, of_target, verify_case
 from lstm_checks.judging.contracts import measure
-from lstm_checks.judging.explain import explain_run
 from lstm_checks.judging.reports import CaseReport, Report
 from lstm_checks.progress import NOBODY, Progress, heard_by
 from lstm_checks.properties import claims as properties_of
@@ -120,9 +120,13 @@ def verify(
         heard()
         if found[case].timed_out:
             break
+    groups: tuple[CaseReport, ...] = ()
+    unexplained: tuple[Any, ...] = ()
     if failing:
+        from lstm_checks.judging.explain import explain_run
+
         heard.doing(f"finding out what is wrong with {target.name}")
-    groups, unexplained = explain_run(target, tuple(found.values()), origins, options)
+        groups, unexplained = explain_run(target, tuple(found.values()), origins, options)
     reachable = strategies.reachable_strata(**options)
     unreachable = tuple(name for name in strata_of(target.cell) if name not in reachable)
     seconds = time.perf_counter() - start

@@ -83,7 +83,7 @@ class Expected:
         values, sd = (of | {hidden: of[hidden][:, -1]} for of in (self.values, self.sd))
         # Along a random direction of all steps nothing is known of the last one.
         directions = {name: known for name, known in self.directions.items() if name != hidden}
-        return replace(self, values=values, sd=sd, directions=directions, last_step=True, by_complex_step=None)
+        return replace(self, values=values, sd=sd, directions=directions, last_step=True)
 
     def chaotic(self, names: tuple[str, ...]) -> bool:
         """Return whether rounding drowns these values, or decides a convention, so that nothing can be concluded."""
@@ -137,7 +137,7 @@ def expect(
         What takes the reference's place: a function of the arrays that returns the outputs and gradients. Not for
         large cases.
     arrays : Arrays, optional
-        Other values than the case's own, of the same shapes. Not for large cases, nor for cells with kinks.
+        Other values than the case's own, of the same shapes. Not for large cases.
     """
     if case.size > tolerance.LARGE:
         return _expect_large(case, progress)
@@ -156,7 +156,7 @@ def expect(
     sds = {name: sd for name, (_, sd) in results.items()}
     out = _out_of_dtype(case, values, rounding)
     unstable = _unstable(case, given, sds) if isinstance(rounding, Mixed) and not out else {}
-    withheld = unstable | unjudged_at_kinks(case, rounding_of(case, dtype)) | out
+    withheld = unstable | unjudged_at_kinks(case, rounding_of(case, dtype), given) | out
     return Expected(values, sds, dtype, withheld=withheld, together=together)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.arithmetic.monte_carlo import Rounding, exact, spread
-from lstm_checks.cases import Case
+from lstm_checks.cases import Arrays, Case
 from lstm_ref.cell import Cell, run_forward
 
 AT_A_KINK = "at a kink: "
@@ -22,7 +22,7 @@ AT_A_KINK = "at a kink: "
 CROSSED = "a step of the finite difference leads across a kink"
 
 
-def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
+def unjudged_at_kinks(case: Case, rounding: Rounding, given: Arrays | None = None) -> dict[str, str]:
     """Return the tensors of which nothing can be said since a linear activation lies at a kink, each with the reason.
 
     Parameters
@@ -30,6 +30,8 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
     case : Case
     rounding : Rounding
         That of the case's dtype.
+    given : Arrays, optional
+        Other values than the case's own.
 
     Returns
     -------
@@ -41,22 +43,23 @@ def unjudged_at_kinks(case: Case, rounding: Rounding) -> dict[str, str]:
     found: dict[str, str] = {}
     if not cell.kinks:
         return {}
-    arrays = case.arrays.astype(np.float64)
+    arrays = (case.arrays if given is None else given).astype(np.float64)
     with np.errstate(all="ignore"):
         fc = run_forward(cell, arrays.each(lambda value: exact(value, rounding)), {*cell.kinks})
         kept = [(*named, kinks) for linear, kinks in cell.kinks.items() for named in cell.kept(fc, linear)]
         for linear, noisy, kinks in kept:
             values, sd = spread(noisy)
-            for at, jumps, rounded, width in kinks:
+            for at, jumps, rounded, width, cut in kinks:
                 near = np.abs(values - at) <= np.maximum(tolerance.kink_room(sd, rounded, case.dtype), width)
                 if not near.any():
                     continue
                 index = tuple(int(k) for k in np.argwhere(near)[0])
                 count = int(near.sum())
+                there = "it is cut off" if cut else f"its activation {'jumps' if jumps else 'bends'}"
                 others = f", and {count - 1} more of {near.size} do" if count > 1 else ""
                 reason = (
                     f"{AT_A_KINK}{linear}{list(index)} = {values[index]:.3g} lies within rounding of {at:.4g}, where "
-                    f"its activation {'jumps' if jumps else 'bends'}{others}"
+                    f"{there}{others}"
                 )
                 found |= dict.fromkeys(cell.tensors if jumps else cell.gradients, reason)
     return found

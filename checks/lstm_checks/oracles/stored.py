@@ -49,18 +49,18 @@ def storing_as_written(cell: Cell, texts: Mapping[str, str]) -> Cell:
     kept = {hidden.kept_as: "h"} | {state.kept_as: "C" for state in others_of}
     return replace(
         cell,
-        forward=_compiled(cell.forward, texts.get("forward"), kept, "kept", bool(cell.activations)),
-        backward=_compiled(cell.backward, texts.get("backward"), handed, "", bool(cell.activations)),
+        forward=_compiled(cell, cell.forward, texts.get("forward"), kept, "kept"),
+        backward=_compiled(cell, cell.backward, texts.get("backward"), handed, ""),
         parameter_gradients=_summing(cell.parameter_gradients),
     )
 
 
 def _compiled(
-    function: Callable[..., Any], text: str | None, parts: Mapping[str, str], others: str, slots: bool
+    cell: Cell, function: Callable[..., Any], text: str | None, parts: Mapping[str, str], others: str
 ) -> Callable[..., Any]:
     """Return a function of a cell with what its statements assign stored, each name by its part."""
     text = textwrap.dedent(inspect.getsource(function) if text is None else text)
-    tree = ast.parse(text_with_slots(text) if slots else text)
+    tree = ast.parse(text_with_slots(text, cell) if cell.activations else text)
     tree = ast.fix_missing_locations(_Storing(parts, others).visit(tree))
     namespace = {**function.__globals__, "stored": stored}
     exec(compile(tree, f"{function.__code__.co_filename} (stored)", "exec"), namespace)

@@ -152,15 +152,17 @@ def probe_arrays(
     return {name: values[name] for name in cell.parameters}, {name: values[name] for name in ("X", *cell.initial)}
 
 
-def must_be_plain(name: str, what: str, cell: Cell) -> None:
+def must_be_plain(name: str, what: str, cell: Cell, arrays: bool = False) -> None:
     """Raise where another cell is asked of what is judged as a plain LSTM; `what` that is, in words.
+
+    Where its `arrays` alone are known it may be one whose memory is cut off, too.
 
     Raises
     ------
     AdapterError
         "torch is a framework's and judged as a plain LSTM; the cell peephole is for ..."
     """
-    if cell is not PLAIN:
+    if cell is not PLAIN and not (arrays and cell.numbers):
         raise AdapterError(
             f"{name} is {what} and judged as a plain LSTM; the cell {cell.name} is for a function in the vjp form, "
             "(h, Cn), pullback = target(p, X, h0, C0), a layer class or a program"

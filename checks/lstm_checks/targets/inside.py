@@ -14,6 +14,7 @@ from lstm_checks.calling import describe_error
 from lstm_checks.contract import signature_in_words, undisturbed
 from lstm_checks.targets.adapters import Adapter, in_use
 from lstm_checks.targets.common import PROBE, AdapterError
+from lstm_checks.words import first_few
 
 _SPEC = re.compile(r"(.+:[^\[\]]+)\[([\w.]+)\]")
 
@@ -63,6 +64,22 @@ def layer_in(found: Any, path: str, name: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else f", expected one of {listed}"
         raise AdapterError(f"{name} has no recurrent layer {path!r}{hint}")
     return layers[path]
+
+
+def judged_alone(found: Any, name: str) -> str:
+    """Return which layers inside something `--layer` judges, in words; nothing where it is no model with any."""
+    try:
+        model, adapter = _model_of(found, name, [adapter for adapter in in_use("objects") if adapter.inside])
+        paths = [path for path, _ in adapter.ask("layers_in", model) if path]
+    except Exception:
+        return ""
+    if not paths:
+        return ""
+    return (
+        f"--layer {paths[0]} judges that alone"
+        if len(paths) == 1
+        else f"--layer judges one alone, of {first_few(paths, 8, 8)}"
+    )
 
 
 def _model_of(found: Any, name: str, adapters: list[Adapter]) -> tuple[Any, Adapter]:

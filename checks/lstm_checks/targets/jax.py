@@ -264,7 +264,7 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     found = common.attempt(function, *values[:taken])
     if not isinstance(common.outputs(found)[0], jax.Array):
         return None
-    common.must_be_plain(name, "a JAX function", cell)
+    common.must_be_plain(name, "a JAX function", cell, arrays=True)
     form = common.function_form(function, taken)
     return common.target_of(name, "JAX function", common.NAMED, [form], VJP(), named=True)
 

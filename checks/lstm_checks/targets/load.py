@@ -28,12 +28,12 @@ from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.function import arguments_of, expected_form, from_function, returns_pullback
-from lstm_checks.targets.inside import layer_in, parted
+from lstm_checks.targets.inside import judged_alone, layer_in, parted
 from lstm_checks.targets.layer import from_layer, not_constructible
 from lstm_checks.targets.network import EXPECTED as NETWORK_FUNCTION
 from lstm_checks.targets.network import from_network_function
 from lstm_checks.targets.ways import with_threads
-from lstm_ref.cell import Cell
+from lstm_ref.cell import Cell, sharing
 from lstm_ref.network import Network
 
 EXPECTED = "a layer class or a function in the vjp form, or a framework's module, layer, cell or function"
@@ -217,11 +217,15 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
         raise TargetError(f"target {spec!r} {_what_is_amiss(spec)}")
     module = _import_file(place) if place.endswith(".py") else _import_module(place, name)
     on_import()
+    found = None
     try:
         found = _find(module, place, name)
         return to_target(layer_in(found, layer, whole) if layer else found, spec, cell)
-    except TargetError:
-        raise
+    except TargetError as error:
+        hint = "" if layer or found is None or "--layer" in str(error) else judged_alone(found, whole)
+        if not hint:
+            raise
+        raise TargetError(f"{error}; {hint}", error.draft) from error
     except AdapterError as error:
         raise TargetError(str(error)) from error
     except BaseException as error:
@@ -527,8 +531,18 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
             return network
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            return with_threads(_as_asked(target, spec, cell), found)
+            return with_threads(_as_asked(_cut_off(target, cell), spec, cell), found)
     return None
+
+
+def _cut_off(target: Target, cell: Cell) -> Target:
+    """Return a target of a plain LSTM's arrays as one whose memory is cut off, where that is asked."""
+    known = target.cell
+    if not cell.numbers or cell.shared or known.parameters.keys() != cell.parameters.keys():
+        return target
+    if isinstance(cell, Network) or isinstance(known, Network) or known.activations not in ({}, cell.activations):
+        return target
+    return replace(target, cell=sharing(cell, known.shared) if known.shared else cell)
 
 
 def _as_asked(target: Target, spec: str, cell: Cell) -> Target:

@@ -102,7 +102,7 @@ def function_target(function: Callable[..., Any], name: str, taken: int, cell: C
     h, _ = common.outputs(common.attempt(function, weights, *arguments))
     if not isinstance(h, torch.Tensor):
         return None
-    common.must_be_plain(name, "a function of torch tensors", cell)
+    common.must_be_plain(name, "a function of torch tensors", cell, arrays=True)
     form = common.function_form(function, taken)
     return common.target_of(name, "function of torch tensors", common.NAMED, [form], Autograd(), named=True)
 

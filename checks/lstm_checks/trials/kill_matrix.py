@@ -178,7 +178,7 @@ def _row(values: Any) -> Array:
 def forward_source(fault: Fault | None, cell: Cell = PLAIN) -> str:
     """Return the source that a fault's forward pass consists of: equal ones need to be differentiated once only."""
     found = patched_source(fault, "forward", cell)
-    for module in ("activations", "other_activations") if cell.written_as else ("activations",):
+    for module in ("activations", "other_activations") if cell.activations else ("activations",):
         tree = ast.parse(patched_source(fault, module, cell))
         used = [node for node in tree.body if not getattr(node, "name", "").endswith("_derivative")]
         found += ast.unparse(ast.Module(used, []))

@@ -21,6 +21,7 @@ from lstm_checks.weights.placing import Place, apart, joined, locate
 from lstm_checks.weights.recurrent import CARRIED
 from lstm_checks.weights.recurrent import LAYOUTS as RECURRENT
 from lstm_checks.words import first_few
+from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
 
 PEEPHOLES = {
@@ -129,10 +130,10 @@ def variants_of(name: str) -> tuple[Layout, ...]:
     """Return the layouts in which a framework keeps the cells that it has, the plain LSTM's first."""
     plain = find_layout(name)
     if name == "named":
-        others = [
-            named_like(replace(plain, cell=cell), cell.parameters) for cell in CELLS.values() if cell is not PLAIN
-        ]
-        return (plain, *others)
+        # Cells of the same parameters have the same layout: the weights do not say which of them it is.
+        of = {frozenset(cell.parameters): cell for cell in reversed(CELLS.values())}
+        others = (cell for cell in CELLS.values() if cell is not PLAIN and cell in of.values())
+        return (plain, *(named_like(replace(plain, cell=cell), cell.parameters) for cell in others))
     found = [plain]
     if name in PROJECTIONS:
         found.append(with_projection(plain, *PROJECTIONS[name]))
@@ -156,7 +157,7 @@ def choose(arrays: Mapping[str, Any], name: str, cell: str | None = None, units:
         Where they are in none, or in those of several cells.
     """
     values = {key: as_array(value) for key, value in arrays.items()}
-    known = [one for one in variants_of(name) if cell in (None, one.cell.name)]
+    known = [one for one in variants_of(name) if cell is None or _alike(cell, one.cell)]
     if not known:
         raise LayoutError(f"layout {name} is of no cell {cell!r}, expected one of {_cells_of(name)}")
     # Those of which just these are the names tell; where there is none, whichever is the least wrong.
@@ -175,6 +176,11 @@ def choose(arrays: Mapping[str, Any], name: str, cell: str | None = None, units:
         cells = [one.cell.name for one in fits]
         raise LayoutError(f"in layout {name} the cells {' and '.join(cells)} have such arrays: say which cell")
     return fits[0]
+
+
+def _alike(name: str, cell: Cell) -> bool:
+    """Return whether the cell of a name has the parameters of another one: a clipped one those of the plain one."""
+    return name == cell.name or (name in CELLS and CELLS[name].parameters.keys() == cell.parameters.keys())
 
 
 def unpacked(arrays: Mapping[str, Any], layout: Layout, *, units: int | None = None) -> dict[str, Array]:
