@@ -34,13 +34,14 @@ PAGE = ROOT / "docs" / "museum.md"
 
 ONCE_UNSAID = {
     "directions": ("r-net-13", "paddle-27644", "tvm-15261", "onnx2c-95", "webnn-baseline-123"),
-    "layers": ("pytorch-examples-167", "mxnet-17872", "pytorch-95137"),
-    "lengths and masks": ("deeplearning4j-1030", "opennmt-306", "ray-21392"),
-    "peepholes": ("lasagne-448",),
+    "layers": ("pytorch-examples-167", "tensorflow-models-2878", "mxnet-17872", "pytorch-95137"),
+    "lengths and masks": ("deeplearning4j-1030", "keras-4192", "opennmt-306", "ray-21392", "astnn-28"),
+    "peepholes": ("lasagne-448", "convolutional_lstm_pytorch-20"),
     "other cells": ("darknet-636", "gru-d-2", "rnn-2", "onnxruntime-3893", "aidotnet-722-gru"),
     "peepholes with a projection": (),
-    "low precision": (),
-    "second order": (),
+    "low precision": ("pytorch-4611",),
+    "second order": ("tensorflow-5985", "pytorch-58509"),
+    "clipped memories": ("allennlp-862",),
 }
 """The kinds of reports that could not be said of a plain LSTM of one layer in float64, and the exhibits of each."""
 

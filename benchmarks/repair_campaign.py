@@ -13,12 +13,15 @@ that are searched.
 
 import argparse
 import ast
+import difflib
 import random
 import resource
 import sys
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
@@ -52,15 +55,38 @@ OTHERS = tuple(
     )
 )
 
+SHOWING = (
+    TOLD,
+    (Case(4, 9, 3, 4), Case(3, 9, 4, 4, seed=1)),
+    (Case(3, 5, 4, 4, regime="x10", cotangents="every+h+C"), Case(2, 4, 3, 3, regime="x100")),
+    (Case(2, 4, 3, 3, regime="padded"), Case(3, 3, 2, 2, regime="padded")),
+    (Case(140, 2, 2, 2),),
+    (Case(2, 140, 2, 2),),
+    (Case(2, 2, 140, 2),),
+    (Case(2, 2, 2, 140),),
+)
+"""The cases of which a catalogued fault is asked: the first on which it shows."""
+
 
 @dataclass(frozen=True)
 class Slip:
-    """A slip: the lines that it changed, what it was, and the new text; of several at once the text with each alone."""
+    """A slip, or a fault as it is planted.
 
-    lines: tuple[int, ...]
+    `parts` are the lines that each of its edits changed, `words` what it was, `text` the new text, and `alone` the text
+    with each of several slips alone. `enough` are the sets of edits, by number, that have to be taken back, the
+    smallest that do: an edit may be there for the sake of another.
+    """
+
+    parts: tuple[frozenset[int], ...]
     words: str
     text: str
     alone: tuple[str, ...] = ()
+    enough: tuple[frozenset[int], ...] = ()
+
+    @property
+    def lines(self) -> frozenset[int]:
+        """All lines that it changed."""
+        return frozenset().union(*self.parts)
 
 
 def layers(only: list[str] | None = None) -> list[Path]:
@@ -122,7 +148,8 @@ def slipped(text: str, rng: random.Random, count: int) -> Slip | None:
     changed = whole.splitlines()
     words = "; ".join(changed[at[0] - 1].strip() for at, _ in sorted(chosen))
     alone = tuple(_with(text, [one]) for one in chosen) if count > 1 else ()
-    return Slip(tuple(sorted(at[0] for at, _ in chosen)), words, whole, alone)
+    lines = sorted(at[0] for at, _ in chosen)
+    return Slip(tuple(frozenset({line}) for line in lines), words, whole, alone, (frozenset(range(count)),))
 
 
 def _with(text: str, chosen: list[tuple[tuple[int, int, int, int], str]]) -> str:
@@ -152,52 +179,73 @@ def wrong_on(spec: str, cases: tuple[Case, ...]) -> frozenset[str] | None:
 
 @dataclass
 class Result:
-    """What became of one slip."""
+    """What became of one slip. `mended` are the lines of it that the fix changed, if all is right elsewhere, too."""
 
     layer: str
-    slip: str
-    lines: tuple[int, ...]
+    slip: Slip
     found: Found
     seconds: float
     same: bool = False
     alike: bool = False
+    mended: frozenset[int] = frozenset()
 
     @property
     def first(self) -> bool:
-        """Whether the first line that is named is the wrong one, or all of several are."""
-        named = {line.line for line in self.found.lines}
-        return (
-            bool(named) and set(self.lines) <= named
-            if len(self.lines) > 1
-            else bool(named) and (self.found.lines[0].line == self.lines[0])
+        """Whether the first line that is named is the wrong one; of several that are, whether all are named."""
+        named = [line.line for line in self.found.lines]
+        if set(named[:1]) & self.mended & self.slip.lines and len(set(named)) == 1:
+            # One of several that were changed, and an edit of it is enough.
+            return True
+        return any(
+            all(self.slip.parts[k] & set(named[: None if len(enough) > 1 else 1]) for k in enough)
+            for enough in self.slip.enough
         )
 
     @property
+    def others(self) -> bool:
+        """Whether a line is named that was not changed, and is not told together with one that was."""
+        return any(not {line.line, *line.also} & self.slip.lines for line in self.found.lines)
+
+    @property
     def untrue(self) -> bool:
-        """Whether a line is named that is not wrong, and is not told together with one that is."""
-        return any(not {line.line, *line.also} & set(self.lines) for line in self.found.lines)
+        """Whether such a line is named, and is not one whose edit makes everything right."""
+        true = self.slip.lines | self.mended
+        return any(not {line.line, *line.also} & true for line in self.found.lines)
 
 
-def look(path: Path, name: str, slip: Slip, folder: Path, number: int, seconds: float, original: str) -> Result | None:
-    """Return what is found of a slip; None where it changes nothing, or does not run."""
+def look(
+    path: Path,
+    name: str,
+    slip: Slip,
+    folder: Path,
+    number: int,
+    seconds: float,
+    original: str,
+    cases: tuple[Case, ...] = TOLD,
+) -> Result | None:
+    """Return what is found of a slip that fails these cases; None where it changes nothing there, or does not run."""
     for k, text in enumerate(slip.alone):
         one = folder / f"{path.stem}_{number}_{k}.py"
         one.write_text(text, encoding="utf-8")
-        if not wrong_on(f"{one}:{name}", TOLD):
+        if not wrong_on(f"{one}:{name}", cases):
             return None
     file = folder / f"{path.stem}_{number}.py"
     file.write_text(slip.text, encoding="utf-8")
     spec = f"{file}:{name}"
-    if not wrong_on(spec, TOLD):
+    if not wrong_on(spec, cases):
         return None
     start = _processor()
-    found = look_into_source(spec, TOLD, fix=seconds)
-    result = Result(path.stem, slip.words, slip.lines, found, _processor() - start)
+    found = look_into_source(spec, cases, fix=seconds)
+    result = Result(path.stem, slip, found, _processor() - start)
     if found.fixes:
         (text,) = found.fixes[0].texts.values()
         result.same = text.split() == original.split()
         file.write_text(text, encoding="utf-8")
-        result.alike = wrong_on(spec, OTHERS) == frozenset()
+        result.alike = wrong_on(spec, OTHERS + cases) == frozenset()
+        old, new = slip.text.splitlines(), text.splitlines()
+        if result.alike:
+            changes = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
+            result.mended = frozenset(k + 1 for what, i, j, _, _ in changes if what != "equal" for k in range(i, j))
     return result
 
 
@@ -232,37 +280,82 @@ def catalogue(options: argparse.Namespace) -> list[Result]:
     import plain_lstm
     from planted_faults import EDITS
 
-    results = []
-    original = plain_lstm.source()
-    door = "    def pullback(dh, dCn, dhn):"
-    assert door in original
+    results, unseen = [], []
     with tempfile.TemporaryDirectory() as name:
-        for number, (fault, edits) in enumerate(list(EDITS.items())[:: options.every]):
-            lines, changed = original.splitlines(), []
-            for old, new in edits:
-                (at,) = (k for k, line in enumerate(lines) if line.strip() == old)
-                indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
-                more = [indent + line for line in new.splitlines()]
-                changed = [line + (len(more) - 1) * (line > at + 1) for line in changed]
-                changed += [at + 1 + k for k, line in enumerate(more) if line != lines[at]]
-                lines[at : at + 1] = more
-            text = "\n".join(lines).replace(door, "    def pullback(dh, dCn, dhn=0 * C0):") + "\n"
-            slip = Slip(tuple(sorted(changed)), fault, text)
-            result = look(Path(plain_lstm.__file__), "plain_lstm", slip, Path(name), number, options.seconds, original)
+        folder = Path(name)
+        chosen = list(EDITS.items())[options.start :: options.every]
+        for number, (fault, edits) in enumerate(chosen):
+            text, parts = planted(edits)
+            cases = next((cases for cases in SHOWING if _wrong_text(folder, text, cases)), None)
+            if cases is None:
+                unseen.append(fault)
+                continue
+            slip = Slip(parts, fault, text, (), taken_back(folder, edits, cases))
+            original = planted(())[0]
+            path = Path(plain_lstm.__file__)
+            result = look(path, "plain_lstm", slip, folder, number, options.seconds, original, cases)
             if result is not None:
                 results.append(result)
                 _say(result)
+    print("\nnot wrong on the cases asked:", ", ".join(unseen) or "none")
     return results
+
+
+def planted(edits: Sequence[tuple[str, str]]) -> tuple[str, tuple[frozenset[int], ...]]:
+    """Return the plain LSTM with some edits, and the lines that each changed."""
+    import plain_lstm
+
+    lines = [(line, -1) for line in plain_lstm.source().splitlines()]
+    for k, (old, new) in enumerate(edits):
+        (at,) = (n for n, (line, _) in enumerate(lines) if line.strip() == old)
+        whole = lines[at][0]
+        indent = whole[: len(whole) - len(whole.lstrip())]
+        more = [indent + line for line in new.splitlines()]
+        lines[at : at + 1] = [(line, -1 if line == whole else k) for line in more]
+    parts = tuple(frozenset(n + 1 for n, (_, own) in enumerate(lines) if own == k) for k in range(len(edits)))
+    door = "    def pullback(dh, dCn, dhn):"
+    text = "\n".join(line for line, _ in lines)
+    assert door in text
+    return text.replace(door, "    def pullback(dh, dCn, dhn=0 * C0):") + "\n", parts
+
+
+def taken_back(folder: Path, edits: Sequence[tuple[str, str]], cases: tuple[Case, ...]) -> tuple[frozenset[int], ...]:
+    """Return the smallest sets of a fault's edits without which everything is right."""
+    found: list[frozenset[int]] = []
+    for size in range(1, len(edits) + 1):
+        for some in map(frozenset, combinations(range(len(edits)), size)):
+            left = [edit for k, edit in enumerate(edits) if k not in some]
+            if not any(one <= some for one in found) and not _wrong_text(folder, planted(left)[0], cases):
+                found.append(some)
+    return tuple(found)
+
+
+def _wrong_text(folder: Path, text: str, cases: tuple[Case, ...]) -> frozenset[str] | None:
+    """Return which tensors are wrong of the plain LSTM with some text."""
+    path = folder / f"plain_{hash(text) & 0xFFFFFFFF}.py"
+    path.write_text(text, encoding="utf-8")
+    return wrong_on(f"{path}:plain_lstm", cases)
 
 
 def _say(result: Result) -> None:
     """One line on one slip."""
     named = [f"{line.line}{'+' * len(line.also)}" for line in result.found.lines]
+    changed = ",".join(map(str, sorted(result.slip.lines)))
     fix = "same" if result.same else "alike" if result.alike else "other" if result.found.fixes else "no fix"
-    verdict = "untrue" if result.untrue else "first" if result.first else "named" if named else "no line"
+    verdict = (
+        "untrue"
+        if result.untrue
+        else "other"
+        if result.others
+        else "first"
+        if result.first
+        else "named"
+        if named
+        else "no line"
+    )
     print(
-        f"{result.layer:16} line {','.join(map(str, result.lines)):8} named {','.join(named) or '-':10} {verdict:7} "
-        f"{fix:7} {result.seconds:5.1f} s  {result.slip[:90]}",
+        f"{result.layer:16} line {changed:8} named {','.join(named) or '-':10} {verdict:7} "
+        f"{fix:7} {result.seconds:5.1f} s  {result.slip.words[:90]}",
         flush=True,
     )
 
@@ -272,21 +365,23 @@ def table(results: list[Result], words: str) -> str:
     by_layer: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         by_layer[result.layer].append(result)
-    heads = (words, "slips", "line named first", "no line", "another line", "fixed", "right elsewhere, too", "median s")
+    heads = (words, "slips", "line named first", "no line", "another line", "not mended there", "fixed")
+    heads += ("right elsewhere, too", "median s")
     rows = [f"| {' | '.join(heads)} |"]
-    rows += ["|---|---|---|---|---|---|---|---|"]
+    rows += ["|---" * len(heads) + "|"]
     for layer, many in [*sorted(by_layer.items()), ("all", results)]:
         count = Counter(
             first=sum(r.first for r in many),
             none=sum(not r.found.lines for r in many),
+            others=sum(r.others for r in many),
             untrue=sum(r.untrue for r in many),
             fixed=sum(bool(r.found.fixes) for r in many),
             alike=sum(r.same or r.alike for r in many),
         )
         seconds = median([r.seconds for r in many] or [0.0])
         rows.append(
-            f"| {layer} | {len(many)} | {count['first']} | {count['none']} | {count['untrue']} | {count['fixed']} "
-            f"| {count['alike']} | {seconds:.1f} |"
+            f"| {layer} | {len(many)} | {count['first']} | {count['none']} | {count['others']} | {count['untrue']} "
+            f"| {count['fixed']} | {count['alike']} | {seconds:.1f} |"
         )
     return "\n".join(rows)
 
@@ -307,6 +402,7 @@ def main() -> None:
     )
     parser.add_argument("--catalogue", action="store_true", help="the catalogue's faults in place of random slips")
     parser.add_argument("--every", type=int, default=1, help="of these every so many")
+    parser.add_argument("--start", type=int, default=0, help="from which on")
     options = parser.parse_args()
     tolerance.SOURCE_SECONDS = options.patience
     results = catalogue(options) if options.catalogue else random_slips(options)

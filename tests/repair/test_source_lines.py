@@ -7,6 +7,7 @@ import plain_lstm
 import pytest
 from command_line import run
 from planted_faults import BG, EDITS, EO, RETURN
+from share import told
 
 from lstm_checks.cases import Case
 from lstm_checks.commands import fix as fix_command
@@ -14,6 +15,7 @@ from lstm_checks.commands.common import UsageError
 from lstm_checks.judging.text import render_lines
 from lstm_checks.repair.ask import has_source, look_into_source
 from lstm_checks.repair.found import Fix, Found, from_plain, to_plain
+from lstm_checks.repair.rewrite import is_own
 
 LAYERS = Path(__file__).parent / "layers"
 CASES = (Case(2, 3, 7, 5), Case(1, 2, 1, 1))
@@ -170,15 +172,16 @@ def test_of_two_lines_one_of_which_feeds_the_other_both_are_mended(tmp_path):
 
 def planted(folder, edits):
     """The plain LSTM with lines of it changed, and their numbers."""
-    lines, changed = plain_lstm.source().splitlines(), set()
+    lines = [(line, False) for line in plain_lstm.source().splitlines()]
     for old, new in edits:
-        (at,) = (k for k, line in enumerate(lines) if line.strip() == old)
-        lines[at] = lines[at].replace(old, new)
-        changed.add(at + 1)
+        (at,) = (k for k, (line, _) in enumerate(lines) if line.strip() == old)
+        whole = lines[at][0]
+        indent = whole[: len(whole) - len(whole.lstrip())]
+        lines[at : at + 1] = [(indent + line, indent + line != whole) for line in new.splitlines()]
     path = folder / "planted.py"
-    text = "\n".join(lines).replace("def pullback(dh, dCn, dhn):", "def pullback(dh, dCn, dhn=0 * C0):")
-    path.write_text(text, encoding="utf-8")
-    return path, changed
+    text = "\n".join(line for line, _ in lines)
+    path.write_text(text.replace("def pullback(dh, dCn, dhn):", "def pullback(dh, dCn, dhn=0 * C0):"), encoding="utf-8")
+    return path, {k + 1 for k, (_, changed) in enumerate(lines) if changed}
 
 
 def test_three_faults_are_named_and_mended_together(tmp_path):
@@ -221,19 +224,70 @@ def test_a_target_that_misbehaves_when_it_is_looked_into_harms_nothing(tmp_path,
     assert all(one.text == "dg = dc * f" for one in found.lines)
 
 
-def test_a_wrong_order_of_gates_is_no_line_of_those_that_read_them(tmp_path):
-    path, changed = planted(tmp_path, EDITS["gate-order-fogi"])
-    assert {one.line for one in look_into_source(f"{path}:plain_lstm", CASES).lines} <= changed
+PLANTED = [
+    "carry-without-forget",
+    "df-of-current-memory",
+    "tanh-derivative-unsquared",
+    "dh0-dc0-swapped",
+    "cn-is-h",
+    # All steps of a reshaped array are no quantities beside one another.
+    "hidden-states-reshaped",
+    # What a helper returns that is right elsewhere is no feeder; one that is wrong in both uses is one line.
+    "sigmoid-derivative-twice",
+    "tanh-rational",
+]
 
 
-PLANTED = ["carry-without-forget", "df-of-current-memory", "tanh-derivative-unsquared", "dh0-dc0-swapped", "cn-is-h"]
-
-
-@pytest.mark.parametrize("fault", PLANTED)
+@pytest.mark.parametrize("fault", told(PLANTED, ci=3))
 def test_catalogued_faults_are_named_as_planted(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES)
     assert {one.line for one in found.lines} == changed
+
+
+TAKEN_AWAY = [
+    "bias-gradients-swapped-f-i",  # a statement
+    "nothing-passed-back",  # one under a condition
+    "first-step-left-out-of-du",  # two
+    "dv-assigned",  # what is written in place
+    "bias-missing-f",  # an entry of a dict
+    "gate-order-fogi",  # what stands outside functions
+    "memory-cotangent-clipped",  # calls around what is right
+    "carry-through-output",  # two factors
+    "gradients-negated",  # a sign of what is added up
+]
+
+
+@pytest.mark.parametrize("fault", told(TAKEN_AWAY, ci=3))
+def test_what_should_not_be_there_is_named_and_taken_away(tmp_path, fault):
+    path, changed = planted(tmp_path, EDITS[fault])
+    found = look_into_source(f"{path}:plain_lstm", CASES, fix=300.0)
+    assert {one.line for one in found.lines} <= changed
+    assert found.fixes
+    assert found.lines
+
+
+FORWARD_AND_BACKWARD = ["softsign-candidate", "coupled-gates"]
+
+
+@pytest.mark.parametrize("fault", told(FORWARD_AND_BACKWARD, ci=2))
+def test_behind_outputs_that_are_mended_the_rest_is_looked_into(tmp_path, fault):
+    path, changed = planted(tmp_path, EDITS[fault])
+    found = look_into_source(f"{path}:plain_lstm", CASES, fix=300.0)
+    assert {one.line for one in found.lines} == changed
+    assert found.fixes
+
+
+def test_an_index_of_what_is_written_into_is_mended(tmp_path):
+    path, line = slipped(tmp_path, "layer_class", 'self.fc["i"][:, t]', 'self.fc["g"][:, t]')
+    found = look_into_source(f"{path}:LSTM", CASES, fix=300.0)
+    assert [one.line for one in found.lines] == [line]
+    assert '+            i = self.fc["i"][:, t] = ' in found.fixes[0].diff
+
+
+def test_what_was_never_kept_is_no_line_of_those_that_read_it(tmp_path):
+    path, line = slipped(tmp_path, "layer_class", 'self.fc["i"][:, t]', 'self.fc["i"][:0, t]')
+    assert {one.line for one in look_into_source(f"{path}:LSTM", CASES).lines} <= {line}
 
 
 def test_programs_models_frameworks_and_faults_have_no_source():
@@ -259,11 +313,11 @@ def test_a_file_that_has_changed_is_not_written_over(tmp_path):
 def test_verify_ends_with_the_line_and_the_fix_and_fix_writes_it(tmp_path):
     path, line = slipped(tmp_path, "numpy_per_gate", "dg = dc * i\n", "dg = dc * f  # candidate\n")
     few = ("--examples", "5", "--max-dims", "3,4,3,3")
-    told = run("verify", f"{path.name}:lstm", *few, cwd=tmp_path)
-    assert told.returncode == 1
+    verdict = run("verify", f"{path.name}:lstm", *few, cwd=tmp_path)
+    assert verdict.returncode == 1
     # dc * f is a known quantity, of another name: it may be the line that reads it that should read another.
-    assert f"  line      {path.name}:{line} or {line + 3}   dg = dc * f  # candidate\n" in told.stdout
-    assert f"with dg of equation (6) in the place of dg in line {line + 3} all 17 tensors are right" in told.stdout
+    assert f"  line      {path.name}:{line} or {line + 3}   dg = dc * f  # candidate\n" in verdict.stdout
+    assert f"with dg of equation (6) in the place of dg in line {line + 3} all 17 tensors are right" in verdict.stdout
     silent = run("verify", f"{path.name}:lstm", *few, "--no-source", cwd=tmp_path)
     assert silent.returncode == 1
     assert "  line  " not in silent.stdout
@@ -272,3 +326,12 @@ def test_verify_ends_with_the_line_and_the_fix_and_fix_writes_it(tmp_path):
     assert "+            dg = dc * i  # candidate" in shown.stdout
     assert "FIXED" in shown.stdout
     assert run("verify", f"{path.name}:lstm", *few, cwd=tmp_path).returncode == 0
+
+
+def test_which_files_are_the_users_own_is_known_while_python_looks_for_its_own(tmp_path, monkeypatch):
+    def again(*ignored):
+        raise AttributeError("abi_thread")  # as Python 3.13 does where an import that it makes itself comes back to it
+
+    monkeypatch.setattr("sysconfig.get_path", again)
+    assert is_own(str(tmp_path / "mine.py"))
+    assert not is_own(json.__file__)

@@ -51,6 +51,7 @@ _SAMPLES_BACK = (
     "    return of_all_samples(dXs, -3), [of_all_samples(list(of), -2) for of in zip(*begins, strict=True)], found\n"
 )
 _PADDED = "        dXs.append(of_all_steps(back, [0 * x[..., samples, steps:, :]] if padding else []))\n"
+_OUTPUTS = "        hs.append(of_all_steps(back, [np.stack([0 * begin[0]] * padding, axis=-2)] if padding else []))\n"
 _TOTAL = "            total = {name: total[name] + value for name, value in own.items()} if total else own\n"
 
 Spec = tuple[str, str, str, tuple[Patch, ...]]
@@ -306,6 +307,53 @@ def _of_lengths(here: str, reverse: bool | None) -> Iterator[Spec]:
                 ),
             ),
         )
+        put = f"        put = (lambda own, empty: of_all_steps(empty, own)) if {here} else of_all_steps\n"
+        yield (
+            "mask-not-turned",
+            "it turns the padded batch and not its mask: it reads the padding, and not a sample's own first steps; the"
+            " gradient is right for that.",
+            "What is masked is the end of what is turned, which is where a sample begins.",
+            (
+                in_composition(
+                    _GIVEN,
+                    f"{_GIVEN}\n        if {here}:\n            given = x[..., samples, x.shape[-2] - steps :, :]",
+                ),
+                in_composition(
+                    _OUTPUTS,
+                    f"{put}{_OUTPUTS.replace('of_all_steps', 'put')}"
+                    f"        if {here} and padding:\n"
+                    "            hs[-1] = of_all_steps([hs[-1][..., :steps, :]], [0 * hs[-1][..., steps:, :]])\n",
+                ),
+                in_composition(
+                    _DH,
+                    f"{_DH}\n        if {here}:\n            arriving = dh[..., samples, dh.shape[-2] - steps :, :]\n"
+                    "            seen = max(0, 2 * steps - dh.shape[-2])\n"
+                    "            arriving = of_all_steps([arriving[..., :seen, :]], [0 * arriving[..., seen:, :]])",
+                ),
+                in_composition(_PADDED, put + _PADDED.replace("of_all_steps", "put")),
+            ),
+        )
+    elif reverse is False:
+        padded = "np.concatenate([0 * {0}[..., samples, steps:, :], {1}], axis=-2)"
+        given, arriving = padded.format("x", "given"), padded.format("dh", "arriving")
+        yield (
+            "padding-comes-first",
+            "it runs over the padding before a sample's own steps, as if that were zero: the biases change its state"
+            " there; the gradient is right for that.",
+            "Zeros are put before the shorter samples; they do not begin with the states that are given.",
+            (
+                in_composition(_GIVEN, f"{_GIVEN}\n        if {here} and steps:\n            given = {given}"),
+                in_composition(
+                    _RETURNED,
+                    f"{_RETURNED}\n        back = [h[..., h.shape[-2] - steps :, :] for h in back] if {here} else back",
+                ),
+                in_composition(_DH, f"{_DH}\n        if {here} and steps:\n            arriving = {arriving}"),
+                in_composition(
+                    _PASSED,
+                    f"{_PASSED}\n        back = [d[..., d.shape[-2] - steps :, :] for d in back] if {here} else back",
+                ),
+            ),
+        )
     yield (
         "one-step-too-few",
         "it ends each sample one step before its length, where it has two.",
@@ -439,6 +487,26 @@ def _of_others(net: Network, place: Place) -> Iterator[Spec]:
                         _OWN_FORWARD, _OWN_FORWARD.replace("            initial", f"{took}            initial")
                     ),
                     in_composition(_OWN_BACKWARD, _OWN_BACKWARD.replace("            end", f"{took}            end")),
+                ),
+            )
+        if other.layer and place.layer:
+            # As wide as each other: what both are fed with is what a layer hands on.
+            whole = f"            own = {{name: p[name + {other.suffix!r}] for name in own}} if {here} else own\n"
+            yield (
+                f"shares-the-weights-of-{_kebab(other)}",
+                f"it computes with the weights of {other.words}; the gradient is right for that.",
+                "One object stands at both places; its gradient is the sum, and that of the place's own is zero.",
+                (
+                    in_composition(
+                        _OWN_FORWARD, _OWN_FORWARD.replace("            initial", f"{whole}            initial")
+                    ),
+                    in_composition(_OWN_BACKWARD, _OWN_BACKWARD.replace("            end", f"{whole}            end")),
+                    in_composition(
+                        _OWN,
+                        f"            if {here}:\n"
+                        f"                found[name + {other.suffix!r}] = found[name + {other.suffix!r}] + value\n"
+                        f"                value = 0 * value\n{_OWN}",
+                    ),
                 ),
             )
     before = [other for other in net.places if other.layer == place.layer and not other.reverse]

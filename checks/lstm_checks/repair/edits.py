@@ -33,6 +33,9 @@ ANYWHERE_COST = 2
 PRODUCTS = 200
 """How many products of two matrices are tried as a term that is missing."""
 
+STATEMENTS_TOGETHER = 3
+"""How many statements next to one another are left out together at most."""
+
 NUMBERS = ("0", "1", "2", "-1", "0.5")
 
 Span = tuple[tuple[int, int], tuple[int, int]]
@@ -91,6 +94,9 @@ class Edits:
         By the place of an expression (file, line, column, end line, end column) the shapes of its values.
     gates : sequence of str
         The cell's gates, for names that differ in one.
+    simple : bool
+        Whether there are those alone that take something away, or put what is there into another order: they need not
+        know what a value is to be, so all lines are tried.
     """
 
     def __init__(
@@ -99,9 +105,12 @@ class Edits:
         scopes: Mapping[str, Scope],
         values: Mapping[tuple[str, int, int, int, int], frozenset[tuple[int, ...]]],
         gates: Sequence[str],
+        simple: bool = False,
     ) -> None:
         self.lines, self.scopes, self.values, self.gates = lines, scopes, values, gates
+        self.simple = simple
         self.all: list[Edit] = []
+        self.runs: list[tuple[Edit, ...]] = []
 
     def __call__(self, source: Source, tree: ast.Module) -> dict[Any, list[tuple[int, Any]]]:
         """Return the alternatives of a file's nodes, and take them down."""
@@ -112,12 +121,15 @@ class Edits:
         functions |= {
             f"{root}.{word}" for root, word in re.findall(r"\b(torch|jnp|jax\.nn)\.(tanh|sigmoid|exp)\b", source.text)
         }
-        for statement, function in _statements(tree):
+        left_out: dict[Any, Edit] = {}
+        blocks: dict[int, list[ast.stmt]] = {}
+        for statement, function, block in _statements(tree):
             if lines is not None and not any(
                 line in lines for line in range(statement.lineno, (_last(statement) or statement.lineno) + 1)
             ):
                 continue
-            writer = _Writer(self, source, function, sorted(functions), statement)
+            blocks[id(block)] = block
+            writer = _Writer(self, source, function, sorted(functions), statement, len(block) == 1)
             for node, span, text, other, cost in writer.edits():
                 if lines is not None and not set(range(span[0][0], span[1][0] + 1)) & set(lines):
                     continue
@@ -126,7 +138,37 @@ class Edits:
                 group = found[node][0][0] if isinstance(node, ast.expr) else number
                 of_expression = isinstance(node, ast.expr)
                 self.all.append(Edit(number, source.path, span, text, cost, statement.lineno, group, of_expression))
+                if other is None:
+                    left_out[node] = self.all[-1]
+        for block in blocks.values():
+            edits = [left_out.get(statement) for statement in block]
+            for count in range(2, STATEMENTS_TOGETHER + 1):
+                runs = (edits[k : k + count] for k in range(len(edits) - count + 1))
+                self.runs += [tuple(one for one in run if one is not None) for run in runs if None not in run]
+        if self.simple:
+            self._orders(source, tree, found)
         return found
+
+    def _orders(self, source: Source, tree: ast.Module, found: dict[Any, list[tuple[int, Any]]]) -> None:
+        """Add the other orders of gates that are set outside functions, each wherever it is read."""
+        scopes: list[Any] = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+        for scope in scopes:
+            for node in scope.body:
+                if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
+                    continue
+                name = node.targets[0].id
+                reads = [
+                    one
+                    for one in ast.walk(tree)
+                    if (isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load))
+                    or (isinstance(one, ast.Attribute) and one.attr == name and isinstance(one.ctx, ast.Load))
+                ]
+                first = len(self.all) + 1
+                for text in _other_orders(source, node.value, self.gates):
+                    number = len(self.all) + 1
+                    for one in reads:
+                        found[one].append((number, _parsed(text)))
+                    self.all.append(Edit(number, source.path, _span(node.value), text, 2, node.lineno, first, False))
 
 
 def _takes_one(node: ast.FunctionDef) -> bool:
@@ -139,17 +181,20 @@ def _last(statement: ast.stmt) -> int | None:
     return statement.lineno if hasattr(statement, "body") else statement.end_lineno
 
 
-def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
-    """Yield the statements within functions, each with its function's full name."""
+def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, str, list[ast.stmt]]]:
+    """Yield the statements within functions, each with its function's full name and the block that it stands in."""
 
-    def inside(node: Any, name: tuple[str, ...], of_function: bool) -> Iterator[tuple[ast.stmt, str]]:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                yield from inside(child, (*name, child.name), not isinstance(child, ast.ClassDef))
-                continue
-            if isinstance(child, ast.stmt) and of_function:
-                yield child, ".".join(name)
-            yield from inside(child, name, of_function)
+    def inside(node: Any, name: tuple[str, ...], of_function: bool) -> Iterator[tuple[ast.stmt, str, list[ast.stmt]]]:
+        for _, value in ast.iter_fields(node):
+            for child in value if isinstance(value, list) else [value]:
+                if not isinstance(child, ast.AST):
+                    continue
+                if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    yield from inside(child, (*name, child.name), not isinstance(child, ast.ClassDef))
+                    continue
+                if isinstance(child, ast.stmt) and of_function:
+                    yield child, ".".join(name), value
+                yield from inside(child, name, of_function)
 
     yield from inside(tree, (), False)
 
@@ -158,9 +203,15 @@ class _Writer:
     """Writes the edits of one statement."""
 
     def __init__(
-        self, edits: Edits, source: Source, function: str, functions: Sequence[str], statement: ast.stmt
+        self,
+        edits: Edits,
+        source: Source,
+        function: str,
+        functions: Sequence[str],
+        statement: ast.stmt,
+        by_itself: bool,
     ) -> None:
-        self.all, self.source, self.function = edits, source, function
+        self.all, self.source, self.function, self.by_itself = edits, source, function, by_itself
         self.functions, self.statement = functions, statement
         shapes: dict[str, frozenset[tuple[int, ...]]] = {}
         parts = function.split(".")
@@ -176,7 +227,7 @@ class _Writer:
         """Yield (node, span, new text, new node, cost) of all."""
         for node, roles in self._expressions():
             seen: set[str] = set()
-            for text, cost in self._of(node, roles):
+            for text, cost in self._without(node) if self.all.simple else self._of(node, roles):
                 if text in seen or len(text) > 2000 or (self.all.lines is None and cost > ANYWHERE_COST):
                     continue
                 seen.add(text)
@@ -229,6 +280,55 @@ class _Writer:
                 elif isinstance(child, ast.expr) and not isinstance(getattr(child, "ctx", None), ast.Store):
                     yield from self._within(child, inner)
 
+    def _without(self, node: Any) -> Iterator[tuple[str, float]]:
+        """Yield what is left of an expression where a part of it is taken away; of an order of gates the others."""
+        if isinstance(node, ast.BinOp):
+            yield self._side(node, node.left, True), 1.2
+            yield self._side(node, node.right, False), 1.2
+            yield from self._first_of_several(node)
+        if isinstance(node, ast.UnaryOp):
+            yield self.source.segment(node.operand), 1
+        if isinstance(node, ast.IfExp):
+            yield self.source.segment(node.body), 1.5
+            yield self.source.segment(node.orelse), 1.5
+        if isinstance(node, ast.Call):
+            yield from self._unwrapped(node)
+        if isinstance(node, ast.Subscript) and "::" in self.source.segment(node.slice):
+            yield self.source.segment(node.value), 1.5
+        yield from self._unpacked(node)
+        yield from ((text, 2) for text in _other_orders(self.source, node, self.all.gates))
+
+    def _first_of_several(self, node: ast.BinOp) -> Iterator[tuple[str, float]]:
+        """Yield what several factors or terms begin with, without the last two or more."""
+        left, cost = node.left, 1.4
+        while isinstance(left, ast.BinOp) and isinstance(left.op, type(node.op)):
+            yield self._side(left, left.left, True), cost
+            left, cost = left.left, cost + 0.2
+
+    def _unwrapped(self, node: ast.Call) -> Iterator[tuple[str, float]]:
+        """Yield the arguments of a call, and of a call that is its first the first, such as what is clipped."""
+        inner, cost = node, 1.5
+        for argument in node.args:
+            if not isinstance(argument, ast.Starred | ast.Constant):
+                yield self.source.segment(argument), cost
+        while True:
+            value = inner.func.value if isinstance(inner.func, ast.Attribute) else None
+            own = value is not None and (self.source.path, *_place(value)) in self.all.values
+            of_method = value is not None and (own or isinstance(value, ast.Call))
+            first = value if of_method else inner.args[0] if inner.args else None
+            if first is None or isinstance(first, ast.Starred | ast.Constant):
+                return
+            yield self.source.segment(first), cost
+            if not isinstance(first, ast.Call):
+                return
+            inner, cost = first, cost + 0.1
+
+    def _unpacked(self, node: Any) -> Iterator[tuple[str, float]]:
+        """Yield a dict that is made of another and has further entries without these."""
+        if isinstance(node, ast.Dict):
+            whole = [value for key, value in zip(node.keys, node.values, strict=True) if key is None]
+            yield from ((self.source.segment(one), 1.5) for one in whole)
+
     def _of(self, node: Any, roles: frozenset[str]) -> Iterator[tuple[str, float]]:
         """Yield the texts that may stand in an expression's place, each with its cost."""
         text = self.source.segment(node)
@@ -259,7 +359,8 @@ class _Writer:
         if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
             yield self.source.segment(node.value), 1
         if isinstance(node, ast.Tuple | ast.List) and 1 < len(node.elts) <= 8:
-            yield from self._exchanged(node, text)
+            yield from self._exchanged(node)
+        yield from self._unpacked(node)
         if not shapes:
             return
         yield from self._of_value(node, text, shapes, roles)
@@ -283,6 +384,7 @@ class _Writer:
         own = OPERATORS.get(type(node.op), "")
         yield left, 1.2
         yield right, 1.2
+        yield from self._first_of_several(node)
         yield from ((f"{left} {sign} {right}", 1) for sign in OPERATORS.values() if sign != own)
         if own in ("-", "/", "@", "**"):
             yield f"{right} {own} {left}", 1.5
@@ -303,13 +405,7 @@ class _Writer:
 
     def _of_call(self, node: ast.Call, text: str) -> Iterator[tuple[str, float]]:
         """Yield what may stand in place of a call: one of its arguments, what its method is called on, another name."""
-        for argument in node.args:
-            if not isinstance(argument, ast.Starred | ast.Constant):
-                yield self._part(argument), 1.5
-        if isinstance(node.func, ast.Attribute):
-            value = self.source.segment(node.func.value)
-            if (self.source.path, *_place(node.func.value)) in self.all.values:
-                yield value, 1.5
+        yield from self._unwrapped(node)
         name = ast.unparse(node.func)
         if len(node.args) == 1 and not node.keywords and name in self.functions:
             given = self.source.segment(node.args[0])
@@ -318,19 +414,11 @@ class _Writer:
             first, second = (self.source.segment(one) for one in node.args)
             yield f"{self.source.segment(node.func)}({second}, {first})", 1.5
 
-    def _exchanged(self, node: Any, text: str) -> Iterator[tuple[str, float]]:
+    def _exchanged(self, node: Any) -> Iterator[tuple[str, float]]:
         """Yield a display with two of its entries exchanged."""
-        start, end = _span(node)
-        spans = [_span(one) for one in node.elts]
-        for one, other in combinations(range(len(spans)), 2):
-            parts, at = [], start
-            for k, (begin, stop) in enumerate(spans):
-                parts.append(self.source.between(at, begin))
-                swapped = {one: other, other: one}.get(k, k)
-                parts.append(self.source.between(*spans[swapped]))
-                at = stop
-            parts.append(self.source.between(at, end))
-            yield "".join(parts), 1.5
+        for one, other in combinations(range(len(node.elts)), 2):
+            order = [{one: other, other: one}.get(k, k) for k in range(len(node.elts))]
+            yield _in_order(self.source, node, order), 1.5
 
     def _of_constant(self, node: ast.Constant, text: str) -> Iterator[tuple[str, float]]:
         """Yield other numbers; of a word that ends in a gate's letter the other gates'."""
@@ -343,7 +431,7 @@ class _Writer:
             yield from ((f"{value * 2}", 1), (f"{value / 2}", 1.2))
         elif isinstance(value, str) and value and len(value) <= 8:
             if set(value) == set(self.all.gates) and len(value) == len(self.all.gates):
-                yield from ((repr("".join(order)), 2) for order in permutations(value))
+                yield from ((order, 2) for order in _other_orders(self.source, node, self.all.gates))
             elif value.strip("_")[-1:] in self.all.gates:
                 at = len(value.rstrip("_")) - 1
                 quote = text[0] if text[:1] in "'\"" else '"'
@@ -395,12 +483,34 @@ class _Writer:
         alike = [other for other in alike if self.scope.shapes[other] & shapes][:FACTORS]
         yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
         if "whole" in roles:
+            yield from self._derivatives(node, alike)
+            yield from ((f"{one} * {other}", 4.5) for one, other in combinations(alike, 2))
             yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
             # Such as a gate's activation, where nothing but what it is of has a name.
             called = [name for name in self.functions if name in self.source.segment(self.statement)]
             pairs = list(permutations(alike, 2))
             yield from ((f"{own} + {name}({one}) * {other}", 4.5) for name in called for one, other in pairs)
             yield from ((f"{own} + {product}", 4) for product in islice(self._products(shapes), PRODUCTS))
+
+    def _derivatives(self, node: Any, alike: Sequence[str]) -> Iterator[tuple[str, float]]:
+        """Yield derivatives of activations in place of a whole expression, alone and times a variable that it reads."""
+        read = dict.fromkeys(
+            self.source.segment(one)
+            for one in ast.walk(node)
+            if isinstance(one, ast.Name | ast.Attribute | ast.Subscript) and self._shapes(one)
+        )
+        forms = [
+            (f"{text}", cost)
+            for other in dict.fromkeys([*read, *alike])
+            for text, cost in (
+                (f"{other} * (1 - {other})", 3.5),
+                (f"(1 - {other} * {other})", 3.5),
+                (f"(1 - {other})", 3.5),
+                *((f"{name}({other})", 3) for name in self.functions),
+            )
+        ]
+        yield from forms
+        yield from ((f"{factor} * {text}", cost + 1) for factor in read for text, cost in forms)
 
     def _products(self, shapes: frozenset[tuple[int, ...]]) -> Iterator[str]:
         """Yield the products of two matrices that have one of some shapes."""
@@ -416,7 +526,7 @@ class _Writer:
                 yield f"{one} @ {other}"
 
     def _of_statement(self) -> Iterator[tuple[Any, Span, str, Any, float]]:
-        """Yield the statement added up in place of set, or set in place of added up, or left out."""
+        """Yield the statement added up in place of set, or set in place of added up, or left out; other conditions."""
         node, source = self.statement, self.source
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and not isinstance(node.targets[0], ast.Tuple):
             gap = (node.targets[0].end_lineno, node.targets[0].end_col_offset), _start(node.value)
@@ -435,13 +545,70 @@ class _Writer:
                         continue
                     made = ast.AugAssign(_stored(node.target), operator, value)
                 yield node, gap, f" {sign} ", ast.copy_location(made, node), 1  # type: ignore[misc]
-        if isinstance(node, ast.Assign | ast.AugAssign) and not (
-            isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple)
-        ):
-            line = source.lines[node.lineno - 1]
-            alone = not line[: node.col_offset].strip() and node.end_lineno == node.lineno
-            if alone:
-                yield node, ((node.lineno, 0), (node.lineno + 1, 0)), "", None, 1.5
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Tuple):
+            target = node.targets[0]
+            for text, cost in self._exchanged(target) if len(target.elts) <= 4 else ():
+                made = ast.Assign([_stored(_parsed(text))], _parsed(source.segment(node.value)))
+                yield node, _span(target), text, ast.copy_location(made, node), cost
+        if isinstance(node, ast.Assign | ast.AugAssign):
+            yield from self._of_targets(node)
+        if isinstance(node, ast.If):
+            for text in ("True", "False"):
+                yield node.test, _span(node.test), text, _parsed(text), 1.6
+        leaves = isinstance(node, ast.Assign | ast.AugAssign | ast.If) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+        )
+        if leaves and not source.segment(node).startswith("elif"):
+            last = node.end_lineno or node.lineno
+            rest = source.lines[last - 1][node.end_col_offset :].strip()
+            indent = source.lines[node.lineno - 1][: node.col_offset]
+            if not indent.strip() and (not rest or rest.startswith(b"#")):
+                text = f"{indent.decode()}pass\n" * self.by_itself
+                yield node, ((node.lineno, 0), (last + 1, 0)), text, None, 1.5
+
+    def _of_targets(self, node: ast.Assign | ast.AugAssign) -> Iterator[tuple[Any, Span, str, Any, float]]:
+        """Yield the statement with another index in what it writes into."""
+        start, end = _span(node)
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            indices = [one.slice for one in ast.walk(target) if isinstance(one, ast.Subscript)]
+            for part in (part for index in indices for part in ast.walk(index) if isinstance(part, ast.expr)):
+                text = self.source.segment(part)
+                others = self._of_constant(part, text) if isinstance(part, ast.Constant) else self._of_index(part, text)
+                for other, cost in others:
+                    span = _span(part)
+                    whole = f"{self.source.between(start, span[0])}{other}{self.source.between(span[1], end)}"
+                    try:
+                        (made,) = ast.parse(whole).body
+                    except (SyntaxError, ValueError):
+                        continue
+                    yield node, span, other, ast.increment_lineno(made, node.lineno - 1), cost
+
+
+def _in_order(source: Source, node: Any, order: Sequence[int]) -> str:
+    """Return a display with its entries in another order, and all that is between them as it is."""
+    spans = [_span(one) for one in node.elts]
+    parts, at = [], _start(node)
+    for k, (begin, stop) in enumerate(spans):
+        parts += [source.between(at, begin), source.between(*spans[order[k]])]
+        at = stop
+    return "".join([*parts, source.between(at, _span(node)[1])])
+
+
+def _other_orders(source: Source, node: Any, gates: Sequence[str]) -> Iterator[str]:
+    """Yield the text of an order of all gates, a word of their letters or a display of them, in each other order."""
+    letters: list[Any]
+    if isinstance(node, ast.Tuple | ast.List):
+        letters = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
+    else:
+        letters = list(node.value) if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+    if len(letters) != len(gates) or set(letters) != set(gates):
+        return
+    for order in islice(permutations(range(len(letters))), 1, None):
+        if isinstance(node, ast.Constant):
+            quote = source.segment(node)[0]
+            yield f"{quote}{''.join(letters[k] for k in order)}{quote}"
+        else:
+            yield _in_order(source, node, order)
 
 
 def _stored(node: Any) -> Any:

@@ -6,6 +6,8 @@ what still feeds it and is no known quantity is told with it. Where no place alo
 tensors is held at what it ought to be, and the search goes on from there.
 """
 
+import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +100,13 @@ class _Search:
             return ()
         self.budget.runs = max(self.budget.runs, tolerance.FURTHER_LINE_RUNS)
         for part in list(held):
-            held = self._deeper(held, part)
+            for _ in range(tolerance.FEEDERS_DEEP):
+                before = [id(one) for one in held]
+                held = self._deeper(held, part)
+                further = [one for one in held if id(one) not in before]
+                if len(further) != 1:
+                    break
+                (part,) = further
         found: list[Finding] = []
         for overrides, mends in held:
             # A line in a loop over gates is one line, whichever gate it was held for.
@@ -106,6 +114,7 @@ class _Search:
             same = next((known for known in found if known.site is site), Finding(site, (), frozenset()))
             found = [known for known in found if known is not same]
             found.append(replace(same, overrides=same.overrides + overrides, mends=same.mends | mends))
+        found = self._of_one_helper(found)
         called = [self._called(one, found) for one in found]
         if None in called:
             return ()
@@ -151,9 +160,31 @@ class _Search:
             if len(many) > 1 and sets:
                 overrides = tuple(override for one in many for override in one.overrides)
                 mends = frozenset[Any]().union(*(one.mends for one in many))
+                if _is_kept(sets[-1]) and not all(_is_read(override.place) for override in overrides):
+                    # What was kept is wrong, or was never kept, and where that is so nothing shows.
+                    return []
                 merged = {one.site for one in many}
                 found = [one for one in found if one.site not in merged]
                 found.append(Finding(sets[-1], overrides, mends, word=many[0].word))
+        return found
+
+    def _of_one_helper(self, found: list[Finding]) -> list[Finding]:
+        """Return findings of which those in a helper, and at calls of it, are one, where that is what it returns."""
+        for returned in (site for site in self.program.sources.sites if site.returned and len(found) > 1):
+            own = [one for one in found if one.site.function == returned.function or _is_call_of(one.site, returned)]
+            if len(own) < 2:
+                continue
+            due: dict[Any, Form] = {}
+            for override in (override for one in own for override in one.overrides):
+                site = override.place.site
+                within = site.function == returned.function
+                due[override.place.context if within else (site.path, site.line, site.column)] = override.form
+            others = [override for one in found if one not in own for override in one.overrides]
+            places = [p for p in self.program.places(self.trial, others) if p.site is returned and p.context in due]
+            overrides = tuple(Override(p, replace(due[p.context], view=p.view)) for p in places)
+            if overrides and self.budget.spend() and self._everywhere([*others, *overrides]):
+                mends = frozenset[Any]().union(*(one.mends for one in own))
+                return [*(one for one in found if one not in own), Finding(returned, overrides, mends)]
         return found
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
@@ -475,7 +506,12 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
     for place in places:
         known[place.site.number] = known.get(place.site.number, True) and place.known
         sites[place.site.number] = place.site
-    unknown = {number for number, is_known in known.items() if not is_known}
+    # What is read as zeros may be zeros for want of what is due there.
+    zeros = {p.site.number for p in places if p.known and p.form is not None and p.form.names == [ZERO]}
+    zeros -= {p.site.number for p in places if p.form is None or p.form.names != [ZERO]}
+    unknown = {number for number, is_known in known.items() if not is_known or number in zeros}
+    # What a function returns that is right in another use of it is not where it goes wrong.
+    right = {place.site.number for place in places if place.site.returned and place.known}
     found: dict[int, Site] = {}
     parts = {number for number in (*site.parts, *[site.number] * site.is_leaf) if number in unknown}
     # What is made of unknown parts is no feeder of its own: the innermost are.
@@ -495,7 +531,7 @@ def unknown_feeders(site: Site, places: Sequence[Place]) -> tuple[Site, ...]:
             continue
         for other in sites.values():
             sets = set(part.names) & {name for bound in other.binds for name in bound.split(",")}
-            helper = not part.is_leaf and _calls(part, other)
+            helper = not part.is_leaf and _calls(part, other) and other.number not in right
             if (
                 other.number in unknown
                 and other is not site
@@ -523,6 +559,12 @@ def _calls(part: Site, other: Site) -> bool:
     """Return whether an expression calls the function that another is in."""
     name = other.function.rpartition(".")[2]
     return f"{name}(" in part.text
+
+
+def _is_call_of(site: Site, other: Site) -> bool:
+    """Return whether an expression is a call of the function that another is in, and nothing more."""
+    name = other.function.rpartition(".")[2]
+    return site.is_call and re.match(rf"(\w+\.)*{re.escape(name)}\(", site.text) is not None
 
 
 def _calls_own(part: Site, sites: object) -> bool:
@@ -819,6 +861,18 @@ class Options:
                 if gate:
                     found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
+
+
+def _is_kept(site: Site) -> bool:
+    """Return whether an expression reads entries and computes nothing."""
+    tree = ast.parse(f"({site.text})", mode="eval").body
+    inner = tree.elt if isinstance(tree, ast.GeneratorExp | ast.ListComp) else tree
+    return isinstance(inner, ast.Subscript | ast.Attribute)
+
+
+def _is_read(place: Place) -> bool:
+    """Return whether what passes a place is a quantity, and not one that was never set."""
+    return place.known and place.form is not None and place.form.names != [ZERO]
 
 
 def _begins(place: Place) -> bool:

@@ -28,7 +28,7 @@ from lstm_checks.repair.found import Fix, Line
 from lstm_checks.repair.intervene import Finding, Options
 from lstm_checks.repair.program import Override, Place, Program
 from lstm_checks.repair.rewrite import AGAIN, Site, Sources, forget_own_modules
-from lstm_checks.repair.telling import tell_edit
+from lstm_checks.repair.telling import right_in, told_of
 from lstm_checks.repair.trial import Trial, plain_array
 from lstm_checks.targets.load import load_target
 
@@ -52,6 +52,10 @@ class Search:
         Cases, the first of which is the one that was searched on.
     before : set of str
         The modules that were there before the target was loaded.
+    simple : bool
+        Whether those edits alone are tried that take something away, or put what is there into another order.
+    first : tuple of Edit
+        Edits that are known to make all trials right. Others are looked for at their lines alone.
     """
 
     def __init__(
@@ -62,7 +66,10 @@ class Search:
         findings: Sequence[Finding],
         trials: Sequence[Trial],
         before: set[str],
+        simple: bool = False,
+        first: Candidate = (),
     ) -> None:
+        self.simple, self.first = simple, first
         self.question, self.findings, self.trials, self.before = question, findings, trials, before
         self.sources = sources
         self.end = time.monotonic() + float(question["seconds"])
@@ -70,12 +77,14 @@ class Search:
         self.outputs_alone = bool(question.get("outputs alone"))
         self.outputs_are_enough = False
         self.original = {path: source.text for path, source in sources.files.items()}
-        program = Program(target, sources)
-        with sources.in_force():
-            # Others may have been since, and probes are passed to those that were last.
-            places, variables = program.places(trials[0]), program.variables(trials[0])
-        lines = self._lines() if findings else None
-        self.edits = Edits(lines, *_traced(places, variables), target.cell.gates)
+        lines = self._lines() if findings or first else None
+        traced: tuple[Any, Any] = {}, {}
+        if not simple:
+            program = Program(target, sources)
+            with sources.in_force():
+                # Others may have been since, and probes are passed to those that were last.
+                traced = _traced(program.places(trials[0]), program.variables(trials[0]))
+        self.edits = Edits(lines, *traced, target.cell.gates, simple)
         self.edited = Sources(self.edits, self.original)
         self.program = Program(self._load(self.edited), self.edited)
 
@@ -87,24 +96,19 @@ class Search:
             fix = self.held_to_everything(chosen)
             if fix is not None and all(fix.texts != other.texts for other in found):
                 found.append(fix)
-                several = len(chosen) > 1
-                told = (tell_edit(edit, self.sources.files[edit.path], fix.tried, several) for edit in chosen)
-                lines = lines or tuple({(one.path, one.line): one for one in told}.values())
+                lines = lines or told_of(chosen, self.sources.files, right_in(fix.tried))
                 yield tuple(found), lines
                 if not self.question.get("every") or len(found) >= tolerance.FIXES_SHOWN:
                     return
 
-    def mended_outputs(self) -> Iterator[dict[str, str]]:
-        """Yield the texts of the files with which all outputs are right, whatever becomes of the gradients.
-
-        An edit that leaves a line out is none of them: the lines keep their numbers.
-        """
+    def mended_outputs(self) -> Iterator[tuple[Candidate, dict[str, str]]]:
+        """Yield edits, and the texts of the files, with which all outputs are right, whatever becomes of gradients."""
         self.outputs_are_enough = True
         for chosen in self.candidates():
             for brackets in (False, True):
                 texts = self.written(chosen, brackets)
-                if texts is not None and all(edit.text.strip() for edit in chosen):
-                    yield {**self.original, **texts}
+                if texts is not None:
+                    yield chosen, {**self.original, **texts}
 
     def _held_trials(self, held: list[Override]) -> tuple[Trial, list[Trial]]:
         """Return the quick trial and all: of outputs alone where values are held that have no gradient to pass on."""
@@ -124,6 +128,8 @@ class Search:
         for finding in self.findings:
             for site in _sites_of(finding):
                 found[site.path] |= _lines_of(site)
+        for edit in self.first:
+            found[edit.path].add(edit.line)
         return found
 
     def _due(self, candidates: Sequence[Candidate], held: list[Override]) -> tuple[list[Candidate], list[Candidate]]:
@@ -149,6 +155,11 @@ class Search:
         """Yield edits, alone or several together, that make all trials right; the simplest first."""
         everywhere = [override for finding in self.findings for override in finding.overrides]
         single = [(edit,) for edit in _simplest(self.edits.all)]
+        if self.first:
+            yield self.first
+        if self.simple:
+            yield from self._alone([*single, *self.edits.runs], [])
+            return
         if not self.findings:
             yield from self._alone(single, [])
             return

@@ -381,6 +381,10 @@ def _mixed(blocks: Sequence[Sequence[Block | None]], gates: tuple[str, ...]) -> 
     """Return whether blocks beside one another are of gates, and not of the same quantity of each."""
     for row in (*blocks, *zip(*blocks, strict=True)):
         families = {family_of(block.name, gates)[0] for block in row if block is not None}
+        steps = {block.at for block in row if block is not None and block.at is not None}
+        if len(steps) > 1:
+            # Several steps of one quantity after one another.
+            return True
         alike = len({name.partition("?")[0] for name in families}) == 1
         if len(row) > 1 and "" not in families and alike and len(families) > 1:
             return True

@@ -168,14 +168,18 @@ AGAIN = {Sources.attempt.__code__}
 """The functions that compute an expression again, or for the first time, in place of the user's own."""
 
 
+# Asked for once, before any import is looked at: `sysconfig` imports modules itself, and asked again from within one of
+# these it raises (Python 3.13).
+_STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
+
+
 def is_own(path: str) -> bool:
     """Return whether a file is the user's own: neither a library's, nor Python's, nor the harness's."""
     where = Path(path).resolve()
     if {"site-packages", "dist-packages"} & set(where.parts):
         return False
     ours = [Path(str(package.__file__)).resolve().parent for package in (lstm_checks, lstm_ref)]
-    library = Path(sysconfig.get_path("stdlib")).resolve()
-    return where.suffix == ".py" and not any(where.is_relative_to(folder) for folder in (*ours, library))
+    return where.suffix == ".py" and not any(where.is_relative_to(folder) for folder in (*ours, _STANDARD_LIBRARY))
 
 
 def forget_own_modules(before: set[str]) -> None:

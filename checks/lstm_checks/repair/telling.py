@@ -82,17 +82,28 @@ def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str
     return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
 
 
-def tell_edit(edit: Edit, source: Source, tried: int, several: bool = False) -> Line:
-    """Return a line by the edit of it with which everything is right, of several edits together with the others."""
+def right_in(tried: int) -> str:
+    """Return what is said of edits with which everything was right in so many cases."""
+    return f"all is right in {tried} cases"
+
+
+def told_of(edits: Sequence[Edit], files: Mapping[str, Source], right: str) -> tuple[Line, ...]:
+    """Return the lines that some edits change, with what is right with all of them."""
+    right = f"and the other edit of the fix {right}" if len(edits) > 1 else right
+    told = (tell_edit(edit, files[edit.path], right) for edit in edits)
+    return tuple({(one.path, one.line): one for one in told}.values())
+
+
+def tell_edit(edit: Edit, source: Source, right: str) -> Line:
+    """Return a line by the edit of it, with what is right with that."""
     raw = source.lines[edit.line - 1].decode()
     (line, column), end = edit.span
     word = " ".join(source.between(edit.span[0], end).split())
     before = source.lines[line - 1][:column].decode()
     at = len(before) - (len(raw) - len(raw.lstrip())) if line == edit.line and word and word in raw else -1
-    new = " ".join(edit.text.split())
+    new = " ".join(edit.text.split()).removesuffix("pass")
     shown = f"with {new} in its place" if new else "without it"
-    shown += f"{' and the other edit of the fix' * several} all is right in {tried} cases"
-    return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, shown)
+    return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, f"{shown} {right}")
 
 
 def _quantity(name: str) -> str:
