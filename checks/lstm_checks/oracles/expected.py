@@ -156,13 +156,22 @@ def expect(
         copies = {name: value.view(np.ndarray) for name, value in found.items()}
         together = Together(given, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
-    sds = {name: sd for name, (_, sd) in results.items()}
+    sds = {name: sd * _by_formula(case.cell, name, case.sizes) for name, (_, sd) in results.items()}
     out = _out_of_dtype(case, values, rounding)
     unstable: dict[str, str] = {}
     if together is not None and not out:
         unstable = _unstable(case, given, sds) or _adding_up(case, given, sds, together)
     withheld = unstable | unjudged_at_kinks(case, rounding_of(case, dtype), given) | out
     return Expected(values, sds, dtype, withheld=withheld, together=together)
+
+
+def _by_formula(cell: Cell, name: str, sizes: Mapping[str, int]) -> float:
+    """Return by how much rounding is larger in another formula than the reference's of the same gradient.
+
+    Of two numbers that are normalised the signs alone are left, and the gradient of that is what a cancellation leaves.
+    """
+    of_two = cell.normalised and sizes[cell.normalised] == 2
+    return tolerance.NORM_OF_TWO if of_two and name in cell.gradients else 1.0
 
 
 def _unstable(case: Case, given: Arrays, sds: Mapping[str, Array]) -> dict[str, str]:
@@ -221,10 +230,14 @@ def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -
         reason = f"{OUT_OF_DTYPE}something on the way is larger than {tolerance.OVERFLOW[case.dtype]:.0f}, and may be"
         return dict.fromkeys(case.cell.tensors, f"{reason} no number of {rounding.form.short}")
     largest = max(float(np.max(np.abs(value))) for value in values.values())
-    if not case.cell.activations or largest <= tolerance.OVERFLOW[case.dtype]:
+    power = max((found.power for found in case.cell.activations.values()), default=1)
+    # What is raised to a power is a linear activation, which may be larger than anything that comes out.
+    limit = tolerance.OVERFLOW[case.dtype] ** (1 / (power + 1) if power > 1 else 1)
+    if not case.cell.activations or largest <= limit:
         return {}
     return dict.fromkeys(
-        case.cell.tensors, f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows"
+        case.cell.tensors,
+        f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows, or a power of them does",
     )
 
 
