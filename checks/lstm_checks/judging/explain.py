@@ -91,7 +91,7 @@ def explain_run(
             break
         if group.alone == len(failed):
             return (group.report,), ()
-        if group.faults is not None and any(group.faults == known.faults for known in told):
+        if (name := _named(group.report)) and name in [_named(known.report) for known in told]:
             # What was named comes to this as well: no news, and nothing that is left over.
             left = [other for other in left if other is not telling and not group.explains(other)]
             continue
@@ -107,6 +107,12 @@ def explain_run(
 def _few(left: list[CaseReport], failed: list[CaseReport]) -> bool:
     """Return whether what the first group leaves over is no more than rounding may leave of the same fault."""
     return len(left) <= max(1, len(failed) // tolerance.LEFT_OVER)
+
+
+def _named(report: CaseReport) -> str:
+    """Return the fault that a report names with certainty, by its id; empty for none."""
+    suspects = report.diagnosis.suspects if report.diagnosis is not None else ()
+    return suspects[0].fault if suspects and suspects[0].certain else ""
 
 
 def _says_nothing(report: CaseReport) -> bool:
