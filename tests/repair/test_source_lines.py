@@ -285,6 +285,15 @@ def test_an_index_of_what_is_written_into_is_mended(tmp_path):
     assert '+            i = self.fc["i"][:, t] = ' in found.fixes[0].diff
 
 
+@pytest.mark.parametrize(("old", "new"), [("cell=cell,", "cell=new,"), ("act=act,", "act=new,"), ("gi=gi,", "gi=gf,")])
+def test_what_was_kept_instead_is_named_where_it_was_kept(tmp_path, old, new):
+    path, _ = planted(tmp_path, [])
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    line = text[: text.index(old)].count("\n") + 1
+    assert line in {one.line for one in look_into_source(f"{path}:plain_lstm", CASES).lines}
+
+
 def test_what_was_never_kept_is_no_line_of_those_that_read_it(tmp_path):
     path, line = slipped(tmp_path, "layer_class", 'self.fc["i"][:, t]', 'self.fc["i"][:0, t]')
     assert {one.line for one in look_into_source(f"{path}:LSTM", CASES).lines} <= {line}

@@ -235,10 +235,23 @@ class _Search:
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
                 narrower = replace(one, overrides=leaf, word=word)
+                if (kept := self._where_kept(narrower, others, places)) is not None:
+                    return kept
                 # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
                 return (self._where_set(narrower, others, places) if nowhere else None) or narrower
         return None
+
+    def _where_kept(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return a finding where what its word reads was kept, if what is due is kept by no other word either."""
+        assert one.word is not None
+        key = _key_of(one.word)
+        kept = [place for place in places if place.site.key and place.site is not one.word]
+        names = {name for place in kept if place.known and place.form is not None for name in place.form.names}
+        if not key or {name for override in one.overrides for name in override.form.names} & names:
+            return None
+        overrides = self._enough(places, {place.site.number for place in kept if place.site.key == key}, others)
+        return replace(one, site=overrides[0].place.site, overrides=overrides, word=None) if overrides else None
 
     def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
         """Return a finding at the line that sets its word, if everything is right with that line's value overridden."""
@@ -861,6 +874,15 @@ class Options:
                 if gate:
                     found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
+
+
+def _key_of(site: Site) -> str:
+    """Return the word by which an expression reads what is kept; "" for what reads otherwise."""
+    tree = ast.parse(f"({site.text})", mode="eval").body
+    if isinstance(tree, ast.Attribute):
+        return tree.attr
+    index = tree.slice if isinstance(tree, ast.Subscript) else None
+    return str(index.value) if isinstance(index, ast.Constant) else ""
 
 
 def _is_kept(site: Site) -> bool:
