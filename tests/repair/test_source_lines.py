@@ -235,6 +235,8 @@ PLANTED = [
     # What a helper returns that is right elsewhere is no feeder; one that is wrong in both uses is one line.
     "sigmoid-derivative-twice",
     "tanh-rational",
+    # The same step's value at all steps is not the quantity that it is of.
+    "cotangent-of-last-step-everywhere",
 ]
 
 
@@ -243,6 +245,12 @@ def test_catalogued_faults_are_named_as_planted(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES)
     assert {one.line for one in found.lines} == changed
+
+
+def test_what_begins_as_a_quantity_is_wrong_where_it_is_read(tmp_path):
+    path, changed = planted(tmp_path, EDITS["carry-assigned"])
+    (found,) = look_into_source(f"{path}:plain_lstm", CASES).lines
+    assert {found.line} == changed
 
 
 TAKEN_AWAY = [

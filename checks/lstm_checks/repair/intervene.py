@@ -130,11 +130,39 @@ class _Search:
         if sum(self._exchanges_gates(one) for one in found) >= tolerance.GATES_EXCHANGED:
             # They are packed in another order than they should be, which stands in none of these lines.
             return ()
+        found = [self._where_read(one, found) for one in found]
         found = self._where_all_read_it(found)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         # In the order in which the program comes to them.
         return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
+
+    def _where_read(self, one: Finding, found: list[Finding]) -> Finding:
+        """Return a finding at the line that reads a variable, where that begins as what it may well be.
+
+        Held at what is due there everything is right, too; but its first values are another quantity of the reference.
+        """
+        place, due = one.overrides[0].place, one.overrides[0].form
+        own = place.form
+        if one.word is not None or not _begins(place) or own is None or own.names in ([ZERO], due.names):
+            return one
+        others = [override for other in found if other is not one for override in other.overrides]
+        names = {name for bound in one.site.binds for name in bound.split(",")}
+        places = self.program.places(self.trial, others)
+        readers = {
+            other.site.number
+            for other in places
+            if other.site.whole
+            and other.site.function == one.site.function
+            and other.site.of_statement != one.site.of_statement
+            and names & set(other.site.names)
+        }
+        if len({self.program.sources.sites[number].of_statement for number in readers}) != 1:
+            return one
+        overrides = self._enough(places, readers, others)
+        if not overrides:
+            return one
+        return replace(one, site=overrides[0].place.site, overrides=overrides, feeders=(*one.feeders, one.site))
 
     def _exchanges_gates(self, one: Finding) -> bool:
         """Return whether at a line stands for each value the same of another gate."""
@@ -596,7 +624,14 @@ class Options:
         self.every = [p for p in places if (p.site.number, p.context) not in within]
         self.places = [p for p in self.every if p.key not in keys and (allowed is None or p.site.number in allowed)]
         known = [place for place in places if place.known and place.form is not None]
-        self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
+        # A step of it that stands for all steps is not the whole of it.
+        self.alone = {
+            block.name
+            for p in places
+            if p.known and p.form is not None and p.form.is_single
+            for block in p.form.blocks[0]
+            if block is not None and block.at is None
+        }
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
