@@ -302,6 +302,13 @@ def test_what_was_kept_instead_is_named_where_it_was_kept(tmp_path, old, new):
     assert line in {one.line for one in look_into_source(f"{path}:plain_lstm", CASES).lines}
 
 
+def test_in_a_display_of_several_lines_the_entry_is_named(tmp_path):
+    path, line = slipped(tmp_path, "closures", '"i": back_li(', '"o": back_li(')
+    found = look_into_source(f"{path}:lstm", CASES, fix=300.0)
+    assert [one.line for one in found.lines] == [line]
+    assert found.fixes
+
+
 def test_what_was_never_kept_is_no_line_of_those_that_read_it(tmp_path):
     path, line = slipped(tmp_path, "layer_class", 'self.fc["i"][:, t]', 'self.fc["i"][:0, t]')
     assert {one.line for one in look_into_source(f"{path}:LSTM", CASES).lines} <= {line}
