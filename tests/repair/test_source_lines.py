@@ -309,6 +309,16 @@ def test_in_a_display_of_several_lines_the_entry_is_named(tmp_path):
     assert found.fixes
 
 
+def test_a_helper_and_one_use_of_it_are_not_told_as_another_use(tmp_path):
+    path, line = slipped(tmp_path, "closures", "d * (1 - y * y)", "d * (1 - (1 - y) * y)")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("back_g(dnew * i)", "back_g(dnew * c)"), encoding="utf-8")
+    other = text[: text.index("back_g(dnew * i)")].count("\n") + 1
+    named = {one.line for one in look_into_source(f"{path}:lstm", CASES).lines}
+    assert named
+    assert named <= {line, other}
+
+
 def test_what_was_never_kept_is_no_line_of_those_that_read_it(tmp_path):
     path, line = slipped(tmp_path, "layer_class", 'self.fc["i"][:, t]', 'self.fc["i"][:0, t]')
     assert {one.line for one in look_into_source(f"{path}:LSTM", CASES).lines} <= {line}

@@ -7,7 +7,6 @@ tensors is held at what it ought to be, and the search goes on from there.
 """
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -198,8 +197,19 @@ class _Search:
 
     def _of_one_helper(self, found: list[Finding]) -> list[Finding]:
         """Return findings of which those in a helper, and at calls of it, are one, where that is what it returns."""
-        for returned in (site for site in self.program.sources.sites if site.returned and len(found) > 1):
-            own = [one for one in found if one.site.function == returned.function or _is_call_of(one.site, returned)]
+        if len(found) < 2:
+            return found
+        contexts = defaultdict[Site, set[Any]](set)
+        for place in self.program.places(self.trial, [override for one in found for override in one.overrides]):
+            if place.site.returned:
+                contexts[place.site].add(place.context)
+        for returned, calls in contexts.items():
+            own = [
+                one
+                for one in found
+                if one.site.function == returned.function
+                or (one.site.is_call and (one.site.path, one.site.line, one.site.column) in calls)
+            ]
             if len(own) < 2:
                 continue
             due: dict[Any, Form] = {}
@@ -213,7 +223,28 @@ class _Search:
             if overrides and self.budget.spend() and self._everywhere([*others, *overrides]):
                 mends = frozenset[Any]().union(*(one.mends for one in own))
                 return [*(one for one in found if one not in own), Finding(returned, overrides, mends)]
+        for one, other in permutations(found, 2):
+            merged = self._of_one_use(one, other, found)
+            if merged is not None:
+                return [merged, *(left for left in found if left not in (one, other))]
         return found
+
+    def _of_one_use(self, one: Finding, other: Finding, found: list[Finding]) -> Finding | None:
+        """Return a helper's finding with another quantity in one use, with which what holds that use is not needed."""
+        sites = self.program.sources.sites
+        calls = {(s.path, s.line, s.column) for s in (sites[number] for number in other.site.parts) if s.is_call}
+        used = [override for override in one.overrides if override.place.context in calls]
+        if not one.site.returned or not used:
+            return None
+        kept = [override for left in found if left is not other for override in left.overrides if override not in used]
+        places = [place for place in self.program.places(self.trial, kept) if place.context in calls]
+        for overrides in Options(self.due, places, (), {one.site.number}).anywhere():
+            if not self.budget.spend():
+                return None
+            if not self.program.wrong(self.single, [*kept, *overrides]) and self._everywhere([*kept, *overrides]):
+                own = [override for override in one.overrides if override not in used]
+                return replace(one, overrides=(*own, *overrides), mends=one.mends | other.mends)
+        return None
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
@@ -600,12 +631,6 @@ def _calls(part: Site, other: Site) -> bool:
     """Return whether an expression calls the function that another is in."""
     name = other.function.rpartition(".")[2]
     return f"{name}(" in part.text
-
-
-def _is_call_of(site: Site, other: Site) -> bool:
-    """Return whether an expression is a call of the function that another is in, and nothing more."""
-    name = other.function.rpartition(".")[2]
-    return site.is_call and re.match(rf"(\w+\.)*{re.escape(name)}\(", site.text) is not None
 
 
 def _calls_own(part: Site, sites: object) -> bool:

@@ -25,6 +25,9 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
         also += finding.feeders
         if any(other.path != sites[0].path for other in also) or len({other.statement for other in also}) > 2:
             return ()
+        if len({feeder.statement for feeder in finding.feeders} - {finding.site.statement, sites[0].statement}) > 1:
+            # Two that are wrong need have nothing in common but that both are read here.
+            return ()
         if any(abs(other.line - finding.site.line) > SPAN for other in finding.feeders):
             return ()
         told.append(_line(finding, sites[0], also, files, due, judged, len(findings)))
