@@ -118,6 +118,7 @@ class Network(Cell):
     kinks: Mapping[str, tuple[Kink, ...]] = field(init=False)
     numbers: Mapping[str, float] = field(init=False)
     spread: Mapping[str, float] = field(init=False)
+    normalised: str = field(init=False)
     cell: Cell
     layers: int = 1
     directions: tuple[str, ...] = (FORWARD,)
@@ -160,6 +161,7 @@ class Network(Cell):
             "activations": self.cell.activations,
             "kinks": self.cell.kinks,
             "numbers": self.cell.numbers,
+            "normalised": self.cell.normalised,
             "spread": {name + place.suffix: times for place in self.places for name, times in self.cell.spread.items()},
         }
         for key, value in whole.items():

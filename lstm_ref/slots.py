@@ -42,7 +42,8 @@ MODULES = {module.__name__: module for module in (usual_activations, other_activ
 class _Kind:
     """An activation function: its numbers by name, usual ones, what they must be, and where it has kinks.
 
-    `of_argument` is where its derivative takes the linear activation, as no other's does.
+    `of_argument` is where its derivative takes the linear activation, as no other's does; `power` is to which one it
+    raises that on the way.
     """
 
     parameters: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class _Kind:
     right: Callable[..., bool] = lambda *numbers: True
     kinks: Callable[..., tuple[Kink, ...]] = lambda *numbers: ()
     of_argument: bool = False
+    power: int = 1
 
 
 def _ends(alpha: float, beta: float) -> tuple[Kink, ...]:
@@ -119,7 +121,7 @@ KINDS = {
     "exponential": _Kind(),
     "swish": _Kind(of_argument=True),
     "hardswish": _Kind(kinks=lambda: (Kink(-3, rounded=36), Kink(3, rounded=36)), of_argument=True),
-    "gelutanh": _Kind(of_argument=True),
+    "gelutanh": _Kind(of_argument=True, power=3),
     "mish": _Kind(of_argument=True),
 }
 """The activation functions by name, with the usual numbers of ONNX where it has any."""
@@ -182,6 +184,11 @@ class Activation:
     def of_argument(self) -> bool:
         """Whether its derivative takes the linear activation, since the activated value does not say the slope."""
         return KINDS[self.kind].of_argument
+
+    @property
+    def power(self) -> int:
+        """To which power it raises its argument on the way, so that it overflows where its value need not."""
+        return KINDS[self.kind].power
 
     def functions(self, modules: Mapping[str, Any]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         """Return the function and its derivative, from the modules by name that `MODULES` names."""

@@ -224,6 +224,14 @@ def test_at_a_kink_the_outputs_are_judged_and_the_gradients_are_not():
     assert expect(replace(case, regime="normal")).withheld == {}
 
 
+def test_what_a_power_on_the_way_leads_out_of_its_dtype_is_not_judged():
+    case = Case.parse("m1s13e4u6-gru,g=gelutanh-float32-x100-every-seed1110687010")
+    withheld = expect(case).withheld
+    assert {*withheld} == {*case.cell.tensors}
+    assert "where float32 overflows, or a power of them does" in withheld["h"]
+    assert not expect(replace(case, dtype="float64")).withheld
+
+
 def test_where_a_function_jumps_its_outputs_are_not_judged_either():
     case = Case(1, 2, 1, 1, seed=4)
     memory = PLAIN.forward(case.arrays, *(case.arrays[name] for name in ("X", "h0", "C0")))["C_"]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lstm_checks import tolerance
 from lstm_checks.cases import DTYPES, Case
 from lstm_checks.certified.certify import certified_gradient, derivation_agrees
 from lstm_checks.compare import Verdict, compare
@@ -16,7 +17,7 @@ from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.targets.function import from_function
 from lstm_checks.trials.search import shows
-from lstm_ref.cells import CELLS
+from lstm_ref.cells import CELLS, cell_named
 
 CELL = CELLS["layernorm"]
 
@@ -132,12 +133,24 @@ def test_own_faults_show_in_their_smallest_examples_and_are_more_than_carried_on
     assert len(faults_of(CELL)) >= 200
 
 
+@pytest.mark.parametrize("name", ["layernorm", "layernorm@2xforward"])
+@pytest.mark.parametrize("u", [2, 3])
+def test_gradients_of_what_is_normalised_over_two_units_may_be_another_formulas(name, u, monkeypatch):
+    case = Case(4, 8, 3, u, regime="x10", seed=333448282, cell=cell_named(name))
+    with_formula = expect(case).sd
+    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 1.0)
+    for tensor, sd in expect(case).sd.items():
+        times = 16 if u == 2 and tensor in case.cell.gradients else 1
+        assert np.array_equal(with_formula[tensor], times * sd), tensor
+
+
 DROWNED = "m3s6e4u2-layernorm@2xforward-float32-x10-every+h-nostates-short-seed1749039292"
 
 
 @pytest.mark.parametrize(("times", "verdict"), [(1.0, Verdict.INCONCLUSIVE), (1e6, Verdict.FAIL)])
-def test_what_is_below_its_own_noise_decides_nothing_unless_it_is_far_off(times, verdict):
+def test_what_is_below_its_own_noise_decides_nothing_unless_it_is_far_off(times, verdict, monkeypatch):
     """Of two units that are normalised nearly the sign alone is left, and rounding may decide that."""
+    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 1.0)
     case = Case.parse(DROWNED)
     values = evaluate_reference(case.arrays)
     values["dbg_l1"] = values["dbg_l1"] * np.float32(times)

@@ -7,6 +7,7 @@ from asking_cases import CASE, OF_DERIVED, claim
 
 from lstm_checks.compare import Verdict
 from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.hints import find_hints
 
 torch = pytest.importorskip("torch")
 adapter = pytest.importorskip("lstm_checks.targets.torch")
@@ -81,6 +82,8 @@ def test_a_function_of_autograd_fails_by_what_is_wrong_in_it(monkeypatch, fault,
     report = verify_case(lstm_of(Tanh.apply), CASE, properties=("forward mode", "second order", "training"))
     assert {one.name for one in report.failures} == {question} - {""}
     assert report.claim("training").verdict is Verdict.PASS
+    said = find_hints(lstm_of(Tanh.apply), report)
+    assert ("once_differentiable above that backward says so" in "".join(said)) is (fault == "detached")
 
 
 class Shifted(torch.autograd.Function):
@@ -175,7 +178,25 @@ class Step(torch.autograd.Function):
         if Step.fault == "needs_input_grad" and not ctx.needs_input_grad[1]:
             dC = dh * o * (1 - C * C)
         dk = dC * Cp * f * (1 - f), dC * g * i * (1 - i), dC * i * (1 - g * g), dh * C * o * (1 - o)
+        if Step.fault == "in place":
+            Cp.mul_(f)
         return torch.cat(dk, 1), dC * f
+
+
+@pytest.mark.parametrize("fault", ["", "in place"])
+def test_a_backward_that_writes_to_what_it_is_given_fails_at_the_second_pullback(monkeypatch, fault):
+    monkeypatch.setattr(Step, "fault", fault)
+
+    def lstm(p, X, h, C):
+        every = []
+        for s in range(X.shape[1]):
+            h, C = Step.apply(torch.cat([X[:, s] @ p[f"U{k}"] + h @ p[f"V{k}"] + p[f"b{k}"] for k in "figo"], 1), C)
+            every.append(h)
+        return torch.stack(every, 1), C
+
+    found = claim(adapter.function_target(lstm, "lstm", 4), "second pullback")
+    assert found.verdict is (Verdict.FAIL if fault else Verdict.PASS)
+    assert not fault or "modified by an inplace operation" in found.discrepancy.message
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ RIGHT = {
     "single_precision.py:LstmLayer": "its gradients by layer.gradient(dh)",
     "forget_plus_one.py:run_forward": "it adds 1 to the forget gate at run time",
     "twelve_arguments.py:lstm_fwd": "one sample a call",
+    "closure.py:lstm": "its gradients by out[2](dh.transpose(1, 0, 2), dh[:, -1], dCn)",
+    "nested_dicts.py:forward": "params['forget']['W'] holds those of x then those of h",
+    "from_config.py:LSTM": "its gradients by layer.backward(dh, (dh[:, -1], dCn))",
+    "from_config.py:make": "gates in the order i f g o",
+    "from_config.py:Accumulating": "its gradients by layer.backward(dh, (dh[:, -1], dCn))",
+    "from_config.py:Stateful": "it goes on with those of the call before; judged as it is after reset_state()",
 }
 """Strangers' layers, and what is said of them."""
 
@@ -41,6 +47,7 @@ def judged(target, cases=CASES):
     """Return the claims on a few cases."""
     states = STATES not in target.lacks
     cases = [Case(*case.dims, dtype=target.dtypes[0], states=states, seed=case.seed) for case in cases]
+    cases.append(replace(cases[0], states=False, seed=6))
     cases = [case if not target.without_finals else replace(case, cotangents="every") for case in cases]
     return [claim for case in cases for claim in verify_case(target, case, properties=()).claims]
 
@@ -54,6 +61,8 @@ def test_a_strangers_layer_is_bound_with_nothing_written_and_passes(spec, tmp_pa
     monkeypatch.chdir(LAYERS)
     target = load_target(spec)
     assert RIGHT[spec] in "; ".join(target.notes)
+    # No stranger has said that a cotangent may be left out.
+    assert not target.optional
     found = worst(target)
     assert "pass" in found
     assert "fail" not in found
@@ -107,6 +116,19 @@ WRONG = {
         "dx[:, t], dh_next, dc_next = both[:, :e], both[:, e:] * 0",
     ),
     "a bias left out": ("forget_plus_one.py:run_forward", 'grads["bias"] += dz.sum(axis=0)', 'grads["bias"] += dz[0]'),
+    "the backward pass that is returned": ("closure.py:lstm", "da @ Wh.T, dc * f", "da @ Wh.T, dc"),
+    "the last hidden state's cotangent": (
+        "closure.py:lstm",
+        "dx, dh, dc = np.zeros_like(x), dhT",
+        "dx, dh, dc = 0 * x, 0",
+    ),
+    "one dict's gradient for another's": (
+        "nested_dicts.py:forward",
+        'd = {"forget": dc * c * f * (1 - f), "input": dc * g * i * (1 - i)}',
+        'd = {"input": dc * c * f * (1 - f), "forget": dc * g * i * (1 - i)}',
+    ),
+    "a state that goes on": ("from_config.py:Stateful", "    def reset_state(self)", "    def _unused(self)"),
+    "gradients added up": ("from_config.py:Accumulating", "    def zero_grad(self)", "    def _unused(self)"),
     "a right array kept beside a wrong one that is returned": (
         "step_cell.py:LSTMCell",
         '        grads = {"weight_ih": da.T @ x,',

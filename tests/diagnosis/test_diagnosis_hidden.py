@@ -6,8 +6,9 @@ Planted in the plain layer of `plain_lstm.py`. Whole answers to other faults in 
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from plain_lstm import planted
+from plain_lstm import plain_lstm, planted
 from planted_faults import (
     ABOVE,
     ACTIVATE,
@@ -36,11 +37,13 @@ from planted_faults import (
 
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis.diagnose import diagnose
+from lstm_checks.diagnosis.places import _of_tensors
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
 from lstm_checks.judging.text import render_failure
 from lstm_checks.judging.verify import verify
+from lstm_checks.targets.function import from_function
 
 CASE = Case(3, 4, 3, 3, seed=3)
 OF_MEMORY = "dh_ * o * tanh_derivative(C)"
@@ -59,6 +62,26 @@ ONE_SAMPLE = returning(dh0="rho.T * (m > 1)")
 def test_a_fault_that_only_the_failing_case_shows_is_diagnosed():
     where = found(ONE_SAMPLE, case=Case(1, 1, 1, 1)).where
     assert where[:2] == ("wrong at m=1, right at m=2", "only dh0 is ever wrong in 10 cases")
+
+
+def test_what_arrives_at_the_last_step_is_in_dh_where_a_target_takes_it_there():
+    def rolled(p, X, h0, C0):
+        outputs, pullback = plain_lstm(p, X, h0, C0)
+        return outputs, lambda dh, dCn: pullback(np.roll(dh, 1, axis=1), dCn, np.zeros_like(h0))
+
+    seen = diagnose(from_function(rolled), Case(1, 2, 1, 1, seed=3))
+    # Of two steps it is as if they came in reverse order, too, which says nothing beside what is always so.
+    assert seen.relations == ("all is as if dh were given with its steps one place late, turning round",)
+    assert not seen.suspects
+
+
+def test_which_gates_are_wrong_is_no_place_where_it_hangs_on_the_values():
+    def said(*evidence):
+        target = planted("one gate", [finally_("g['dUf'], g['dVf'] = 1.3 * g['dUf'], 1.7 * g['dVf'].T")])
+        return [line for line in _of_tensors(target, CASE, evidence) if line.startswith("only gradients of gate")]
+
+    assert not said({"dUf", "dVf", "dUg", "dVg"})
+    assert not said({"dUg", "dVg"}, {"dUf", "dVf", "dUg"})
 
 
 def test_a_fault_that_only_the_failing_case_shows_is_reported_and_fails():

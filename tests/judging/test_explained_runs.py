@@ -8,6 +8,7 @@ import pytest
 from agreement import positional
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from plain_lstm import plain_lstm
 
 from lstm_checks import strategies
 from lstm_checks.cases import REGIMES, Case
@@ -26,6 +27,7 @@ from lstm_checks.judging.json import report_to_json
 from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.expected import expect
+from lstm_checks.targets.function import from_function
 
 DIMS = (9, 24, 9, 9)
 DOMAIN = Domain(DIMS)
@@ -368,3 +370,19 @@ def test_one_size_at_which_an_example_passes_is_no_rule():
     known = {case: case.regime != "zero" for case in RUN} | {passing: False}
     rule = find_rule(lambda c: c.regime != "zero" and c.seed != passing.seed, Case(1, 1, 1, 1), known, DOMAIN)
     assert rule is None or rule.words == "the regime is not zero"
+
+
+def test_a_fault_that_is_named_is_not_named_again_for_what_else_it_comes_to():
+    def lstm(p, X, h0, C0):
+        outputs, pullback = plain_lstm(p, X, h0, C0)
+
+        def writing(dh, dCn):
+            found = pullback(dh, dCn.copy(), np.zeros_like(h0))
+            dCn *= 2
+            return found
+
+        return outputs, writing
+
+    report = verify(from_function(lstm), examples=12)
+    named = [one.diagnosis.suspects[0].fault for one in (report.failure, *report.further) if one.diagnosis.suspects]
+    assert named == ["cotangent-written"]

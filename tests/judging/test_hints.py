@@ -212,3 +212,19 @@ def test_least_sizes_are_those_of_the_examples(capsys):
         == 0
     )
     assert '"case": "m1' not in capsys.readouterr().out
+
+
+def test_what_goes_on_from_call_to_call_is_no_other_cell():
+    last = {}
+
+    def stateful(p, X, h0, C0):
+        given = (h0, C0) if h0.any() or C0.any() else last.get(h0.shape, (h0, C0))
+        outputs, pullback = plain_lstm.plain_lstm(p, X, *given)
+        last[h0.shape] = outputs[0][:, -1].copy(), outputs[1].copy()
+        return outputs, lambda dh, dCn: pullback(dh, dCn, np.zeros_like(h0))
+
+    target, case = from_function(stateful), Case(1, 2, 1, 1, states=False)
+    said = render_case("stateful", explain(target, verify_case(target, case)))
+    assert "suspect   states-carried-over" in said
+    assert "consistent, but another" not in said
+    assert "fits its own forward pass" not in said

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.short_lstm import short_lstm
 from lstm_checks.cases import Case
 from lstm_checks.compare import Claim, Verdict
-from lstm_checks.faults.short import short_target
+from lstm_checks.faults.short import evaluate_short, short_target
 from lstm_checks.formats import NAMED
-from lstm_checks.judging.case import verify_case
+from lstm_checks.judging.case import judge_values, verify_case
 from lstm_checks.judging.contracts import measure
 from lstm_checks.judging.reports import TOGETHER, CaseReport, Report
 from lstm_checks.judging.text import render_report
@@ -189,3 +189,24 @@ def test_the_planted_faults_are_seen_in_float16():
     text = render_report(report)
     assert "where     not looked for in low precision" in text
     assert "no catalogued fault fits" not in text
+
+
+@pytest.mark.parametrize(
+    "descriptor",
+    [
+        "m3s50e2u8-bfloat16+gates32-x1e-3-h+C-seed179972",
+        "m3s59e3u8-bfloat16+gates32-x1e-3-C-seed593965",
+        "m3s30e1u8-float16+gates32-mixed-last+h+C-seed185688",
+    ],
+)
+def test_where_roundings_go_the_same_way_step_after_step_nothing_is_said(descriptor):
+    case = Case.parse(descriptor)
+    expected = expect(case)
+    assert {*expected.withheld} == {*case.cell.tensors}
+    assert "roundings add up: the contract carried out to the nearest takes 1." in expected.withheld["h"]
+    # Unlike what leads out of the dtype, this says nothing of the form: what is not finite fails.
+    assert not expected.out_of_dtype
+    report = judge_values(short_target(None), case, evaluate_short(None, case), expected)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    few = expect(case.resized(case.sizes | {"s": 11}))
+    assert not any(reason.startswith("roundings add up") for reason in few.withheld.values())

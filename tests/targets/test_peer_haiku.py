@@ -104,3 +104,26 @@ def test_flat_weights_in_another_order_of_places_fail():
     net = cell_named("plain@1xboth")
     report = verify_case(to_target(module.lstm, "it", net), Case.of((2, 3, 2, 3), seed=5, cell=net))
     assert "h" in {claim.name for claim in report.failures}
+
+
+class OtherNames(haiku.RNNCore):
+    """An RNN whose weights have names of its own."""
+
+    def __init__(self, hidden_size, name=None):
+        super().__init__(name=name)
+        self.hidden_size = hidden_size
+
+    def __call__(self, x, state):
+        into, back = (haiku.Linear(self.hidden_size, name=name) for name in ("of_x", "of_h"))
+        h = jax.numpy.tanh(into(x) + back(state))
+        return h, h
+
+    def initial_state(self, batch_size):
+        return jax.numpy.zeros([batch_size, self.hidden_size])
+
+
+def test_a_core_of_one_state_with_names_of_its_own_is_refused_in_words():
+    with pytest.raises(
+        TargetError, match=r"with one state, and its weights have not the names of haiku.GRU.s .*of_x.w"
+    ):
+        to_target(OtherNames, "it")

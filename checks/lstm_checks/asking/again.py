@@ -10,6 +10,9 @@ from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import INSTANCES, KEEPS
 
+WRITTEN = "modified by an inplace operation"
+"""What PyTorch says where something that was kept for a backward pass has been written to since."""
+
 
 def second_pullback(x: Asker) -> Judged:
     """Ask a forward pass for its pullback thrice: of other cotangents, of the case's in the same arrays, and again."""
@@ -30,6 +33,10 @@ def second_pullback(x: Asker) -> Judged:
         except RefusedError as error:
             if error.kind != "error":
                 raise
+            if WRITTEN in str(error):
+                # The first one went through: it is that which wrote to what the forward pass had kept, or was given.
+                found.append(x.refused(error, done))
+                break
             raise NotAskedError(f"there is no second pullback of a forward pass: {error}") from error
     return worst_of(found)
 

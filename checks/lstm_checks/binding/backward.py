@@ -70,17 +70,20 @@ class Backward:
         return sum(one.right for one in self.found)
 
 
-def parts_of(text: str, value: Any, deepest: int = 1) -> list[str]:
-    """Return the texts of a value and of what is in it, that may be a cache: arrays or not."""
-    found = [text]
+HALVED = "dh = np.concatenate([dh[:, :-1], dh[:, -1:] / 2], axis=1)"
+"""The cotangents of every step's h with half of the last one's, where a backward pass takes that one beside them."""
+
+
+def parts_with_values(text: str, value: Any, deepest: int = 1) -> Iterator[tuple[str, Any]]:
+    """Yield a value and what is in it, that may be a cache or a function, each with its text: arrays or not."""
+    yield text, value
     if isinstance(value, tuple | list) and len(value) <= 12 and deepest:
         for k, one in enumerate(value):
-            found += parts_of(f"{text}[{k}]", one, deepest - 1)
+            yield from parts_with_values(f"{text}[{k}]", one, deepest - 1)
     elif isinstance(value, Mapping) and len(value) <= 12 and deepest:
         for key in value:
             if isinstance(key, str):
-                found += parts_of(f"{text}[{key!r}]", value[key], deepest - 1)
-    return found
+                yield from parts_with_values(f"{text}[{key!r}]", value[key], deepest - 1)
 
 
 def backward_calls(
@@ -92,7 +95,7 @@ def backward_calls(
     returned: Sequence[str] = (),
 ) -> Iterator[Backward]:
     """Yield the ways to call a backward pass after a forward pass has been run."""
-    caches = {f"cache{k}": part for k, part in enumerate(parts_of("out", names["out"]))}
+    caches = {f"cache{k}": part for k, (part, _) in enumerate(parts_with_values("out", names["out"]))}
     weights = {f"W{k}": name for k, name in enumerate(found.setup.names) if not name.startswith("layer")}
     containers = {line.partition(" = ")[0] for line in found.setup.before}
     others = {f"P{k}": name for k, name in enumerate(sorted(containers))}
@@ -101,23 +104,36 @@ def backward_calls(
     sizes = {size: size for size in "mseu"}
     for dh_axes, dC_axes in _cotangent_axes(found, problem):
         dh, dC = recast("dh", "msu", dh_axes), recast("dCn", "mu", dC_axes)
-        texts = {"dh": dh, "dC": dC, "both": f"({dh}, {dC})", **caches, **given, **weights, **others, **sizes}
-        order = ["dh", "dC", "both", *reversed(caches), *given, *others, *weights, *sizes]
-        for chosen in _assigned(arguments, order, weights):
+        dhn = recast("dh[:, -1]", "mu", dC_axes)
+        texts = {"dh": dh, "dC": dC, "both": f"({dh}, {dC})", "dhn": dhn, "finals": f"({dhn}, {dC})"}
+        texts |= {**caches, **given, **weights, **others, **sizes}
+        order = ["dh", "dC", "both", "dhn", "finals", *reversed(caches), *given, *others, *weights, *sizes]
+        for chosen in _assigned(arguments, order, weights, others):
             held = set(chosen.values())
-            if ("both" in held and held & {"dh", "dC"}) or not held & {"both", "dh"}:
+            if ("both" in held and held & {"dh", "dC", "dhn", "finals"}) or not held & {"both", "dh"}:
                 continue
-            takes = ("dh", "dCn") if held & {"both", "dC"} else ("dh",)
+            if "finals" in held and held & {"dC", "dhn"}:
+                continue
+            named = [role for name, role in chosen.items() if re.search(roles.WORDS["dhn"], name.lower())]
+            if not {*named} <= {"dh", "dC", "both", "dhn", "finals"}:
+                continue  # a layer that forgets this cotangent would be right with anything in its place
+            takes = ("dh", "dCn") if held & {"both", "dC", "finals"} else ("dh",)
+            # What arrives at the last step's h comes half by half, so that either way in is judged.
+            before = (HALVED,) if held & {"dhn", "finals"} else ()
             words = roles.called(text, arguments, {name: texts[role] for name, role in chosen.items()})
             labels = {f"got[{k}]": name for k, name in enumerate(returned) if name}
-            yield Backward(words.replace(".__call__(", "("), takes, labels=labels)
+            yield Backward(words.replace(".__call__(", "("), takes, before=before, labels=labels)
 
 
-def _assigned(arguments: Sequence[Argument], order: list[str], weights: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def _assigned(
+    arguments: Sequence[Argument], order: list[str], weights: Mapping[str, str], others: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
     """Yield what the arguments of a backward pass may be; those named as the forward pass's are the same first."""
-    fixed = {one.name: key for one in arguments for key, name in weights.items() if one.name == name}
+    known = {name: key for key, name in (*weights.items(), *others.items())}
+    fixed = {one.name: known[one.name] for one in arguments if one.name in known}
     free = [one for one in arguments if one.name not in fixed]
-    left = [role for role in order if role not in fixed.values() and not (fixed and role in weights)]
+    listed = set(fixed.values()) & set(weights)
+    left = [role for role in order if role not in fixed.values() and not (listed and role in weights)]
     for chosen in roles.assignments(free, left, (), sizes_last=True):
         yield {one.name: (fixed | chosen)[one.name] for one in arguments if one.name in fixed | chosen}
 
@@ -270,10 +286,15 @@ def _by_name(names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
 
     Names count where they tell all of these arrays from one another.
     """
-    stems = {text: _stem(label) for text, label in labels.items()}
+    return _by_words(names, labels, 1) or _by_words(names, labels, 2)
+
+
+def _by_words(names: Sequence[str], labels: Mapping[str, str], words: int) -> dict[str, str]:
+    """Return these places by the last word of each text, or the last two."""
+    stems = {text: _stem(label, words) for text, label in labels.items()}
     chosen = {}
     for name in names:
-        own = _stem(name)
+        own = _stem(name, words)
         same = [text for text, stem in stems.items() if stem == own]
         same = same or [text for text, stem in stems.items() if _without_d(stem) == own]
         if len(same) != 1 or own.isdigit():
@@ -282,10 +303,10 @@ def _by_name(names: Sequence[str], labels: Mapping[str, str]) -> dict[str, str]:
     return chosen if len(set(chosen.values())) == len(names) else {}
 
 
-def _stem(text: str) -> str:
-    """Return the last name in a text, in lower case: of "layer.params['Wf']" wf."""
+def _stem(text: str, words: int = 1) -> str:
+    """Return the last name in a text, or the last two, in lower case: of "layer.params['Wf']" wf."""
     found = re.findall(r"[A-Za-z_]\w*|\d+", text)
-    return found[-1].lower() if found else text
+    return ".".join(found[-words:]).lower() if found else text
 
 
 def _without_d(stem: str) -> str:

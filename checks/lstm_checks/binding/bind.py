@@ -8,15 +8,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.binding import composed, roles, source
-from lstm_checks.binding.backward import Backward, backward_calls, look
+from lstm_checks.binding.again import Kept, look_again
+from lstm_checks.binding.backward import Backward, backward_calls, look, parts_with_values
 from lstm_checks.binding.forward import INPUTS, Call, Forward, calls, fits, nearest, run_call, with_states_inside
-from lstm_checks.binding.places import walk
+from lstm_checks.binding.places import is_plain_object, walk
 from lstm_checks.binding.problem import OTHER_SIZES, Array, Problem, same
 from lstm_checks.binding.setups import (
     BACKWARD,
@@ -60,6 +62,8 @@ class Bound:
     notes: tuple[str, ...]
     exact: bool
     library: str = "np"
+    once: bool = False
+    """Whether one layer serves all calls."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Found:
     name: str
     module: Any
     folder: str = ""
+    kind: type | None = None
+    """The class of the layers: its own, or of what a function of sizes makes; None of a function that is the layer."""
 
     @property
     def names(self) -> dict[str, Any]:
@@ -100,6 +106,7 @@ def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
     tried: list[Tried] = []
     labs = [lab_of(found, library, seconds) for library in libraries(found.module)]
     with undisturbed(), _in_time(), _uncompiled(labs):
+        found = replace(found, kind=found.value if inspect.isclass(found.value) else _made_by(labs[-1], found))
         for lab in labs:
             if (best := _exact(lab, found, tried)) is not None:
                 return _bound(found, *best, lab)
@@ -111,6 +118,21 @@ def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
                     return bound
                 raise CannotBindError(f"{_why_not(found, labs)}; {_nearest_in_words(forward)}", bound.text)
     raise CannotBindError(_why_not(found, labs), _skeleton(found))
+
+
+def _made_by(lab: Lab, found: Found) -> type | None:
+    """Return the class of what a function makes of sizes alone, where that is an object of somebody's with methods."""
+    arguments = roles.arguments_of(found.value) or []
+    if not 0 < sum(one.required for one in arguments) <= MOST_OF_A_MAKER:
+        return None
+    for _, layer in of_sizes(lab, found.name, found.value, Problem()):
+        if is_plain_object(layer) and weightlike(walk("layer", layer), Problem()):
+            return type(layer)
+    return None
+
+
+MOST_OF_A_MAKER = 3
+"""Arguments of a function that makes a layer: sizes, and a seed."""
 
 
 @contextlib.contextmanager
@@ -150,11 +172,15 @@ def _lab(found: Found, library: str) -> Lab:
     """Return a lab without any time."""
     if library == "torch":
         torch = sys.modules["torch"]
-        return Lab({"np": np, **found.names, "torch": torch}, torch.tensor, "torch")
+        return Lab({**OURS, **found.names, "torch": torch}, torch.tensor, "torch")
     if library == "jax":
         jnp = importlib.import_module("jax.numpy")
-        return Lab({"np": np, **found.names, "jnp": jnp}, jnp.asarray, "jnp")
-    return Lab({"np": np, **found.names})
+        return Lab({**OURS, **found.names, "jnp": jnp}, jnp.asarray, "jnp")
+    return Lab({**OURS, **found.names})
+
+
+OURS = {"np": np, "SimpleNamespace": SimpleNamespace}
+"""The names that an adapter may use besides those of the layer's module."""
 
 
 def _exact(lab: Lab, found: Found, tried: list[Tried]) -> tuple[Forward, Backward | None] | None:
@@ -240,7 +266,7 @@ def _due(forward: Forward) -> int:
 def _forwards(lab: Lab, found: Found, tried: list[Tried]) -> Iterator[Forward]:
     """Yield the forward passes that are the reference's; the calls that ran are added to `tried`."""
     known: dict[Any, Any] = {}
-    ways = _of_class(lab, found) if inspect.isclass(found.value) else _of_function(lab, found)
+    ways = _of_class(lab, found, found.kind) if found.kind is not None else _of_function(lab, found)
     try:
         for setup, call, raw in ways:
             ran = lab.ran
@@ -301,17 +327,17 @@ def _in_places(found: Forward) -> Layout:
     return replace(found.reading.layout, blocks=tuple(blocks))
 
 
-def _of_class(lab: Lab, found: Found) -> Iterator[Way]:
+def _of_class(lab: Lab, found: Found, kind: type) -> Iterator[Way]:
     """Yield the ways to make and to call a class's layer, with its weights drawn."""
-    kind, text = found.value, found.name
+    text = found.name
     problem = Problem()
     methods = [pair for pair in methods_of(kind, FORWARD, BACKWARD) if not re.search(BACKWARD[:-3], pair[0])]
     empty = []
-    needed = [one.name for one in roles.arguments_of(kind) or [] if one.required]
+    needed = [one.name for one in roles.arguments_of(found.value) or [] if one.required]
     weights_first = sum(roles.unlikely(n, "W", 9) for n in needed) < sum(roles.unlikely(n, "u", 9) for n in needed)
     if weights_first:
         yield from _of_weights(found, methods)
-    for setup, likely in _plausible(lab, text, kind, problem):
+    for setup, likely in _plausible(lab, text, found.value, problem):
         seen = False
         for name, arguments in methods:
             for call in itertools.islice(calls(f"layer.{name}", arguments), MOST_CALLS):
@@ -356,9 +382,10 @@ def _of_function(lab: Lab, found: Found) -> Iterator[Way]:
     function, text = found.value, found.name
     arguments = roles.arguments_of(function) or []
     sizes = Problem().sizes
-    for container in containers(lab, function, arguments):
+    beside = [one for one in vars(found.module).values() if inspect.isfunction(one) and one is not function]
+    for container in containers(lab, function, arguments, beside):
         listed = unpacked_names(function, container.name)
-        names = [str(key) for key in container.keys] if not listed or isinstance(container.keys[0], str) else listed
+        names = listed if listed and container.numbered else [*container.places]
         several = list(itertools.islice(of_container(container, names, sizes), MOST_SETUPS))
         ways = itertools.islice(calls(text, arguments, {container.name: container.name}), MOST_CALLS)
         yield from _drawn(several, list(ways), sizes)
@@ -438,10 +465,8 @@ def find_backward(lab: Lab, found: Found, forward: Forward) -> Backward | None:
     best: Backward | None = None
     left = MORE_CALLS
     try:
-        for text, arguments in _pullbacks(found, forward):
-            for back in backward_calls(
-                text, arguments, forward, names, problem, returned_names(eval_name(found, text))
-            ):
+        for text, arguments, function in (*_returned(names["out"]), *_pullbacks(found, forward)):
+            for back in backward_calls(text, arguments, forward, names, problem, returned_names(function)):
                 left -= best is not None and best.right == _due(forward)
                 seen = look(lab, forward, back, problem) if left else best
                 if seen is not None and _is_backward(forward, seen) and (best is None or _worth(seen) > _worth(best)):
@@ -457,10 +482,11 @@ MORE_CALLS = 40
 """Calls of a backward pass that are tried after one by which all is right, for one that takes dCn as well."""
 
 
-def eval_name(found: Found, text: str) -> Any:
-    """Return the function that the text of a backward pass names."""
-    owner, _, name = text.rpartition(".")
-    return getattr(found.value if owner else found.module, name)
+def _returned(out: Any) -> Iterator[tuple[str, list[roles.Argument], Any]]:
+    """Yield the functions in what a forward pass returns: its own pullback, which closes over what it keeps."""
+    for text, value in parts_with_values("out", out):
+        if inspect.isroutine(value):
+            yield text, roles.arguments_of(value) or [], value
 
 
 def _is_backward(forward: Forward, back: Backward) -> bool:
@@ -473,18 +499,19 @@ def _worth(back: Backward) -> tuple[int, int, int]:
     return back.right, len(back.found), len(back.takes)
 
 
-def _pullbacks(found: Found, forward: Forward) -> Iterator[tuple[str, list[roles.Argument]]]:
+def _pullbacks(found: Found, forward: Forward) -> Iterator[tuple[str, list[roles.Argument], Any]]:
     """Yield what may be the backward pass: the layer's methods, or the module's functions, likelier names first."""
-    if inspect.isclass(found.value):
-        methods = methods_of(found.value, BACKWARD, FORWARD)
-        yield from ((f"layer.{name}", taken) for name, taken in methods if f"layer.{name}(" not in forward.call.text)
+    if found.kind is not None:
+        for name, taken in methods_of(found.kind, BACKWARD, FORWARD):
+            if f"layer.{name}(" not in forward.call.text:
+                yield f"layer.{name}", taken, getattr(found.kind, name)
         return
     own = [name for name, one in vars(found.module).items() if inspect.isfunction(one) and name != found.name]
     own = [name for name in own if getattr(found.module, name).__module__ == found.module.__name__]
     stem = re.sub(r"forward|fwd|_f$", "", found.name)
     ranked = sorted(own, key=lambda name: (not re.search("back|grad|bwd|bptt|bprop", name), stem not in name, name))
     for name in ranked:
-        yield name, roles.arguments_of(getattr(found.module, name)) or []
+        yield name, roles.arguments_of(getattr(found.module, name)) or [], getattr(found.module, name)
 
 
 def _bound(found: Found, forward: Forward, back: Backward | None, lab: Lab) -> Bound:
@@ -496,20 +523,28 @@ def _bound(found: Found, forward: Forward, back: Backward | None, lab: Lab) -> B
         Where there is a backward pass by its name, or time was over before one was found, and no call of it gave
         gradients: forward only it would pass.
     """
-    body = lab.translated(source.function(forward, back, lab.library))
+    kept = Kept()
+    if found.kind is not None and lab.library == "np":
+        lab.allow(tolerance.BINDING_SECONDS / 4)
+        with contextlib.suppress(OutOfTimeError):
+            back, kept = look_again(lab, found.kind, forward, back)
+    body = lab.translated(source.function(forward, back, lab.library, kept))
     names = {"by_step": composed.by_step, "by_sample": composed.by_sample, "lacks": _lacks, **lab.names}
     exec(compile(body, "<adapter>", "exec"), names)
     function = names[source.NAME]
-    notes = describe(forward, back, lab.library)
+    notes = [*describe(forward, back, lab.library), *([kept.told] if kept.told else [])]
     header = source.imports(body, [*found.names], found.module.__name__, found.folder, lab.library)
     told = "\n".join(f"# {line}" for line in notes)
     text = f"{told}\n\n{header}\n\n\n{body}\n"
-    named = [words for words, _ in _pullbacks(found, forward) if re.search(BY_NAME, words)]
+    named = [words for words, _, _ in _pullbacks(found, forward) if re.search(BY_NAME, words)]
+    if back is None and lab.library == "np":
+        names = lab.attempt(run_call, lab, forward.setup, forward.call, Problem(forward.call.over), forward.raw)
+        named = [*(text for text, _, _ in _returned(names["out"] if names is not None else None)), *named]
     if back is None and lab.late:
         raise CannotBindError("no backward pass of it was found in the time that there is for it", text)
     if back is None and named and lab.library == "np":
         raise CannotBindError(f"no call of {named[0]} that was tried gave gradients of its weights", text)
-    return Bound(function, text, tuple(notes), forward.exact, lab.library)
+    return Bound(function, text, tuple(notes), forward.exact, lab.library, kept.once)
 
 
 BY_NAME = r"back|bptt|bprop|bwd|grad"

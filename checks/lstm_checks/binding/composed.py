@@ -1,5 +1,6 @@
 """A layer of one step, or of one sample, as one of whole batches: in the vjp form, which composes."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,7 +50,8 @@ def by_sample(one: VJP) -> VJP:
     Parameters
     ----------
     one : callable
-        As a function in the vjp form, of X (1, s, e); it may take h0 and C0, or none, and give no Cn.
+        As a function in the vjp form, of X (1, s, e); it may take h0 and C0, or none, and give no Cn. Whether its
+        pullback can do without dCn is whether the whole one can.
     """
 
     def function(p: Mapping[str, Any], X: Any, *states: Any) -> Any:
@@ -58,7 +60,7 @@ def by_sample(one: VJP) -> VJP:
         finals = [Cn for _, Cn in outputs]
         Cn = None if any(value is None for value in finals) else np.concatenate(finals)
 
-        def pullback(dh: Any, dCn: Any = None) -> dict[str, Any]:
+        def pulled(dh: Any, dCn: Any) -> dict[str, Any]:
             found: dict[str, Any] = {}
             for k, (_, pull) in enumerate(each):
                 given = () if dCn is None else (dCn[k : k + 1],)
@@ -69,6 +71,24 @@ def by_sample(one: VJP) -> VJP:
                         found[name] = found[name] + value if name in found else value
             return {name: np.concatenate(value) if isinstance(value, list) else value for name, value in found.items()}
 
-        return (np.concatenate([h for h, _ in outputs]), Cn), pullback
+        def pullback(dh: Any, dCn: Any) -> dict[str, Any]:
+            return pulled(dh, dCn)
+
+        def without(dh: Any, dCn: Any = None) -> dict[str, Any]:
+            return pulled(dh, dCn)
+
+        whole = without if all(_can_do_without(pull) for _, pull in each) else pullback
+        return (np.concatenate([h for h, _ in outputs]), Cn), whole
 
     return function
+
+
+def _can_do_without(pullback: Callable[..., Any]) -> bool:
+    """Return whether a pullback can be called with dh alone."""
+    try:
+        inspect.signature(pullback).bind(None)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

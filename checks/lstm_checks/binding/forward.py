@@ -55,6 +55,8 @@ class Call:
         The initial states that it is given.
     before : tuple of str
         Lines that come before, such as states that are written into the layer.
+    bare : str
+        The call without initial states, where these need not be given; empty where they must be.
     again : callable
         ``again(over)`` yields the calls with the same arguments that run over something else.
     """
@@ -65,6 +67,7 @@ class Call:
     state_axes: str
     given: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    bare: str = ""
     again: Callable[[str], Iterator["Call"]] | None = field(default=None, compare=False)
 
 
@@ -120,8 +123,12 @@ def _ways(
         given |= {size: size for size in "mseu"}
         words = {name: given[role] for name, role in chosen.items()} | weights
         line = roles.called(text, arguments, words).replace(".__call__(", "(")
+        of_states = {one for one, role in chosen.items() if role in ("h", "c", "hc", "ch")}
+        needed = any(one.required for one in arguments if one.name in of_states)
+        left = {name: word for name, word in words.items() if name not in of_states}
+        bare = "" if needed else roles.called(text, arguments, left).replace(".__call__(", "(")
         again = partial(_ways, text, arguments, chosen, weights)
-        yield Call(over, line, x_axes, state_axes, tuple(states), again=again)
+        yield Call(over, line, x_axes, state_axes, tuple(states), bare=bare, again=again)
 
 
 def run_call(lab: Lab, setup: Setup, call: Call, problem: Problem, raw: Mapping[str, Array]) -> dict[str, Any]:

@@ -70,11 +70,11 @@ def _inside(text: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"{text}[{key!r}]", value[key]) for key in list(value) if isinstance(key, str | int))
     elif isinstance(value, list | tuple):
         yield from ((f"{text}[{k}]", one) for k, one in enumerate(value))
-    elif _is_plain_object(value):
+    elif is_plain_object(value):
         yield from ((f"{text}.{name}", one) for name, one in list(vars(value).items()) if name.isidentifier())
 
 
-def _is_plain_object(value: Any) -> bool:
+def is_plain_object(value: Any) -> bool:
     """Return whether a value is an object of somebody's own class, and no function, class or module."""
     kind = type(value)
     return hasattr(value, "__dict__") and kind.__module__ not in ("builtins", "types", "numpy", "functools")

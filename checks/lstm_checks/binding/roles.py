@@ -20,6 +20,8 @@ WORDS = {
     "ch": r"state|carry|init",
     "dh": r"^d.*[ahy]|grad|^d",
     "dC": r"dc|cell|d.*mem",
+    "dhn": r"^d_?[ah]_?(n|t|l|last|final|end|next)$",
+    "finals": r"^d.*(state|final|last|carry)",
     "cache": r"cache|tape|ctx|store|trace|hist|mem",
     "W": r"^[wubv]|param|weight|kernel|bias|theta",
     "other": r"",
@@ -53,6 +55,8 @@ def arguments_of(function: Callable[..., Any]) -> list[Argument] | None:
 def unlikely(name: str, role: str, place: int = 0, sizes_last: bool = False) -> int:
     """Return how unlikely a name makes a role: 0 where it says it, 1 where it says nothing, 2 where another."""
     name = name.lower()
+    # One of several caches, of the forward pass's weights, or of what holds them.
+    role = re.sub(r"^cache\d+$", "cache", re.sub(r"^[WP]\d+$", "W", role))
     if role in WORDS and re.search(WORDS[role], name):
         return 0
     if role == "X" and place == 0:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,11 +50,27 @@ def made(text: str, arguments: Sequence[Argument]) -> Iterator[str]:
     yield from (roles.called(text, arguments, chosen) for chosen in roles.assignments(arguments, SIZES, ()))
 
 
+def _made_of_objects(lab: Lab, text: str, arguments: Sequence[Argument]) -> Iterator[str]:
+    """Yield the texts that make a layer of an object of another class, such as its configuration, made of sizes."""
+    for one in [one for one in arguments if one.required]:
+        rest = [other for other in arguments if other is not one]
+        for name, kind in lab.names.items():
+            if not inspect.isclass(kind) or name == text or kind.__module__ in ("builtins", "typing"):
+                continue
+            for inner in itertools.islice(made(name, roles.arguments_of(kind) or []), MOST_OBJECTS):
+                for chosen in itertools.islice(roles.assignments(rest, SIZES, ()), MOST_BESIDE):
+                    yield roles.called(text, arguments, {**chosen, one.name: inner})
+
+
+MOST_OBJECTS, MOST_BESIDE = 24, 6
+"""Ways to make such an object, and what is given beside it."""
+
+
 def of_sizes(lab: Lab, text: str, kind: Any, problem: Problem) -> Iterator[tuple[Setup, Any]]:
     """Yield how a layer is made of sizes, each way that gives other arrays once, and the layer itself."""
-    arguments = roles.arguments_of(kind)
+    arguments = roles.arguments_of(kind) or []
     seen = set()
-    for line in made(text, arguments or []):
+    for line in itertools.chain(made(text, arguments), _made_of_objects(lab, text, arguments)):
         setup = Setup(make=(f"layer = {line}",))
         names = lab.attempt(lab.start, setup, problem, {})
         if names is None:
@@ -144,20 +161,37 @@ def _live(
 
 @dataclass(frozen=True)
 class Container:
-    """An argument that holds arrays: what it is called, and the keys of a dict, or how long a list is."""
+    """An argument that holds arrays: its name, the line that makes it, and the arrays' texts by what they are called.
+
+    `numbered` says that they have numbers, and no names of their own.
+    """
 
     name: str
-    keys: tuple[str | int, ...]
+    line: str
+    places: Mapping[str, str]
+    numbered: bool = False
 
-    @property
-    def line(self) -> str:
-        """The line that makes it."""
-        listed = all(isinstance(key, int) for key in self.keys)
-        return f"{self.name} = [None] * {len(self.keys)}" if listed else f"{self.name} = {{}}"
 
-    def place(self, key: str | int) -> str:
-        """Return the text of one of its arrays."""
-        return f"{self.name}[{key!r}]"
+def _of_keys(name: str, keys: Sequence[str]) -> Container:
+    """Return a dict of arrays."""
+    return Container(name, f"{name} = {{}}", {key: f"{name}[{key!r}]" for key in keys})
+
+
+def _of_attributes(name: str, keys: Sequence[str]) -> Container:
+    """Return an object with arrays for attributes."""
+    return Container(name, f"{name} = SimpleNamespace()", {key: f"{name}.{key}" for key in keys})
+
+
+def _of_dicts(name: str, keys: Sequence[tuple[str, str]]) -> Container:
+    """Return a dict of dicts of arrays."""
+    outer = ", ".join(f"{key!r}: {{}}" for key in dict.fromkeys(first for first, _ in keys))
+    return Container(name, f"{name} = {{{outer}}}", {f"{a}.{b}": f"{name}[{a!r}][{b!r}]" for a, b in keys})
+
+
+def _of_numbers(name: str, count: int) -> Container:
+    """Return a list of arrays."""
+    places = {str(k): f"{name}[{k}]" for k in range(count)}
+    return Container(name, f"{name} = [None] * {count}", places, numbered=True)
 
 
 class _Asked(dict[str, Any]):
@@ -171,8 +205,13 @@ class _Asked(dict[str, Any]):
 _Asked.__name__ = _Asked.__qualname__ = "dict"  # what errors say that a function was given
 
 
-def containers(lab: Lab, function: Callable[..., Any], arguments: Sequence[Argument]) -> Iterator[Container]:
-    """Yield the arguments that hold the weights in a dict or a list, found by giving such and seeing what is asked."""
+def containers(
+    lab: Lab, function: Callable[..., Any], arguments: Sequence[Argument], beside: Sequence[Callable[..., Any]] = ()
+) -> Iterator[Container]:
+    """Yield the arguments that hold the weights, found by giving a dict and seeing what is asked, or in the text.
+
+    `beside` are further functions of the module, which may be given the same argument under the same name.
+    """
     needed = [one for one in arguments if one.required]
     ranked = sorted(needed, key=lambda one: roles.unlikely(one.name, "W", 9))
     for one in ranked:
@@ -180,25 +219,57 @@ def containers(lab: Lab, function: Callable[..., Any], arguments: Sequence[Argum
         given = {other.name: asked if other is one else lab.array(np.zeros((1, 1, 1))) for other in needed}
         lab.attempt(lambda given=given: function(**given))
         keys = tuple(key for key in asked if isinstance(key, str))
-        if len(keys) >= 2:
-            yield Container(one.name, (*dict.fromkeys([*keys, *_keys_in(function, one.name)]),))
-            continue
-        count = _unpacked_to(function, one.name)
-        if count:
-            yield Container(one.name, tuple(range(count)))
+        deep = [pair for each in (function, *beside) for pair in _pairs_in(each, one.name)]
+        own = [name for each in (function, *beside) for name in _attributes_in(each, one.name)]
+        if len(deep) >= 2:
+            yield _of_dicts(one.name, [*dict.fromkeys(deep)])
+        elif len(keys) >= 2:
+            yield _of_keys(one.name, [*dict.fromkeys([*keys, *_keys_in(function, one.name)])])
+        elif len(own) >= 2:
+            yield _of_attributes(one.name, [*dict.fromkeys(own)])
+        elif count := _unpacked_to(function, one.name):
+            yield _of_numbers(one.name, count)
 
 
 def _keys_in(function: Callable[..., Any], name: str) -> list[str]:
     """Return the keys by which a function's own text reads an argument."""
+    return [key for node in ast.walk(_tree(function)) if (key := _key(node)) and _is_name(_owner(node), name)]
+
+
+def _pairs_in(function: Callable[..., Any], name: str) -> list[tuple[str, str]]:
+    """Return the pairs of keys by which a function's own text reads what is in an argument of this name."""
     return [
-        node.slice.value
+        (first, second)
         for node in ast.walk(_tree(function))
-        if isinstance(node, ast.Subscript)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == name
-        and isinstance(node.slice, ast.Constant)
-        and isinstance(node.slice.value, str)
+        if (second := _key(node)) and (first := _key(_owner(node))) and _is_name(_owner(_owner(node)), name)
     ]
+
+
+def _attributes_in(function: Callable[..., Any], name: str) -> list[str]:
+    """Return the attributes of an argument that a function's own text reads, methods that are called left out."""
+    nodes = [*ast.walk(_tree(function))]
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    return [
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and id(node) not in called and _is_name(node.value, name)
+    ]
+
+
+def _key(node: ast.AST | None) -> str:
+    """Return the word in the brackets of a node; nothing where there is none."""
+    found = isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and node.slice.value
+    return found if isinstance(found, str) else ""
+
+
+def _owner(node: ast.AST | None) -> ast.AST | None:
+    """Return what is before a node's brackets."""
+    return node.value if isinstance(node, ast.Subscript) else None
+
+
+def _is_name(node: ast.AST | None, name: str) -> bool:
+    """Return whether a node is a name."""
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def unpacked_names(function: Callable[..., Any], name: str) -> list[str]:
@@ -234,7 +305,7 @@ def _tree(function: Callable[..., Any]) -> ast.AST:
 
 def of_container(container: Container, names: Sequence[str], sizes: Mapping[str, int]) -> Iterator[Setup]:
     """Yield the layouts of what a dict or a list holds, the names of its arrays as given; what is left is filled."""
-    places = {name: container.place(key) for name, key in zip(names, container.keys, strict=True)}
+    places = dict(zip(names, container.places.values(), strict=True))
     for own in _of_weights(list(names)):
         others = [name for name in names if name not in own]
         for layout in layouts_of_names(own, sizes["e"], sizes["u"]):

@@ -1,9 +1,12 @@
 """The adapter of a layer as text: a function in the vjp form, short enough to be read, kept and changed."""
 
+import ast
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
+from lstm_checks.binding.again import Kept
 from lstm_checks.binding.backward import Backward
 from lstm_checks.binding.forward import Forward
 from lstm_checks.binding.problem import BATCH, SAMPLE, STEP
@@ -11,6 +14,9 @@ from lstm_checks.weights.layouts import COLUMNS, ROWS, SECOND, SPLIT, STACKED, V
 
 NAME = "target"
 """What the function is called."""
+
+KEEPS_NOTHING = Kept()
+"""Of a layer that is made anew for each call."""
 
 ONE = "one_call"
 """What the function of a single step or sample is called."""
@@ -72,27 +78,26 @@ def unpacked(block: Block, text: str) -> str:
     )
 
 
-def function(found: Forward, back: Backward | None, library: str = "np") -> str:
+def function(found: Forward, back: Backward | None, library: str = "np", kept: Kept = KEEPS_NOTHING) -> str:
     """Return the adapter's function and what it needs, without its imports."""
     one = NAME if found.call.over == BATCH else ONE
     taken = states_of(found)
     lines = [f"def {one}({', '.join(('p', 'X', *taken))}):"]
-    body = _forward_lines(found)
+    body = _forward_lines(found, kept)
     memory = found.memory or "None"
     if library != "np":
         body += ["", f"return {found.h}, {memory}"]
     elif back is None:
         body += [f"h = {found.h}", f"return (h, {memory}), lambda *cotangents: {{}}"]
     else:
-        body += [f"h, Cn = {found.h}, {memory}", "", *_pullback(found, back), "", "return (h, Cn), pullback"]
+        body += [f"h, Cn = {found.h}, {memory}", "", *_pullback(found, back, kept), "", "return (h, Cn), pullback"]
     lines += [f"    {line}".rstrip() for text in body for line in text.split("\n")]
-    sizes = _sizes_used("\n".join(lines), taken)
-    if sizes:
-        lines.insert(1, f"    {sizes}")
+    if _sizes_used("\n".join(lines)):
+        lines.insert(1, '    (m, s, e), u = X.shape, p["Vf"].shape[0]')
     decorated = _lacks(found, back)
     head = [decorated] if decorated else []
     if one == NAME:
-        return "\n".join([*head, *lines])
+        return "\n".join([*(["layers = {}", "", ""] if kept.once else []), *head, *lines])
     run = {STEP: f"by_step({ONE})", SAMPLE: f"by_sample({ONE})"}.get(found.call.over, f"by_sample(by_step({ONE}))")
     arguments = ", ".join(("p", "X", *taken))
     return "\n".join([*lines, "", "", *head, f"def {NAME}({arguments}):", f"    return {run}({arguments})"])
@@ -103,17 +108,27 @@ def states_of(found: Forward) -> tuple[str, ...]:
     return tuple(name for name in ("h0", "C0") if name in found.call.given)
 
 
-def _forward_lines(found: Forward) -> list[str]:
+def _forward_lines(found: Forward, kept: Kept) -> list[str]:
     """Return the lines of the forward pass."""
     blocks = {block.name: block for block in found.reading.layout.blocks}
     lines = []
     if found.reading.forget:
         lines.append('p = {**p, "bf": p["bf"] - 1}  # it adds 1 to the forget gate itself')
-    lines += found.setup.lines(lambda name: packed(blocks[name]))
-    return [*lines, *found.call.before, f"out = {found.call.text}"]
+    setup, call = found.setup, found.call.text
+    if kept.once:
+        (made,) = (line.removeprefix("layer = ") for line in setup.make)
+        # By all that it may be made of, as one that is made anew would be.
+        key = ", ".join([letter for letter in "mseu" if _sizes_used(made, letter)] + ["X.dtype"])
+        lines += [f"if ({key}) not in layers:", f"    layers[{key}] = {made}"]
+        setup = replace(setup, make=(f"layer = layers[{key}]",))
+    if kept.bare and found.call.given:
+        given = " or ".join(f"{state}.any()" for state in found.call.given)
+        call = f"{call} if {given} else {found.call.bare}"
+    lines += setup.lines(lambda name: packed(blocks[name]))
+    return [*lines, *found.call.before, f"out = {call}"]
 
 
-def _pullback(found: Forward, back: Backward) -> list[str]:
+def _pullback(found: Forward, back: Backward, kept: Kept) -> list[str]:
     """Return the lines of the pullback."""
     wrapped = found.call.over != BATCH
     takes = "dh, dCn=None" if wrapped and "dCn" not in back.takes else ", ".join(back.takes)
@@ -124,16 +139,16 @@ def _pullback(found: Forward, back: Backward) -> list[str]:
     for block in found.reading.layout.blocks:
         if block.name in back.of_slots:
             inner += unpacked(block, back.of_slots[block.name].text).split("\n")
-    inner.append("return g")
+    # The arrays of a layer that goes on are its own.
+    inner.append("return {name: np.array(value) for name, value in g.items()}" if kept.once else "return g")
     return lines + [f"    {line}" for line in inner]
 
 
-def _sizes_used(text: str, taken: Sequence[str]) -> str:
-    """Return the line that says the sizes that a text uses."""
-    words = set(re.findall(r"(?<![\w.\"'\[])([mseu])(?![\w\"'=])", text.split("\n", 1)[1]))
-    if not words:
-        return ""
-    return '(m, s, e), u = X.shape, p["Vf"].shape[0]'
+def _sizes_used(text: str, letters: str = "mseu") -> bool:
+    """Return whether a text uses sizes of some letters that it does not set itself."""
+    names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name) and node.id in [*letters]]
+    used, own = ({one.id for one in names if isinstance(one.ctx, kind)} for kind in (ast.Load, ast.Store))
+    return bool(used - own)
 
 
 def _lacks(found: Forward, back: Backward | None) -> str:
@@ -148,6 +163,8 @@ def imports(function_text: str, names: Sequence[str], module: str, folder: str =
     """Return the import lines of an adapter."""
     third = {"np": "import numpy as np", "torch": "import torch", "jnp": "import jax.numpy as jnp"}
     lines = [third[library]] if f"{library}." in function_text else []
+    if "SimpleNamespace(" in function_text:
+        lines.insert(0, "from types import SimpleNamespace\n")
     ours = [name for name in ("by_sample", "by_step", "lacks") if f"{name}(" in function_text]
     if ours:
         lines.append(f"from lstm_checks import {', '.join(ours)}")

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from lstm_checks.cases import Case
+from lstm_checks.cases import Arrays, Case
 from lstm_checks.contract import Target
 from lstm_checks.diagnosis.observe import Array, Observation, observe_once
 from lstm_checks.diagnosis.statement import Trial, accounted, try_values
 from lstm_checks.diagnosis.work import Spare
 from lstm_checks.oracles.expected import evaluate_reference
+
+AS_IF = "all is as if"
+"""How the line begins."""
 
 Changes = Iterator[tuple[str, Array]]
 
@@ -32,26 +35,31 @@ def find_change(target: Target, cases: list[Case], spare: Spare) -> str:
         Whether more may be tried.
     """
     first, *others = (observe_once(target, case) for case in cases)
-    named = dict(first.case.arrays)
+    named = dict(_given(first))
     for name in named:
         for words, value in _changes(name, named):
             if not spare():
                 return ""
             if not np.array_equal(value, named[name]) and _try(first, name, value) is Trial.SHOWN:
-                again = [dict(_changes(name, dict(o.case.arrays))).get(words) for o in others]
+                again = [dict(_changes(name, dict(_given(o)))).get(words) for o in others]
                 if all(v is not None for v in again) and accounted(
                     _try(o, name, v) for v, o in zip(again, others, strict=True) if v is not None
                 ):
-                    return f"all is as if {name} were {words}"
+                    return f"{AS_IF} {name} were {words}"
     return ""
 
 
 def _try(observation: Observation, name: str, value: Array) -> Trial:
     """Return what a case says of the reference's giving what came if an array is another."""
-    changed = observation.case.arrays.replaced(**{name: value}).astype(np.float64)
+    changed = _given(observation).replaced(**{name: value}).astype(np.float64)
     with np.errstate(all="ignore"):
         values = evaluate_reference(changed)
     return try_values(observation, values)
+
+
+def _given(observation: Observation) -> Arrays:
+    """Return the arrays of a case as the target is given them: what arrives at the last step's h may be in dh."""
+    return observation.taken(observation.case.arrays)
 
 
 def _changes(name: str, named: dict[str, Array]) -> Changes:

@@ -14,8 +14,8 @@ from lstm_checks import tolerance
 from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import INTERMEDIATES, LAST, Target
-from lstm_checks.diagnosis.as_if import find_change
-from lstm_checks.diagnosis.fingerprint import PAIRS, Suspect, find_forward_slip, find_suspects
+from lstm_checks.diagnosis.as_if import AS_IF, find_change
+from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL, PAIRS, Suspect, find_forward_slip, find_suspects
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from lstm_checks.diagnosis.kept import of_caches, of_intermediates
 from lstm_checks.diagnosis.limits import find_limits
@@ -55,6 +55,9 @@ OF_A_CELL_ALONE = (
 NOT_IN_LOW = "not looked for in low precision: neither faults nor places"
 """What is said there, where several faults explain the same few digits."""
 
+CALLS_DIFFER = "two calls with the same inputs differ in"
+"""How the line begins that says so."""
+
 SHOWN = 3
 """How many suspects are named."""
 
@@ -83,6 +86,12 @@ class Diagnosis:
     reading: str = ""
     where: tuple[str, ...] = ()
     catalogue: bool = True
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether what was called before was seen to change an answer."""
+        named = any(suspect.sure.partition(";")[0].endswith(CALL_BY_CALL) for suspect in self.suspects[:1])
+        return named or any(line.startswith(CALLS_DIFFER) for line in self.where)
 
 
 def diagnose(
@@ -136,11 +145,14 @@ def diagnose(
         if not certain and observation.wrong and steady:
             relations += (*_of_formats(target, not relations), *short_operands(target))
             relations += _experiments(target, larger.case, forward, not relations, work)
+        if any(said.startswith(AS_IF) for said in relations):
+            # What explains all of it everywhere leaves nothing to what fits the failing case alone.
+            suspects = [suspect for suspect in suspects if not suspect.refuted]
         reading = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not steady:
             differing = unsteady(observation) or unsteady(larger)
-            where = (f"two calls with the same inputs differ in {_few(differing)}", *_at_first(target))
+            where = (f"{CALLS_DIFFER} {_few(differing)}", *_at_first(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
                 (OF_A_CELL_ALONE,)

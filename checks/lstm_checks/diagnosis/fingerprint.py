@@ -62,6 +62,9 @@ BANK = (
 FRESH = (Case(11, 2, 10, 17, seed=121), Case(10, 2, 11, 19, seed=122, states=False))
 """Cases of sizes that no drawn example has, on which a target that keeps something starts afresh."""
 
+CALL_BY_CALL = "call by call"
+"""How it is said that a fault does in each call what the target does."""
+
 RANDOM = ("dropout-left-on",)
 """The faults whose numbers nobody can reproduce."""
 
@@ -459,7 +462,7 @@ def _between_calls(target: Target, first: Observation, work: Work) -> list[Suspe
     if unsteady and not found:
         return _random(target, left)
     sure = f"reproduces {_counted(first)}" if first.wrong else "does as the target does"
-    return [Suspect(faults, f"{sure}, call by call", True) for faults in found]
+    return [Suspect(faults, f"{sure}, {CALL_BY_CALL}", True) for faults in found]
 
 
 def _right_at_first(target: Target, case: Case) -> bool:

@@ -233,6 +233,9 @@ def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -
             else (f"only {series(sorted(ever))}{gate} are ever wrong {tried}")
         )
     elif parameters == ever and gates_of == ever and len(gates) < len(target.cell.gates):
+        if any({gate for gate in gates if any(n[2:] == gate for n in wrong)} != gates for wrong in failing):
+            # Which gates are wrong hangs on the values, too.
+            return
         yield f"only gradients of gate{'s' if len(gates) > 1 else ''} {series(sorted(gates))} are ever wrong {tried}"
     elif parameters == ever:
         others = [name for name in ("dX", *(f"d{n}" for n in target.cell.initial)) if name not in target.lacks]

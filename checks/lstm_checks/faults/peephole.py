@@ -24,6 +24,18 @@ FAULTS = (
         )
         for gate, name in _GATES.items()
     ),
+    _fault(
+        id="peephole-cotangents-missing-f-i",
+        title="No cotangent goes back to the memory before through the peepholes of the forget and the input gate.",
+        explanation="(1f), (1i): dC is dC_ * f alone, as of a plain LSTM; df_ pf and di_ pi are lacking.",
+        patches=(in_backward(_BACK["f"], ""), in_backward(_BACK["i"], "")),
+    ),
+    _fault(
+        id="peephole-cotangents-missing",
+        title="No cotangent goes back to the memory through any peephole.",
+        explanation="(1f), (1i), (1o): the peepholes are in the forward pass, and the backward pass is a plain LSTM's.",
+        patches=tuple(in_backward(_BACK[gate], "") for gate in _GATES),
+    ),
     *(
         _fault(
             id=f"peephole-ignored-{gate}",

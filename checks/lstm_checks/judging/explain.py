@@ -45,6 +45,9 @@ def most_telling(failed: list[CaseReport]) -> CaseReport | None:
     return min(failed, key=rank, default=None)
 
 
+NOTHING_AT_STAKE = "the regime is not zero"
+"""A rule that says no more than that something must be due to be wrong."""
+
 LATER = "a property or a later call alone"
 
 
@@ -88,6 +91,10 @@ def explain_run(
             break
         if group.alone == len(failed):
             return (group.report,), ()
+        if (name := _named(group.report)) and name in [_named(known.report) for known in told]:
+            # What was named comes to this as well: no news, and nothing that is left over.
+            left = [other for other in left if other is not telling and not group.explains(other)]
+            continue
         told.append(group)
         left = [other for other in left if other is not telling and not group.explains(other)]
         if len(told) > 1:
@@ -100,6 +107,12 @@ def explain_run(
 def _few(left: list[CaseReport], failed: list[CaseReport]) -> bool:
     """Return whether what the first group leaves over is no more than rounding may leave of the same fault."""
     return len(left) <= max(1, len(failed) // tolerance.LEFT_OVER)
+
+
+def _named(report: CaseReport) -> str:
+    """Return the fault that a report names with certainty, by its id; empty for none."""
+    suspects = report.diagnosis.suspects if report.diagnosis is not None else ()
+    return suspects[0].fault if suspects and suspects[0].certain else ""
 
 
 def _says_nothing(report: CaseReport) -> bool:
@@ -361,7 +374,8 @@ def explain(
             return replace(report, chance=chance, pattern="") if chance else report
         if report.reference:
             found = found or diagnose(target, report.case, work, wrong, ruled)
-        return replace(report, diagnosis=found, hints=find_hints(target, report))
+        report = replace(report, diagnosis=found)
+        return replace(report, hints=find_hints(target, report))
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.
         broken = f"not looked for to the end, by a fault of lstm-checks: {type(error).__name__}: {error}"
@@ -390,6 +404,9 @@ def _pattern(
         undecided = {claim.name for claim in again.claims if claim.verdict is Verdict.INCONCLUSIVE}
         return True if again.failures else None if undecided & report.signature else False
 
+    if rule is not None and rule.words == NOTHING_AT_STAKE:
+        # Of nearly every fault it is so, and of none does it tell anything.
+        return ""
     if rule is not None and rule.wrong < rule.inside and not (steady and _repeats(target, report)):
         # Of what is not the same twice, what passed may have passed by chance, and at other sizes as often as not.
         return ""

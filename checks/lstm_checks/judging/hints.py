@@ -15,6 +15,9 @@ from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
 from lstm_checks.words import series
 
+SECOND_ORDER = "second order"
+"""The question of the derivatives of gradients."""
+
 OF_VALUES = ("value", "finite", "direction", "together")
 """The kinds of what is wrong in an answer of the right form."""
 
@@ -25,9 +28,23 @@ def find_hints(target: Target, report: CaseReport) -> tuple[str, ...]:
         return ()
     wrong = [claim for claim in report.failures if is_tensor(claim.name) and claim.discrepancy is not None]
     formal = any(claim.discrepancy is not None and claim.discrepancy.kind not in OF_VALUES for claim in wrong)
+    if {claim.name for claim in report.failures} == {SECOND_ORDER} and "reverse over reverse" in target.can:
+        return _differentiated_once(target, report)
     if formal:
         return (*_another_dtype(target, report), *_larger_sizes(target, report))
-    return _another_cell(target, report) if report.reference else ()
+    # What differs from call to call is no cell.
+    return _another_cell(target, report) if report.reference and not report.unsteady else ()
+
+
+def _differentiated_once(target: Target, report: CaseReport) -> tuple[str, ...]:
+    """Return that a gradient is right which has a wrong derivative, and how PyTorch is told that it has none."""
+    if verify_case(target, report.case, properties=(), reference=report.reference).failures:
+        return ()
+    return (
+        "its gradients are right, and what PyTorch makes of them when they are differentiated again is not, as where a "
+        "backward of its own takes what it kept for constants: if nobody is to, "
+        "@torch.autograd.function.once_differentiable above that backward says so",
+    )
 
 
 def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:

@@ -92,6 +92,11 @@ class CaseReport:
     hints: tuple[str, ...] = ()
 
     @property
+    def unsteady(self) -> bool:
+        """Whether what was called before was seen to change an answer."""
+        return self.diagnosis is not None and self.diagnosis.unsteady
+
+    @property
     def signature(self) -> "Signature":
         """What is wrong: the tensors that failed, or the other claims where none did."""
         failed = [claim.name for claim in self.failures]

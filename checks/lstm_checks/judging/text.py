@@ -236,7 +236,7 @@ def _oracles(report: CaseReport) -> str:
         said += [] if alone else ["check_grad rejects the target too"]
     elif Verdict.PASS in by_check_grad:
         wrong_outputs = {claim.name for claim in report.failures} & {*report.case.cell.outputs}
-        own = wrong_outputs and report.case.dtype == "float64"
+        own = wrong_outputs and report.case.dtype == "float64" and not report.unsteady
         said.append(
             "check_grad sees nothing wrong with the target"
             + (f": it fits its own forward pass, not {REFERENCE}'s" if own else "")

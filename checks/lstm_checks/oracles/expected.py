@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
-from lstm_checks.arithmetic.mixed import Mixed
+from lstm_checks.arithmetic.mixed import Emulated, Mixed
 from lstm_checks.arithmetic.monte_carlo import Rounding, deviation, exact, spread
 from lstm_checks.arithmetic.projection import project
 from lstm_checks.cases import Arrays, Case
@@ -27,6 +27,9 @@ OUT_OF_DTYPE = "out of its dtype: "
 
 UNSTABLE = "unstable in its dtype: "
 """How it begins where roundings lead to another answer altogether, which may be out of the dtype as well."""
+
+ADDING_UP = "roundings add up: "
+"""How it begins where those to the nearest go the same way step after step."""
 
 _AGAIN = 1
 """What makes the noise of copies that are asked besides another."""
@@ -153,11 +156,22 @@ def expect(
         copies = {name: value.view(np.ndarray) for name, value in found.items()}
         together = Together(given, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
-    sds = {name: sd for name, (_, sd) in results.items()}
+    sds = {name: sd * _by_formula(case.cell, name, case.sizes) for name, (_, sd) in results.items()}
     out = _out_of_dtype(case, values, rounding)
-    unstable = _unstable(case, given, sds) if isinstance(rounding, Mixed) and not out else {}
+    unstable: dict[str, str] = {}
+    if together is not None and not out:
+        unstable = _unstable(case, given, sds) or _adding_up(case, given, sds, together)
     withheld = unstable | unjudged_at_kinks(case, rounding_of(case, dtype), given) | out
     return Expected(values, sds, dtype, withheld=withheld, together=together)
+
+
+def _by_formula(cell: Cell, name: str, sizes: Mapping[str, int]) -> float:
+    """Return by how much rounding is larger in another formula than the reference's of the same gradient.
+
+    Of two numbers that are normalised the signs alone are left, and the gradient of that is what a cancellation leaves.
+    """
+    of_two = cell.normalised and sizes[cell.normalised] == 2
+    return tolerance.NORM_OF_TWO if of_two and name in cell.gradients else 1.0
 
 
 def _unstable(case: Case, given: Arrays, sds: Mapping[str, Array]) -> dict[str, str]:
@@ -180,6 +194,33 @@ def _unstable(case: Case, given: Arrays, sds: Mapping[str, Array]) -> dict[str, 
     return {}
 
 
+def _adding_up(case: Case, given: Arrays, sds: Mapping[str, Array], together: Together) -> dict[str, str]:
+    """Return all tensors with the reason, where the contract carried out to the nearest is itself off by too much.
+
+    The noise goes either way. What is stored in a few digits and changes by less than half of the last from step to
+    step does not: a memory that a gate of 0.501 takes a half of is halved each time, and each time as much is lost. So
+    over many steps the contract is carried out, and must be well within what is accepted of anybody who does.
+    """
+    if case.s < tolerance.ADDING_UP_STEPS:
+        return {}
+    program = Emulated(format_named(case.dtype))
+    with np.errstate(all="ignore"):
+        found = evaluate_reference(given.each(program.exact))
+    came = {name: value.view(np.ndarray)[0] for name, value in found.items()}
+    uses = [
+        *(np.max(np.abs(came[n] - together.due[n]) / tolerance.accepted(sds[n], case.dtype)) for n in came),
+        *(one.use for one in together.project(came, came)),
+        *(one.use for one in together.spreads(came, came)),
+    ]
+    most = float(np.max(np.nan_to_num(uses, nan=np.inf)))
+    if most <= tolerance.ADDING_UP:
+        return {}
+    words = (
+        f"{ADDING_UP}the contract carried out to the nearest takes {most:.2g} of what is accepted of independent ones"
+    )
+    return dict.fromkeys(case.cell.tensors, words)
+
+
 def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -> dict[str, str]:
     """Return all tensors with the reason, where what is computed leads out of the case's dtype.
 
@@ -189,10 +230,14 @@ def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -
         reason = f"{OUT_OF_DTYPE}something on the way is larger than {tolerance.OVERFLOW[case.dtype]:.0f}, and may be"
         return dict.fromkeys(case.cell.tensors, f"{reason} no number of {rounding.form.short}")
     largest = max(float(np.max(np.abs(value))) for value in values.values())
-    if not case.cell.activations or largest <= tolerance.OVERFLOW[case.dtype]:
+    power = max((found.power for found in case.cell.activations.values()), default=1)
+    # What is raised to a power is a linear activation, which may be larger than anything that comes out.
+    limit = tolerance.OVERFLOW[case.dtype] ** (1 / (power + 1) if power > 1 else 1)
+    if not case.cell.activations or largest <= limit:
         return {}
     return dict.fromkeys(
-        case.cell.tensors, f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows"
+        case.cell.tensors,
+        f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows, or a power of them does",
     )
 
 

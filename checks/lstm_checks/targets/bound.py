@@ -34,7 +34,11 @@ def bound_target(found: Any, spec: str, cell: Cell) -> Target:
     target = _of_library(bound, spec) if bound.library != "np" else from_function(bound.function, spec)
     if bound.library == "np":
         target = _in_its_dtypes(target, bound)
-    can = target.can & {SEVERAL, STRIDES} if bound.library == "np" else target.can - {EMPTY}
+    can = (
+        target.can & ({STRIDES} if bound.once else {SEVERAL, STRIDES})
+        if bound.library == "np"
+        else target.can - {EMPTY}
+    )
     what = "class" if inspect.isclass(found) else "function"
     its_own = target.kind.removeprefix("function in the vjp form")
     kind = f"{what} of its own form" + (its_own if its_own != target.kind else f", {with_article(target.kind)}")

@@ -98,7 +98,8 @@ def _from_core(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
     def init(count: int) -> Any:
         return one.init(jax.random.key(0), jax.numpy.ones((m, s, e)), [jax.numpy.ones((m, u))] * count, False)
 
-    parameters = common.attempt(init, 2) or common.attempt(init, 1)
+    of_two = common.attempt(init, 2)
+    parameters = of_two or common.attempt(init, 1)
     if parameters is None:
         raise AdapterError(f"{name} is a {kind} that cannot be unrolled over (m, s, e) with one state (m, u) or two")
     arrays = _named(parameters)
@@ -112,6 +113,13 @@ def _from_core(make: Callable[[int, int], Any], name: str, kind: str) -> Target:
             return one.apply(_nested(given), X, [h0], False)
 
         return one_state_target(name, kind, kept, [OneStateForm(whole)], VJP(), _TAKES)
+    if of_two is None:
+        listed = ", ".join(f"{key} {shape}" for key, shape in shapes.items())
+        raise AdapterError(
+            f"{name} is a {kind} with one state, and its weights have not the names of haiku.GRU's (w_i, w_h, b) or "
+            f"haiku.VanillaRNN's (linear, linear_1): it has {listed}; a function (p, X, h0) with --cell gru, "
+            "gru_reset_after or rnn is judged"
+        )
 
     h, ends = one.apply(parameters, jax.numpy.ones((m, s, e)), [jax.numpy.ones((m, u))] * 2, False)
     # The hidden state is the one that comes out.
