@@ -32,6 +32,14 @@ def test_a_bias_of_one_axis_is_added(tmp_path):
     assert "self.bias" in found.fixes[0].diff
 
 
+def test_where_two_that_are_wrong_come_together_is_no_line(tmp_path):
+    pytest.importorskip("torch")
+    path, line = slipped(tmp_path, "torch_function", 'h @ p["Vi"] +', 'h @ (p["Vi"] * p["Vi"]) +')
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('h @ p["Vg"] + p["bg"]', 'h @ p["Vg"] - p["bg"]'), encoding="utf-8")
+    assert {one.line for one in look_into_source(f"{path}:lstm", CASES).lines} <= {line, line + 1}
+
+
 def test_behind_outputs_that_are_wrong_a_backward_pass_is_looked_into(tmp_path):
     pytest.importorskip("torch")
     path, line = slipped(tmp_path, "torch_function", 'h @ p["Vg"]', 'h @ p["Vo"]')

@@ -235,6 +235,8 @@ PLANTED = [
     # What a helper returns that is right elsewhere is no feeder; one that is wrong in both uses is one line.
     "sigmoid-derivative-twice",
     "tanh-rational",
+    # The same step's value at all steps is not the quantity that it is of.
+    "cotangent-of-last-step-everywhere",
 ]
 
 
@@ -243,6 +245,12 @@ def test_catalogued_faults_are_named_as_planted(tmp_path, fault):
     path, changed = planted(tmp_path, EDITS[fault])
     found = look_into_source(f"{path}:plain_lstm", CASES)
     assert {one.line for one in found.lines} == changed
+
+
+def test_what_begins_as_a_quantity_is_wrong_where_it_is_read(tmp_path):
+    path, changed = planted(tmp_path, EDITS["carry-assigned"])
+    (found,) = look_into_source(f"{path}:plain_lstm", CASES).lines
+    assert {found.line} == changed
 
 
 TAKEN_AWAY = [
@@ -283,6 +291,32 @@ def test_an_index_of_what_is_written_into_is_mended(tmp_path):
     found = look_into_source(f"{path}:LSTM", CASES, fix=300.0)
     assert [one.line for one in found.lines] == [line]
     assert '+            i = self.fc["i"][:, t] = ' in found.fixes[0].diff
+
+
+@pytest.mark.parametrize(("old", "new"), [("cell=cell,", "cell=new,"), ("act=act,", "act=new,"), ("gi=gi,", "gi=gf,")])
+def test_what_was_kept_instead_is_named_where_it_was_kept(tmp_path, old, new):
+    path, _ = planted(tmp_path, [])
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    line = text[: text.index(old)].count("\n") + 1
+    assert line in {one.line for one in look_into_source(f"{path}:plain_lstm", CASES).lines}
+
+
+def test_in_a_display_of_several_lines_the_entry_is_named(tmp_path):
+    path, line = slipped(tmp_path, "closures", '"i": back_li(', '"o": back_li(')
+    found = look_into_source(f"{path}:lstm", CASES, fix=300.0)
+    assert [one.line for one in found.lines] == [line]
+    assert found.fixes
+
+
+def test_a_helper_and_one_use_of_it_are_not_told_as_another_use(tmp_path):
+    path, line = slipped(tmp_path, "closures", "d * (1 - y * y)", "d * (1 - (1 - y) * y)")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("back_g(dnew * i)", "back_g(dnew * c)"), encoding="utf-8")
+    other = text[: text.index("back_g(dnew * i)")].count("\n") + 1
+    named = {one.line for one in look_into_source(f"{path}:lstm", CASES).lines}
+    assert named
+    assert named <= {line, other}
 
 
 def test_what_was_never_kept_is_no_line_of_those_that_read_it(tmp_path):

@@ -480,10 +480,11 @@ class _Writer:
                 yield f"{own} * {other} * (1 - {other})", 3
                 yield f"{own} * (1 - {other} * {other})", 3
                 yield from ((f"{own} * {function}({other})", 2.5) for function in self.functions)
-        alike = [other for other in alike if self.scope.shapes[other] & shapes][:FACTORS]
+        every = [other for other in alike if self.scope.shapes[other] & shapes]
+        alike = every[:FACTORS]
         yield from ((f"{own} * {one} * {other}", 4) for one, other in combinations(alike, 2))
         if "whole" in roles:
-            yield from self._derivatives(node, alike)
+            yield from self._derivatives(node, every)
             yield from ((f"{one} * {other}", 4.5) for one, other in combinations(alike, 2))
             yield from ((f"{own} + {one} * {other}", 4) for one, other in combinations(alike, 2))
             # Such as a gate's activation, where nothing but what it is of has a name.

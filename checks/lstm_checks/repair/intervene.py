@@ -7,7 +7,6 @@ tensors is held at what it ought to be, and the search goes on from there.
 """
 
 import ast
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -130,11 +129,39 @@ class _Search:
         if sum(self._exchanges_gates(one) for one in found) >= tolerance.GATES_EXCHANGED:
             # They are packed in another order than they should be, which stands in none of these lines.
             return ()
+        found = [self._where_read(one, found) for one in found]
         found = self._where_all_read_it(found)
         if not self._everywhere([override for one in found for override in one.overrides]):
             return ()
         # In the order in which the program comes to them.
         return tuple(sorted(found, key=lambda one: min(override.place.event for override in one.overrides)))
+
+    def _where_read(self, one: Finding, found: list[Finding]) -> Finding:
+        """Return a finding at the line that reads a variable, where that begins as what it may well be.
+
+        Held at what is due there everything is right, too; but its first values are another quantity of the reference.
+        """
+        place, due = one.overrides[0].place, one.overrides[0].form
+        own = place.form
+        if one.word is not None or not _begins(place) or own is None or own.names in ([ZERO], due.names):
+            return one
+        others = [override for other in found if other is not one for override in other.overrides]
+        names = {name for bound in one.site.binds for name in bound.split(",")}
+        places = self.program.places(self.trial, others)
+        readers = {
+            other.site.number
+            for other in places
+            if other.site.whole
+            and other.site.function == one.site.function
+            and other.site.of_statement != one.site.of_statement
+            and names & set(other.site.names)
+        }
+        if len({self.program.sources.sites[number].of_statement for number in readers}) != 1:
+            return one
+        overrides = self._enough(places, readers, others)
+        if not overrides:
+            return one
+        return replace(one, site=overrides[0].place.site, overrides=overrides, feeders=(*one.feeders, one.site))
 
     def _exchanges_gates(self, one: Finding) -> bool:
         """Return whether at a line stands for each value the same of another gate."""
@@ -170,8 +197,19 @@ class _Search:
 
     def _of_one_helper(self, found: list[Finding]) -> list[Finding]:
         """Return findings of which those in a helper, and at calls of it, are one, where that is what it returns."""
-        for returned in (site for site in self.program.sources.sites if site.returned and len(found) > 1):
-            own = [one for one in found if one.site.function == returned.function or _is_call_of(one.site, returned)]
+        if len(found) < 2:
+            return found
+        contexts = defaultdict[Site, set[Any]](set)
+        for place in self.program.places(self.trial, [override for one in found for override in one.overrides]):
+            if place.site.returned:
+                contexts[place.site].add(place.context)
+        for returned, calls in contexts.items():
+            own = [
+                one
+                for one in found
+                if one.site.function == returned.function
+                or (one.site.is_call and (one.site.path, one.site.line, one.site.column) in calls)
+            ]
             if len(own) < 2:
                 continue
             due: dict[Any, Form] = {}
@@ -185,7 +223,28 @@ class _Search:
             if overrides and self.budget.spend() and self._everywhere([*others, *overrides]):
                 mends = frozenset[Any]().union(*(one.mends for one in own))
                 return [*(one for one in found if one not in own), Finding(returned, overrides, mends)]
+        for one, other in permutations(found, 2):
+            merged = self._of_one_use(one, other, found)
+            if merged is not None:
+                return [merged, *(left for left in found if left not in (one, other))]
         return found
+
+    def _of_one_use(self, one: Finding, other: Finding, found: list[Finding]) -> Finding | None:
+        """Return a helper's finding with another quantity in one use, with which what holds that use is not needed."""
+        sites = self.program.sources.sites
+        calls = {(s.path, s.line, s.column) for s in (sites[number] for number in other.site.parts) if s.is_call}
+        used = [override for override in one.overrides if override.place.context in calls]
+        if not one.site.returned or not used:
+            return None
+        kept = [override for left in found if left is not other for override in left.overrides if override not in used]
+        places = [place for place in self.program.places(self.trial, kept) if place.context in calls]
+        for overrides in Options(self.due, places, (), {one.site.number}).anywhere():
+            if not self.budget.spend():
+                return None
+            if not self.program.wrong(self.single, [*kept, *overrides]) and self._everywhere([*kept, *overrides]):
+                own = [override for override in one.overrides if override not in used]
+                return replace(one, overrides=(*own, *overrides), mends=one.mends | other.mends)
+        return None
 
     def _called(self, one: Finding, found: list[Finding]) -> Finding | None:
         """Return what is told of one line; of a function that is right in another use the call, or None."""
@@ -235,10 +294,23 @@ class _Search:
             if not self.program.wrong(self.single, [*others, *leaf]) and self._everywhere([*others, *leaf]):
                 word = leaf[0].place.site
                 narrower = replace(one, overrides=leaf, word=word)
+                if (kept := self._where_kept(narrower, others, places)) is not None:
+                    return kept
                 # Where what it is to hold is computed nowhere, it may be to be where the variable is set.
                 nowhere = not set(leaf[0].form.names) & options.alone
                 return (self._where_set(narrower, others, places) if nowhere else None) or narrower
         return None
+
+    def _where_kept(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
+        """Return a finding where what its word reads was kept, if what is due is kept by no other word either."""
+        assert one.word is not None
+        key = _key_of(one.word)
+        kept = [place for place in places if place.site.key and place.site is not one.word]
+        names = {name for place in kept if place.known and place.form is not None for name in place.form.names}
+        if not key or {name for override in one.overrides for name in override.form.names} & names:
+            return None
+        overrides = self._enough(places, {place.site.number for place in kept if place.site.key == key}, others)
+        return replace(one, site=overrides[0].place.site, overrides=overrides, word=None) if overrides else None
 
     def _where_set(self, one: Finding, others: list[Override], places: list[Place]) -> Finding | None:
         """Return a finding at the line that sets its word, if everything is right with that line's value overridden."""
@@ -561,12 +633,6 @@ def _calls(part: Site, other: Site) -> bool:
     return f"{name}(" in part.text
 
 
-def _is_call_of(site: Site, other: Site) -> bool:
-    """Return whether an expression is a call of the function that another is in, and nothing more."""
-    name = other.function.rpartition(".")[2]
-    return site.is_call and re.match(rf"(\w+\.)*{re.escape(name)}\(", site.text) is not None
-
-
 def _calls_own(part: Site, sites: object) -> bool:
     """Return whether an expression calls a function of the user's."""
     return any(_calls(part, other) for other in sites)  # type: ignore[attr-defined]
@@ -583,7 +649,14 @@ class Options:
         self.every = [p for p in places if (p.site.number, p.context) not in within]
         self.places = [p for p in self.every if p.key not in keys and (allowed is None or p.site.number in allowed)]
         known = [place for place in places if place.known and place.form is not None]
-        self.alone = {p.form.names[0] for p in places if p.known and p.form is not None and p.form.is_single}
+        # A step of it that stands for all steps is not the whole of it.
+        self.alone = {
+            block.name
+            for p in places
+            if p.known and p.form is not None and p.form.is_single
+            for block in p.form.blocks[0]
+            if block is not None and block.at is None
+        }
         self.shown = {name for place in known if place.form is not None for name in place.form.names}
         self.orders = self._orders(known)
         self.backwards = self._directions(known)
@@ -861,6 +934,15 @@ class Options:
                 if gate:
                     found[place.site.function, place.context, place.view.slots, place.view.slot].add(gate)
         return {key: next(iter(gates)) for key, gates in found.items() if len(gates) == 1}
+
+
+def _key_of(site: Site) -> str:
+    """Return the word by which an expression reads what is kept; "" for what reads otherwise."""
+    tree = ast.parse(f"({site.text})", mode="eval").body
+    if isinstance(tree, ast.Attribute):
+        return tree.attr
+    index = tree.slice if isinstance(tree, ast.Subscript) else None
+    return str(index.value) if isinstance(index, ast.Constant) else ""
 
 
 def _is_kept(site: Site) -> bool:

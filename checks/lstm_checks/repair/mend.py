@@ -129,7 +129,7 @@ class Search:
             for site in _sites_of(finding):
                 found[site.path] |= _lines_of(site)
         for edit in self.first:
-            found[edit.path].add(edit.line)
+            found[edit.path] |= {edit.line, edit.span[0][0]}
         return found
 
     def _due(self, candidates: Sequence[Candidate], held: list[Override]) -> tuple[list[Candidate], list[Candidate]]:

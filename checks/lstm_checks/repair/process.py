@@ -104,7 +104,7 @@ def look_into(question: Any, say: Any) -> None:
         )
     if program.compiled is not None and not lines:
         first = by_a_simple_edit(question, target, sources, trials, before, say)
-    if first and [(edit.path, edit.line) for edit in first] != [(one.path, one.line) for one in lines]:
+    if first and [(edit.path, edit.span[0][0]) for edit in first] != [(one.path, one.line) for one in lines]:
         # An edit with which all is right is at a line that is wrong; a value that is may stand for one further up.
         lines, findings = told_of(first, sources.files, right_in(len(trials))), ()
     say(Found(lines))

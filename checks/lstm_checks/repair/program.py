@@ -267,7 +267,9 @@ class Program:
         if len(seen) > 1 and not _all_known(best) and all(np.array_equal(first, value) for value in values[1:]):
             # All steps in one, as of what is read in a loop: the same each time.
             once = self._viewed(site, context, seen[:1], trial)
-            return once if _all_known(once) or not best else best
+            # A step's value at all steps is no quantity that is the same at all.
+            same = _all_known(once) and all(block.at is None for place in once for block in _blocks_of(place))
+            return once if same or not best else best
         return best
 
     def _viewed(self, site: Site, context: Context, seen: list[tuple[int, Any]], trial: Trial) -> list[Place]:
@@ -340,6 +342,11 @@ class Program:
             if whole:
                 break
         return found[2] if found is not None else None
+
+
+def _blocks_of(place: Place) -> list[Block]:
+    """Return the blocks of what a place's values are."""
+    return [block for row in (place.form.blocks if place.form else ()) for block in row if block is not None]
 
 
 def _all_known(places: Sequence[Place]) -> bool:

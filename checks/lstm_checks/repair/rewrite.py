@@ -33,7 +33,8 @@ class Site:
     that it reads, `binds` those that its statement sets to it, where it is all that stands right of the `=`. `whole` is
     whether it is that, or all of what is returned, an entry of a display, or an argument of a function of the user's;
     `returned` whether it is returned; `is_leaf` whether it is a name or an attribute and nothing more, `is_access`
-    whether it is that or an entry of one, `is_call` whether it is a call.
+    whether it is that or an entry of one, `is_call` whether it is a call. `key` is the word by which it is kept, in a
+    dict or as an argument.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Site:
     is_leaf: bool = False
     is_access: bool = False
     is_call: bool = False
+    key: str = ""
 
     @property
     def of_statement(self) -> tuple[str, tuple[int, int]]:
@@ -222,6 +224,7 @@ class _Writer:
         self.whole: set[Any] = set()
         self.returned: set[Any] = set()
         self.apart: dict[Any, str] = {}
+        self.keys: dict[Any, str] = {}
 
     def outside(self, node: Any) -> Any:
         """Return a statement of a module or class, with what is in its functions rewritten."""
@@ -300,6 +303,11 @@ class _Writer:
             self.whole |= set(node.elts if not isinstance(node, ast.Dict) else node.values)
         if isinstance(node, ast.ListComp | ast.GeneratorExp | ast.DictComp | ast.SetComp):
             self.whole.add(node.value if isinstance(node, ast.DictComp) else node.elt)
+        if isinstance(node, ast.Dict):
+            kept = zip(node.keys, node.values, strict=True)
+            self.keys |= {one: str(key.value) for key, one in kept if isinstance(key, ast.Constant)}
+        if isinstance(node, ast.Call):
+            self.keys |= {keyword.value: keyword.arg for keyword in node.keywords if keyword.arg}
         names = tuple(sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name)}))
         alternatives = self.others.get(node)
         tried = self.others and self._may_be_computed_again(node, bool(binds))
@@ -328,6 +336,7 @@ class _Writer:
                 isinstance(shown, ast.Name | ast.Attribute),
                 isinstance(shown, ast.Name | ast.Attribute | ast.Subscript),
                 isinstance(shown, ast.Call),
+                self.keys.get(shown, ""),
             )
             self.sources.sites.append(site)
             self.source.sites.append(site)

@@ -25,6 +25,9 @@ def tell(findings: Sequence[Finding], files: Mapping[str, Source], due: Due, jud
         also += finding.feeders
         if any(other.path != sites[0].path for other in also) or len({other.statement for other in also}) > 2:
             return ()
+        if len({feeder.statement for feeder in finding.feeders} - {finding.site.statement, sites[0].statement}) > 1:
+            # Two that are wrong need have nothing in common but that both are read here.
+            return ()
         if any(abs(other.line - finding.site.line) > SPAN for other in finding.feeders):
             return ()
         told.append(_line(finding, sites[0], also, files, due, judged, len(findings)))
@@ -96,14 +99,14 @@ def told_of(edits: Sequence[Edit], files: Mapping[str, Source], right: str) -> t
 
 def tell_edit(edit: Edit, source: Source, right: str) -> Line:
     """Return a line by the edit of it, with what is right with that."""
-    raw = source.lines[edit.line - 1].decode()
     (line, column), end = edit.span
+    raw = source.lines[line - 1].decode()
     word = " ".join(source.between(edit.span[0], end).split())
     before = source.lines[line - 1][:column].decode()
-    at = len(before) - (len(raw) - len(raw.lstrip())) if line == edit.line and word and word in raw else -1
+    at = len(before) - (len(raw) - len(raw.lstrip())) if word and word in raw else -1
     new = " ".join(edit.text.split()).removesuffix("pass")
     shown = f"with {new} in its place" if new else "without it"
-    return Line(edit.path, edit.line, edit.line, raw.strip(), word, at, f"{shown} {right}")
+    return Line(edit.path, line, line, raw.strip(), word, at, f"{shown} {right}")
 
 
 def _quantity(name: str) -> str:
