@@ -86,8 +86,9 @@ class Cell:
         What its equations hold besides, such as a limit, by the name that it has in its source.
     spread : mapping
         By how much examples draw an initial state wider than all else, so that they reach what is done to large ones.
-    normalised : str
-        The letter of the axis over which linear activations are normalised; mostly none.
+    normalised : mapping
+        The linear activations that are normalised over the units, each with the intermediate that is 1 over its
+        standard deviation; mostly none.
     """
 
     name: str
@@ -106,7 +107,7 @@ class Cell:
     kinks: Mapping[str, tuple[Kink, ...]] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
-    normalised: str = ""
+    normalised: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def initial(self) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ class Network(Cell):
     kinks: Mapping[str, tuple[Kink, ...]] = field(init=False)
     numbers: Mapping[str, float] = field(init=False)
     spread: Mapping[str, float] = field(init=False)
-    normalised: str = field(init=False)
+    normalised: Mapping[str, str] = field(init=False)
     cell: Cell
     layers: int = 1
     directions: tuple[str, ...] = (FORWARD,)

@@ -138,10 +138,18 @@ def test_own_faults_show_in_their_smallest_examples_and_are_more_than_carried_on
 def test_gradients_of_what_is_normalised_over_two_units_may_be_another_formulas(name, u, monkeypatch):
     case = Case(4, 8, 3, u, regime="x10", seed=333448282, cell=cell_named(name))
     with_formula = expect(case).sd
-    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 1.0)
+    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 0.0)
+    of_gradients = set()
     for tensor, sd in expect(case).sd.items():
-        times = 16 if u == 2 and tensor in case.cell.gradients else 1
-        assert np.array_equal(with_formula[tensor], times * sd), tensor
+        times = np.max(with_formula[tensor]) / np.max(sd)
+        assert np.allclose(with_formula[tensor], times * sd, rtol=1e-12, atol=0), tensor
+        if tensor in case.cell.gradients:
+            of_gradients.add(round(float(times), 6))
+        else:
+            assert times == 1, tensor
+    # One for all of them, as large as what is normalised is against what it differs by.
+    (times,) = of_gradients
+    assert times > 2 if u == 2 else times == 1
 
 
 DROWNED = "m3s6e4u2-layernorm@2xforward-float32-x10-every+h-nostates-short-seed1749039292"
@@ -150,7 +158,7 @@ DROWNED = "m3s6e4u2-layernorm@2xforward-float32-x10-every+h-nostates-short-seed1
 @pytest.mark.parametrize(("times", "verdict"), [(1.0, Verdict.INCONCLUSIVE), (1e6, Verdict.FAIL)])
 def test_what_is_below_its_own_noise_decides_nothing_unless_it_is_far_off(times, verdict, monkeypatch):
     """Of two units that are normalised nearly the sign alone is left, and rounding may decide that."""
-    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 1.0)
+    monkeypatch.setattr(tolerance, "NORM_OF_TWO", 0.0)
     case = Case.parse(DROWNED)
     values = evaluate_reference(case.arrays)
     values["dbg_l1"] = values["dbg_l1"] * np.float32(times)

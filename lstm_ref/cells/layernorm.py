@@ -192,5 +192,5 @@ CELL = Cell(
     backward=layernorm_backward,
     parameter_gradients=layernorm_gradients,
     needed=("hp", "Cp_", *GATES, "C", "h", "lC", *(kind + norm for norm in _NORMS for kind in "zr")),
-    normalised="u",
+    normalised={f"{norm}_": f"r{norm}" for norm in _NORMS},
 )

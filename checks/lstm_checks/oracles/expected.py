@@ -18,7 +18,7 @@ from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.kinks import unjudged_at_kinks
 from lstm_checks.oracles.stored import storing
 from lstm_checks.oracles.together import Together
-from lstm_ref.cell import Cell, evaluate, evaluate_forward
+from lstm_ref.cell import Cell, evaluate, evaluate_forward, run_forward
 
 Array = NDArray[Any]
 
@@ -156,7 +156,8 @@ def expect(
         copies = {name: value.view(np.ndarray) for name, value in found.items()}
         together = Together(given, copies, rounding.magnification)
     values = {name: value for name, (value, _) in results.items()}
-    sds = {name: sd * _by_formula(case.cell, name, case.sizes) for name, (_, sd) in results.items()}
+    times = _by_formula(case, given)
+    sds = {name: sd * times if name in case.cell.gradients else sd for name, (_, sd) in results.items()}
     out = _out_of_dtype(case, values, rounding)
     unstable: dict[str, str] = {}
     if together is not None and not out:
@@ -165,13 +166,24 @@ def expect(
     return Expected(values, sds, dtype, withheld=withheld, together=together)
 
 
-def _by_formula(cell: Cell, name: str, sizes: Mapping[str, int]) -> float:
-    """Return by how much rounding is larger in another formula than the reference's of the same gradient.
+def _by_formula(case: Case, given: Arrays) -> float:
+    """Return by how much the rounding of gradients is larger in another formula than the reference's.
 
     Of two numbers that are normalised the signs alone are left, and the gradient of that is what a cancellation leaves.
+    In other formulas what cancels is as large as the numbers themselves, and not as what they differ by.
     """
-    of_two = cell.normalised and sizes[cell.normalised] == 2
-    return tolerance.NORM_OF_TWO if of_two and name in cell.gradients else 1.0
+    cell = case.arrays.cell
+    if not cell.normalised or case.u != 2:
+        return 1.0
+    with np.errstate(all="ignore"):
+        fc = run_forward(cell, given, {*cell.normalised, *cell.normalised.values()})
+    pairs = [
+        (values, roots)
+        for linear, root in cell.normalised.items()
+        for (_, values), (_, roots) in zip(cell.kept(fc, linear), cell.kept(fc, root), strict=True)
+    ]
+    sizes = [np.max(np.abs(np.mean(values, -1, keepdims=True) * roots), initial=0) for values, roots in pairs]
+    return 1.0 + tolerance.NORM_OF_TWO * float(np.max(sizes, initial=0))
 
 
 def _unstable(case: Case, given: Arrays, sds: Mapping[str, Array]) -> dict[str, str]:
