@@ -275,7 +275,7 @@ def test_what_should_not_be_there_is_named_and_taken_away(tmp_path, fault):
     assert found.lines
 
 
-FORWARD_AND_BACKWARD = ["softsign-candidate", "coupled-gates"]
+FORWARD_AND_BACKWARD = ["softsign-candidate", "coupled-gates", "recurrent-weights-transposed-throughout"]
 
 
 @pytest.mark.parametrize("fault", told(FORWARD_AND_BACKWARD, ci=2))

@@ -159,7 +159,8 @@ class _Search:
         if len({self.program.sources.sites[number].of_statement for number in readers}) != 1:
             return one
         overrides = self._enough(places, readers, others)
-        if not overrides:
+        if not overrides or overrides[0].form.names != due.names:
+            # What is made of it is another quantity, so it may itself be wrong.
             return one
         return replace(one, site=overrides[0].place.site, overrides=overrides, feeders=(*one.feeders, one.site))
 

@@ -111,6 +111,13 @@ def look_into(question: Any, say: Any) -> None:
     if question.get("fix"):
         from lstm_checks.repair.mend import Search
 
+        if spoilt and len(lines) > 2 and program.compiled is None:
+            # One statement that should not be there may be read in many places.
+            search = Search(question, target, sources, (), trials, before, simple=True)
+            fewer = [one for one in behind_the_outputs(search, cases, ()) if one.fixes and len(one.lines) < len(lines)]
+            if fewer:
+                say(fewer[-1])
+                return
         question = {**question, "outputs alone": searched[0].outputs_alone and not first}
         fixes: tuple[Fix, ...] = ()
         looked_into = question, target, sources, findings, trials, before
