@@ -210,11 +210,13 @@ def number_in_words(number: float) -> str:
 
 
 def text_with_slots(text: str, cell: Cell) -> str:
-    """Return a text of the source of a cell with other activations as it is compiled.
+    """Return a text of a cell's source as it is compiled: as it stands, but with other activations.
 
-    The calls for slot h are told apart from those for g. A derivative that takes the linear activation is given that,
-    as the forward pass kept it: ``tanh_derivative(g)`` becomes ``tanh_derivative(fc["g_"][..., s, :])``.
+    There the calls for slot h are told apart from those for g. A derivative that takes the linear activation is given
+    that, as the forward pass kept it: ``tanh_derivative(g)`` becomes ``tanh_derivative(fc["g_"][..., s, :])``.
     """
+    if not cell.activations:
+        return text
     written = cell.written_as or cell
     return _with_slots(text, written.forward, _by_argument(cell.activations))
 

@@ -35,6 +35,7 @@ def shared(ids: Sequence[str]) -> set[str]:
     kept = set[str]()
     for test, all_of_it in by_test.items():
         count = len(all_of_it)
-        asked = max(3, -(-count // 4)) if test.partition("tests/")[2].startswith(LONG) else count
-        kept |= {all_of_it[k * count // asked] for k in range(min(asked, count))} if asked < count else {*all_of_it}
+        long = test.partition("tests/")[2].startswith(LONG)
+        asked = min(count, max(3, -(-count // 4))) if long else count
+        kept |= {all_of_it[k * count // asked] for k in range(asked)}
     return kept

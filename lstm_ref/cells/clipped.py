@@ -15,7 +15,7 @@ import numpy as np
 from lstm_ref.activations import sigmoid, sigmoid_derivative, tanh, tanh_derivative
 from lstm_ref.cell import Cell, Kink
 from lstm_ref.cells.plain import AXES, SLOTS, STATES
-from lstm_ref.gradients import _steps_first
+from lstm_ref.gradients import lstm_parameter_gradients
 from lstm_ref.slots import compiled, number_in_words
 
 LIMIT = 1.0
@@ -115,19 +115,6 @@ def clipped_backward(p: Mapping[str, Any], fc: Mapping[str, Any], dA: Any, dhn: 
     return bc | {"dA": dA, "dh0": dhn, "dC0": dCn}
 
 
-def clipped_gradients(fc: Mapping[str, Any], bc: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the gradients of the twelve parameters, from `X`, `hp` and the cotangents of the linear activations."""
-    X = _steps_first(fc["X"])
-    hp = _steps_first(fc["hp"])
-    g = {}
-    for gate in GATES:
-        dk_ = _steps_first(bc[f"d{gate}_"])
-        g[f"dU{gate}"] = np.sum(X.mT @ dk_, axis=-3)  # (1)
-        g[f"dV{gate}"] = np.sum(hp.mT @ dk_, axis=-3)  # (1)
-        g[f"db{gate}"] = np.sum(np.sum(dk_, axis=-2), axis=-2)[..., np.newaxis, :]  # (1)
-    return g
-
-
 def with_limit(limit: float) -> Cell:
     """Return the cell of another limit: its own source once more, with another number in it."""
     numbers = {"LIMIT": limit}
@@ -140,7 +127,7 @@ def with_limit(limit: float) -> Cell:
         states=(STATES[0], STATES[1]._replace(kept_as="cC")),
         forward=clipped_forward if limit == LIMIT else compiled(clipped_forward, names),
         backward=clipped_backward if limit == LIMIT else compiled(clipped_backward, names),
-        parameter_gradients=clipped_gradients,
+        parameter_gradients=lstm_parameter_gradients,
         needed=("hp", "Cp_", *GATES, "C_", "cC", "C", "h"),
         slots=SLOTS | {"h": ("cC",)},
         written_as=None if limit == LIMIT else CELL,

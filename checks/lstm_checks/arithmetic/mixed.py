@@ -176,15 +176,13 @@ class Emulated(Mixed):
         else:
             terms, axis = plain[0], kwargs["axis"]
             axes = tuple(range(terms.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        kept = np.sum(terms, axis=axes, keepdims=bool(kwargs.get("keepdims"))).shape
         moved = np.moveaxis(self.to_format(terms, self.form.short), axes, range(len(axes)))
         terms = moved.reshape(math.prod(moved.shape[: len(axes)]), *moved.shape[len(axes) :])
-        if not len(terms):
-            return np.zeros(kept)  # of no terms, as a fault that leaves out steps may make it
-        total = terms[0]
+        # Of no terms, as a fault that leaves out steps may make it, the sum is zero.
+        total = terms[0] if len(terms) else np.zeros(terms.shape[1:])
         for term in terms[1:]:
             total = self.to_format(total + term, self.form.short)
-        return np.asarray(total).reshape(kept)
+        return np.expand_dims(total, axes) if kwargs.get("keepdims") else np.asarray(total)
 
 
 _LEANING = 20

@@ -105,8 +105,8 @@ def _answers(
         raw = problem.weights(found.setup.shapes(problem.sizes))
         there = own.start(setup, problem, raw)
         own.run(there, *call.before, f"out = {call.text}")
-        texts = {"outputs": [found.h, *([found.memory] if found.memory else [])], "gradients": []}
-        answers = [("outputs", own.value(there, text)) for text in texts["outputs"]]
+        outputs = [found.h, *([found.memory] if found.memory else [])]
+        answers = [("outputs", own.value(there, text)) for text in outputs]
         if back is not None:
             own.run(there, *back.before, f"got = {back.text}")
             answers += [("gradients", own.value(there, one.text)) for one in back.found]

@@ -31,8 +31,7 @@ def equations(cell: Cell) -> list[str]:
     """
     if isinstance(cell, Network):
         return equations(cell.cell)
-    text = inspect.getsource((cell.written_as or cell).forward)
-    text = text_with_slots(text, cell) if cell.activations else text
+    text = text_with_slots(inspect.getsource((cell.written_as or cell).forward), cell)
     found = (_EQUATION.match(line) for line in text.splitlines())
     lines = [re.sub(r'p\["(\w+)"\]', r"\1", match[1]) for match in found if match]
     known = cell.forward.__globals__

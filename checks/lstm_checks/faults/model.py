@@ -504,8 +504,7 @@ def _copied(patches: tuple[tuple[str, Patch], ...], cell: Cell) -> dict[str, Mod
         module = ModuleType(name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_patched}
         text = _with_parts(_text_of(name), parts, texts, cell)
-        text = text_with_slots(text, cell) if cell.activations else text
-        exec(_compiled(_file_name(name), text), vars(module))
+        exec(_compiled(_file_name(name), text_with_slots(text, cell)), vars(module))
         # A cell with other activations is the source of the cell that it is written as, with names bound to others.
         if cell.activations and not {*parts} & {*_ACTIVATIONS}:
             vars(module).update(names_bound(cell.activations, modules))

@@ -91,11 +91,10 @@ def explain_run(
             break
         if group.alone == len(failed):
             return (group.report,), ()
-        if (name := _named(group.report)) and name in [_named(known.report) for known in told]:
-            # What was named comes to this as well: no news, and nothing that is left over.
-            left = [other for other in left if other is not telling and not group.explains(other)]
-            continue
-        told.append(group)
+        named = _named(group.report)
+        # What was named comes to this as well: no news, and nothing that is left over.
+        if not named or named not in [_named(known.report) for known in told]:
+            told.append(group)
         left = [other for other in left if other is not telling and not group.explains(other)]
         if len(told) > 1:
             # Where what is wrong is wrong in one group or another, they go together.

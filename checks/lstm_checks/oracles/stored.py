@@ -60,7 +60,7 @@ def _compiled(
 ) -> Callable[..., Any]:
     """Return a function of a cell with what its statements assign stored, each name by its part."""
     text = textwrap.dedent(inspect.getsource(function) if text is None else text)
-    tree = ast.parse(text_with_slots(text, cell) if cell.activations else text)
+    tree = ast.parse(text_with_slots(text, cell))
     tree = ast.fix_missing_locations(_Storing(parts, others).visit(tree))
     namespace = {**function.__globals__, "stored": stored}
     exec(compile(tree, f"{function.__code__.co_filename} (stored)", "exec"), namespace)

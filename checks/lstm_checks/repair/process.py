@@ -82,26 +82,27 @@ def look_into(question: Any, say: Any) -> None:
     trials = trials_for(program, cases)
     if not trials:
         return
+
+    def search_lines(searched: Sequence[Trial]) -> tuple[Any, tuple[Line, ...]]:
+        """Return what is found in some trials, and the lines that it comes to."""
+        with sources.in_force():
+            findings = find_lines(program, searched, budget_for(program, searched[0]))
+        names = cell.outputs if searched[0].outputs_alone else cell.tensors
+        judged = [name for name in names if name not in target.lacks]
+        return findings, tell(findings, sources.files, trials[0].due, judged)
+
     searched = trials
-    if not target.kind.startswith((OF_FUNCTIONS, OF_LAYERS)) and set(cell.outputs) & program.wrong(trials[0]):
+    spoilt = bool(set(cell.outputs) & program.wrong(trials[0]))
+    if not target.kind.startswith((OF_FUNCTIONS, OF_LAYERS)) and spoilt:
         # A library makes the gradients of a forward pass that is wrong.
         searched = [trial.forward for trial in trials]
     # A program that is compiled is run too slowly for it.
     first = () if program.compiled is not None else by_a_simple_edit(question, target, sources, trials, before, say)
-    with sources.in_force():
-        findings = find_lines(program, searched, budget_for(program, searched[0]))
-    names = cell.outputs if searched[0].outputs_alone else cell.tensors
-    judged = [name for name in names if name not in target.lacks]
-    lines = tell(findings, sources.files, trials[0].due, judged)
-    spoilt = bool(set(cell.outputs) & program.wrong(trials[0]))
+    findings, lines = search_lines(searched)
     if not lines and not first and spoilt and not searched[0].outputs_alone:
         # What is wrong with the forward pass alone, whatever else is.
         searched = [trial.forward for trial in trials]
-        with sources.in_force():
-            findings = find_lines(program, searched, budget_for(program, searched[0]))
-        lines = tell(
-            findings, sources.files, trials[0].due, [name for name in cell.outputs if name not in target.lacks]
-        )
+        findings, lines = search_lines(searched)
     if program.compiled is not None and not lines:
         first = by_a_simple_edit(question, target, sources, trials, before, say)
     if first and [(edit.path, edit.span[0][0]) for edit in first] != [(one.path, one.line) for one in lines]:
@@ -178,8 +179,9 @@ def behind_the_outputs(search: Any, cases: Sequence[Case], lines: tuple[Line, ..
         if not further:
             continue
         before = lines or told_of(chosen, search.sources.files, "all outputs are right")
-        numbers = series(sorted({str(one.line) for one in before}))
-        whole = *before, *(replace(one, shown=f"with line {numbers} mended, {one.shown}") for one in further)
+        numbers = sorted({one.line for one in before})
+        mended = f"line{'s' if len(numbers) > 1 else ''} {series([str(number) for number in numbers])} mended"
+        whole = *before, *(replace(one, shown=f"with {mended}, {one.shown}") for one in further)
         yield Found(whole)
         for fixes, _ in Search(question, target, again, findings, trials, search.before).fixes():
             yield Found(whole, fixes)

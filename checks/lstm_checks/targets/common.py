@@ -411,16 +411,16 @@ LOW = ("float16", "bfloat16")
 def beside(name: str, others: Sequence[str], holders: Collection[str]) -> AdapterError:
     """Return the error that a module has parameters beside those of an LSTM that is in it, in `holders`."""
     listed = f"{', '.join(others[:3])}{' ...' if len(others) > 3 else ''}"
-    holder = min(holders, key=len, default="")
     return AdapterError(
-        f"{name} has {listed} beside its recurrent parameters, expected the LSTM alone: "
-        f"{_alone(holder) if len(holders) == 1 else f'--layer judges one alone, of {first_few(sorted(holders), 8, 8)}'}"
+        f"{name} has {listed} beside its recurrent parameters, expected the LSTM alone: {alone_of(sorted(holders))}"
     )
 
 
-def _alone(holder: str) -> str:
-    """Return how the LSTM inside something is named alone."""
-    holder = holder.rstrip("./")
+def alone_of(holders: Sequence[str]) -> str:
+    """Return how what is inside something is named alone, by where it is; one of several."""
+    if len(holders) != 1:
+        return f"--layer judges one alone, of {first_few(holders, 8, 8)}"
+    holder = holders[0].rstrip("./")
     return f"--layer {holder} judges that alone" if holder else "give the LSTM alone"
 
 
@@ -636,7 +636,9 @@ def target_of(
         )
     # What came of a call tells more than why others could not be made.
     besides = (
-        f"; it has {list_extras(weights.extras)} besides, {_alone(holder or weights.prefix)}" if weights.extras else ""
+        f"; it has {list_extras(weights.extras)} besides, {alone_of([holder or weights.prefix])}"
+        if weights.extras
+        else ""
     )
     raise AdapterError(
         f"{name} is {with_article(kind)}, but cannot be called as one: {takes and f'{takes}; '}{reasons}{besides}"

@@ -13,8 +13,7 @@ from typing import Any
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import signature_in_words, undisturbed
 from lstm_checks.targets.adapters import Adapter, in_use
-from lstm_checks.targets.common import PROBE, AdapterError
-from lstm_checks.words import first_few
+from lstm_checks.targets.common import PROBE, AdapterError, alone_of
 
 _SPEC = re.compile(r"(.+:[^\[\]]+)\[([\w.]+)\]")
 
@@ -55,8 +54,7 @@ def layer_in(found: Any, path: str, name: str) -> Any:
     AdapterError
         "model.py:Net has no layer 'encoder.lst'; did you mean 'encoder.lstm'?", and the like.
     """
-    adapters = [adapter for adapter in in_use("objects") if adapter.inside]
-    model, adapter = _model_of(found, name, adapters)
+    model, adapter = _model_of(found, name)
     layers = dict(adapter.ask("layers_in", model))
     if path not in layers:
         near = difflib.get_close_matches(path, layers, n=1)
@@ -69,22 +67,17 @@ def layer_in(found: Any, path: str, name: str) -> Any:
 def judged_alone(found: Any, name: str) -> str:
     """Return which layers inside something `--layer` judges, in words; nothing where it is no model with any."""
     try:
-        model, adapter = _model_of(found, name, [adapter for adapter in in_use("objects") if adapter.inside])
+        model, adapter = _model_of(found, name)
         paths = [path for path, _ in adapter.ask("layers_in", model) if path]
     except Exception:
         return ""
-    if not paths:
-        return ""
-    return (
-        f"--layer {paths[0]} judges that alone"
-        if len(paths) == 1
-        else f"--layer judges one alone, of {first_few(paths, 8, 8)}"
-    )
+    return alone_of(paths) if paths else ""
 
 
-def _model_of(found: Any, name: str, adapters: list[Adapter]) -> tuple[Any, Adapter]:
+def _model_of(found: Any, name: str) -> tuple[Any, Adapter]:
     """Return a model and the adapter that knows it, made with no arguments or with sizes where it has to be made."""
     said, made_one = "", False
+    adapters = _with_layers()
     for made in _tried(found):
         try:
             with undisturbed():
@@ -110,8 +103,12 @@ def _tried(found: Any) -> Iterator[Callable[[], Any]]:
     if not callable(found) or (not inspect.isclass(found) and not inspect.isroutine(found)):
         return
     for arguments in ((), PROBE[2:], PROBE[3:]):
-        for adapter in in_use("objects"):
-            if adapter.inside:
-                yield lambda arguments=arguments, adapter=adapter: found(  # type: ignore[misc]
-                    *arguments, **adapter.ask("seeds_for", found)
-                )
+        for adapter in _with_layers():
+            yield lambda arguments=arguments, adapter=adapter: found(  # type: ignore[misc]
+                *arguments, **adapter.ask("seeds_for", found)
+            )
+
+
+def _with_layers() -> list[Adapter]:
+    """Return the adapters in use that know of layers inside models."""
+    return [adapter for adapter in in_use("objects") if adapter.inside]
