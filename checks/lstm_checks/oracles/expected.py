@@ -28,8 +28,8 @@ OUT_OF_DTYPE = "out of its dtype: "
 UNSTABLE = "unstable in its dtype: "
 """How it begins where roundings lead to another answer altogether, which may be out of the dtype as well."""
 
-ADDING_UP = "roundings add up: "
-"""How it begins where those to the nearest go the same way step after step."""
+ADDING_UP = "roundings are not independent: "
+"""How it begins where those to the nearest are not, as where they go the same way step after step."""
 
 _AGAIN = 1
 """What makes the noise of copies that are asked besides another."""
@@ -227,9 +227,7 @@ def _adding_up(case: Case, given: Arrays, sds: Mapping[str, Array], together: To
     most = float(np.max(np.nan_to_num(uses, nan=np.inf)))
     if most <= tolerance.ADDING_UP:
         return {}
-    words = (
-        f"{ADDING_UP}the contract carried out to the nearest takes {most:.2g} of what is accepted of independent ones"
-    )
+    words = f"{ADDING_UP}the contract carried out to the nearest takes {most:.2g} of what is accepted of such"
     return dict.fromkeys(case.cell.tensors, words)
 
 
@@ -242,15 +240,16 @@ def _out_of_dtype(case: Case, values: Mapping[str, Array], rounding: Rounding) -
         reason = f"{OUT_OF_DTYPE}something on the way is larger than {tolerance.OVERFLOW[case.dtype]:.0f}, and may be"
         return dict.fromkeys(case.cell.tensors, f"{reason} no number of {rounding.form.short}")
     largest = max(float(np.max(np.abs(value))) for value in values.values())
-    power = max((found.power for found in case.cell.activations.values()), default=1)
-    # What is raised to a power is a linear activation, which may be larger than anything that comes out.
-    limit = tolerance.OVERFLOW[case.dtype] ** (1 / (power + 1) if power > 1 else 1)
-    if not case.cell.activations or largest <= limit:
+    power, limit = max((one.power for one in case.cell.activations.values()), default=1), tolerance.OVERFLOW[case.dtype]
+    if not case.cell.activations:
         return {}
-    return dict.fromkeys(
-        case.cell.tensors,
-        f"{OUT_OF_DTYPE}values of {largest:.1g} are due, where {case.dtype} overflows, or a power of them does",
-    )
+    # What is raised to a power is a linear activation, which may be larger than anything that comes out.
+    if largest <= (limit ** (1 / (power + 1)) if power > 1 else limit):
+        return {}
+    words = f"values of {largest:.1g} are due, where {case.dtype} overflows"
+    if largest <= limit:
+        words = f"values of {largest:.1g} are due, and a power of {power} on the way may be more than {case.dtype} has"
+    return dict.fromkeys(case.cell.tensors, f"{OUT_OF_DTYPE}{words}")
 
 
 def _expect_large(case: Case, progress: Callable[[], None]) -> Expected:
