@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -171,6 +172,22 @@ def _two_calls(evidence: Evidence, match: re.Match[str]) -> Verdict:
     if "more" not in match[1] and ever - named:
         return Verdict(Said.MISLEADING, f"in {', '.join(sorted(ever - named))}, too")
     return Verdict(Said.HELPFUL)
+
+
+@where(rf"every (second|third|fourth|fifth) call is wrong, in ({NAMES}.*), and those between are right")
+def _in_turn(evidence: Evidence, match: re.Match[str]) -> Verdict:
+    """Judge that one call of so many is wrong, in some tensors, whatever is asked."""
+    times = 2 + ("second", "third", "fourth", "fifth").index(match[1])
+    named = {word for word in listed(match[2]) if re.fullmatch(NAME, word)}
+    target, at, ever = evidence.make(), [], set()
+    for k in range(8 * times):
+        found = look(target, Case(3, 2 + k % 3, 2, 4, evidence.case.dtype, seed=765_000 + k))
+        if found is not None and found.wrong:
+            at.append(k)
+            ever |= {*found.wrong}
+    if len(at) != 8 or {later - one for one, later in itertools.pairwise(at)} != {times}:
+        return Verdict(Said.FALSE, f"wrong at calls {at} of {8 * times}")
+    return Verdict(Said.HELPFUL) if named <= ever else Verdict(Said.FALSE, f"never in {sorted(named - ever)}")
 
 
 @where(r"right at the first call of a size, wrong at later ones")

@@ -26,6 +26,17 @@ def first_few(words: Iterable[str], most: int, shown: int) -> str:
     return ", ".join(words) if len(words) <= most else f"{', '.join(words[:shown])} and {len(words) - shown} more"
 
 
+def few(words: Sequence[str]) -> str:
+    """Return words in a row as a line is read: all where they are four at most, else the first three.
+
+    Examples
+    --------
+    >>> few("abcde")
+    'a, b, c and 2 more'
+    """
+    return series(words) if len(words) <= 4 else first_few(words, 4, 3)
+
+
 def all_of(words: Sequence[str], kind: str) -> str:
     """Return all words, or of many the first three after how many of a kind there are, as a verb follows them.
 

@@ -118,4 +118,5 @@ CELL = Cell(
     parameter_gradients=coupled_gradients,
     needed=NEEDED,
     slots=SLOTS | {"f": ("f_", "o_")},
+    spread={"C0": 2.0},  # what it takes in it forgets, so that it does not grow large by itself
 )

@@ -195,6 +195,15 @@ LINES = {
         "two calls with the same inputs differ in dbo",
         "two calls with the same inputs differ in dbf",
     ),
+    "in turn": (
+        [
+            before("def squash(x):", "kept = [0]\n\n"),
+            finally_('kept[0] += 1\nif kept[0] % 3 == 0:\n    g["dbo"] = 0 * g["dbo"]'),
+        ],
+        "where",
+        "every third call is wrong, in dbo, and those between are right",
+        "every second call is wrong, in dbo, and those between are right",
+    ),
     "clipped by norm": (
         EDITS["gradients-clipped-by-global-norm"],
         "relation",

@@ -36,6 +36,7 @@ from planted_faults import (
 )
 
 from lstm_checks.cases import Case
+from lstm_checks.diagnosis.calls import CALLS_DIFFER
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.diagnosis.places import _of_tensors
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
@@ -334,6 +335,27 @@ def test_what_differs_between_two_calls_is_named():
     counter = "import itertools\ncalls = itertools.count()\n\n\ndef squash(x):"
     target = planted("hidden", [("def squash(x):", counter), finally_('g["dVg"] = g["dVg"] * next(calls)')])
     assert diagnose(target, CASE).where == ("two calls with the same inputs differ in dVg",)
+
+
+@pytest.mark.parametrize(("times", "word"), [(2, "second"), (3, "third"), (5, "fifth")])
+def test_what_is_wrong_in_turn_is_told_with_how_often(times, word):
+    """By call, and not by case: a right answer to each case is seen, too, and at times nothing else."""
+    count = "import itertools\ncalls = itertools.count(1)\n\n\ndef squash(x):"
+    lost = finally_(f'g["dbo"] = g["dbo"] * (next(calls) % {times} > 0)')
+    where = diagnose(planted("hidden", [("def squash(x):", count), lost]), CASE).where
+    assert f"every {word} call is wrong, in dbo, and those between are right" in where
+    assert not [line for line in where if "samples" in line or "ever wrong" in line], "of a case, what is of a call"
+
+
+def test_what_differs_between_two_calls_is_said_of_a_case_where_much_is_at_stake():
+    """By chance: of the few entries of a small case two calls mostly lose the same."""
+    lost = [f'g["{name}"] = g["{name}"] * (dice.random(g["{name}"].shape) > 0.3)' for name in ("dVg", "dbo")]
+    said = []
+    for seed in range(4):
+        dice = f"dice = np.random.default_rng({seed})\n\n\ndef squash(x):"
+        target = planted("hidden", [("def squash(x):", dice), finally_("\n".join(lost))])
+        said += diagnose(target, Case(1, 1, 1, 1)).where
+    assert {line for line in said if line.startswith(CALLS_DIFFER)} == {f"{CALLS_DIFFER} dVg and dbo"}
 
 
 def test_what_is_kept_and_not_there_at_first_is_told():

@@ -126,6 +126,15 @@ def rotation(target: Target, case: Case) -> tuple[str, ...]:
     return tuple(names[k] for k in sorted(rng.permutation(len(names))[: tolerance.QUESTIONS]))
 
 
+def stepped_by(target: Target, case: Case, asked: Iterable[str] | None = None) -> tuple[str, ...]:
+    """Return the parameters that a step changes, after which something is due of a case; none where none is taken.
+
+    `asked` are the questions, by default those of `rotation`.
+    """
+    questions = rotation(target, case) if asked is None else asked
+    return trained.learned(target, case) if "training" in questions and not why_not(target, "training") else ()
+
+
 def asked_claims(target: Target, case: Case, outcome: Outcome, expected: Expected, asked: Iterable[str]) -> list[Claim]:
     """Return a claim for each question asked.
 

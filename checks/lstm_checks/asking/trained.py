@@ -4,66 +4,68 @@ A step changes the parameters where they are, in the same arrays, with the same 
 transposed, is stale then. Where autograd adds gradients up in a place of its own, the sums are judged, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lstm_checks import tolerance
 from lstm_checks.asking.passes import Asker, Judged, NotAskedError, RefusedError, worst_of
+from lstm_checks.cases import Arrays, Case
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import TRAINING
+from lstm_checks.contract import TRAINING, Target
+from lstm_checks.oracles.expected import Expected, evaluate_reference, expect
+from lstm_checks.oracles.stepped import step_size, stepped
 from lstm_checks.properties.noise import OwnExpected
 
 STEPPED, AFTER = "stepped", "after"
 """What stands, with a colon, before the names of parameters after a step, and of what comes of these."""
 
+NEARBY = 1e-4
+"""How far apart, of themselves, parameters may be of which the same noise is said."""
+
 
 def training(x: Asker) -> Judged:
     """Ask for gradients, take a step along them, and ask again; and train as a framework, or a layer, does it."""
-    rate = _rate(x)
-    if not 0 < rate < np.inf:
+    names = learned(x.target, x.case)
+    after = stepped(x.arrays, x.expected.values, names)
+    if after is None:
         return Judged(Verdict.VACUOUS, reason="there is no gradient to take a step along")
-    found = [] if isinstance(x.expected, OwnExpected) else [_by_hand(x, rate)]
+    own = isinstance(x.expected, OwnExpected)  # without a reference
+    due = None if own else x.expected.after_step or expect(x.case, arrays=after)
+    found = [] if due is None else [_by_hand(x, names, after, due)]
     if TRAINING in x.target.can:
-        found += _as_people_do(x, rate)
+        found += _as_people_do(x, step_size(x.arrays, x.expected.values, names), after, due)
     if not found:
         raise NotAskedError("nobody knows what is due after a step")
     return worst_of(found)
 
 
-def _rate(x: Asker) -> float:
-    """Return a power of two, with which a step changes the parameters by some of themselves."""
-    names = [name for name in x.case.arrays.p if f"d{name}" in x.gradients]
-    if not names:
-        return 0.0
-    sizes = [max(float(np.max(np.abs(of[name]))) for name in those) for of, those in _pairs(x, names)]
-    with np.errstate(all="ignore"):
-        return float(2.0 ** np.floor(np.log2(tolerance.STEP_OF_PARAMETERS * sizes[0] / np.float64(sizes[1]))))
+def learned(target: Target, case: Case) -> tuple[str, ...]:
+    """Return the parameters of a case that a target has gradients of."""
+    gradients = {*target.cell.gradients} - target.lacks
+    return tuple(name for name in case.arrays.p if f"d{name}" in gradients)
 
 
-def _pairs(x: Asker, names: list[str]) -> list[tuple[Mapping[str, Any], list[str]]]:
-    """Return the parameters, and their gradients, each with the names that they have there."""
-    return [(x.arrays, names), (x.expected.values, [f"d{name}" for name in names])]
-
-
-def _by_hand(x: Asker, rate: float) -> Judged:
+def _by_hand(x: Asker, names: Sequence[str], after: Arrays, due: Expected) -> Judged:
     """Take a step in the caller's own arrays."""
     done = "after a step that changed the parameters in place, X being as it was"
     arrays = x.arrays.copy()
     try:
-        gradients = x.forward(arrays.inputs).pull(x.cotangents())
-        for name in arrays.p:
-            if f"d{name}" in x.gradients:
-                arrays[name][...] -= arrays[name].dtype.type(rate) * gradients[f"d{name}"]
+        x.forward(arrays.inputs).pull(x.cotangents())
+        for name in names:
+            arrays[name][...] = after[name]
         values = x.forward(arrays.inputs).pull(x.cotangents())
     except RefusedError as error:
         return x.refused(error, done)
-    return x.judge(values, done, expected=x.due_at(arrays))
+    return x.judge(values, done, expected=due.as_returned(x.last_step, x.target.cell))
 
 
-def _as_people_do(x: Asker, rate: float) -> list[Judged]:
-    """Return what the stages of a training are worth that the target has a way for."""
+def _as_people_do(x: Asker, rate: float, near: Arrays, due: Expected | None) -> list[Judged]:
+    """Return what the stages of a training are worth that the target has a way for.
+
+    Its step ends next to the arrays `near`, for which something is known to be `due`.
+    """
     try:
         # A layer takes the final hidden state's cotangent apart.
         values = x.forward(how={"way": TRAINING, "rate": rate}).pull(x.cotangents())
@@ -77,10 +79,19 @@ def _as_people_do(x: Asker, rate: float) -> list[Judged]:
         words, _, own = name.rpartition(": ")
         stages.setdefault(words, {})[own] = value
     outputs = {name: x.outcome.values[name] for name in x.target.cell.outputs}
-    stepped, after = stages.pop(STEPPED, {}), stages.pop(AFTER, {})
-    found = [x.judge(outputs | came, f"in training, {words}") for words, came in stages.items() if words]
-    if isinstance(x.expected, OwnExpected):
+    came, after = stages.pop(STEPPED, {}), stages.pop(AFTER, {})
+    found = [x.judge(outputs | those, f"in training, {words}") for words, those in stages.items() if words]
+    if due is None:
         return found
-    missing = [name for name in x.arrays.p if name not in stepped]
-    arrays = x.arrays.replaced(**stepped) if not missing else x.arrays
-    return [*found, x.judge(after, "in training, after an optimizer's step", expected=x.due_at(arrays))]
+    missing = [name for name in x.arrays.p if name not in came]
+    arrays = x.arrays.replaced(**came) if not missing else x.arrays
+    due = _moved(x, due, near, arrays)
+    return [*found, x.judge(after, "in training, after an optimizer's step", expected=due)]
+
+
+def _moved(x: Asker, due: Expected, near: Arrays, arrays: Arrays) -> Expected:
+    """Return what is due of arrays, from what is due next to them: by rounding's distance the noise does not change."""
+    if x.case.cell.kinks or not all(np.allclose(arrays[name], value, NEARBY, 0) for name, value in near.items()):
+        return x.due_at(arrays)
+    values = evaluate_reference(arrays.astype(np.float64))
+    return replace(due, values=values).as_returned(x.last_step, x.target.cell)

@@ -15,6 +15,7 @@ from lstm_checks.calling import call_target
 from lstm_checks.cases import Case
 from lstm_checks.contract import INTERMEDIATES, LAST, Target
 from lstm_checks.diagnosis.as_if import AS_IF, find_change
+from lstm_checks.diagnosis.calls import CALLS_DIFFER, differing, fails_each_time, right_at_first, wrong_in_turn
 from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL, PAIRS, Suspect, find_forward_slip, find_suspects
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from lstm_checks.diagnosis.kept import of_caches, of_intermediates
@@ -28,8 +29,6 @@ from lstm_checks.diagnosis.observe import (
     of_other_sizes,
     repeatable,
     suited,
-    unsteady,
-    wrong_entries,
 )
 from lstm_checks.diagnosis.operands import short_operands
 from lstm_checks.diagnosis.places import PLACES, grown, locate
@@ -40,11 +39,8 @@ from lstm_checks.diagnosis.sums import find_weights
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.model import diff
 from lstm_checks.formats import is_low
-from lstm_checks.words import first_few, series
+from lstm_checks.words import few
 from lstm_ref.cell import Cell
-
-NEVER_MET = Case(12, 2, 10, 21, seed=151)
-"""Of sizes that no other case has."""
 
 OF_A_CELL_ALONE = (
     "not looked for, since what finds it knows a cell by itself alone: at which steps, units and gates it goes wrong, "
@@ -54,9 +50,6 @@ OF_A_CELL_ALONE = (
 
 NOT_IN_LOW = "not looked for in low precision: neither faults nor places"
 """What is said there, where several faults explain the same few digits."""
-
-CALLS_DIFFER = "two calls with the same inputs differ in"
-"""How the line begins that says so."""
 
 SHOWN = 3
 """How many suspects are named."""
@@ -132,6 +125,7 @@ def diagnose(
         forward = bool(set(observation.wrong) & set(case.cell.outputs))
         # On few numbers two calls may agree by chance.
         steady = repeatable(observation) and repeatable(larger)
+        steady = steady and (not larger.wrong or fails_each_time(target, larger.case))
         again = _alike(target, larger.case) if steady else None
         relations = tuple(find_relations(larger, again, _elsewhere(target, observation, larger)))
         if not steady and any(said.endswith(OF_THE_CALL_BEFORE) for said in relations):
@@ -151,8 +145,7 @@ def diagnose(
         reading = find_reading(target, work.allows("readings of the parameters")) if forward and not certain else ""
         where: tuple[str, ...] = ()
         if not certain and not steady:
-            differing = unsteady(observation) or unsteady(larger)
-            where = (f"{CALLS_DIFFER} {_few(differing)}", *_at_first(target))
+            where = (*differing(target, observation, larger), *right_at_first(target), *wrong_in_turn(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
                 (OF_A_CELL_ALONE,)
@@ -163,13 +156,15 @@ def diagnose(
                     *_kept(target, case),
                 )
             )
+        elif not certain and not observation.wrong and not relations:
+            where = (*wrong_in_turn(target),)
     if INTERMEDIATES in target.can and observation.wrong and not target.cell.places:
         where = (*of_intermediates([(one, _shown(target, one)) for one in (case, larger.case)]), *where)
     if relations and PAIRS in work.left_out:
         # There are always more pairs, and they are looked for where there is nothing else to say.
         work.left_out.remove(PAIRS)
     if work.left_out:
-        where += (f"not looked for, since it would take too many calls or tries: {_few(tuple(work.left_out))}",)
+        where += (f"not looked for, since it would take too many calls or tries: {few(work.left_out)}",)
     return Diagnosis(tuple(_named(suspect, case.cell) for suspect in suspects[:SHOWN]), relations, reading, where)
 
 
@@ -242,24 +237,12 @@ def _larger(target: Target, observation: Observation) -> Observation:
     return observation
 
 
-def _at_first(target: Target) -> Iterator[str]:
-    """Yield that the target is right at the first call of a size, where it is."""
-    asked = suited(target, NEVER_MET)
-    if asked is not None and wrong_entries(target, asked) == {} and observe(target, asked).fails:
-        yield "right at the first call of a size, wrong at later ones"
-
-
 def _for_change(target: Target, case: Case) -> list[Case]:
     """Return a case that fails and others: with other values, of other sizes, and with all the cotangents there are."""
     others = [replace(case, seed=case.seed + k) for k in (1, 2)]
     others += of_other_sizes(target, case)
     every = suited(target, replace(case, cotangents="every+h+C", seed=case.seed + 3))
     return [case, *others, *([every] if every is not None else [])]
-
-
-def _few(names: Sequence[str]) -> str:
-    """Return names in words; of many the first three, since a line is to be read."""
-    return series(names) if len(names) <= 4 else first_few(names, 4, 3)
 
 
 def _of_one_cotangent(target: Target, case: Case) -> Iterator[str]:

@@ -3,7 +3,7 @@
 It changes no figure: the process runs what would have run here. Where it is behind, or gone, that is done here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from lstm_checks.cases import Case
     from lstm_checks.oracles.expected import Expected
 
-AHEAD = 3
-"""How many cases are asked for at a time: one is at work, one has come, one waits."""
+AHEAD = 12
+"""How many cases are asked for at a time. Those past the edges of blocks follow each other, and take ten times as long
+as others, of which so many are done before."""
 
 _WORKER = "lstm_checks.judging.due"
 
@@ -27,6 +28,7 @@ class Ahead:
         # What it needs is loaded meanwhile, as everything is here.
         self._pool.submit_named(_WORKER, "ready")
         self._left: Iterator[Case] = iter(())
+        self._learned: Callable[[Case], tuple[str, ...]] = lambda case: ()
         self._asked: dict[Case, Future[Any]] = {}
 
     def __enter__(self) -> "Ahead":
@@ -35,15 +37,22 @@ class Ahead:
     def __exit__(self, *ignored: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def begin(self, cases: "Sequence[Case]") -> None:
-        """Begin with the second of the cases that will be judged; the first is worked out here meanwhile."""
+    def begin(self, cases: "Sequence[Case]", learned: "Callable[[Case], tuple[str, ...]]") -> None:
+        """Begin with the second of the cases that will be judged; the first is worked out here meanwhile.
+
+        `learned` says which parameters are changed by a step, after which something is due, too; none where none is
+        taken.
+        """
         from lstm_checks.judging import due
 
+        self._learned = learned
         self._left = (case for case in cases[1:] if due.can_be_asked(case))
         self._ask()
 
     def expected(self, case: "Case") -> "Expected | None":
         """Return what is due for a case; None where that is to be worked out here."""
+        while case in self._asked and (first := next(iter(self._asked))) != case:
+            self._asked.pop(first).cancel()  # nobody wanted to know, as of a case that the target does not take
         future = self._asked.pop(case, None)
         self._ask()
         # What it has not begun is as well begun here.
@@ -59,4 +68,6 @@ class Ahead:
     def _ask(self) -> None:
         """Ask for more, so that it always has something to do."""
         while len(self._asked) < AHEAD and (case := next(self._left, None)) is not None:
-            self._asked[case] = self._pool.submit_named(_WORKER, "work_out", case.descriptor, case.absent)
+            self._asked[case] = self._pool.submit_named(
+                _WORKER, "work_out", case.descriptor, case.absent, self._learned(case)
+            )

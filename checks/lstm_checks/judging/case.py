@@ -41,7 +41,7 @@ from lstm_checks.judging.reports import (
     is_tensor,
     is_unanswered,
 )
-from lstm_checks.oracles.check_grad import check_grad
+from lstm_checks.oracles.check_grad import check_grad, reference_check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Expected, expect
@@ -49,6 +49,9 @@ from lstm_checks.oracles.objective import Forward, reference_forward
 from lstm_checks.oracles.together import Projection, Spread
 from lstm_checks.properties import claims as properties_of
 from lstm_checks.properties.noise import BrokenAnswerError, OwnExpected, answered, checked, misformed, own_expected
+
+Due = Expected | Callable[[], Expected | None] | None
+"""What is due for a case, or what says it later."""
 
 
 # NumPy's own settings: np.seterr(all="raise") in the target's module would have the oracles' underflows raise.
@@ -60,7 +63,7 @@ def verify_case(
     properties: tuple[str, ...] | None = None,
     reference: bool = True,
     progress: Callable[[], None] = lambda: None,
-    expected: Expected | None = None,
+    expected: Due = None,
     repeat: int = 0,
 ) -> CaseReport:
     """Return the report on one case.
@@ -78,8 +81,9 @@ def verify_case(
         Whether the tensors are compared with the reference's.
     progress : callable
         Called after each round of copies of a large case.
-    expected : Expected, optional
-        ``expect(case)``, where many targets are judged on one case.
+    expected : Expected or callable, optional
+        ``expect(case)``, where many targets are judged on one case; or what returns that, or None, once the target has
+        been asked.
     repeat : int
         How many calls with the same inputs are compared at least; more than two where these differ.
     """
@@ -104,7 +108,7 @@ def _verify_case(
     properties: tuple[str, ...] | None,
     reference: bool,
     progress: Callable[[], None],
-    expected: Expected | None,
+    expected: Due,
     repeat: int,
 ) -> CaseReport:
     """Return the report, which does not know yet whether there was a reference."""
@@ -118,8 +122,14 @@ def _verify_case(
     if lacking:
         return _unsupported(case, f"{lacking}, which this case needs")
     calls = FourCalls(target, case, thorough)
+    # A target elsewhere is at work from here on, and all that needs no answer of it is done meanwhile.
+    if callable(expected):
+        expected = expected()
     if reference and expected is None:
         expected = expect(case, progress)
+    of_harness = list[Claim]()
+    if reference and thorough and expected is not None and not expected.out_of_dtype:
+        of_harness = _oracle_claims(case, expected)
     earlier, outcome = calls.earlier, calls.answer
     if expected is not None:
         expected = expected.as_returned(outcome.last_step, target.cell)
@@ -141,7 +151,7 @@ def _verify_case(
             return CaseReport(case, tuple(claims), notes)  # each further call might take as long
         wrong = any(c.verdict is Verdict.FAIL for c in claims if is_tensor(c.name))
         claims += [*_check_grads(target, case, outcome, expected, claims)]
-        claims += _oracle_claims(case, expected) if reference else []
+        claims += of_harness
         if properties is None:
             properties = properties_of.rotation(case) if reference else properties_of.GENERAL
             properties += asking.rotation(target, case)
@@ -335,9 +345,8 @@ def _oracle_claims(case: Case, expected: Expected) -> list[Claim]:
     cell = case.cell
     if expected.chaotic(cell.gradients):
         return [Claim(name, Verdict.INCONCLUSIVE) for name in OF_HARNESS]
-    gradient = {name: expected.values[name] for name in cell.gradients}
     by_complex_step = expected.by_complex_step or complex_step_disagreement(case, expected)
-    by_check_grad = check_grad(_reference(case, expected.last_step), gradient, case, expected, "random")
+    by_check_grad = expected.by_check_grad or reference_check_grad(case, expected)
     return [
         _oracle_claim(COMPLEX_STEP, by_complex_step, "the complex step disagrees with lstm_ref"),
         _oracle_claim(CHECK_GRAD_REFERENCE, by_check_grad, "scipy.optimize.check_grad rejects lstm_ref's gradient"),

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from lstm_checks import tolerance
 from lstm_checks.cases import Case
 from lstm_checks.formats import is_low
+from lstm_checks.oracles.check_grad import reference_check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Expected, expect
+from lstm_checks.oracles.stepped import stepped
+
+_ORACLES = {"complex step": complex_step_disagreement, "check_grad": reference_check_grad}
+"""What the reference's gradient is held against besides."""
 
 
 def can_be_asked(case: Case) -> bool:
@@ -23,28 +28,42 @@ def can_be_asked(case: Case) -> bool:
     return _case(case.descriptor, case.absent) == case
 
 
-def work_out(descriptor: str, absent: tuple[str, ...]) -> dict[str, Any]:
-    """Return what is due for a case, and how far the complex step agrees; `understood` makes an `Expected` of it.
+def work_out(descriptor: str, absent: tuple[str, ...], learned: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what is due for a case, and how far the other oracles agree; `understood` makes an `Expected` of it.
 
-    It is all that judging computes without the target but for check_grad, whose SciPy takes longer to load than that
-    takes for a hundred cases.
+    And what is due after a step of the parameters `learned`, where there are any. It is all that judging computes
+    without the target.
     """
     case = _case(descriptor, absent)
     expected = expect(case)
-    agrees = None if expected.chaotic(case.cell.gradients) else complex_step_disagreement(case, expected)
+    drowned = expected.chaotic(case.cell.gradients)
+    after = stepped(case.arrays, expected.values, learned)
     return {
-        "values": {name: _coded(value) for name, value in expected.values.items()},
-        "sd": {name: _coded(value) for name, value in expected.sd.items()},
-        "withheld": dict(expected.withheld),
-        "by_complex_step": None if agrees is None else [agrees.use, agrees.where, agrees.undecided],
+        **_plain(expected),
+        "agree": {} if drowned else {name: [*astuple(of(case, expected))] for name, of in _ORACLES.items()},
+        "after_step": None if after is None else _plain(expect(case, arrays=after)),
     }
 
 
 def understood(case: Case, plain: Mapping[str, Any]) -> Expected:
     """Return what is due for a case from its plain values."""
+    agree = {name: Disagreement(*found) for name, found in plain["agree"].items()}
+    return replace(
+        _expected(case, plain),
+        by_complex_step=agree.get("complex step"),
+        by_check_grad=agree.get("check_grad"),
+        after_step=None if plain["after_step"] is None else _expected(case, plain["after_step"]),
+    )
+
+
+def _plain(expected: Expected) -> dict[str, Any]:
+    values, sd = ({name: _coded(value) for name, value in of.items()} for of in (expected.values, expected.sd))
+    return {"values": values, "sd": sd, "withheld": dict(expected.withheld)}
+
+
+def _expected(case: Case, plain: Mapping[str, Any]) -> Expected:
     values, sd = ({name: _decoded(one) for name, one in plain[part].items()} for part in ("values", "sd"))
-    agrees = None if plain["by_complex_step"] is None else Disagreement(*plain["by_complex_step"])
-    return Expected(values, sd, case.dtype, withheld=plain["withheld"], by_complex_step=agrees)
+    return Expected(values, sd, case.dtype, withheld=plain["withheld"])
 
 
 def _case(descriptor: str, absent: tuple[str, ...]) -> Case:

@@ -6,11 +6,13 @@ with any exit code, hang in compiled code, or replace what judges it. The comman
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lstm_checks import strategies
+from lstm_checks.asking import claims as asking
 from lstm_checks.calling import (
     asked_of,
     call_target,
@@ -107,10 +109,10 @@ def verify(
     if not reference:
         ahead = None
     if ahead is not None:
-        ahead.begin([*asked.values()])
+        ahead.begin([*asked.values()], lambda case: asking.stepped_by(target, case, properties))
     for case in origins:
         if case in asked:
-            due = None if ahead is None else ahead.expected(asked[case])
+            due = None if ahead is None else partial(ahead.expected, asked[case])
             found[case] = verify_case(
                 target, asked[case], properties=properties, reference=reference, expected=due, repeat=repeat
             )

@@ -11,7 +11,7 @@ from lstm_checks.cases import Arrays, Case
 from lstm_checks.oracles.disagreement import Disagreement
 from lstm_checks.oracles.expected import Array, Expected
 from lstm_checks.oracles.kinks import CROSSED, crosses_a_kink
-from lstm_checks.oracles.objective import Forward, objective
+from lstm_checks.oracles.objective import Forward, objective, reference_forward
 
 
 # What a target answers may be as large as numbers get, and differences of that no numbers: both are no agreement.
@@ -112,6 +112,12 @@ def check_grad(
             if error <= limit:
                 break
     return Disagreement(float(error / limit) if limit > 0 else (0.0 if error == 0 else np.inf), direction)
+
+
+def reference_check_grad(case: Case, expected: Expected) -> Disagreement:
+    """Return how `scipy.optimize.check_grad` judges the reference's own gradient."""
+    gradient = {name: expected.values[name] for name in case.cell.gradients}
+    return check_grad(reference_forward(case.arrays.cell), gradient, case, expected, "random")
 
 
 def _ends(direction: str, size: int, eps: float, seed: int) -> list[Array]:

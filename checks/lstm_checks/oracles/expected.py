@@ -63,8 +63,10 @@ class Expected:
         not bounded grows out of the dtype.
     together : Together or None
         In low precision, of what many entries say together.
-    by_complex_step : Disagreement or None
-        How far the complex step is from the reference's gradient, where that is known already.
+    by_complex_step, by_check_grad : Disagreement or None
+        How far the complex step and SciPy's difference are from the reference's gradient, where that is known already.
+    after_step : Expected or None
+        What is due after a step along the gradient (`asking.trained.stepped`), where that is known already.
     """
 
     values: dict[str, Array]
@@ -77,6 +79,8 @@ class Expected:
     withheld: Mapping[str, str] = field(default_factory=dict)
     together: Together | None = None
     by_complex_step: Disagreement | None = None
+    by_check_grad: Disagreement | None = None
+    after_step: "Expected | None" = None
 
     def as_returned(self, last_step: bool, cell: Cell) -> "Expected":
         """Return what is due of a target that returned h of the last step alone, or of every step."""
