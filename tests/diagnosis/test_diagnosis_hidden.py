@@ -16,6 +16,7 @@ from planted_faults import (
     BO,
     DW,
     DX,
+    EDITS,
     EF,
     EG,
     EI,
@@ -38,7 +39,7 @@ from planted_faults import (
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis.calls import CALLS_DIFFER
 from lstm_checks.diagnosis.diagnose import diagnose
-from lstm_checks.diagnosis.places import _of_tensors
+from lstm_checks.diagnosis.places import _departing_together, _of_tensors, departing
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
@@ -335,6 +336,15 @@ def test_what_differs_between_two_calls_is_named():
     counter = "import itertools\ncalls = itertools.count()\n\n\ndef squash(x):"
     target = planted("hidden", [("def squash(x):", counter), finally_('g["dVg"] = g["dVg"] * next(calls)')])
     assert diagnose(target, CASE).where == ("two calls with the same inputs differ in dVg",)
+
+
+def test_cotangents_are_solved_for_from_du_only_where_db_is_their_sum():
+    """A dU of its own says nothing of what it was to be made of, though that is wrong as well."""
+    case, carried = Case(2, 3, 8, 2, seed=3), EDITS["carry-through-output"]
+    assert _departing_together(planted("hidden", carried), case) is not None
+    both = planted("hidden", [*carried, *EDITS["du-assigned"]])
+    assert departing(both, case) is not None
+    assert _departing_together(both, case) is None
 
 
 @pytest.mark.parametrize(("times", "word"), [(2, "second"), (3, "third"), (5, "fifth")])

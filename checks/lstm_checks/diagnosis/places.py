@@ -570,7 +570,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
                 yield from _of_sums(target, [asked, *again], wrong)
                 return
             continue
-        first, *elsewhere = (departing(target, one) for one in (asked, *again))
+        first, *elsewhere = (_departing_together(target, one) for one in (asked, *again))
         if first is None:
             continue
         # Samples and units are named where they are the same for other values.
@@ -581,7 +581,7 @@ def _of_gate_cotangents(target: Target, failing: Case) -> Iterator[str]:
                 continue
             for said, kept in ((list(map(in_general, lines)), ""), (lines, "s")):
                 resized = _solvable_at_other_sizes(target, asked, kept + "".join(map(counted_in, said)))
-                seen = [(c, there) for c in resized if (there := departing(target, c)) is not None]
+                seen = [(c, there) for c in resized if (there := _departing_together(target, c)) is not None]
                 there_said = [list(_first_departing(there, c.s, places)) for c, there in seen]
                 if kept and all(lines == other for other in there_said):
                     yield from lines
@@ -639,6 +639,20 @@ def departing(target: Target, case: Case) -> dict[str, Array] | None:
     if found is None:
         return None
     return {gate: ~(np.abs(solved - due) <= accepted) for gate, (solved, due, accepted) in found.items()}
+
+
+def _departing_together(target: Target, case: Case) -> dict[str, Array] | None:
+    """Return the same where db is the sum of what was solved for; else dU goes wrong by itself, and says nothing."""
+    came = observe_once(target, case).came
+    found = solved_for(target, case, {gate: f"dU{gate}" for gate in case.cell.gates})
+    for gate, (solved, _, accepted) in (found or {}).items():
+        name = f"db{gate}"
+        if name not in gate_sums(target.cell) or name not in came:
+            continue
+        total, rounding = solved.sum(axis=(0, 1)), accepted.sum(axis=(0, 1))
+        if not np.all(np.abs(came[name].reshape(-1) - total) <= rounding + tolerance.SOLVED * np.max(np.abs(total))):
+            return None
+    return departing(target, case)
 
 
 def solved_for(target: Target, case: Case, names: Mapping[str, str]) -> dict[str, tuple[Array, Array, Array]] | None:
