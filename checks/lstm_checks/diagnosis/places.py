@@ -642,15 +642,19 @@ def departing(target: Target, case: Case) -> dict[str, Array] | None:
 
 
 def _departing_together(target: Target, case: Case) -> dict[str, Array] | None:
-    """Return the same where db is the sum of what was solved for; else dU goes wrong by itself, and says nothing."""
-    came = observe_once(target, case).came
-    found = solved_for(target, case, {gate: f"dU{gate}" for gate in case.cell.gates})
-    for gate, (solved, _, accepted) in (found or {}).items():
-        name = f"db{gate}"
-        if name not in gate_sums(target.cell) or name not in came:
-            continue
-        total, rounding = solved.sum(axis=(0, 1)), accepted.sum(axis=(0, 1))
-        if not np.all(np.abs(came[name].reshape(-1) - total) <= rounding + tolerance.SOLVED * np.max(np.abs(total))):
+    """Return the same where db and dX are made of what was solved for; else dU goes wrong by itself."""
+    came, gates = observe_once(target, case).came, case.cell.gates
+    found, made = solved_for(target, case, {gate: f"dU{gate}" for gate in gates}), gate_sums(target.cell)
+    if found is None:
+        return None
+    sums = {f"db{gate}": (solved.sum((0, 1)), accepted.sum((0, 1))) for gate, (solved, _, accepted) in found.items()}
+    weights = [case.arrays[f"U{gate}"].astype(np.float64).T for gate in gates]
+    value = sum(found[gate][0] @ U for gate, U in zip(gates, weights, strict=True))
+    sums["dX"] = value, sum(found[gate][2] @ np.abs(U) for gate, U in zip(gates, weights, strict=True))
+    for name in made & came.keys() & sums.keys():
+        value, accepted = sums[name]
+        rounding = tolerance.SIGMAS * due_on(case).sd[name] + tolerance.SOLVED * np.max(np.abs(came[name]))
+        if not np.all(np.abs(came[name].reshape(value.shape) - value) <= accepted + rounding.reshape(value.shape)):
             return None
     return departing(target, case)
 
