@@ -581,6 +581,9 @@ RULE_ROUNDS = 5
 GROUPS_EXPLAINED = 3
 """How many groups of failures are explained: each is a page to read; what more there is, is said."""
 
+EXPLAINS_ENOUGH = 0.9
+"""Of the failing examples tried, how many a suspect must explain for nothing else to be said."""
+
 LEFT_OVER = 20
 """One failing example in how many a named fault may leave over before a second group is told of which nothing but
 places is known. In the naming campaign it left one of 32 and of 93, both of the same fault, where errors vanish or

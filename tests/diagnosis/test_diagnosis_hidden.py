@@ -39,7 +39,7 @@ from planted_faults import (
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis.calls import CALLS_DIFFER
 from lstm_checks.diagnosis.diagnose import diagnose
-from lstm_checks.diagnosis.places import _departing_together, _of_tensors, departing
+from lstm_checks.diagnosis.places import _departing_together, _of_steps, _of_tensors, departing
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
@@ -345,6 +345,13 @@ def test_cotangents_are_solved_for_from_du_only_where_db_is_their_sum():
     both = planted("hidden", [*carried, *EDITS["du-assigned"]])
     assert departing(both, case) is not None
     assert _departing_together(both, case) is None
+
+
+@pytest.mark.parametrize(("s", "mapped"), [(12, True), (13, False)])
+def test_a_map_of_more_steps_than_anybody_reads_is_not_told(s, mapped):
+    lost = planted("hidden", EDITS["carry-lost-after-eight"])
+    where = [*_of_steps(lost, Case(1, s, 2, 3, cotangents="every", seed=3))]
+    assert any("a word an output step" in line for line in where) is mapped
 
 
 @pytest.mark.parametrize(("times", "word"), [(2, "second"), (3, "third"), (5, "fifth")])

@@ -304,6 +304,14 @@ def test_a_suspect_that_explains_all_failures_leaves_no_group():
     assert (report.further, report.unexplained) == ((), ())
 
 
+def test_beside_what_explains_the_run_no_consequence_of_it_is_told():
+    """At a size that is a limit each gate is wrong, and each place is of that size alone."""
+    report = verify(fault_target(find("tail-of-sixteen-elements-lost")))
+    first = report.failure.diagnosis.suspects[0]
+    assert (first.fault, first.certain) == ("tail-of-sixteen-elements-lost", False)
+    assert (report.failure.diagnosis.relations, report.failure.diagnosis.where) == ((), ())
+
+
 def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     def change(gradients, X, u):
         name = ("dX", "dUf", "dbo", "dh0", "dC0")[X.shape[0] - 1]

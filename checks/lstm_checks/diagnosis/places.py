@@ -52,6 +52,10 @@ SOLVABLE = (
 """Cases with so many more elements than samples times steps that dU is solved for dk_ with no loss to speak of."""
 
 
+MAPPED = 12
+"""Of how many steps a map of output and input steps is told at most: a longer one nobody reads."""
+
+
 def delta(gate: str) -> str:
     """Return the name of the cotangent of a gate's linear activation."""
     return f"d{gate}_"
@@ -322,7 +326,7 @@ def _of_steps(target: Target, case: Case) -> Iterator[str]:
         yield from _of_final_states(target, case)
         return
     inputs = sorted(set().union(*marks))
-    if not inputs:
+    if not inputs or s > MAPPED:
         return
     # If the distance t - j alone decides, no step is special, and "k steps back" says all of it.
     lags = {t - j for t in range(s) for j in marks[t]}

@@ -237,7 +237,11 @@ def _counted(
                 ids = " or ".join(" and ".join(fault.id for fault in other) for other in others)
                 sure += f", and {more} more together with {ids}"
             suspects[0] = replace(named, sure=sure)
-        report = replace(report, diagnosis=replace(report.diagnosis, suspects=tuple(suspects)))
+        known = replace(report.diagnosis, suspects=tuple(suspects))
+        if count is not None and 2 <= count >= tolerance.EXPLAINS_ENOUGH * len(tried):
+            # Of what explains the run the rest is a consequence, and at a size that is a limit no general one.
+            known = replace(known, relations=(), where=())
+        report = replace(report, diagnosis=known)
         if every and (named.certain or 4 * (count or 0) >= alike):
             alone = len(failed) if count == len(tried) else 0
             return _Told(report, lambda other: any(said(other) for said in every), faults, alone)
