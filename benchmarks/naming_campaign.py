@@ -127,6 +127,9 @@ def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple
         calls=id in WRAPPERS,
         recording=_recording(id, edits) if id not in WRAPPERS else None,
     )
+    if not edits and id not in WRAPPERS:
+        # What shows in further questions alone has no text of the plain layer.
+        return lambda: fault_target(*truth.faults), truth, title, ()
     return lambda: planted(id, edits, WRAPPERS.get(id)), truth, title, ()
 
 

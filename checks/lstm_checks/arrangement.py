@@ -60,8 +60,8 @@ ARRANGEMENTS: dict[str, Callable[[Array], Array]] = {
 KINDS = (("transposed", "in Fortran order"), ("non-contiguous", "of negative strides"), ("read-only", "misaligned"))
 """The same by what differs: the order in memory, the distances there, and nothing of both."""
 
-REORDERED = KINDS[0]
-"""Those in which the axes stand in another order in memory."""
+REORDERED, APART, _ = KINDS
+"""Those in which the axes stand in another order in memory, and those of other distances."""
 
 OF_TENSORS = ("non-contiguous", "transposed", "in Fortran order")
 """Those that a framework's tensors can be in."""
