@@ -20,6 +20,7 @@ from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL, PAIRS, Suspect, find
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from lstm_checks.diagnosis.kept import of_caches, of_intermediates
 from lstm_checks.diagnosis.limits import find_limits
+from lstm_checks.diagnosis.networks import locate_in_network
 from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
@@ -148,7 +149,7 @@ def diagnose(
             where = (*differing(target, observation, larger), *right_at_first(target), *wrong_in_turn(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
-                (OF_A_CELL_ALONE,)
+                (*locate_in_network(target, case, work.allows("some places"), evidence), OF_A_CELL_ALONE)
                 if target.cell.places
                 else (
                     *locate(target, case, work.allows("some places"), evidence, ruled),
