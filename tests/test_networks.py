@@ -34,6 +34,7 @@ from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases, draw_cases, draw_options
 from lstm_checks.suite import LayerSuite
+from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.load import TargetError, load_target, to_target
 from lstm_checks.targets.network import SEEDS, TRIED, from_network_function
 from lstm_checks.targets.program import program_target
@@ -312,6 +313,29 @@ def test_what_is_not_looked_for_in_a_network_is_said():
     assert not any(suspect.certain for suspect in found.suspects)
     assert OF_A_CELL_ALONE in found.where
     assert not any("step" in said for said in found.relations)
+
+
+@pytest.mark.parametrize(
+    ("sought", "said"),
+    [
+        ("Ur_l0_reverse", "such as Uf_l0, Vf_l0; Ur is of the cell gru or gru_reset_after: see --cell"),
+        ("Uf_l3", "such as Uf_l0, Vf_l0"),
+    ],
+)
+def test_a_parameter_of_another_cell_is_told_in_a_network_too(sought, said):
+    def lstm(p, X, states):
+        return p[sought]
+
+    assert not_in_form(from_network_function(lstm, "it", BOTH)).endswith(said)
+
+
+def test_a_function_by_name_is_told_how_it_is_judged(tmp_path):
+    (tmp_path / "mine.py").write_text("def lstm(p, X, states, lengths): return states['h0_l0']")
+    (tmp_path / "short.py").write_text("def lstm(p, X, states): return states['h0_l0']")
+    said = "is of a network: --layers N, --bidirectional or --reverse says of which"
+    for name, cell in (("mine.py", "gru"), ("mine.py", "plain"), ("short.py", "plain")):
+        with pytest.raises(TargetError, match=said):
+            load_target(f"{tmp_path / name}:lstm", cell=cell_named(cell))
 
 
 def target_of(net, forward=lambda run, given: run(given), back=lambda pull, given: pull(given)):
