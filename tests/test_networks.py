@@ -427,6 +427,20 @@ def test_a_cotangent_taken_from_the_layer_above_is_named():
     assert as_if(back=taken) == "all is as if dCn_l0 were dC0_l1"
 
 
+def test_a_relation_is_not_said_that_holds_at_one_kind_of_lengths_alone():
+    right = network(1, True)
+
+    def lstm(p, X, states, lengths):
+        outputs, pullback = right(p, X, states, lengths)
+        there = (lengths > 1).any()
+        return outputs, lambda given: pullback(given) | {"dX": there * np.cos(pullback(given)["dX"])}
+
+    case = Case(3, 4, 3, 2, seed=4, cell=BOTH, lengths="ones")
+    found = diagnose(from_network_function(lstm, "it", BOTH), case, Work(tries=5))
+    assert "dX is zero throughout" not in found.relations
+    assert any(line.startswith("only dX is ever wrong") for line in found.where)
+
+
 # Conventions of lengths and padding
 
 

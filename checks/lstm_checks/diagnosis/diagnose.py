@@ -194,13 +194,21 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
     *smaller, larger = seen
     found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
-    if not repeatable(larger) or target.compiles:
+    if not repeatable(larger):
+        return found
+    case = larger.case
+    found += [observe_once(target, other) for other in _of_other_lengths(target, case)]
+    if target.compiles:
         return found
     # One sample and one step are cases of their own.
-    case = larger.case
     single = [one for one in (replace(case, m=1), replace(case, s=1)) if one != case]
     single = [one for one in single if not target.limits.refused(one.sizes)]
     return found + [observe_once(target, other) for other in (*single, *of_other_sizes(target, case))]
+
+
+def _of_other_lengths(target: Target, case: Case) -> list[Case]:
+    """Return a case at each other kind of lengths: where all samples have one step, say, nothing recurs."""
+    return [replace(case, lengths=kind) for kind in target.lengths if kind != case.lengths]
 
 
 def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
@@ -241,7 +249,7 @@ def _larger(target: Target, observation: Observation) -> Observation:
 def _for_change(target: Target, case: Case) -> list[Case]:
     """Return a case that fails and others: with other values, of other sizes, and with all the cotangents there are."""
     others = [replace(case, seed=case.seed + k) for k in (1, 2)]
-    others += of_other_sizes(target, case)
+    others += [*of_other_sizes(target, case), *_of_other_lengths(target, case)]
     every = suited(target, replace(case, cotangents="every+h+C", seed=case.seed + 3))
     return [case, *others, *([every] if every is not None else [])]
 
