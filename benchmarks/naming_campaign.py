@@ -127,9 +127,6 @@ def planting(set: str, id: str) -> tuple[Callable[[], Target], Truth, str, tuple
         calls=id in WRAPPERS,
         recording=_recording(id, edits) if id not in WRAPPERS else None,
     )
-    if not edits and id not in WRAPPERS:
-        # What shows in further questions alone has no text of the plain layer.
-        return lambda: fault_target(*truth.faults), truth, title, ()
     return lambda: planted(id, edits, WRAPPERS.get(id)), truth, title, ()
 
 
@@ -156,7 +153,8 @@ def members(set: str, size: int, seed: int) -> list[str]:
     everything = {
         "own": lambda: list(OWN),
         "slips": lambda: [f"{part}:{k}" for part in PARTS for k in range(len(slips(part)))],
-        "catalogue": lambda: list(FAULTS),
+        # What shows in further questions alone has no text of the plain layer; its failure says what was asked.
+        "catalogue": lambda: [id for id in FAULTS if id in EDITS or id in WRAPPERS],
     }[set]()
     if size == 0 or size >= len(everything):
         return everything

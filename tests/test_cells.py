@@ -244,7 +244,7 @@ def test_functions_of_a_frameworks_arrays_are_known_by_the_cells_own_parameters_
     pytest.importorskip(framework)
     kind, imports = FUNCTIONS[framework]
     (tmp_path / "mine.py").write_text(imports + PEEPHOLE_FORWARD)
-    with pytest.raises(TargetError, match=rf"mine.py:lstm is a {kind} and judged as a plain LSTM; .* cell peephole"):
+    with pytest.raises(TargetError, match=rf"is a {kind} and judged as a plain LSTM; .* cell peephole .*--layers 1"):
         load_target(f"{tmp_path / 'mine.py'}:lstm", cell=PEEPHOLE)
 
 

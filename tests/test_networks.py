@@ -18,7 +18,9 @@ from lstm_checks.certified.certify import certified_gradient as certified
 from lstm_checks.certified.certify import certify, derivation_agrees
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import PLAIN
+from lstm_checks.diagnosis.as_if import find_change
 from lstm_checks.diagnosis.diagnose import OF_A_CELL_ALONE, diagnose
+from lstm_checks.diagnosis.networks import locate_in_network
 from lstm_checks.diagnosis.work import Work
 from lstm_checks.faults.catalogue import FAULTS, faults_of, find
 from lstm_checks.faults.composition import composition_faults
@@ -32,6 +34,7 @@ from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import reference_forward
 from lstm_checks.strategies import cases, draw_cases, draw_options
 from lstm_checks.suite import LayerSuite
+from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.load import TargetError, load_target, to_target
 from lstm_checks.targets.network import SEEDS, TRIED, from_network_function
 from lstm_checks.targets.program import program_target
@@ -310,6 +313,132 @@ def test_what_is_not_looked_for_in_a_network_is_said():
     assert not any(suspect.certain for suspect in found.suspects)
     assert OF_A_CELL_ALONE in found.where
     assert not any("step" in said for said in found.relations)
+
+
+@pytest.mark.parametrize(
+    ("sought", "said"),
+    [
+        ("Ur_l0_reverse", "such as Uf_l0, Vf_l0; Ur is of the cell gru or gru_reset_after: see --cell"),
+        ("Uf_l3", "such as Uf_l0, Vf_l0"),
+    ],
+)
+def test_a_parameter_of_another_cell_is_told_in_a_network_too(sought, said):
+    def lstm(p, X, states):
+        return p[sought]
+
+    assert not_in_form(from_network_function(lstm, "it", BOTH)).endswith(said)
+
+
+def test_a_function_by_name_is_told_how_it_is_judged(tmp_path):
+    (tmp_path / "mine.py").write_text("def lstm(p, X, states, lengths): return states['h0_l0']")
+    (tmp_path / "short.py").write_text("def lstm(p, X, states): return states['h0_l0']")
+    said = "is of a network: --layers N, --bidirectional or --reverse says of which"
+    for name, cell in (("mine.py", "gru"), ("mine.py", "plain"), ("short.py", "plain")):
+        with pytest.raises(TargetError, match=said):
+            load_target(f"{tmp_path / name}:lstm", cell=cell_named(cell))
+
+
+def target_of(net, forward=lambda run, given: run(given), back=lambda pull, given: pull(given)):
+    """A network whose passes are right but for what is done with them."""
+    right = network(net.layers, len(net.directions) > 1)
+
+    def lstm(p, X, states, lengths):
+        outputs, pullback = forward(lambda given: right(p, X, given, lengths), states)
+        return outputs, lambda given: back(pullback, given)
+
+    return from_network_function(lstm, "it", net)
+
+
+def located(net, **passes):
+    """Which of its tensors are ever wrong."""
+    case = Case(3, 4, 3, 2, seed=4, cell=net, lengths="ragged")
+    return locate_in_network(target_of(net, **passes), case, lambda: True)
+
+
+def as_if(**passes):
+    """As if which array of two layers were another."""
+    cases = [Case(*sizes, seed=4, cell=STACK, lengths="ragged") for sizes in ((3, 4, 3, 2), (2, 3, 2, 3))]
+    return find_change(target_of(STACK, **passes), cases, lambda: True)
+
+
+def changed(values, of):
+    """Values of which some, by their names, are something else."""
+    return {name: np.cos(value) if of(name) else value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("net", "of", "said"),
+    [
+        (STACK, lambda name: name.endswith("_l1"), "only tensors of (layer 2, forward) are ever wrong in "),
+        (
+            BOTH,
+            lambda name: name.endswith("e") or name == "dX",
+            "beside dX only tensors of (layer 1, reverse) are ever",
+        ),
+        (STACK, lambda name: name[:2] == "dU", "only gradients of parameters are ever wrong in "),
+        (STACK, lambda name: name == "dX", "only dX is ever wrong in "),
+    ],
+)
+def test_the_layers_and_directions_that_are_ever_wrong_are_named(net, of, said):
+    (line,) = (line for line in located(net, back=lambda pull, given: changed(pull(given), of)) if "only" in line)
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("net", "wrong", "said"),
+    [
+        (BOTH, ("h", "hn_l0_reverse", "Cn_l0_reverse"), "of the outputs only hn_l0 and Cn_l0 are right in "),
+        (STACK, ("h", "hn_l1"), "of the outputs only h and hn_l1 are ever wrong in "),
+        (STACK, ("hn_l0",), "of the outputs only hn_l0 is ever wrong in "),
+    ],
+)
+def test_the_outputs_that_are_ever_wrong_are_named(net, wrong, said):
+    def forward(run, states):
+        outputs, pullback = run(states)
+        return changed(outputs, lambda name: name in wrong), pullback
+
+    def back(pull, given):
+        return changed(pull(given), lambda name: name in ("dX", "dbf_l0", "dbi_l0"))
+
+    assert any(line.startswith(said) for line in located(net, forward=forward, back=back))
+
+
+def first_for_all(state):
+    return np.broadcast_to(state[:1], state.shape)
+
+
+@pytest.mark.parametrize(
+    ("take", "said"),
+    [
+        (lambda run, given: given | {"h0_l1": run(given)[0]["hn_l0"]}, "all is as if h0_l1 were hn_l0"),
+        (lambda run, given: given | {"C0_l1": given["h0_l1"]}, "all is as if C0_l1 were h0_l1"),
+        (
+            lambda run, given: given | {"h0_l1": first_for_all(given["h0_l1"])},
+            "all is as if h0_l1 were that of its first sample for all",
+        ),
+    ],
+)
+def test_a_state_taken_from_elsewhere_is_named(take, said):
+    assert as_if(forward=lambda run, given: run(take(run, given))) == said
+
+
+def test_a_cotangent_taken_from_the_layer_above_is_named():
+    taken = lambda pull, given: pull(given | {"dCn_l0": pull(given)["dC0_l1"]})  # noqa: E731
+    assert as_if(back=taken) == "all is as if dCn_l0 were dC0_l1"
+
+
+def test_a_relation_is_not_said_that_holds_at_one_kind_of_lengths_alone():
+    right = network(1, True)
+
+    def lstm(p, X, states, lengths):
+        outputs, pullback = right(p, X, states, lengths)
+        there = (lengths > 1).any()
+        return outputs, lambda given: pullback(given) | {"dX": there * np.cos(pullback(given)["dX"])}
+
+    case = Case(3, 4, 3, 2, seed=4, cell=BOTH, lengths="ones")
+    found = diagnose(from_network_function(lstm, "it", BOTH), case, Work(tries=5))
+    assert "dX is zero throughout" not in found.relations
+    assert any(line.startswith("only dX is ever wrong") for line in found.where)
 
 
 # Conventions of lengths and padding

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from lstm_checks.cases import Case, strata, strata_of
 from lstm_checks.compare import Verdict
 from lstm_checks.contract import ANY_SIZES, DHN, LAST, PLAIN, SizeLimits, Target
+from lstm_checks.diagnosis.as_if import find_change
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.faults import projected
-from lstm_checks.faults.catalogue import FAULTS, faults_of
+from lstm_checks.faults.catalogue import FAULTS, faults_of, find
 from lstm_checks.faults.model import fault_target, runs_at_all_sizes
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.text import render_failure
@@ -209,3 +210,9 @@ def test_a_rule_may_be_about_p():
 
     report = verify(replace(right, call=call), examples=40, max_dims=(3, 4, 3, 5, 9))
     assert report.failure.pattern.startswith("wrong where p is a multiple of 4")
+
+
+def test_a_hidden_state_of_another_size_is_not_taken_for_the_memory():
+    target = fault_target(find("carry-dropped", PROJECTED), cell=PROJECTED)
+    case = Case.of((2, 3, 2, 3, 2), seed=1, cell=PROJECTED)
+    assert find_change(target, [case], lambda: True) == ""

@@ -36,6 +36,8 @@ LENGTHS = ("whole", "ragged", "sorted", "short", "ones", "empty")
 """How long the samples of a padded batch may be: all as long as it has steps; each of a length of its own, one at least
 of all steps; the same, the longest first; all shorter than the batch, where it has two steps; of one step; and some of
 none. Where a case says none of these nothing is said of lengths."""
+DRAWN_LENGTHS = ("ragged", "sorted", "short", "empty")
+"""Those of which the seed says more than the kind does."""
 
 
 def cotangents_of(cell: Cell) -> tuple[str, ...]:
@@ -368,10 +370,11 @@ class Case:
         arrays = {name: form.rounded(value) for name, value in values.items()}
         for value in arrays.values():
             value.flags.writeable = False
-        return Arrays(arrays if not self.lengths else {**arrays, "lengths": self._lengths()}, cell)
+        return Arrays(arrays if not self.lengths else {**arrays, "lengths": self.own_lengths}, cell)
 
-    def _lengths(self) -> Array:
-        """Return how many steps each sample has, (m,)."""
+    @property
+    def own_lengths(self) -> Array:
+        """How many steps each sample has, (m,); of a case that says something of lengths."""
         rng = np.random.default_rng((self.seed, *b"lengths"))
         least, most = (0 if self.lengths == "empty" else 1), self.s
         if self.lengths in ("whole", "ones"):

@@ -39,7 +39,7 @@ from planted_faults import (
 from lstm_checks.cases import Case
 from lstm_checks.diagnosis.calls import CALLS_DIFFER
 from lstm_checks.diagnosis.diagnose import diagnose
-from lstm_checks.diagnosis.places import _departing_together, _of_steps, _of_tensors, departing
+from lstm_checks.diagnosis.places import _departing_together, _of_steps, departing, of_tensors, wrong_in_cases
 from lstm_checks.diagnosis.rule import Domain, describe_values, find_rule
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.explain import explain
@@ -80,7 +80,8 @@ def test_what_arrives_at_the_last_step_is_in_dh_where_a_target_takes_it_there():
 def test_which_gates_are_wrong_is_no_place_where_it_hangs_on_the_values():
     def said(*evidence):
         target = planted("one gate", [finally_("g['dUf'], g['dVf'] = 1.3 * g['dUf'], 1.7 * g['dVf'].T")])
-        return [line for line in _of_tensors(target, CASE, evidence) if line.startswith("only gradients of gate")]
+        found = of_tensors(target, *wrong_in_cases(target, CASE, evidence))
+        return [line for line in found if line.startswith("only gradients of gate")]
 
     assert not said({"dUf", "dVf", "dUg", "dVg"})
     assert not said({"dUg", "dVg"}, {"dUf", "dVf", "dUg"})

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from plain_lstm import plain_lstm
 
 from lstm_checks import strategies
-from lstm_checks.cases import REGIMES, Case
+from lstm_checks.cases import LENGTHS, REGIMES, Case
 from lstm_checks.compare import Claim, Verdict
 from lstm_checks.contract import by_name
 from lstm_checks.diagnosis.chance import always, describe_chance
 from lstm_checks.diagnosis.diagnose import Diagnosis
 from lstm_checks.diagnosis.groups import largest_first, together
-from lstm_checks.diagnosis.rule import WHERE, Domain, Rule, find_rule
+from lstm_checks.diagnosis.rule import WHERE, Domain, Rule, describe_values, find_rule
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging import explain as explaining
@@ -28,6 +28,7 @@ from lstm_checks.judging.text import render_report
 from lstm_checks.judging.verify import verify
 from lstm_checks.oracles.expected import expect
 from lstm_checks.targets.function import from_function
+from lstm_ref.cells import cell_named
 
 DIMS = (9, 24, 9, 9)
 DOMAIN = Domain(DIMS)
@@ -101,6 +102,55 @@ def test_a_rule_is_said_in_words(fails, words):
     rule = learned(fails)
     assert rule.words == words
     assert str(rule).startswith(f"{WHERE} {words}, in {rule.wrong} of {rule.inside} examples tried; right elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("fails", "words"),
+    [
+        (lambda n, s: (n < s).any(), "a sample ends before the last step"),
+        (lambda n, s: (n < s).all(), "every sample ends before the last step"),
+        (lambda n, s: (n == 0).any(), "a sample has no steps"),
+        (lambda n, s: s > 3 and (np.diff(n) > 0).any(), "s >= 4 and a sample is longer than the one before it"),
+        (lambda n, s: True, "lengths are given"),
+    ],
+)
+def test_a_rule_may_be_of_the_lengths_of_a_padded_batch(fails, words):
+    net = cell_named("rnn@1xboth")
+    run = strategies.draw_cases(100, 0, max_dims=DIMS, cell=net, lengths=LENGTHS, cotangents=("every+h", "last"))
+    known = {case: bool(case.lengths and fails(case.own_lengths, case.s)) for case in run}
+    first = min((case for case in known if known[case]), key=lambda case: case.size)
+    rule = find_rule(
+        lambda case: bool(case.lengths and fails(case.own_lengths, case.s)),
+        first,
+        known,
+        Domain(DIMS, cotangents=("every+h", "last"), lengths=LENGTHS),
+    )
+    assert rule.words == words
+
+
+def test_lengths_that_are_drawn_are_no_other_values_alone():
+    net = cell_named("rnn@1xboth")
+    ragged, whole = (Case(2, 3, 1, 1, seed=1, cell=net, lengths=kind) for kind in ("ragged", "whole"))
+    for case, words in ((ragged, "values and lengths"), (whole, "values")):
+        assert describe_values(lambda other: other.seed % 2 == 0, case).endswith(f"2 of 4 other draws of {words}")
+
+
+@pytest.mark.parametrize("words", ["the regime is not zero", "the regime is not zero or the initial states are given"])
+def test_that_something_is_at_stake_is_no_pattern(monkeypatch, words):
+    monkeypatch.setattr(explaining, "find_rule", lambda *given: Rule(words, 20, 20, 20, lambda case: True))
+    target = fault_target(find("carry-dropped"))
+    assert explaining._pattern(target, verify_case(target, Case(1, 2, 1, 1)), (), None) == ""
+
+
+def test_what_is_known_of_a_failure_stays_where_looking_further_breaks(monkeypatch):
+    def broken(*given):
+        raise KeyError("h")
+
+    monkeypatch.setattr(explaining, "find_hints", broken)
+    target = fault_target(find("carry-dropped"))
+    found = explaining.explain(target, verify_case(target, Case(1, 2, 1, 1))).diagnosis
+    assert found.suspects[0].fault == "carry-dropped"
+    assert found.where[-1] == "not looked for to the end, by a fault of lstm-checks: KeyError: 'h'"
 
 
 def test_what_always_fails_and_what_fails_by_its_values_follows_no_rule():

@@ -9,7 +9,7 @@ import pytest
 from lstm_checks.cases import Case
 from lstm_checks.cli import main
 from lstm_checks.contract import PLAIN, SizeLimits
-from lstm_checks.diagnosis.other_cells import find_cell
+from lstm_checks.diagnosis.other_cells import _others, find_cell
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
 from lstm_checks.judging.case import verify_case
@@ -88,6 +88,18 @@ def test_a_wrong_pullback_alone_has_no_hint(fault):
     report = verify_case(target, Case.parse(found.example))
     assert report.failures
     assert find_hints(target, report) == ()
+
+
+@pytest.mark.parametrize("name", ["gru", "gru_reset_after", "rnn"])
+def test_of_a_cell_without_a_memory_its_own_activations_alone_are_tried(name):
+    """A wrong forward pass whose gradient fits it is told as such, and nothing is lost of what else is known."""
+    cell = cell_named(name)
+    told = {other.name for other in _others(cell)}
+    assert f"{name},g=relu" in told
+    assert (f"{name},f=hardsigmoid6" in told) is (name != "rnn")
+    assert not [other for other in told if "h=" in other]
+    fault = "state-residual" if name == "rnn" else "update-gate-the-other-way"
+    assert find_cell(fault_target(find(fault, cell), cell=cell)) is None
 
 
 def test_coupled_gates_are_found_where_three_arrays_are_of_no_use():

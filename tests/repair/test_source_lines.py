@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import plain_lstm
 import pytest
@@ -16,6 +17,7 @@ from lstm_checks.judging.text import render_lines
 from lstm_checks.repair.ask import has_source, look_into_source
 from lstm_checks.repair.found import Fix, Found, from_plain, to_plain
 from lstm_checks.repair.rewrite import is_own
+from lstm_checks.repair.telling import _shown
 
 LAYERS = Path(__file__).parent / "layers"
 CASES = (Case(2, 3, 7, 5), Case(1, 2, 1, 1))
@@ -369,3 +371,9 @@ def test_which_files_are_the_users_own_is_known_while_python_looks_for_its_own(t
     monkeypatch.setattr("sysconfig.get_path", again)
     assert is_own(str(tmp_path / "mine.py"))
     assert not is_own(json.__file__)
+
+
+@pytest.mark.parametrize(("judged", "said"), [(["h"], "h is right"), (["h", "Cn"], "h and Cn are right")])
+def test_what_becomes_right_is_one_output_or_several(judged, said):
+    finding = SimpleNamespace(overrides=[SimpleNamespace(form=SimpleNamespace(names=["h"]))], instead=None, word=None)
+    assert _shown(finding, SimpleNamespace(quantities={}), judged, 1) == f"with h in its place {said}"

@@ -102,7 +102,10 @@ def test_an_instance_is_judged_with_the_options_that_it_was_made_with(batch_firs
     assert target.cell is DEEP
     for kind in ("", "ragged"):
         assert not verify_case(target, Case(3, 4, 2, 3, seed=4, cell=DEEP, lengths=kind)).failures
-    with pytest.raises(TargetError, match="it is the network plain@2xboth, expected plain@2xforward"):
+    with pytest.raises(
+        TargetError,
+        match="expected plain@2xforward, which was asked for; --cell plain@2xboth judges",
+    ):
         to_target(module, "it", STACK)
 
 

@@ -12,8 +12,8 @@ from lstm_checks.compare import Discrepancy, Verdict, differing_digits
 from lstm_checks.contract import STILL
 
 OFTEN = (0.75, 0.25)
-"""How often numbers have gaps between them and how often negative strides: a state is mostly a slice of a larger array.
-With both alike often a fault of the strides of the one state that an RNN has was left alive with two seeds of twenty."""
+"""How often numbers have gaps between them, and how often negative strides: a state is mostly a slice of something larger.
+With both alike often a fault of the strides of an RNN's one state was left alive with two seeds of twenty."""
 
 
 def memory_layout(x: Asker) -> Judged:

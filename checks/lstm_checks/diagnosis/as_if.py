@@ -37,11 +37,11 @@ def find_change(target: Target, cases: list[Case], spare: Spare) -> str:
     first, *others = (observe_once(target, case) for case in cases)
     named = dict(_given(first))
     for name in named:
-        for words, value in _changes(name, named):
+        for words, value in _changes(name, first):
             if not spare():
                 return ""
             if not np.array_equal(value, named[name]) and _try(first, name, value) is Trial.SHOWN:
-                again = [dict(_changes(name, dict(_given(o)))).get(words) for o in others]
+                again = [dict(_changes(name, o)).get(words) for o in others]
                 if all(v is not None for v in again) and accounted(
                     _try(o, name, v) for v, o in zip(again, others, strict=True) if v is not None
                 ):
@@ -62,9 +62,10 @@ def _given(observation: Observation) -> Arrays:
     return observation.taken(observation.case.arrays)
 
 
-def _changes(name: str, named: dict[str, Array]) -> Changes:
+def _changes(name: str, observation: Observation) -> Changes:
     """Yield what slips make of an array, with words that follow "were"."""
-    value = named[name]
+    named = dict(_given(observation))
+    value, kind = named[name], name.partition("_")[0]
     if not value.any():
         return
     yield "zero", value * 0
@@ -78,15 +79,33 @@ def _changes(name: str, named: dict[str, Array]) -> Changes:
     for other, kept in named.items():
         if other != name and kept.shape == value.shape and other[0] == name[0] and (name[0] in "UVb" or name != "X"):
             yield other, kept
-    if name in ("h0", "C0"):
-        yield from ((other, named[other]) for other in ("h0", "C0") if other in named and other != name)
+    yield from ((words, state) for words, state in _of_states(name, observation) if state.shape == value.shape)
     yield from _turned(name, value)
     if name in ("X", "dh"):
         yield from _along(value, 1, "steps")
-    if name in ("X", "h0", "C0", "dh", "dhn", "dCn") and len(value) > 1:
+    if kind in ("X", "h0", "C0", "dh", "dhn", "dCn") and len(value) > 1:
         yield from _along(value, 0, "samples")
         yield "that of its first sample for all", np.broadcast_to(value[:1], value.shape).copy()
     yield from _along(value, value.ndim - 1, "elements" if name == "X" else "units")
+
+
+def _of_states(name: str, observation: Observation) -> Changes:
+    """Yield what a state, or its cotangent, is taken for: the other of its cell, or what another place ends with.
+
+    What a place ends with, its final state forward and the cotangent of its initial one back, lies at hand in a loop
+    over the layers where the next one begins.
+    """
+    cell, named, due = observation.case.cell, _given(observation), observation.expected.values
+    for place in cell.places or (cell,):
+        if name in place.initial:
+            yield from ((other, named[other]) for other in place.initial if other != name)
+    for place in cell.places:
+        ends = dict(zip(place.initial, place.finals, strict=True))
+        ends |= dict(zip(place.cotangents, (f"d{first}" for first in place.initial), strict=True))
+        # Of one kind, as "h0_l0" and "h0_l1" are.
+        kinds = {begin.partition("_")[0]: end for begin, end in ends.items() if name not in ends}
+        if (end := kinds.get(name.partition("_")[0])) is not None:
+            yield end, due[end]
 
 
 def _turned(name: str, value: Array) -> Changes:

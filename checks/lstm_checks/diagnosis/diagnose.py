@@ -20,6 +20,7 @@ from lstm_checks.diagnosis.fingerprint import CALL_BY_CALL, PAIRS, Suspect, find
 from lstm_checks.diagnosis.formats import READ_OUT, in_words, short_formats
 from lstm_checks.diagnosis.kept import of_caches, of_intermediates
 from lstm_checks.diagnosis.limits import find_limits
+from lstm_checks.diagnosis.networks import locate_in_network
 from lstm_checks.diagnosis.observe import (
     Array,
     Observation,
@@ -148,7 +149,7 @@ def diagnose(
             where = (*differing(target, observation, larger), *right_at_first(target), *wrong_in_turn(target))
         elif not certain and observation.wrong and all(np.isfinite(v).all() for v in observation.came.values()):
             where = (
-                (OF_A_CELL_ALONE,)
+                (*locate_in_network(target, case, work.allows("some places"), evidence), OF_A_CELL_ALONE)
                 if target.cell.places
                 else (
                     *locate(target, case, work.allows("some places"), evidence, ruled),
@@ -193,13 +194,21 @@ def _elsewhere(target: Target, *seen: Observation) -> list[Observation]:
     """Return what the target gives on failing cases of other sizes than the last of some has, these included."""
     *smaller, larger = seen
     found = [observation for observation in smaller if observation.case.dims != larger.case.dims]
-    if not repeatable(larger) or target.compiles:
+    if not repeatable(larger):
+        return found
+    case = larger.case
+    found += [observe_once(target, other) for other in _of_other_lengths(target, case)]
+    if target.compiles:
         return found
     # One sample and one step are cases of their own.
-    case = larger.case
     single = [one for one in (replace(case, m=1), replace(case, s=1)) if one != case]
     single = [one for one in single if not target.limits.refused(one.sizes)]
     return found + [observe_once(target, other) for other in (*single, *of_other_sizes(target, case))]
+
+
+def _of_other_lengths(target: Target, case: Case) -> list[Case]:
+    """Return a case at each other kind of lengths: where all samples have one step, say, nothing recurs."""
+    return [replace(case, lengths=kind) for kind in target.lengths if kind != case.lengths]
 
 
 def _experiments(target: Target, case: Case, forward: bool, alone: bool, work: Work) -> tuple[str, ...]:
@@ -240,7 +249,7 @@ def _larger(target: Target, observation: Observation) -> Observation:
 def _for_change(target: Target, case: Case) -> list[Case]:
     """Return a case that fails and others: with other values, of other sizes, and with all the cotangents there are."""
     others = [replace(case, seed=case.seed + k) for k in (1, 2)]
-    others += of_other_sizes(target, case)
+    others += [*of_other_sizes(target, case), *_of_other_lengths(target, case)]
     every = suited(target, replace(case, cotangents="every+h+C", seed=case.seed + 3))
     return [case, *others, *([every] if every is not None else [])]
 

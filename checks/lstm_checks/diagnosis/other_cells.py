@@ -77,6 +77,7 @@ def _otherwise_activated(cell: Cell) -> Iterator[Cell]:
     for gates, other in product((None, *known), repeat=2):
         for slots in ("gh", "g", "h") if other is not None else ("",):
             chosen = {"f": gates} | dict.fromkeys(slots, other)
-            made = with_activations(cell, **{slot: found for slot, found in chosen.items() if found is not None})
+            # A GRU has no memory, and an RNN no gates either.
+            made = with_activations(cell, **{k: v for k, v in chosen.items() if v is not None and k in cell.slots})
             if made is not cell:
                 yield made

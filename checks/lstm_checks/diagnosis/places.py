@@ -55,6 +55,9 @@ SOLVABLE = (
 MAPPED = 12
 """Of how many steps a map of output and input steps is told at most: a longer one nobody reads."""
 
+FEW = 3
+"""How many tensors are named that are ever wrong."""
+
 
 def delta(gate: str) -> str:
     """Return the name of the cotangent of a gate's linear activation."""
@@ -96,7 +99,7 @@ def locate(
     if case is None:
         return lines
     forward = bool(set(wrong) & set(target.cell.outputs))
-    lines += _of_tensors(target, case, evidence)
+    lines += of_tensors(target, *wrong_in_cases(target, case, evidence))
     places: list[str] = []
     for asked, search in SEARCHES.values():
         if asked in (EITHER, FORWARD if forward else BACKWARD) and spare():
@@ -212,24 +215,27 @@ def _failing_case(target: Target, cases: Sequence[Case]) -> tuple[Case | None, W
     return most
 
 
-def _of_tensors(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -> Iterator[str]:
-    """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
+def wrong_in_cases(target: Target, case: Case, evidence: Sequence[Set[str]] = ()) -> tuple[Sequence[Set[str]], str]:
+    """Return which tensors are wrong in each failing case of several, and in how many these are, in words."""
     places = (suited(target, place) for place in (*PLACES, *SOLVABLE[:2]))
     asked = [c for c in places if c is not None]
     asked += [case] if case not in asked else []
     asked += [replace(case, seed=case.seed + k) for k in range(1, tolerance.PLACE_VALUES)]
     found = [wrong_entries(target, c) for c in asked]
-    failing = [set(wrong) for wrong in (*found, *evidence) if wrong]
-    ever = set().union(*failing)
     count = sum(wrong is not None for wrong in found) + len(evidence)
-    if len(ever) <= 3 and any(wrong != ever for wrong in failing):
+    return [set(wrong) for wrong in (*found, *evidence) if wrong], f"in {count} cases"
+
+
+def of_tensors(target: Target, failing: Sequence[Set[str]], tried: str) -> Iterator[str]:
+    """Yield which tensors are wrong in any of several cases, where they are few or of one kind."""
+    ever = set().union(*failing)
+    if len(ever) <= FEW and any(wrong != ever for wrong in failing):
         # Which are wrong hangs on the values: then others may be, for others.
         return
     gates = {name[2] for name in ever if len(name) == 3 and name[1] in "UVb" and name[2] in target.cell.gates}
     parameters = {name for name in ever if name[1:] in target.cell.parameters}
     gates_of = {name for name in ever if name[2:] in gates}
-    tried = f"in {count} cases"
-    if len(ever) <= 3:
+    if len(ever) <= FEW:
         gate = f" (gate {next(iter(gates))})" if len(gates) == 1 and parameters == ever else ""
         yield (
             f"only {series(sorted(ever))}{gate} is ever wrong {tried}"

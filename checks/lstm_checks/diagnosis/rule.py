@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lstm_checks import tolerance
-from lstm_checks.cases import COTANGENTS, REGIMES, Case
+from lstm_checks.cases import COTANGENTS, DRAWN_LENGTHS, REGIMES, Case
 from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits
 
 Array = NDArray[Any]
@@ -44,6 +44,8 @@ class Domain:
         If given, the only sizes there are: those for which a target has compiled.
     limits : SizeLimits
         Which sizes may be.
+    lengths : tuple of str
+        Of a network, the kinds of lengths that its samples may have besides none said.
     """
 
     max_dims: tuple[int, ...]
@@ -53,6 +55,12 @@ class Domain:
     states: bool = True
     shapes: tuple[tuple[int, ...], ...] = ()
     limits: SizeLimits = ANY_SIZES
+    lengths: tuple[str, ...] = ()
+
+    @property
+    def of_lengths(self) -> tuple[str, ...]:
+        """The kinds of lengths that may be, none said among them."""
+        return ("", *self.lengths)
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,9 @@ def describe_values(fails: Fails, case: Case) -> str:
     told = [fails(replace(case, seed=case.seed + k)) for k in range(1, tolerance.RULE_VALUES + 1)]
     judged = [one for one in told if one is not None]
     passing = judged.count(False)
-    return f"right at these sizes for {passing} of {len(judged)} other draws of values" if passing else ""
+    # With the seed lengths change as well, where they are drawn.
+    drawn = "values and lengths" if case.lengths in DRAWN_LENGTHS else "values"
+    return f"right at these sizes for {passing} of {len(judged)} other draws of {drawn}" if passing else ""
 
 
 class _Search:
@@ -223,6 +233,7 @@ class _Search:
                 states,
                 self._seed(),
                 cell=self.case.cell,
+                lengths=pick(self.domain.of_lengths) if self.domain.lengths else "",
             )
         )
 
@@ -240,7 +251,7 @@ class _Search:
         for _ in range(count):
             change: dict[str, Any] = {}
             resized: dict[str, int] = {}
-            what = self.rng.integers(8)
+            what = self.rng.integers(10 if self.domain.lengths else 8)
             if what < 5 and not self.domain.shapes:
                 count_of_sizes = len(self.letters)
                 axis = int(self.rng.integers(count_of_sizes))
@@ -254,6 +265,8 @@ class _Search:
                 change["regime"] = self.domain.regimes[self.rng.integers(len(self.domain.regimes))]
             elif what == 6:
                 change["cotangents"] = self.domain.cotangents[self.rng.integers(len(self.domain.cotangents))]
+            elif what > 7:
+                change["lengths"] = self.domain.of_lengths[self.rng.integers(len(self.domain.of_lengths))]
             elif len(self.domain.dtypes) > 1 and self.rng.integers(2):
                 change["dtype"] = self.domain.dtypes[self.rng.integers(len(self.domain.dtypes))]
             else:
@@ -442,6 +455,7 @@ class _Search:
             ("cotangents", self.domain.cotangents),
             ("dtype", self.domain.dtypes),
             ("states", (True, False) if self.domain.states else (False,)),
+            ("lengths", self.domain.of_lengths if self.domain.lengths else ()),
         ):
             changes: list[dict[str, Any]] = [{name: value} for value in values if value != getattr(case, name)]
             found += [replace(case, **change) for change in changes]
@@ -577,6 +591,15 @@ class _Candidates:
         return _Pair(tuple(self.features[k] for k in dict.fromkeys((i, j))), bool(self.either[index]))
 
 
+_OF_LENGTHS: dict[str, Callable[[Array, int], bool]] = {
+    "shorter": lambda lengths, s: bool((lengths < s).any()),
+    "padded": lambda lengths, s: bool((lengths < s).all()),
+    "empty": lambda lengths, s: not lengths.all(),
+    "longer": lambda lengths, s: bool((np.diff(lengths) > 0).any()),
+}
+"""What may hold of the lengths of a padded batch of s steps."""
+
+
 def _letters(cases: Sequence[Case]) -> str:
     """Return the sizes of cases, all of one cell, by letter."""
     return cases[0].cell.letters if cases else PLAIN.letters
@@ -594,6 +617,10 @@ def _columns(cases: Sequence[Case]) -> dict[str, Array]:
     found["states"] = np.array([c.states for c in cases], bool)
     for kind in ("every", "last", "h", "C"):
         found[kind] = np.array([kind in c.cotangents.split("+") for c in cases], bool)
+    found["lengths"] = np.array([bool(c.lengths) for c in cases], bool)
+    for kind, of in _OF_LENGTHS.items():
+        # Where nothing is said of lengths every sample has all steps.
+        found[kind] = np.array([bool(c.lengths) and of(c.own_lengths, c.s) for c in cases], bool)
     return found
 
 
@@ -697,7 +724,7 @@ def _comparisons(one: str, other: str) -> list[_Feature]:
 
 
 def _circumstances(columns: Mapping[str, Array]) -> list[_Feature]:
-    """Return the regime, the dtype, and which cotangents and states are given."""
+    """Return the regime, the dtype, which cotangents and states are given, and what lengths the samples have."""
     found = []
     for regime in np.unique(columns["regime"]):
         found += [
@@ -722,4 +749,14 @@ def _circumstances(columns: Mapping[str, Array]) -> list[_Feature]:
         _Feature("dh is given", lambda c: c["every"] | c["last"], 1.0),
         _Feature("the initial states are given", lambda c: c["states"], 1.0),
         _Feature("the initial states are zero", lambda c: ~c["states"], 1.0),
+        _Feature("lengths are given", lambda c: c["lengths"], 1.0),
+        _Feature("no lengths are given", lambda c: ~c["lengths"], 1.0),
+        _Feature("a sample ends before the last step", lambda c: c["shorter"], 1.0),
+        _Feature("no sample ends before the last step", lambda c: ~c["shorter"], 1.0),
+        _Feature("every sample ends before the last step", lambda c: c["padded"], 1.0),
+        _Feature("a sample has all steps", lambda c: ~c["padded"], 1.0),
+        _Feature("a sample has no steps", lambda c: c["empty"], 1.0),
+        _Feature("no sample is without steps", lambda c: ~c["empty"], 1.0),
+        _Feature("a sample is longer than the one before it", lambda c: c["longer"], 1.5),
+        _Feature("no sample is longer than the one before it", lambda c: ~c["longer"], 1.5),
     ]

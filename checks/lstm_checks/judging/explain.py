@@ -45,8 +45,8 @@ def most_telling(failed: list[CaseReport]) -> CaseReport | None:
     return min(failed, key=rank, default=None)
 
 
-NOTHING_AT_STAKE = "the regime is not zero"
-"""A rule that says no more than that something must be due to be wrong."""
+NOTHING_AT_STAKE = ("the regime is not zero", "the regime is not zero or the initial states are given")
+"""Rules that say no more than that something must be due to be wrong."""
 
 LATER = "a property or a later call alone"
 
@@ -382,7 +382,8 @@ def explain(
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.
         broken = f"not looked for to the end, by a fault of lstm-checks: {type(error).__name__}: {error}"
-        return replace(report, diagnosis=Diagnosis(where=(broken,), catalogue=False))
+        known = report.diagnosis or Diagnosis(catalogue=False)
+        return replace(report, diagnosis=replace(known, where=(*known.where, broken)))
 
 
 def _pattern(
@@ -407,7 +408,7 @@ def _pattern(
         undecided = {claim.name for claim in again.claims if claim.verdict is Verdict.INCONCLUSIVE}
         return True if again.failures else None if undecided & report.signature else False
 
-    if rule is not None and rule.words == NOTHING_AT_STAKE:
+    if rule is not None and rule.words in NOTHING_AT_STAKE:
         # Of nearly every fault it is so, and of none does it tell anything.
         return ""
     if rule is not None and rule.wrong < rule.inside and not (steady and _repeats(target, report)):
@@ -452,6 +453,7 @@ def _domain(target: Target, report: CaseReport, known: tuple[Case, ...], options
         bool(drawn["states"]),
         shapes,
         target.limits,
+        tuple(drawn.get("lengths", ())),
     )
 
 

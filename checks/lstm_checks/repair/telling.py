@@ -80,7 +80,7 @@ def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str
         place = f"in the place of {finding.word.text}"
     if count == 1:
         right = f"all {len(judged)} tensors" if len(judged) > 2 else series(judged)
-        return f"with {quantity} {place} {right} are right"
+        return f"with {quantity} {place} {right} {'is' if len(judged) == 1 else 'are'} right"
     mended = sorted({name for case, name in finding.mends if case == 0}) or sorted({n for _, n in finding.mends})
     return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
 

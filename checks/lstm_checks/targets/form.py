@@ -73,23 +73,29 @@ def _formal_error(target: Target, case: Case, outcome: Outcome) -> str:
 
 def _hint_for_call(error: str, stage: str, cell: Cell) -> str:
     """Return what the call is given, in which a name or an argument was not found."""
+    match = re.match(r"KeyError: .*?'(\w+)'", error)
+    sought = match[1] if match else ""
     if cell.places:
-        return f"p and states hold arrays by the names of {cell.name}, such as {', '.join(cell.inputs[:2])}"
+        suffix = next((place.suffix for place in cell.places if sought.endswith(place.suffix)), "")
+        of = _cells_with(sought.removesuffix(suffix), cell.places[0].cell)
+        return f"p and states hold arrays by the names of {cell.name}, such as {', '.join(cell.inputs[:2])}{of}"
     if stage == "pullback":
         every, _, *finals = cell.cotangents
         shapes = " and ".join(f"({', '.join(cell.axes[name])})" for name in (every, *finals))
         return f"it is called pullback{pullback_form(cell)} with NumPy arrays of {shapes}"
     names = [*cell.parameters]
     listed = f"{' '.join(names[:3])} ... {names[-1]}"
-    sought = re.match(r"KeyError: .*?'(\w+)'", error)
-    cells = [other.name for other in CELLS.values() if sought and sought[1] in other.parameters.keys() - set(names)]
-    keys = ""
-    if sought and cells:
-        keys = f"; {sought[1]} is of the cell {series(cells, 'or')}: see --cell"
-    elif error.startswith("KeyError") and cell is PLAIN:
+    keys = _cells_with(sought, cell)
+    if not keys and error.startswith("KeyError") and cell is PLAIN:
         keys = "; lstm_checks.to_framework(p, ...) makes a framework's own arrays of them"
     count = _COUNTS.get(len(names), len(names))
     return f"p holds the {count} arrays {listed} by name, and {series(('X', *cell.initial))} are NumPy arrays{keys}"
+
+
+def _cells_with(name: str, cell: Cell) -> str:
+    """Return that a parameter is of other cells than one, where it is of some and not of this."""
+    cells = [other.name for other in CELLS.values() if name in other.parameters.keys() - cell.parameters.keys()]
+    return f"; {name} is of the cell {series(cells, 'or')}: see --cell" if cells else ""
 
 
 def _wrong_shape_of_h(case: Case, h: Any) -> str:

@@ -461,11 +461,14 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     """Return the target of a function: in the vjp form, of a framework's arrays, or one that makes modules."""
     if isinstance(cell, Network):
         return _network_from_callable(found, spec, cell)
+    if _names_taken(found)[:4] == ["p", "X", "states", "lengths"]:
+        # As many arguments as (p, X, h0, C0), and none of them.
+        raise TargetError(f"{expected_form(found, spec, cell)}{_hint_of_network(found)}")
     try:
         target = from_function(found, spec, cell)
     except TypeError as error:
         made = _recognized(found, spec, cell)
-        return made if made is not None else _bound(found, spec, cell, str(error))
+        return made if made is not None else _bound(found, spec, cell, f"{error}{_hint_of_network(found)}")
     if returns_pullback(found, cell):
         return target
     made = _of_a_framework(
@@ -474,14 +477,30 @@ def _from_callable(found: Any, spec: str, cell: Cell) -> Target:
     # Three arguments are as likely those of something that makes a layer, and cannot here.
     if made is None and arguments_of(found, cell) == 3 and cell.finals:
         refused = f"{expected_form(found, spec, cell)}; it could be called as none of these, nor does it make a layer"
+        refused += _hint_of_network(found)
         return _bound(found, spec, cell, refused)
     return made or _bound_or(target, found, spec, cell)
+
+
+def _names_taken(found: Any) -> list[str]:
+    """Return what a callable calls its arguments; none where it does not say, as what is written in C."""
+    try:
+        return [*inspect.signature(found).parameters]
+    except (TypeError, ValueError):
+        return []
+
+
+def _hint_of_network(found: Any) -> str:
+    """Return which options are for a function that takes what one by name of a network does."""
+    if _names_taken(found)[:3] != ["p", "X", "states"]:
+        return ""
+    return "; (p, X, states, lengths) is of a network: --layers N, --bidirectional or --reverse says of which"
 
 
 def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
     """Return what gave no pullback in any small call as bound by trying, where it can be; else the target it was."""
     # What calls its arguments as the form does was written for it, whatever it raises.
-    if [*inspect.signature(found).parameters][:2] == ["p", "X"]:
+    if _names_taken(found)[:2] == ["p", "X"]:
         return target
     try:
         bound = _bound(found, spec, cell, "")
@@ -515,7 +534,9 @@ def _network_of_a_framework(adapter: Adapter, found: Any, spec: str, cell: Cell)
     """Return the target of what an adapter recognizes as a network; raise where it is another than was asked for."""
     target: Target | None = _ask(adapter, "network_target", found, spec, cell) if adapter.networks else None
     if target is not None and cell not in (PLAIN, target.cell):
-        raise TargetError(f"{spec} is the network {target.cell.name}, expected {cell.name}")
+        # The option --lengths alone asks for one layer of the plain cell as well.
+        own = f"--cell {target.cell.name} judges it as what it is"
+        raise TargetError(f"{spec} is the network {target.cell.name}, expected {cell.name}, which was asked for; {own}")
     return target
 
 
