@@ -12,7 +12,7 @@ from lstm_checks.compare import Discrepancy, Verdict, differing_digits
 from lstm_checks.contract import STILL
 
 OFTEN = (0.75, 0.25)
-"""How often numbers have gaps between them, and how often negative strides: a state is mostly a slice of something larger.
+"""How often numbers have gaps between them, and how often negative strides: a state is mostly a slice of another array.
 With both alike often a fault of the strides of an RNN's one state was left alive with two seeds of twenty."""
 
 
