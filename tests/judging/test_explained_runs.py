@@ -362,6 +362,12 @@ def test_beside_what_explains_the_run_no_consequence_of_it_is_told():
     assert (report.failure.diagnosis.relations, report.failure.diagnosis.where) == ((), ())
 
 
+def test_what_hangs_on_the_calls_is_not_said_to_hang_on_the_values():
+    report = small(fault_target(find("input-remembered-by-identity")))
+    assert report.failure.unsteady
+    assert not report.failure.pattern.startswith("right at these sizes")
+
+
 def test_no_more_than_three_groups_are_explained_and_the_rest_is_said():
     def change(gradients, X, u):
         name = ("dX", "dUf", "dbo", "dh0", "dC0")[X.shape[0] - 1]

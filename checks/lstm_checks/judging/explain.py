@@ -378,6 +378,9 @@ def explain(
         if report.reference:
             found = found or diagnose(target, report.case, work, wrong, ruled)
         report = replace(report, diagnosis=found)
+        if report.unsteady and not ruled:
+            # What hangs on the calls is no matter of the values, though it is right for others of them.
+            report = replace(report, pattern="")
         return replace(report, hints=find_hints(target, report))
     except Exception as error:
         # The failure stands, whatever becomes of its explanation.
