@@ -659,8 +659,8 @@ def _departing_together(target: Target, case: Case) -> dict[str, Array] | None:
         return None
     sums = {f"db{gate}": (solved.sum((0, 1)), accepted.sum((0, 1))) for gate, (solved, _, accepted) in found.items()}
     weights = [case.arrays[f"U{gate}"].astype(np.float64).T for gate in gates]
-    value = sum(found[gate][0] @ U for gate, U in zip(gates, weights, strict=True))
-    sums["dX"] = value, sum(found[gate][2] @ np.abs(U) for gate, U in zip(gates, weights, strict=True))
+    passed = [(found[gate][0] @ U, found[gate][2] @ np.abs(U)) for gate, U in zip(gates, weights, strict=True)]
+    sums["dX"] = np.sum([value for value, _ in passed], axis=0), np.sum([accepted for _, accepted in passed], axis=0)
     for name in made & came.keys() & sums.keys():
         value, accepted = sums[name]
         rounding = tolerance.SIGMAS * due_on(case).sd[name] + tolerance.SOLVED * np.max(np.abs(came[name]))
