@@ -37,6 +37,7 @@ from planted_faults import (
 )
 
 from lstm_checks.cases import Case
+from lstm_checks.diagnosis import calls
 from lstm_checks.diagnosis.calls import CALLS_DIFFER
 from lstm_checks.diagnosis.diagnose import diagnose
 from lstm_checks.diagnosis.places import _departing_together, _of_steps, departing, of_tensors, wrong_in_cases
@@ -363,6 +364,14 @@ def test_what_is_wrong_in_turn_is_told_with_how_often(times, word):
     where = diagnose(planted("hidden", [("def squash(x):", count), lost]), CASE).where
     assert f"every {word} call is wrong, in dbo, and those between are right" in where
     assert not [line for line in where if "samples" in line or "ever wrong" in line], "of a case, what is of a call"
+
+
+@pytest.mark.parametrize(("between", "told"), [({}, 1), (None, 0)])
+def test_calls_between_wrong_ones_of_which_nobody_knows_are_not_called_right(monkeypatch, between, told):
+    """One raised, or rounding drowned its answer."""
+    answers = iter([{"dbo": True} if k % 3 == 2 else between if k == 3 else {} for k in range(16)])
+    monkeypatch.setattr(calls, "wrong_entries", lambda target, case: next(answers))
+    assert len([*calls.wrong_in_turn(planted("right", []))]) == told
 
 
 def test_what_differs_between_two_calls_is_said_of_a_case_where_much_is_at_stake():

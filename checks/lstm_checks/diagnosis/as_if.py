@@ -79,7 +79,7 @@ def _changes(name: str, observation: Observation) -> Changes:
     for other, kept in named.items():
         if other != name and kept.shape == value.shape and other[0] == name[0] and (name[0] in "UVb" or name != "X"):
             yield other, kept
-    yield from ((words, state) for words, state in _of_states(name, observation) if state.shape == value.shape)
+    yield from ((words, state) for words, state in _of_states(name, named, observation) if state.shape == value.shape)
     yield from _turned(name, value)
     if name in ("X", "dh"):
         yield from _along(value, 1, "steps")
@@ -89,13 +89,13 @@ def _changes(name: str, observation: Observation) -> Changes:
     yield from _along(value, value.ndim - 1, "elements" if name == "X" else "units")
 
 
-def _of_states(name: str, observation: Observation) -> Changes:
+def _of_states(name: str, named: dict[str, Array], observation: Observation) -> Changes:
     """Yield what a state, or its cotangent, is taken for: the other of its cell, or what another place ends with.
 
     What a place ends with, its final state forward and the cotangent of its initial one back, lies at hand in a loop
     over the layers where the next one begins.
     """
-    cell, named, due = observation.case.cell, _given(observation), observation.expected.values
+    cell, due = observation.case.cell, observation.expected.values
     for place in cell.places or (cell,):
         if name in place.initial:
             yield from ((other, named[other]) for other in place.initial if other != name)

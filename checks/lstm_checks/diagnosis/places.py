@@ -32,7 +32,7 @@ from lstm_checks.diagnosis.observe import (
 )
 from lstm_checks.diagnosis.relation import axes_in_words
 from lstm_checks.diagnosis.work import Spare
-from lstm_checks.words import series
+from lstm_checks.words import few, series
 from lstm_ref.cell import evaluate_forward
 
 PLACES = (
@@ -617,10 +617,9 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
     names = [name for name in wrong if name[1] in "UVb"]
     if not set(wrong) <= gate_sums(target.cell):
         return  # of what else goes into it nothing has been solved for
-    shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
     sums = "the sum over samples and steps, is not" if len(names) == 1 else "sums over samples and steps, are not"
     solved = " ".join(delta(gate) for gate in target.cell.gates)
-    yield f"{solved}, solved for from dX, are right at every step; {series(shown)}, {sums}"
+    yield f"{solved}, solved for from dX, are right at every step; {few(names)}, {sums}"
     for axis, word, size in ((1, "step", "s"), (0, "sample", "m")):
         others = tuple(k for k in range(3) if k != axis)
 
@@ -646,9 +645,7 @@ def _of_sums(target: Target, cases: Sequence[Case], wrong: Wrong) -> Iterator[st
 def departing(target: Target, case: Case) -> dict[str, Array] | None:
     """Return where (m, s, u) each gate's cotangent, solved for from dU, departs; None if dU cannot come from any."""
     found = solved_for(target, case, {gate: f"dU{gate}" for gate in case.cell.gates})
-    if found is None:
-        return None
-    return {gate: ~(np.abs(solved - due) <= accepted) for gate, (solved, due, accepted) in found.items()}
+    return None if found is None else _departs(found)
 
 
 def _departing_together(target: Target, case: Case) -> dict[str, Array] | None:
@@ -666,7 +663,12 @@ def _departing_together(target: Target, case: Case) -> dict[str, Array] | None:
         rounding = tolerance.SIGMAS * due_on(case).sd[name] + tolerance.SOLVED * np.max(np.abs(came[name]))
         if not np.all(np.abs(came[name].reshape(value.shape) - value) <= accepted + rounding.reshape(value.shape)):
             return None
-    return departing(target, case)
+    return _departs(found)
+
+
+def _departs(found: Mapping[str, tuple[Array, Array, Array]]) -> dict[str, Array]:
+    """Return where what was solved for is not what is due."""
+    return {gate: ~(np.abs(solved - due) <= accepted) for gate, (solved, due, accepted) in found.items()}
 
 
 def solved_for(target: Target, case: Case, names: Mapping[str, str]) -> dict[str, tuple[Array, Array, Array]] | None:

@@ -66,7 +66,7 @@ class Expected:
     by_complex_step, by_check_grad : Disagreement or None
         How far the complex step and SciPy's difference are from the reference's gradient, where that is known already.
     after_step : Expected or None
-        What is due after a step along the gradient (`asking.trained.stepped`), where that is known already.
+        What is due after a step along the gradient (`oracles.stepped`), where that is known already.
     """
 
     values: dict[str, Array]

@@ -7,7 +7,7 @@ from lstm_checks.repair.edits import Edit
 from lstm_checks.repair.found import Line
 from lstm_checks.repair.intervene import Finding
 from lstm_checks.repair.rewrite import Site, Source
-from lstm_checks.words import first_few, series
+from lstm_checks.words import few, series
 
 SPAN = 4
 """Over how many lines at most what cannot be told apart may reach, for it to be told at all."""
@@ -68,7 +68,7 @@ def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str
     names = list(dict.fromkeys(name for one in finding.overrides for name in one.form.names))
     names = [name for name in names if name not in (ONES, ZERO)] or names
     words = [_quantity(name) for name in names]
-    quantity = series(words) if len(words) <= 4 else first_few(words, 4, 3)
+    quantity = few(words)
     numbers = [due.quantities[name].equations for name in names if name in due.quantities]
     equations = list(dict.fromkeys(", ".join(filter(None, numbers)).split(", ")))
     if equations and equations[0]:
@@ -82,7 +82,7 @@ def _shown(finding: Finding, due: Due, judged: Sequence[str], count: int) -> str
         right = f"all {len(judged)} tensors" if len(judged) > 2 else series(judged)
         return f"with {quantity} {place} {right} {'is' if len(judged) == 1 else 'are'} right"
     mended = sorted({name for case, name in finding.mends if case == 0}) or sorted({n for _, n in finding.mends})
-    return f"with {quantity} {place} {first_few(mended, 4, 3) if len(mended) > 4 else series(mended)} come right"
+    return f"with {quantity} {place} {few(mended)} come right"
 
 
 def right_in(tried: int) -> str:

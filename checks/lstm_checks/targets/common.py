@@ -164,8 +164,8 @@ def must_be_plain(name: str, what: str, cell: Cell, arrays: bool = False) -> Non
     """
     if cell is not PLAIN and not (arrays and cell.numbers):
         # A network of one layer has any cell.
-        by_name = f"; outputs = target(p, X, states), by name, is judged so with --cell {cell.name} --layers 1"
-        by_name = by_name if arrays else ""
+        options = f"--cell {cell.name} --layers 1"
+        by_name = f"; outputs = target(p, X, states), by name, is judged so with {options}" if arrays else ""
         raise AdapterError(
             f"{name} is {what} and judged as a plain LSTM; the cell {cell.name} is for a function in the vjp form, "
             f"(h, Cn), pullback = target(p, X, h0, C0), a layer class or a program{by_name}"
