@@ -5,6 +5,7 @@ How it is laid out: :mod:`lstm_fast.packing` (parameters), :mod:`lstm_fast.works
 :mod:`lstm_fast.feature_major` and :mod:`lstm_fast.sample_major` (products),
 :mod:`lstm_fast.forward` and :mod:`lstm_fast.backward` (equations). Where Numba is installed, in place of these four:
 :mod:`lstm_fast.panels` (buffers and products), :mod:`lstm_fast.compiled` (passes), :mod:`lstm_fast.vectors` (loops).
+Which of them computes a shape: :mod:`lstm_fast.layouts`, with :mod:`lstm_fast.tuning`.
 """
 
 from lstm_fast.initialization import orthogonal, xavier

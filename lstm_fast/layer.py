@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from lstm_fast import panels, parameters
-from lstm_fast.backward import run_backward
+from lstm_fast import parameters
 from lstm_fast.cache import BackwardCache, Cache, ForwardCache
-from lstm_fast.forward import run_forward
 from lstm_fast.initialization import orthogonal
-from lstm_fast.layouts import make_workspace
+from lstm_fast.layouts import make_workspace, run_backward, run_forward
 from lstm_fast.lengths import PaddedCache, PaddedPass
 from lstm_fast.packing import PARAMETERS, NoParameters, Parameters, named_views, split
-from lstm_fast.panels import Panels
 from lstm_fast.validation import (
     as_input,
     as_lengths,
@@ -415,10 +412,7 @@ class LSTM:
         else:
             self._lean = workspace
         workspace.pack_weights(store.W)
-        if isinstance(workspace, Panels):
-            panels.run_forward(workspace, X, h0, C0, A)
-        else:
-            run_forward(workspace, X, h0, C0, A)
+        run_forward(workspace, X, h0, C0, A)
         self._note_shapes(m, s, e, A)
         self.bc = Cache("bc")
         if keep:
@@ -510,10 +504,7 @@ class LSTM:
             self._backward.expire()
         self.bc, self._backward = Cache("bc"), None
         workspace.pack_weights_back()
-        if isinstance(workspace, Panels):
-            panels.run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
-        else:
-            run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
+        run_backward(workspace, dA, dhn, dCn, dX, dh0, dC0)
         ready = {"dh0": dh0, "dC0": dC0, "dhn": dhn, "dCn": dCn}
         self.bc = self._backward = BackwardCache(workspace, sequences, ready)
         workspace.readers["bc"] = self._backward

@@ -24,7 +24,7 @@ import numpy as np
 
 from lstm_fast.caches import L2_BYTES
 from lstm_fast.packing import GATES
-from lstm_fast.threads import blas_in_one_thread, run_together, workers_for
+from lstm_fast.threads import blas_in_one_thread, run_together
 from lstm_fast.workspace import CHUNK, Record, Workspace, aligned_empty, kernels_for
 
 if TYPE_CHECKING:
@@ -41,12 +41,11 @@ def whole(count: int, lanes: int) -> int:
     return -(-count // lanes) * lanes
 
 
-def tile_bounds(m: int, s: int, u: int, bytes_of_sample: int, rows: int) -> tuple[list[tuple[int, int]], int]:
-    """Return the (first, last + 1) samples of each tile, and how many threads should share them.
+def tile_bounds(m: int, bytes_of_sample: int, rows: int, workers: int) -> tuple[list[tuple[int, int]], int]:
+    """Return the (first, last + 1) samples of each tile, and how many threads are to share them, at most `workers`.
 
     What a step reads and writes of a tile should stay in the L2 cache. The weights pass by, once for each tile.
     """
-    workers = workers_for(m, s, u, compiled=True)
     width = max(16 * rows, L2_BYTES // bytes_of_sample // rows * rows)
     count = -(-m // width)
     if workers > 1:
@@ -136,12 +135,14 @@ class Panels(Workspace):
 
     tiles: list[PanelTile]
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: np.dtype, keep: bool, kernels: Kernels) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int, int], dtype: np.dtype, keep: bool, kernels: Kernels, workers: int
+    ) -> None:
         m, s, e, u = shape
         self.lanes = lanes = kernels.lanes
         padded = whole(u, lanes)
         # A row of c and of dK, what is passed back, and dC.
-        bounds, workers = tile_bounds(m, s, u, (7 * padded + 2 * e) * dtype.itemsize, kernels.rows)
+        bounds, workers = tile_bounds(m, (7 * padded + 2 * e) * dtype.itemsize, kernels.rows, workers)
         super().__init__(shape, dtype, keep, bounds, workers)
         self.steps = s if keep else 0
         K = padded + e + 1

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["blas_in_one_thread", "run_together", "workers_for"]
+__all__ = ["allowed", "blas_in_one_thread", "run_together", "workers_for"]
 
 #: Elements of one (u, m) array from which a step's calls outlast the switching between threads.
 LARGE_STEP = 16384
@@ -27,11 +27,19 @@ LARGE_PASS, FEWEST_SAMPLES = 1 << 18, 16
 def workers_for(m: int, s: int, u: int, compiled: bool) -> int:
     """Return how many threads a batch of m samples, s steps and u unit cells should use.
 
-    As many as the environment allows the BLAS (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS), or else one
-    for each processor this process may use; one if the batch is small.
+    As many as are `allowed`, or one if the batch is small. Whether two pay on a machine whose processors share their
+    arithmetic cannot be told from its sizes: :mod:`lstm_fast.tuning` measures it.
     """
     if m * u < LARGE_STEP and not (compiled and m >= FEWEST_SAMPLES and m * s * u >= LARGE_PASS):
         return 1
+    return allowed()
+
+
+def allowed() -> int:
+    """Return how many threads the environment allows the BLAS (OPENBLAS_NUM_THREADS, OMP_NUM_THREADS).
+
+    Or else one for each processor that this process may use.
+    """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         allowed = os.environ.get(name, "")
         if allowed.isdigit() and int(allowed) > 0:
