@@ -107,6 +107,21 @@ def test_examples_reach_the_limit_whatever_it_is_and_stay_within_it_too(name):
     assert judged >= 40
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", ["clipped", "clipped,limit=3", "clipped,limit=0.25"])
+def test_past_the_edge_of_a_block_not_all_of_the_memory_is_cut_off(name, seed):
+    cell = cell_named(name)
+    ((limit),) = cell.numbers.values()
+    past = {"m = 129": np.s_[128], "u = 129": np.s_[:, :, 128], "s = 129": np.s_[:, 128]}
+    seen = set()
+    for case, origin in draw_cases(100, seed, cell=cell).items():
+        if origin.stratum in past:
+            memory = run_forward(cell, case.arrays, {"C_"})["C_"]
+            assert np.abs(memory[past[origin.stratum]]).min() < limit, case.descriptor
+            seen.add(origin.stratum)
+    assert seen == {*past}
+
+
 def test_of_few_examples_some_reach_it():
     assert sum(falls_in(case, CUT_OFF) for case in draw_cases(8, 0, cell=OF_3, max_dims=(3, 4, 3, 3))) >= 2
     assert CUT_OFF not in strata_of(PLAIN)

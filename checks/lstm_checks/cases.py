@@ -467,20 +467,32 @@ OF_NETWORKS: dict[str, Any] = {
 """The strata of networks besides: where X is as wide as what a layer with two directions hands on, and lengths."""
 
 
-def _is_cut_off(case: "Case") -> bool:
-    """Return whether the memory of a case is beyond its cell's limit anywhere."""
+def _cut_off(case: "Case") -> list[Array]:
+    """Return where each memory of a case is beyond its cell's limit, (m, s, u); nothing where there is no limit."""
+    kinks = case.cell.kinks
+    limits = {linear: kink.at for linear, own in kinks.items() for kink in own if kink.cut and kink.at > 0}
+    if not limits:
+        return []
     arrays = case.arrays.astype(np.float64)
     cell = arrays.cell
     with np.errstate(all="ignore"):
-        fc = run_forward(cell, arrays, {*cell.kinks})
-    return any(
-        bool((np.abs(values) > kink.at).any())
-        for linear, kinks in cell.kinks.items()
-        for kink in kinks
-        if kink.cut
-        for _, values in cell.kept(fc, linear)
-        if kink.at > 0
-    )
+        fc = run_forward(cell, arrays, {*kinks})
+    return [np.abs(values) > at for linear, at in limits.items() for _, values in cell.kept(fc, linear)]
+
+
+def _is_cut_off(case: "Case") -> bool:
+    """Return whether the memory of a case is beyond its cell's limit anywhere."""
+    return any(bool(where.any()) for where in _cut_off(case))
+
+
+def shows_past(case: "Case", letter: str) -> bool:
+    """Return whether what lies past the edge of a block shows: not all of the memory there is cut off.
+
+    Where it is, it is a constant, behind which anything may be wrong. Of samples and units the first step counts, from
+    which the initial states' gradients come.
+    """
+    parts: dict[str, Any] = {"m": np.s_[-1:, :1], "u": np.s_[:, :1, -1:], "s": np.s_[:, -1:]}
+    return not any(where[parts.get(letter, np.s_[:])].all() for where in _cut_off(case))
 
 
 CUT_OFF = "memory cut off"

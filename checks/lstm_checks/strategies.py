@@ -35,6 +35,7 @@ from lstm_checks.cases import (
     Case,
     cotangents_of,
     falls_in,
+    shows_past,
     strata_of,
 )
 from lstm_checks.contract import ANY_SIZES, PLAIN, STATES, SizeLimits, Target
@@ -448,11 +449,15 @@ def draw_cases(examples: int, seed: int, **options: Any) -> dict[Case, Origin]:
 
 
 def _as_wanted(case: Case, stratum: str, options: Mapping[str, Any]) -> bool:
-    """Return whether a case drawn for a stratum is in it, and past an edge has all the sizes and the states wanted."""
+    """Return whether a case drawn for a stratum is in it, and past an edge has all that it takes to see what is wrong.
+
+    That is the sizes and the states wanted, and a memory that is not cut off there.
+    """
     if stratum not in EDGES or options.get("shapes"):
         return falls_in(case, stratum)
     sizes = edge_sizes(stratum, options.get("max_dims"), case.cell)
-    return case.states == options.get("states", True) and all(case.sizes[k] == v for k, v in sizes.items())
+    as_drawn = case.states == options.get("states", True) and all(case.sizes[k] == v for k, v in sizes.items())
+    return as_drawn and shows_past(case, stratum[0])
 
 
 def shrink(fails: Callable[[Case], bool], origin: Origin, found: Case, **options: Any) -> Case:
