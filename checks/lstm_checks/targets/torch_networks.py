@@ -31,6 +31,7 @@ from lstm_checks.weights.layouts import LAYOUTS, ROWS, Layout, with_projection, 
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
 from lstm_checks.weights.recurrent import Kept
 from lstm_checks.weights.stacked import BACKWARDS, FIRST, Stacked, StackError, as_stacks, at_place, find_places
+from lstm_checks.words import series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORWARD, REVERSE, Network
@@ -130,10 +131,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
 def _of_instance(found: Any, name: str) -> Target:
     """Return the target of a layer of PyTorch's own as it was made, of other sizes."""
     _refuse_low(found, name)
-    kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
-    options = {key: getattr(found, key) for key in kept}
-    options |= {"proj_size": found.proj_size} if found.proj_size else {}
-    options |= {"nonlinearity": found.nonlinearity} if isinstance(found, torch.nn.RNN) else {}
+    options = _options_of(found)
 
     def make(e: int, u: int) -> Any:
         return type(found)(e, u, **options).train(found.training)
@@ -142,6 +140,14 @@ def _of_instance(found: Any, name: str) -> Target:
     (stacked, *_) = _stacks_of(module, name)
     limits = _limits(make, module, stacked, name)
     return _of_torchs_own(make, name, f"torch.nn.{type(found).__name__}", stacked.net, limits, found.batch_first)
+
+
+def _options_of(found: Any) -> dict[str, Any]:
+    """Return the options with which a layer of PyTorch's own was made."""
+    kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
+    options = {key: getattr(found, key) for key in kept}
+    options |= {"proj_size": found.proj_size} if found.proj_size else {}
+    return options | ({"nonlinearity": found.nonlinearity} if isinstance(found, torch.nn.RNN) else {})
 
 
 def _refuse_low(module: Any, name: str) -> None:
@@ -168,7 +174,35 @@ def layers_in(model: Any) -> Iterator[tuple[str, Any]]:
         elif type(inner) in cells:
             yield path, _cells_like(inner)
         elif any(_PLACE.search(key) for key, _ in inner.named_parameters()) and path:
-            yield path, type(inner)
+            yield path, _modules_like(inner)
+
+
+def _modules_like(inner: Any) -> Callable[[int, int], Any]:
+    """Return what makes modules of somebody's own class, of other sizes, with the options that PyTorch's own have."""
+    kind: Any = type(inner)
+    options = _options_of(inner) if isinstance(inner, OWN) else {}
+
+    def make(e: int, u: int) -> Any:
+        found = common.attempt(partial(kind, e, u, **options)) if options else None
+        made = kind(e, u) if found is None else found
+        if said := _unlike(made, inner):
+            raise ValueError(f"made so it is another than the one inside: {said}")
+        return made
+
+    return make
+
+
+def _unlike(made: Any, inner: Any) -> str:
+    """Return in what a module differs from one in whose place it is judged, whatever their sizes; mostly in nothing."""
+    names, due = (dict(one.named_parameters()).keys() for one in (made, inner))
+    if names != due:
+        return f"it has the parameters {series([*names])}, expected {series([*due])}"
+    for key, value in vars(inner).items():
+        # What is no number is no size.
+        is_option = isinstance(value, bool | str) and key != "training"
+        if is_option and getattr(made, key, None) != value:
+            return f"its {key} is {getattr(made, key, None)!r}, expected {value!r}"
+    return ""
 
 
 def _cells_like(cell: Any) -> Callable[[int, int], Any]:
