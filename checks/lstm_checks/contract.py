@@ -37,6 +37,9 @@ OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
 ANY_CELL = "any cell"
 """That it can be judged as another cell, with that one's arrays; see `Target.can`."""
 
+LIKE_CELLS = "cells of its arrays"
+"""That it can be judged as another cell that has the plain one's arrays; see `Target.can`."""
+
 INTERMEDIATES = "intermediates"
 """That it may show what it comes to on its way, if it is asked; see `Target.can`."""
 
@@ -55,6 +58,11 @@ def weights_of_sample(weights: Any, k: int) -> Any:
 Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
+
+
+def of_plain_arrays(cell: Cell) -> bool:
+    """Return whether a cell takes and gives what the plain one does: one of other activations, or a clipped memory."""
+    return cell.parameters == PLAIN.parameters and not cell.shared
 
 
 def expect_cell(cell: Any) -> None:
