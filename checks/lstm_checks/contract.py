@@ -299,6 +299,8 @@ class Target:
         with a letter before what they are derivatives of ("th" of outputs, "ddUf" of gradients), outputs as they came
         there with "again " before, what is of one sample, or of a thread, with its number before ("0: dUf"), of a
         training with its stage ("stepped: Uf", "after: dUf").
+    rounds : float
+        By how many times as much as any arithmetic may it may be off: of kernels whose functions are known to be so.
     """
 
     name: str
@@ -326,6 +328,7 @@ class Target:
     exact: bool = True
     call_as: Callable[..., tuple[Mapping[str, Any], Pullback]] | None = None
     also: tuple[str, ...] = ("bfloat16", "float16")
+    rounds: float = 1.0
 
     def takes(self, dtype: str) -> bool:
         """Return whether it can be asked in a format: one of its own, or of arrays that it takes."""
