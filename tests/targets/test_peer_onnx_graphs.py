@@ -125,6 +125,17 @@ def test_a_model_whose_lengths_are_a_constant(path):
     passes(target)
 
 
+def test_the_rough_tanh_of_onnx_runtimes_gru_is_granted_to_the_model_and_a_wrong_model_fails(path):
+    target = load_target(models.alone(path, "GRU", lengths="none", states="none", linear_before_reset=1))
+    assert "accepted is 4 times the usual error: ONNX Runtime's GRU has a tanh that rough" in target.notes
+    case = Case(6, 9, 4, 3, "float32", "mixed", states=False, seed=723, cell=target.cell)
+    use = verify_case(target, case, properties=()).claim("h").use
+    assert use < 1 < use * target.rounds
+    other = replace(target, cell=cell_named("gru@1xforward"))
+    assert verify_case(other, replace(case, cell=other.cell), properties=()).failures
+    assert load_target(models.alone(path)).rounds == 1
+
+
 WRONG = {
     "sequence_lens ignored": (lambda path: models.alone(path, lengths="unwired"), "lengths-ignored"),
     "initial states dropped": (
@@ -134,6 +145,10 @@ WRONG = {
     "directions in the other order": (
         lambda path: models.both_ways(path, order=(1, 0)),
         "layer 1: directions-joined-in-the-other-order-forward-only",
+    ),
+    "initial states for each other": (
+        lambda path: models.alone(path, states="crossed"),
+        "h0-c0-swapped",
     ),
     "reverse not turned back": (
         lambda path: models.both_ways(path, turned_back=False),
