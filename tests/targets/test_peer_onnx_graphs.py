@@ -264,7 +264,18 @@ def with_one_direction(graph):
     graph.node[4].CopyFrom(helper.make_node("Identity", ["yf"], ["joined"]))
 
 
+def with_one_in_reverse(graph):
+    graph.initializer.extend([numpy_helper.from_array(a, k) for k, a in models.weights(e=3, at="2").items()])
+    back = {"direction": "reverse", "hidden_size": 3, "name": "back"}
+    graph.node.insert(3, helper.make_node("LSTM", ["ys", "W2", "R2", "B2"], ["Y2"], **back))
+    graph.node[4].input[0] = "Y2"
+
+
 REFUSED = {
+    "different directions, LSTM node 'it' forward; LSTM node 'back' reverse, expected the same in each: cut it": (
+        models.batch_major,
+        with_one_in_reverse,
+    ),
     "MatMul node 'fc' takes the weights 'fc.weight'": (models.batch_major, with_head),
     "Relu node 'act' computes something with 'Y'": (models.batch_major, with_relu),
     "W of LSTM node 'it' is made by Neg node 'neg'": (models.batch_major, with_made_weights),

@@ -403,9 +403,10 @@ def chosen_size(name: str, own: int, at_sizes: Callable[[int, int], int]) -> Siz
 def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
     """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
     recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
+    by_name = "or a function of all by name, as docs/networks.md has it, with --layers N"
     if any("reverse" in key or "backward" in key for key in shapes):
-        return ": it has two directions, give one"
-    return ": it has several layers, give one" if len(recurrent) > 1 else ""
+        return f": it has two directions, give one, {by_name} --bidirectional"
+    return f": it has several layers, give one, {by_name}" if len(recurrent) > 1 else ""
 
 
 LOW = ("float16", "bfloat16")

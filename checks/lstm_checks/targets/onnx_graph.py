@@ -417,7 +417,11 @@ class Reader:
                 raise self.refuse(f"{names} stand side by side and run the same way, expected one of each direction")
             kinds.add(tuple(sorted(directions)))
         if len(kinds) > 1:
-            raise self.refuse("its layers have different directions, expected the same in each")
+            runs = "; ".join(f"{unit.words} {series(unit.directions)}" for unit in self.units)
+            raise self.refuse(
+                f"its layers have different directions, {runs}, expected the same in each: cut it into models of one "
+                "layer, onnx.utils.extract_model"
+            )
         every = kinds.pop()
         if not all(self.traces[unit.given["X"]].added == self._added for unit in self.units if unit.layer):
             raise self.refuse("its layers hand on their directions in different ways, expected one way in all")
