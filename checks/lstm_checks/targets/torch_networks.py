@@ -20,6 +20,7 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError, make_module
 from lstm_checks.targets.stacks import (
     StackForm,
+    asked_in_reverse,
     first_that_fits,
     list_of_finals,
     shared_in,
@@ -113,7 +114,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
         return None
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
-    stacks = _stacks_of(module, name)
+    stacks = _stacks_of(module, name, asked_in_reverse(cell))
     if not stacks:
         return None
     net = stacks[0].net
@@ -232,7 +233,7 @@ def _layouts(suffixes: set[str]) -> list[Layout]:
 _PLACE = re.compile(r"(?:^|[._])weight_ih(_l\d+(?:_reverse)?)?$")
 
 
-def _stacks_of(module: Any, name: str) -> list[Stacked]:
+def _stacks_of(module: Any, name: str, back: bool = False) -> list[Stacked]:
     """Return the networks that a module may be, by the names of its parameters; none where it is no network."""
     held = dict(module.named_parameters())
     shapes = {key: tuple(value.shape) for key, value in held.items()}
@@ -247,7 +248,7 @@ def _stacks_of(module: Any, name: str) -> list[Stacked]:
     if len(places) == 1 and not (isinstance(module, OWN) or places[0].layout.name == "torch"):
         return []  # a single cell is judged as such
     try:
-        stacks = as_stacks(places, shapes, e, u, cell, _is_reverse)
+        stacks = as_stacks(places, shapes, e, u, cell, lambda kept: back or _is_reverse(kept))
     except StackError as error:
         raise AdapterError(f"{name} has the weights of {len(places)} cells, but {error}") from error
     _refuse(module, name, stacks[0])
