@@ -45,7 +45,8 @@ class EquinoxTurnedTwice(Equinox):
 
 
 @pytest.mark.parametrize(
-    ("name", "right"), [("Torch", True), ("TorchNotTurnedBack", False), ("Equinox", True), ("EquinoxTurnedTwice", False)]
+    ("name", "right"),
+    [("Torch", True), ("TorchNotTurnedBack", False), ("Equinox", True), ("EquinoxTurnedTwice", False)],
 )
 def test_a_module_that_runs_in_reverse_is_judged_so_where_that_is_said(name, right, tmp_path):
     (tmp_path / "back.py").write_text(FILE)
