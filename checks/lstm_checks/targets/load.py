@@ -523,7 +523,8 @@ def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
 
 def _network_from_callable(found: Any, spec: str, net: Network) -> Target:
     """Return the target of a function of a network: by name, or one that makes a framework's modules."""
-    made = _recognized(found, spec, net) if arguments_of(found) == 2 else None
+    # One of the units alone makes layers of Keras.
+    made = _recognized(found, spec, net) if arguments_of(found) in (0, 2) else None
     if made is not None:
         return made
     for adapter in in_use("functions"):
