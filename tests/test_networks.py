@@ -253,6 +253,15 @@ def test_a_fault_of_the_cell_at_one_place_is_named_with_the_place(place):
     assert (first.fault, first.certain) == (fault.id, True)
 
 
+def test_a_fault_of_composition_is_named_where_the_hidden_state_is_of_a_size_of_its_own():
+    net = cell_named("projected@1xboth")
+    fault = find("layer 1, reverse: not-turned-back", net)
+    assert Case.parse(fault.example).dims == (3, 4, 4, 2, 2)
+    case = Case.of((2, 3, 4, 3, 2), seed=5, cell=net, lengths="ragged")
+    suspects = diagnose(fault_target(fault, cell=net), case).suspects
+    assert fault.id in [suspect.fault for suspect in suspects if suspect.certain]
+
+
 NAMED = {
     "one initial state for all layers": (DEEP, "initial-states-of-the-first-layer-forward-only"),
     "states by direction first": (DEEP, "initial-states-by-direction-first"),

@@ -37,6 +37,9 @@ OF_CALLS = frozenset({SEVERAL, CHANGE, KEEPS, STRIDES})
 ANY_CELL = "any cell"
 """That it can be judged as another cell, with that one's arrays; see `Target.can`."""
 
+LIKE_CELLS = "cells of its arrays"
+"""That it can be judged as another cell that has the plain one's arrays; see `Target.can`."""
+
 INTERMEDIATES = "intermediates"
 """That it may show what it comes to on its way, if it is asked; see `Target.can`."""
 
@@ -55,6 +58,11 @@ def weights_of_sample(weights: Any, k: int) -> Any:
 Pullback = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 Call = Callable[..., tuple[Mapping[str, Any], Pullback]]
+
+
+def of_plain_arrays(cell: Cell) -> bool:
+    """Return whether a cell takes and gives what the plain one does: one of other activations, or a clipped memory."""
+    return cell.parameters == PLAIN.parameters and not cell.shared
 
 
 def expect_cell(cell: Any) -> None:
@@ -291,6 +299,8 @@ class Target:
         with a letter before what they are derivatives of ("th" of outputs, "ddUf" of gradients), outputs as they came
         there with "again " before, what is of one sample, or of a thread, with its number before ("0: dUf"), of a
         training with its stage ("stepped: Uf", "after: dUf").
+    rounds : float
+        By how many times as much as any arithmetic may it may be off: of kernels whose functions are known to be so.
     """
 
     name: str
@@ -318,6 +328,7 @@ class Target:
     exact: bool = True
     call_as: Callable[..., tuple[Mapping[str, Any], Pullback]] | None = None
     also: tuple[str, ...] = ("bfloat16", "float16")
+    rounds: float = 1.0
 
     def takes(self, dtype: str) -> bool:
         """Return whether it can be asked in a format: one of its own, or of arrays that it takes."""

@@ -14,6 +14,7 @@ from lstm_checks.cases import Case
 from lstm_checks.contract import STATES
 from lstm_checks.judging.case import verify_case
 from lstm_checks.targets.load import TargetError, load_target
+from lstm_ref.cells import cell_named
 
 LAYERS = Path(__file__).parent / "layers"
 CASES = (Case(2, 3, 4, 5, seed=3), Case(1, 2, 3, 3, seed=4), Case(3, 1, 2, 1, seed=5))
@@ -151,6 +152,35 @@ def test_a_wrong_layer_fails_as_what_it_is(what, tmp_path, monkeypatch):
     sys.modules.pop(module, None)
     assert "fail" in worst(target)
     assert target.adapter
+
+
+def activated(text):
+    """A layer's source with relu for tanh, here and on the way back."""
+    text = text.replace("np.tanh(", "np.maximum(0, ")
+    return text.replace("(1 - tc * tc)", "(tc > 0)").replace("(1 - g * g)", "(g > 0)")
+
+
+def test_a_layer_with_other_activations_is_bound_as_the_cell_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cell = cell_named("plain,g=relu,h=relu")
+    right = activated((LAYERS / "closure.py").read_text())
+    Path("relus.py").write_text(right)
+    Path("lost.py").write_text(right.replace("da @ Wh.T, dc * f", "da @ Wh.T, dc"))
+    cases = [replace(case, cell=cell) for case in CASES]
+    target = load_target("relus.py:lstm", cell=cell)
+    assert target.cell is cell
+    assert "gates in the order i f o g" in "; ".join(target.notes)
+    claims = [claim for case in cases for claim in verify_case(target, case, properties=()).claims]
+    assert {"pass"} <= {str(claim.verdict) for claim in claims} <= {"pass", "vacuous", "inconclusive"}
+    wrong = load_target("lost.py:lstm", cell=cell)
+    assert verify_case(wrong, cases[0], properties=()).failures
+    Path("far.py").write_text((LAYERS / "step_cell.py").read_text().replace("np.tanh(", "np.maximum(0, "))
+    with pytest.raises(TargetError, match=r"; its forward pass is that of --cell plain,g=relu,h=relu, which judges"):
+        load_target("far.py:LSTMCell")
+    with pytest.raises(
+        TargetError, match=r"as gru a function .* h, pullback = target\(p, X, h0\), p with Ur, .* and bg"
+    ):
+        load_target("relus.py:lstm", cell=cell_named("gru"))
 
 
 RENAMED = {

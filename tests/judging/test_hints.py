@@ -8,7 +8,7 @@ import pytest
 
 from lstm_checks.cases import Case
 from lstm_checks.cli import main
-from lstm_checks.contract import PLAIN, SizeLimits
+from lstm_checks.contract import LIKE_CELLS, PLAIN, SizeLimits
 from lstm_checks.diagnosis.other_cells import _others, find_cell
 from lstm_checks.faults.catalogue import find
 from lstm_checks.faults.model import fault_target
@@ -51,6 +51,21 @@ def test_the_cell_whose_forward_pass_it_is_is_named():
     assert hints(lstm) == ("consistent, but another cell: its forward pass is that of --cell plain,f=hardsigmoid6",)
     target = from_function(lstm, cell=cell_named("plain,f=hardsigmoid6"))
     assert verify(target, examples=5).exit_code == 0, "what is hinted at is right"
+
+
+@pytest.mark.usefixtures("hard")
+def test_of_a_cell_with_other_activations_another_choice_of_them_is_named():
+    other = cell_named("plain,f=hardsigmoid")
+    target = from_function(lstm, cell=other)
+    (said,) = find_hints(target, verify_case(target, replace(CASE, cell=other)))
+    assert said.endswith("its forward pass is that of --cell plain,f=hardsigmoid6")
+
+
+@pytest.mark.usefixtures("hard")
+def test_what_takes_cells_of_its_own_arrays_alone_is_told_of_no_others():
+    target = replace(from_function(lstm), can=frozenset({LIKE_CELLS}))
+    (said,) = find_hints(target, verify_case(target, CASE))
+    assert said.endswith("its forward pass is that of --cell plain,f=hardsigmoid6")
 
 
 @pytest.mark.usefixtures("hard")
@@ -118,6 +133,17 @@ def test_what_is_right_in_float32_alone_is_told_the_dtype():
     assert hints(single) == said
     target = from_function(single)
     assert find_hints(target, verify_case(target, CASE, reference=False)) == said
+
+
+def test_what_is_right_in_float64_alone_is_told_the_dtype():
+    def double(p, X, h0, C0):
+        outputs, pullback = lstm(p, X, h0, C0)
+        # As where a comparison times a number of Python's is a factor of it.
+        return outputs, lambda dh, dCn: {name: np.float64(1) * value for name, value in pullback(dh, dCn).items()}
+
+    said = ("right in float64: if it computes in that alone, --dtype float64",)
+    assert hints(double, replace(CASE, dtype="float32")) == said
+    assert hints(double) == ()
 
 
 def test_what_is_asked_for_in_a_dtype_that_it_refuses_is_told_the_other():

@@ -48,7 +48,8 @@ def alone(
     finals = ["Y_h", "Y_c"] if operator == "LSTM" else ["Y_h"]
     names = ["initial_h", "initial_c"][: len(finals)]
     given = ["X", "W", "R", "B" if bias else "", "lens" if lengths == "wired" else ""]
-    given += names if states == "wired" else [""] * len(names)
+    wired = {"wired": names, "crossed": names[::-1]}
+    given += wired.get(states, [""] * len(names))
     given += ["P"] if peepholes else []
     node = helper.make_node(operator, given, ["Y", *finals], name="it", hidden_size=3, **attributes)
     inputs = [value("X", "s", "m", None)]

@@ -57,6 +57,24 @@ class Holds(nn.Module):
         super().__init__()
         self.inner = Wrong(3, 4)
 
+class Turned(nn.LSTM):
+    def forward(self, x, states=None):
+        h, final = super().forward(x, states)
+        return h.flip(1), final
+
+class Own(nn.Module):
+    def __init__(self, e=3, u=4, back=False):
+        super().__init__()
+        self.lstm, self.back = nn.LSTM(e, u), back
+    def forward(self, x):
+        return self.lstm(x.flip(0) if self.back else x)[0]
+
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.turned = Turned(3, 6, 2, bidirectional=True, batch_first=True, proj_size=2)
+        self.right, self.back = Own(), Own(back=True)
+
 net = Net()
 def number(): return 1
 def needy(config, vocabulary, words): return Net()
@@ -84,9 +102,19 @@ def test_a_class_of_ones_own_inside_is_judged_as_such():
     assert "h" in [claim.name for claim in verify_case(target, Case(2, 3, 4, 5, seed=1), thorough=False).failures]
 
 
+def test_a_class_of_ones_own_inside_has_the_options_that_stand_there():
+    target = load_target("model.py:Deep[turned]")
+    assert target.cell is cell_named("projected@2xboth")
+    case = Case.of((2, 3, 4, 5, 2), seed=1, cell=target.cell)
+    assert "h" in [claim.name for claim in verify_case(target, case, thorough=False).failures]
+    right = load_target("model.py:Deep[right]")
+    assert not verify_case(right, Case(2, 3, 4, 5, seed=1, states=False), thorough=False).failures
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        ("Deep[back]", "made so it is another than the one inside: its back is False, expected True; name a function"),
         ("Net[encoder.lst]", "model.py:Net has no recurrent layer 'encoder.lst'; did you mean 'encoder.lstm'?"),
         ("Net[x]", "expected one of encoder, encoder.lstm, encoder.cell"),
         ("number[x]", "makes no model of a framework in use"),

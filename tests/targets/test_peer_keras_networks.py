@@ -186,3 +186,13 @@ def test_its_own_stack_is_named_by_cell_and_what_there_is_not_refused():
         load_target("keras", cell=cell_named("peephole@2xboth"))
     with pytest.raises(TargetError, match="go_backwards does not turn its output back"):
         load_target("keras", cell=cell_named("plain@1xreverse"))
+
+
+def test_a_function_of_the_units_alone_makes_one_layer_that_gets_masks(tmp_path):
+    (tmp_path / "made.py").write_text(
+        "import keras\ndef make(units): return keras.layers.LSTM(units, return_sequences=True, return_state=True)\n"
+    )
+    target = load_target(f"{tmp_path / 'made.py'}:make", cell=cell_named("plain@1xforward"))
+    assert target.lengths
+    case = Case(2, 3, 4, 5, target.dtypes[-1], cell=target.cell, lengths="ragged", seed=1)
+    assert not verify_case(target, case, properties=()).failures

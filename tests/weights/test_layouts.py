@@ -231,8 +231,16 @@ def run(*arguments, cwd):
 @pytest.mark.parametrize(
     ("more", "gates", "said"),
     [
-        ({"weight_hh_l0_reverse": (28, 7)}, 4, "it has two directions, give one"),
-        ({"weight_ih_l1": (28, 7), "weight_hh_l1": (28, 7)}, 4, "it has several layers, give one"),
+        (
+            {"weight_hh_l0_reverse": (28, 7)},
+            4,
+            "it has two directions, give one, or a function of all by name, .* --bidirectional",
+        ),
+        (
+            {"weight_ih_l1": (28, 7), "weight_hh_l1": (28, 7)},
+            4,
+            "it has several layers, give one, or a function of all by name, .* --layers N",
+        ),
         ({}, 3, "it has three gates, as a GRU has"),
     ],
 )

@@ -165,7 +165,7 @@ def look(lab: Lab, found: Forward, back: Backward, problem: Problem) -> Backward
     own = {*found.setup.names, *(text for texts in found.setup.also.values() for text in texts)}
     changed = [one for one in changed if one.text not in own and not _as_before(kept.get(one.text), one.value)]
     p = found.reading.parameters(found.raw, problem.called)
-    due = gradients_due(p, problem, found.call.given, "dCn" in back.takes)
+    due = gradients_due(p, problem, found.call.given, lab.cell, "dCn" in back.takes)
     return _matched(found, back, [places, changed], due, problem)
 
 

@@ -17,9 +17,20 @@ from lstm_checks import tolerance
 from lstm_checks.binding import composed, roles, source
 from lstm_checks.binding.again import Kept, look_again
 from lstm_checks.binding.backward import Backward, backward_calls, look, parts_with_values
-from lstm_checks.binding.forward import INPUTS, Call, Forward, calls, fits, nearest, run_call, with_states_inside
+from lstm_checks.binding.forward import (
+    INPUTS,
+    Call,
+    Forward,
+    calls,
+    candidates,
+    fits,
+    nearest,
+    places_after,
+    run_call,
+    with_states_inside,
+)
 from lstm_checks.binding.places import is_plain_object, walk
-from lstm_checks.binding.problem import OTHER_SIZES, Array, Problem, same
+from lstm_checks.binding.problem import OTHER_SIZES, Array, Problem, dues, same
 from lstm_checks.binding.setups import (
     BACKWARD,
     FORWARD,
@@ -38,8 +49,9 @@ from lstm_checks.binding.slots import by_letter
 from lstm_checks.binding.told import describe
 from lstm_checks.binding.trial import Lab, OutOfTimeError, Setup
 from lstm_checks.contract import PLAIN, undisturbed
+from lstm_checks.diagnosis.other_cells import otherwise_activated
 from lstm_checks.weights.layouts import ROWS, VECTOR, Layout
-from lstm_ref.cell import run_forward
+from lstm_ref.cell import Cell, run_forward
 
 
 class CannotBindError(Exception):
@@ -89,12 +101,14 @@ Way = tuple[Setup, Call, dict[str, Array]]
 Tried = tuple[Setup, Call, dict[str, Array], Lab]
 
 
-def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
+def bind(found: Found, cell: Cell = PLAIN, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
     """Return the adapter of a class or a function of somebody's.
 
     Parameters
     ----------
     found : Found
+    cell : Cell
+        The equations that it is to follow, with the plain cell's parameters.
     seconds : float
         How long to try.
 
@@ -104,7 +118,7 @@ def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
         With what was tried, and what came nearest.
     """
     tried: list[Tried] = []
-    labs = [lab_of(found, library, seconds) for library in libraries(found.module)]
+    labs = [lab_of(found, library, cell, seconds) for library in libraries(found.module)]
     with undisturbed(), _in_time(), _uncompiled(labs):
         found = replace(found, kind=found.value if inspect.isclass(found.value) else _made_by(labs[-1], found))
         for lab in labs:
@@ -113,11 +127,20 @@ def bind(found: Found, seconds: float = tolerance.BINDING_SECONDS) -> Bound:
         for lab in labs:
             forward = _nearest(lab, [one for one in tried if one[3] is lab])
             if forward is not None:
-                bound = _bound(found, forward, find_backward(lab, found, forward), lab)
-                if forward.distance < tolerance.BINDING_NEAR:
-                    return bound
-                raise CannotBindError(f"{_why_not(found, labs)}; {_nearest_in_words(forward)}", bound.text)
+                return _bound_as_nearest(found, forward, lab, _why_not(found, labs))
     raise CannotBindError(_why_not(found, labs), _skeleton(found))
+
+
+def _bound_as_nearest(found: Found, forward: Forward, lab: Lab, why_not: str) -> Bound:
+    """Return a layer as the reading that came nearest; raise where it is not near, or gives no gradients."""
+    try:
+        bound = _bound(found, forward, find_backward(lab, found, forward), lab)
+        if forward.distance < tolerance.BINDING_NEAR:
+            return bound
+        raise CannotBindError(f"{why_not}; {_nearest_in_words(forward)}", bound.text)
+    except CannotBindError as error:
+        other = _activated_otherwise(lab, forward)
+        raise CannotBindError(f"{error}; {other}" if other else str(error), error.draft) from error
 
 
 def _made_by(lab: Lab, found: Found) -> type | None:
@@ -161,9 +184,10 @@ def libraries(module: Any) -> tuple[str, ...]:
     return (*used, "numpy")
 
 
-def lab_of(found: Found, library: str, seconds: float) -> Lab:
+def lab_of(found: Found, library: str, cell: Cell, seconds: float) -> Lab:
     """Return a lab whose arrays are those of a library."""
     lab = _lab(found, library)
+    lab.cell = cell
     lab.allow(seconds)
     return lab
 
@@ -249,7 +273,8 @@ def holding_elsewhere(lab: Lab, forward: Forward) -> Forward:
     names = lab.attempt(run_call, lab, forward.setup, forward.call, problem, raw)
     came = None if names is None else lab.attempt(lab.value, names, forward.memory)
     arrays = {**forward.reading.parameters(raw, problem.called), "X": problem.arrays["X"]}
-    due = run_forward(PLAIN, {**arrays, **problem.states(forward.call.given)})["C_"][..., -1, :]
+    fc = run_forward(lab.cell, {**arrays, **problem.states(forward.call.given)})
+    due = fc[lab.cell.states[-1].kept_as][..., -1, :]
     right = came is not None and np.shape(came) == due.shape and same(due[None], np.asarray(came))[0]
     return forward if right else replace(forward, memory="")
 
@@ -567,6 +592,20 @@ def _nearest_in_words(forward: Forward) -> str:
         f"nearest is {forward.call.text}, X as ({', '.join(forward.call.x_axes)}), whose h differs from an LSTM's by "
         f"{forward.distance:.0%} of its size"
     )
+
+
+def _activated_otherwise(lab: Lab, best: Forward) -> str:
+    """Return with which other activations the nearest reading's h is that of an LSTM, and the option that says so."""
+    problem = Problem(best.call.over)
+    names = lab.attempt(run_call, lab, best.setup, best.call, problem, best.raw)
+    if names is None:
+        return ""
+    hidden = candidates(places_after(lab, names), problem)
+    for cell in otherwise_activated(lab.cell):
+        for due in dues(best.setup.layouts, best.raw, problem, best.call.given, cell):
+            if any(np.any(same(due.h, output.full)) for output in hidden):
+                return f"its forward pass is that of --cell {cell.name}, which judges it so"
+    return ""
 
 
 def _skeleton(found: Found) -> str:

@@ -170,7 +170,7 @@ def fits(
         return
     key = (setup.layouts, call.over, call.given)
     if key not in known:
-        known[key] = list(dues(setup.layouts, raw, problem, call.given))
+        known[key] = list(dues(setup.layouts, raw, problem, call.given, lab.cell))
     for due in known[key]:
         for output in hidden:
             for k in np.flatnonzero(same(due.h, output.full)):
@@ -209,7 +209,7 @@ def nearest(
     best: Forward | None = None
     key = (setup.layouts, call.over, call.given)
     if key not in known:
-        known[key] = list(dues(setup.layouts, raw, problem, call.given))
+        known[key] = list(dues(setup.layouts, raw, problem, call.given, lab.cell))
     for output in candidates(places, problem):
         if not np.all(np.isfinite(output.full)):
             continue

@@ -116,7 +116,7 @@ def dues(
     raw: Mapping[str, Array],
     problem: Problem,
     given: Sequence[str],
-    cell: Cell = PLAIN,
+    cell: Cell,
     orders: Sequence[Sequence[str]] = ORDERS,
 ) -> Iterator[Due]:
     """Yield what is due under each layout, and each thing that may be added to the forget gate."""
@@ -128,8 +128,8 @@ def dues(
         for forget in FORGET:
             arrays = {**p, "bf": p["bf"] + forget, "X": problem.arrays["X"], **problem.states(given)}
             with np.errstate(all="ignore"):
-                fc = run_forward(cell, arrays, ("h", "C_"))
-            yield Due(layout, forget, fc["h"], fc["C_"])
+                fc = run_forward(cell, arrays, ("h", cell.states[-1].kept_as))
+            yield Due(layout, forget, fc["h"], fc[cell.states[-1].kept_as])
 
 
 def same(values: Array, came: Array) -> Array:
@@ -140,12 +140,14 @@ def same(values: Array, came: Array) -> Array:
     return np.asarray(error <= limit * float(np.max(np.abs(came), initial=1e-300)))
 
 
-def gradients_due(p: Mapping[str, Array], problem: Problem, given: Sequence[str], dCn: bool = True) -> dict[str, Array]:
+def gradients_due(
+    p: Mapping[str, Array], problem: Problem, given: Sequence[str], cell: Cell, dCn: bool = True
+) -> dict[str, Array]:
     """Return the reference's gradients by name; without dCn of dh alone."""
     arrays = {**p, "X": problem.arrays["X"], **problem.states(given), "dh": problem.arrays["dh"]}
     zero = np.zeros_like(problem.arrays["dCn"])
     arrays |= {"dhn": zero, "dCn": problem.arrays["dCn"] if dCn else zero}
-    found: dict[str, Array] = evaluate(PLAIN, {name: np.asarray(v, np.float64) for name, v in arrays.items()})
+    found: dict[str, Array] = evaluate(cell, {name: np.asarray(v, np.float64) for name, v in arrays.items()})
     return found
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from lstm_checks import tolerance
 from lstm_checks.binding.problem import Problem
 from lstm_checks.calling import to_numpy
-from lstm_checks.contract import not_interrupted
+from lstm_checks.contract import PLAIN, not_interrupted
 from lstm_checks.weights.layouts import Layout
+from lstm_ref.cell import Cell
 
 
 class OutOfTimeError(Exception):
@@ -78,7 +79,7 @@ def compiled(text: str, mode: str) -> CodeType:
 
 @dataclass
 class Lab:
-    """What trials share: the names that a text may use, the kind of arrays, and the time that is left.
+    """What trials share: the names that a text may use, the kind of arrays, the cell, and the time that is left.
 
     `until` is of the processor's clock, `end` of the one on the wall, for what waits; `late` says that time was over
     before any backward pass was found.
@@ -87,6 +88,7 @@ class Lab:
     names: Mapping[str, Any]
     array: Callable[[Any], Any] = np.asarray
     library: str = "np"
+    cell: Cell = PLAIN
     tried: int = 0
     ran: int = 0
     last_error: str = ""

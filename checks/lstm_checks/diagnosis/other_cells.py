@@ -66,12 +66,14 @@ def _others(cell: Cell) -> tuple[Cell, ...]:
         if other is not cell and other.outputs == cell.outputs and {*other.parameters} <= {*cell.parameters}
     ]
     # By name, since what is chosen may be the usual one.
-    return tuple({other.name: other for other in (*plain, *_otherwise_activated(cell))}.values())
+    return tuple({other.name: other for other in (*plain, *otherwise_activated(cell))}.values())
 
 
-def _otherwise_activated(cell: Cell) -> Iterator[Cell]:
+def otherwise_activated(cell: Cell) -> Iterator[Cell]:
     """Yield a cell with other activations, with the usual numbers."""
-    if not cell.slots or cell.activations:
+    own = cell.name
+    cell = cell.written_as or cell if cell.activations else cell
+    if not cell.slots:
         return
     known = [Activation(kind, found.usual) for kind, found in KINDS.items() if found.usual is not None]
     for gates, other in product((None, *known), repeat=2):
@@ -79,5 +81,5 @@ def _otherwise_activated(cell: Cell) -> Iterator[Cell]:
             chosen = {"f": gates} | dict.fromkeys(slots, other)
             # A GRU has no memory, and an RNN no gates either.
             made = with_activations(cell, **{k: v for k, v in chosen.items() if v is not None and k in cell.slots})
-            if made is not cell:
+            if made.name not in (own, cell.name):
                 yield made

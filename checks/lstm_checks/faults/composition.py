@@ -95,11 +95,12 @@ def _capital(words: str) -> str:
 def _fault(net: Network, id: str, title: str, why: str, patches: tuple[Patch, ...]) -> Fault:
     """Return a fault of a network, with an example of three samples of their own lengths."""
     # e is as wide as what a layer hands on, since what a layer is fed with may be confused only then.
-    width = net.by_letter(1, 1, 1, 2)["d"]
+    further = net.letters[4:]
+    width = net.by_letter(1, 1, 1, 2, *(2 for _ in further))["d"]
     lengths = "empty" if id.startswith("empty-") else "ragged"
     # And fewer elements than steps, also of what a layer hands on, where they are taken for one another.
     steps, width = (6, 1) if id.endswith("-over-the-elements") else (4, width)
-    example = f"m3s{steps}e{width}u2-{net.name}-float64-{lengths}-seed1"
+    example = f"m3s{steps}e{width}u2{''.join(f'{letter}2' for letter in further)}-{net.name}-float64-{lengths}-seed1"
     return Fault(id, FAMILY, title, why, patches, example=example)
 
 

@@ -133,6 +133,8 @@ def _verify_case(
     earlier, outcome = calls.earlier, calls.answer
     if expected is not None:
         expected = expected.as_returned(outcome.last_step, target.cell)
+        if target.rounds != 1:
+            expected = replace(expected, sigmas=expected.sigmas * target.rounds)
     if expected is None:
         claims, expected = _form_claims(target, case, outcome)
         if expected is None:

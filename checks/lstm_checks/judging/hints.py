@@ -9,7 +9,7 @@ from itertools import combinations
 
 from lstm_checks.calling import can_run
 from lstm_checks.compare import Verdict
-from lstm_checks.contract import ANY_CELL, Target, min_dims_in_words
+from lstm_checks.contract import ANY_CELL, LIKE_CELLS, Target, min_dims_in_words, of_plain_arrays
 from lstm_checks.formats import is_low
 from lstm_checks.judging.case import verify_case
 from lstm_checks.judging.reports import CHECK_GRAD, CHECK_GRAD_ALL, FORM, CaseReport, is_tensor
@@ -61,6 +61,7 @@ def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
     if cell is None and not consistent:
         return ()
     if cell is not None:
+        takes = takes or (LIKE_CELLS in target.can and of_plain_arrays(cell))
         start = "consistent, but another cell: " if consistent else ""
         own = f"its forward pass is that of --cell {cell.name}"
         for_others = "which is for a function in the vjp form, a layer class or a program; --no-reference judges it so"
@@ -70,10 +71,11 @@ def _another_cell(target: Target, report: CaseReport) -> tuple[str, ...]:
 
 
 def _another_dtype(target: Target, report: CaseReport) -> tuple[str, ...]:
-    """Return that what fails in float64 is right in float32."""
-    if report.case.dtype != "float64" or not target.takes("float32") or not _passes(target, report, dtype="float32"):
+    """Return that what fails in float64 is right in float32, or the other way round."""
+    other = {"float64": "float32", "float32": "float64"}[report.case.dtype]
+    if not target.takes(other) or not _passes(target, report, dtype=other):
         return ()
-    return ("right in float32: if it computes in that alone, --dtype float32",)
+    return (f"right in {other}: if it computes in that alone, --dtype {other}",)
 
 
 def _larger_sizes(target: Target, report: CaseReport) -> tuple[str, ...]:

@@ -10,9 +10,21 @@ from typing import Any
 import numpy as np
 
 from lstm_checks.binding.bind import Bound, CannotBindError, Found, bind
-from lstm_checks.contract import EMPTY, PLAIN, SEVERAL, STRIDES, Target, not_interrupted, undisturbed, with_article
+from lstm_checks.contract import (
+    EMPTY,
+    LIKE_CELLS,
+    SEVERAL,
+    STRIDES,
+    Target,
+    not_interrupted,
+    of_plain_arrays,
+    output_form,
+    undisturbed,
+    with_article,
+)
 from lstm_checks.targets.adapters import ADAPTERS
 from lstm_checks.targets.function import SMALL_SIZES, arguments_of, from_function, small_inputs
+from lstm_checks.words import series
 from lstm_ref.cell import Cell
 
 
@@ -26,19 +38,21 @@ def bound_target(found: Any, spec: str, cell: Cell) -> Target:
     """
     module = sys.modules.get(getattr(found, "__module__", None) or "")
     name = getattr(found, "__qualname__", "")
-    if cell is not PLAIN:
-        raise CannotBindError(f"only a plain LSTM is bound by trying, and {cell.name} was asked for")
+    if not of_plain_arrays(cell):
+        form = f"{output_form(cell)}, pullback = target({', '.join(('p', 'X', *cell.initial))})"
+        raise CannotBindError(
+            f"only an LSTM with the plain cell's parameters is bound by trying: as {cell.name} a function of yours is "
+            f"judged that calls it, {form}, p with {series([*cell.parameters])}"
+        )
     if module is None or not name.isidentifier() or getattr(module, name, None) is not found:
         raise CannotBindError("only what its module has by its own name is bound by trying")
-    bound = bind(Found(found, name, module, _folder(module)))
-    target = _of_library(bound, spec) if bound.library != "np" else from_function(bound.function, spec)
-    if bound.library == "np":
+    bound = bind(Found(found, name, module, _folder(module)), cell)
+    of_numpy = bound.library == "np"
+    target = from_function(bound.function, spec, cell) if of_numpy else _of_library(bound, spec, cell)
+    if of_numpy:
         target = _in_its_dtypes(target, bound)
-    can = (
-        target.can & ({STRIDES} if bound.once else {SEVERAL, STRIDES})
-        if bound.library == "np"
-        else target.can - {EMPTY}
-    )
+    asked = {STRIDES} if bound.once else {SEVERAL, STRIDES}
+    can = (target.can & asked if of_numpy else target.can - {EMPTY}) | {LIKE_CELLS}
     what = "class" if inspect.isclass(found) else "function"
     its_own = target.kind.removeprefix("function in the vjp form")
     kind = f"{what} of its own form" + (its_own if its_own != target.kind else f", {with_article(target.kind)}")
@@ -83,11 +97,11 @@ def _folder(module: Any) -> str:
     return "" if folder == Path(os.getcwd()).resolve() else str(folder)
 
 
-def _of_library(bound: Bound, spec: str) -> Target:
+def _of_library(bound: Bound, spec: str, cell: Cell) -> Target:
     """Return the target of an adapter of a framework's arrays, which differentiates it."""
     name = {"jnp": "jax"}.get(bound.library, bound.library)
     adapter = next(one for one in ADAPTERS if one.name == name)
-    made: Target | None = adapter.ask("function_target", bound.function, spec, arguments_of(bound.function), PLAIN)
+    made: Target | None = adapter.ask("function_target", bound.function, spec, arguments_of(bound.function), cell)
     if made is None:
         raise CannotBindError("its adapter gives no arrays of the library", bound.text)
-    return made
+    return replace(made, cell=cell)

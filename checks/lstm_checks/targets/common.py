@@ -30,6 +30,7 @@ from lstm_checks.contract import (
     Target,
     by_name,
     list_extras,
+    of_plain_arrays,
     signature_in_words,
     undisturbed,
     with_article,
@@ -155,14 +156,14 @@ def probe_arrays(
 def must_be_plain(name: str, what: str, cell: Cell, arrays: bool = False) -> None:
     """Raise where another cell is asked of what is judged as a plain LSTM; `what` that is, in words.
 
-    Where its `arrays` alone are known it may be one whose memory is cut off, too.
+    Where its `arrays` alone are known it may be any that has the plain one's.
 
     Raises
     ------
     AdapterError
         "torch is a framework's and judged as a plain LSTM; the cell peephole is for ..."
     """
-    if cell is not PLAIN and not (arrays and cell.numbers):
+    if cell is not PLAIN and not (arrays and of_plain_arrays(cell)):
         # A network of one layer has any cell.
         options = f"--cell {cell.name} --layers 1"
         by_name = f"; outputs = target(p, X, states), by name, is judged so with {options}" if arrays else ""
@@ -402,9 +403,10 @@ def chosen_size(name: str, own: int, at_sizes: Callable[[int, int], int]) -> Siz
 def _reason(shapes: Mapping[str, tuple[int, ...]], u: int) -> str:
     """Return why weights are not one LSTM's, though those of one may be among them; empty where that is not clear."""
     recurrent = [key for key, shape in shapes.items() if shape in ((4 * u, u), (u, 4 * u))]
+    by_name = "or a function of all by name, as docs/networks.md has it, with --layers N"
     if any("reverse" in key or "backward" in key for key in shapes):
-        return ": it has two directions, give one"
-    return ": it has several layers, give one" if len(recurrent) > 1 else ""
+        return f": it has two directions, give one, {by_name} --bidirectional"
+    return f": it has several layers, give one, {by_name}" if len(recurrent) > 1 else ""
 
 
 LOW = ("float16", "bfloat16")

@@ -20,6 +20,7 @@ from lstm_checks.targets.equinox_modules import (
     seeds_for,
     weights_in,
 )
+from lstm_checks.targets.function import called_with
 from lstm_checks.targets.jax import VJP, scan_cell, scan_one
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, Untold, kept_or_untold, one_state_target
 from lstm_checks.weights.recurrent import Kept
@@ -100,7 +101,7 @@ def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target
         return scan_cell(step, X, h0, C0)
 
     def with_states(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
-        return jax.vmap(lambda x, h, C: common.outputs(filled(given, X, h0)(x, (h, C))))(X, h0, C0)
+        return jax.vmap(lambda x, h, C: common.outputs(called_with(filled(given, X, h0), x, (h, C))))(X, h0, C0)
 
     def without(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         return jax.vmap(lambda x: common.outputs(filled(given, X, h0)(x)))(X)
@@ -121,11 +122,12 @@ def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept | Untold) -
         return scan_one(jax.vmap(lambda x, h: module(x, h)), X, h0)
 
     def whole(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
-        return jax.vmap(lambda x, h: modules.filled(given, X, h0.shape[-1])(x, h))(X, h0)
+        return jax.vmap(lambda x, h: called_with(modules.filled(given, X, h0.shape[-1]), x, h))(X, h0)
 
     def without(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
         return jax.vmap(lambda x: modules.filled(given, X, h0.shape[-1])(x))(X)
 
     forms = [OneStateForm(cell), OneStateForm(whole), OneStateForm(without, NO_STATE)]
     takes = common.call_in_words(modules.first.__call__, "(x, h) of one step, or (X, h0) or (X) of all")
-    return one_state_target(name, kind, kept, forms, VJP(), takes)
+    notes = common.lengths_not_given(modules.first.__call__)
+    return one_state_target(name, kind, kept, forms, VJP(), takes, notes=notes)

@@ -15,7 +15,7 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError
 from lstm_checks.targets.jax import VJP, like, name_of
 from lstm_checks.targets.jax_networks import by_place, forms_of, stacks_in
-from lstm_checks.targets.stacks import StackForm, first_that_fits, list_of_finals, stack_target
+from lstm_checks.targets.stacks import StackForm, asked_in_reverse, first_that_fits, list_of_finals, stack_target
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS
 from lstm_ref.network import REVERSE, Network
@@ -209,7 +209,8 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
     if not (cells > 1 or (cells and isinstance(cell, Network))):
         return None
     common.refuse_low(name, {"its arrays": modules.dtype})
-    stacks = stacks_in(modules.shapes(), name, KEPT_AS, lambda found: found)
+    back = asked_in_reverse(cell)
+    stacks = stacks_in(modules.shapes(), name, KEPT_AS, lambda found: found, lambda key: back)
     return _first_that_fits(modules, name, [one for one in stacks if cell in (PLAIN, one.net)] or stacks)
 
 

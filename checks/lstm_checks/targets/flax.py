@@ -20,6 +20,7 @@ from lstm_checks.targets.flax_modules import (
     network_target,
     seeds_for,
 )
+from lstm_checks.targets.function import called_with
 from lstm_checks.targets.jax import VJP, scan_cell, scan_one
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, Untold, kept_or_untold, one_state_target
 from lstm_checks.weights.recurrent import Kept
@@ -93,7 +94,7 @@ def _from_module(make: Any, name: str, kind: str, asked: Cell = PLAIN) -> Target
         return scan_cell(step, X, h0, C0)
 
     def with_states(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
-        return filled(given, X, h0)(X, (h0, C0))
+        return called_with(filled(given, X, h0), X, (h0, C0))
 
     def without(given: Mapping[str, Any], X: Any, h0: Any, C0: Any) -> Any:
         return filled(given, X, h0)(X)
@@ -113,11 +114,12 @@ def _of_one_state(modules: Modules, name: str, kind: str, kept: Kept | Untold) -
         return scan_one(lambda x, h: module(h, x)[0], X, h0)
 
     def whole(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
-        return modules.filled(given, X, h0.shape[-1])(X, h0)
+        return called_with(modules.filled(given, X, h0.shape[-1]), X, h0)
 
     def without(given: Mapping[str, Any], X: Any, h0: Any) -> Any:
         return modules.filled(given, X, h0.shape[-1])(X)
 
     forms = [OneStateForm(cell), OneStateForm(whole), OneStateForm(without, NO_STATE)]
     takes = common.call_in_words(modules.first.__call__, "(h, x) of one step, or (X, h0) or (X) of all")
-    return one_state_target(name, kind, kept, forms, VJP(), takes)
+    notes = common.lengths_not_given(modules.first.__call__)
+    return one_state_target(name, kind, kept, forms, VJP(), takes, notes=notes)

@@ -157,10 +157,10 @@ def _like(inner: Any, e: int, u: int) -> Any:
     """Return a module of a kind, of other sizes."""
     if isinstance(inner, nnx.Bidirectional):
         parts = (_like(inner.forward_rnn, e, u), _like(inner.backward_rnn, e, u))
-        return nnx.Bidirectional(*parts, merge_fn=inner.merge_fn, time_major=inner.time_major)
+        return type(inner)(*parts, merge_fn=inner.merge_fn, time_major=inner.time_major)
     if isinstance(inner, nnx.RNN):
         options = {key: getattr(inner, key) for key in ("time_major", "reverse", "keep_order")}
-        return nnx.RNN(_like(inner.cell, e, u), **options)
+        return type(inner)(_like(inner.cell, e, u), **options)
     kept = ("gate_fn", "activation_fn", "residual")
     options = {key: getattr(inner, key) for key in kept if hasattr(inner, key)}
     return type(inner)(e, u, **common.keywords_of(type(inner), options | {"rngs": nnx.Rngs(0)}))

@@ -208,6 +208,35 @@ def lengths_not_given(function: Callable[..., Any]) -> tuple[str, ...]:
     return (f"{' and '.join(names)} not given: lengths and masks are not judged",) if names else ()
 
 
+_OF_STATES = re.compile(r"^(?!return).*(state|carry|init|hid|hx|mem)|^[hc]_?0?$")
+
+
+def states_by_name(function: Callable[..., Any], count: int) -> tuple[str, ...]:
+    """Return by which names a call takes so many states, where those after X are for lengths or a mask; else none.
+
+    Raises
+    ------
+    TypeError
+        Where states would be taken for lengths or for a mask, as a framework's layer takes whatever it is given.
+    """
+    try:
+        _, *names = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return ()
+    if not any(_OF_LENGTHS.search(name) for name in names[:count]):
+        return ()
+    found = tuple(filter(_OF_STATES.search, names))
+    if len(found) < count:
+        raise TypeError(f"it takes {signature_in_words(function)}, and no states")
+    return found[:count]
+
+
+def called_with(function: Callable[..., Any], X: Any, *states: Any) -> Any:
+    """Return what a call of X and the states returns, no argument for lengths or a mask being given a state."""
+    names = states_by_name(function, len(states))
+    return function(X, **dict(zip(names, states, strict=True))) if names else function(X, *states)
+
+
 def _called(function: Callable[..., Any], taken: int, flat: bool, cell: Cell = PLAIN) -> Callable[..., Any]:
     """Return the `call` of a function that takes so many arguments, and biases (u,) where they are `flat`."""
     names = states_taken(function, taken, cell)

@@ -13,7 +13,7 @@ from typing import Any
 from lstm_checks.calling import describe_error
 from lstm_checks.contract import signature_in_words, undisturbed
 from lstm_checks.targets.adapters import Adapter, in_use
-from lstm_checks.targets.common import PROBE, AdapterError, alone_of
+from lstm_checks.targets.common import PROBE, AdapterError, alone_of, make_module
 
 _SPEC = re.compile(r"(.+:[^\[\]]+)\[([\w.]+)\]")
 
@@ -61,6 +61,9 @@ def layer_in(found: Any, path: str, name: str) -> Any:
         listed = ", ".join(layers) or "none"
         hint = f"; did you mean {near[0]!r}?" if near else f", expected one of {listed}"
         raise AdapterError(f"{name} has no recurrent layer {path!r}{hint}")
+    if inspect.isroutine(layers[path]):
+        # One that is made so, and is another than the one inside, says so now.
+        make_module(layers[path], with_layer(name, path))
     return layers[path]
 
 

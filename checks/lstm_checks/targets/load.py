@@ -23,7 +23,18 @@ from types import ModuleType
 from typing import Any
 
 from lstm_checks.calling import describe_error, with_time_limit
-from lstm_checks.contract import FREE, PLAIN, Bounds, Target, expect_cell, not_interrupted, undisturbed, with_article
+from lstm_checks.contract import (
+    FREE,
+    LIKE_CELLS,
+    PLAIN,
+    Bounds,
+    Target,
+    expect_cell,
+    not_interrupted,
+    of_plain_arrays,
+    undisturbed,
+    with_article,
+)
 from lstm_checks.targets.adapters import ADAPTERS, FRAMEWORKS, SUFFIXES, Adapter, in_use, of_file
 from lstm_checks.targets.common import AdapterError, must_be_plain
 from lstm_checks.targets.form import not_in_form
@@ -512,7 +523,8 @@ def _bound_or(target: Target, found: Any, spec: str, cell: Cell) -> Target:
 
 def _network_from_callable(found: Any, spec: str, net: Network) -> Target:
     """Return the target of a function of a network: by name, or one that makes a framework's modules."""
-    made = _recognized(found, spec, net) if arguments_of(found) == 2 else None
+    # One of the units alone makes layers of Keras.
+    made = _recognized(found, spec, net) if arguments_of(found) in (0, 2) else None
     if made is not None:
         return made
     for adapter in in_use("functions"):
@@ -552,16 +564,23 @@ def _of_a_framework(what: str, function: str, found: Any, spec: str, cell: Cell,
             return network
         target: Target | None = _ask(adapter, function, found, spec, *more)
         if target is not None:
-            return with_threads(_as_asked(_cut_off(target, cell), spec, cell), found)
+            return with_threads(_as_asked(_of_its_arrays(target, cell, what), spec, cell), found)
     return None
 
 
-def _cut_off(target: Target, cell: Cell) -> Target:
-    """Return a target of a plain LSTM's arrays as one whose memory is cut off, where that is asked."""
-    known = target.cell
-    if not cell.numbers or cell.shared or known.parameters.keys() != cell.parameters.keys():
+def _of_its_arrays(target: Target, cell: Cell, what: str) -> Target:
+    """Return a target of a plain LSTM's arrays as the cell that is asked for.
+
+    That is one whose memory is cut off, and of functions one with other activations, too: a module's gates are told by
+    its forward pass as that of a plain LSTM.
+    """
+    known, of_function = target.cell, what == "functions"
+    target = replace(target, can=target.can | {LIKE_CELLS}) if of_function else target
+    if not (cell.numbers or (of_function and of_plain_arrays(cell))) or cell.shared:
         return target
-    if isinstance(cell, Network) or isinstance(known, Network) or known.activations not in ({}, cell.activations):
+    if isinstance(cell, Network) or known.parameters.keys() != cell.parameters.keys():
+        return target
+    if isinstance(known, Network) or known.activations not in ({}, cell.activations):
         return target
     return replace(target, cell=sharing(cell, known.shared) if known.shared else cell)
 

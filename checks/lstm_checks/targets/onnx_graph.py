@@ -274,14 +274,15 @@ class Reader:
         cell = self._cell()
         net = self._network(cell)
         lens, ignores = self._lens()
-        inputs = [*self._inputs(), *self._lens_port(lens)]
+        inputs, crossed = self._inputs()
+        inputs += self._lens_port(lens)
         outputs = self._outputs()
         unit = self.units[0]
         turned_out = False
-        notes: tuple[str, ...] = ()
+        notes = crossed
         if len(self.units) == 1 and unit.turned and not self.traces[outputs[0].name].turns:
             turned_out = outputs[0].role == EVERY
-            notes = ("its output comes in the order in which its reverse direction runs, and is turned round",)
+            notes += ("its output comes in the order in which its reverse direction runs, and is turned round",)
         whole: Cell = net
         alone = len(net.places) == 1 and net.directions == (FORWARD,) and not lens
         if alone and {port.role for port in outputs} <= {EVERY, "Cn"} and outputs[0].role == EVERY:
@@ -416,7 +417,11 @@ class Reader:
                 raise self.refuse(f"{names} stand side by side and run the same way, expected one of each direction")
             kinds.add(tuple(sorted(directions)))
         if len(kinds) > 1:
-            raise self.refuse("its layers have different directions, expected the same in each")
+            runs = "; ".join(f"{unit.words} {series(unit.directions)}" for unit in self.units)
+            raise self.refuse(
+                f"its layers have different directions, {runs}, expected the same in each: cut it into models of one "
+                "layer, onnx.utils.extract_model"
+            )
         every = kinds.pop()
         if not all(self.traces[unit.given["X"]].added == self._added for unit in self.units if unit.layer):
             raise self.refuse("its layers hand on their directions in different ways, expected one way in all")
@@ -476,8 +481,8 @@ class Reader:
                 )
             seen[name] = (number, which)
 
-    def _inputs(self) -> list[Port]:
-        """Return the ports of X and of the initial states."""
+    def _inputs(self) -> tuple[list[Port], tuple[str, ...]]:
+        """Return the ports of X and of the initial states, and what is to be said of these."""
         first = next(unit for unit in self.units if unit.layer == 0)
         x = self.traces[first.given["X"]].of("input")[0]
         roles: dict[str, list[Any]] = {x: [INPUT]}
@@ -492,8 +497,22 @@ class Reader:
                         f"{name!r} is {known[0]} and {role} at once, expected an input of its own for each"
                     )
                 known += [suffix for suffix in unit.suffixes if suffix not in known]
+        told: tuple[str, ...] = ()
+        if crossed := self._crossed(roles):
+            roles |= {name: ["C0" if roles[name][0] == "h0" else "h0", *roles[name][1:]] for name in crossed}
+            named = series([repr(name) for name in crossed])
+            told = (f"{named} are states by their names, and each is wired to where the other belongs",)
         roles |= self._left_over(roles)
-        return [self._port(name, role, suffixes) for name, (role, *suffixes) in roles.items()]
+        ports = [self._port(name, role, suffixes) for name, (role, *suffixes) in roles.items()]
+        return ports, told
+
+    def _crossed(self, roles: Mapping[str, list[Any]]) -> list[str]:
+        """Return the two inputs that are initial states and say by their names that each is the other one."""
+        states = {name: role for name, (role, *_) in roles.items() if role in ("h0", "C0")}
+        said = {name: (_looks_like(name, _MEMORY), _looks_like(name, _HIDDEN)) for name in states}
+        due = {"h0": (True, False), "C0": (False, True)}
+        across = [name for name, role in states.items() if name in self.fed and said[name] == due[role]]
+        return across if len(across) == len(states) == 2 else []
 
     def _port(self, name: str, role: str, suffixes: Iterable[str] = ()) -> Port:
         """Return the port of an input or of an initialiser."""
@@ -540,9 +559,9 @@ class Reader:
             if name in used or (_is_whole(value) and _looks_like(name, ("len",))):
                 continue
             taken = {role for role, *_ in (*roles.values(), *found.values())}
-            memory = _looks_like(name, ("c0", "c_0", "cell", "initial_c", "_c", "c_in", "cx"))
+            memory = _looks_like(name, _MEMORY)
             role = "C0" if memory and self.units[0].operator == "LSTM" else "h0"
-            known = memory or _looks_like(name, ("h0", "h_0", "hidden", "initial_h", "_h", "h_in", "hx", "state"))
+            known = memory or _looks_like(name, (*_HIDDEN, "state"))
             if not known or role in taken or _is_whole(value):
                 raise self.refuse(f"its input {name!r} reaches no LSTM, GRU or RNN node, and would not be judged")
             found[name] = [role, *suffixes]
@@ -629,6 +648,10 @@ class Reader:
             )
         return Port(output.name, "hn", dims, kind, tuple(top))
 
+
+_MEMORY = ("c0", "c_0", "cell", "initial_c", "_c", "c_in", "cx")
+_HIDDEN = ("h0", "h_0", "hidden", "initial_h", "_h", "h_in", "hx")
+"""What the names of initial states have in them."""
 
 _KNOWN = frozenset(
     {

@@ -32,12 +32,17 @@ from lstm_checks.targets.network import arguments_taken, with_conventions
 from lstm_checks.weights.namespace import namespace
 from lstm_checks.weights.stacked import Stacked, by_its_names
 from lstm_checks.words import series
-from lstm_ref.cell import evaluate_forward
+from lstm_ref.cell import Cell, evaluate_forward
 from lstm_ref.cells import cell_named
-from lstm_ref.network import Network
+from lstm_ref.network import REVERSE, Network
 
 LENGTHS_GIVEN, MASK = "lengths", "mask"
 """What a case says besides of a padded batch: how long its samples are, and, with holes, at which steps."""
+
+
+def asked_in_reverse(cell: Cell) -> bool:
+    """Return whether layers that all run in reverse are asked for: no name need say so then."""
+    return isinstance(cell, Network) and cell.directions == (REVERSE,)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from lstm_checks.cases import Arrays
 from lstm_checks.contract import ANY_SIZES, PLAIN, SizeLimits, Target
 from lstm_checks.targets import common
 from lstm_checks.targets.common import NO_STATES, AdapterError, Form
-from lstm_checks.targets.function import without_states
+from lstm_checks.targets.function import states_by_name, without_states
 from lstm_checks.targets.one_state import NO_STATE, OneStateForm, kept_or_untold, one_state_target
 from lstm_checks.targets.stacks import function_network
 from lstm_checks.targets.torch_autograd import Autograd, numpy_of
@@ -148,9 +148,10 @@ def _from_module(
             modules[key] = make(e, u, *free).to(X.dtype)
         device = next((value.device for value in modules[key].parameters()), X.device)
         given = {name: value.detach() if name in weights.frozen else value for name, value in given.items()}
-        named, inputs = _moved((given, (X, *states)), device)
+        names = states_by_name(first.forward, len(states))
+        named, inputs, by_name = _moved(_given(given, X, states, names), device)
         with _replaced(modules[key], {name: named.pop(name) for name in plain & set(named)}):
-            return torch.func.functional_call(modules[key], named, inputs)
+            return torch.func.functional_call(modules[key], named, inputs, by_name)
 
     takes = common.call_in_words(first.forward, "(X), (X, (h0, C0)) or (X, h0, C0), of all steps or of one")
     notes = common.lengths_not_given(first.forward)
@@ -176,8 +177,10 @@ def _of_one_state(make: Callable[[int, int], Any], name: str, kind: str, first: 
         key = (X.shape[-1], u, X.dtype)
         if key not in modules:
             modules[key] = make(*key[:2]).to(X.dtype)
-        named, inputs = _moved((given, (X, *states)), next(modules[key].parameters()).device)
-        return torch.func.functional_call(modules[key], named, inputs)
+        names = states_by_name(first.forward, len(states))
+        found = _given(given, X, states, names)
+        named, inputs, by_name = _moved(found, next(modules[key].parameters()).device)
+        return torch.func.functional_call(modules[key], named, inputs, by_name)
 
     takes = common.call_in_words(first.forward, "(X, h0) or (X), of all steps or of one")
     notes = common.lengths_not_given(first.forward)
@@ -243,6 +246,13 @@ def _replaced(module: Any, plain: Mapping[str, Any]) -> Iterator[None]:
     finally:
         for (attributes, name, _), value in zip(places, before, strict=True):
             attributes[name] = value
+
+
+def _given(
+    weights: Mapping[str, Any], X: Any, states: tuple[Any, ...], names: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[Any, ...], dict[str, Any]]:
+    """Return what a module is given: its weights, what goes by place, and the states that go by name."""
+    return {**weights}, (X, *(() if names else states)), dict(zip(names, states, strict=False))
 
 
 def _moved(value: Any, device: Any) -> Any:

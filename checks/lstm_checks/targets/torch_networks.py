@@ -20,6 +20,7 @@ from lstm_checks.targets import common
 from lstm_checks.targets.common import PROBE, AdapterError, make_module
 from lstm_checks.targets.stacks import (
     StackForm,
+    asked_in_reverse,
     first_that_fits,
     list_of_finals,
     shared_in,
@@ -31,6 +32,7 @@ from lstm_checks.weights.layouts import LAYOUTS, ROWS, Layout, with_projection, 
 from lstm_checks.weights.recurrent import LAYOUTS as OTHERS
 from lstm_checks.weights.recurrent import Kept
 from lstm_checks.weights.stacked import BACKWARDS, FIRST, Stacked, StackError, as_stacks, at_place, find_places
+from lstm_checks.words import series
 from lstm_ref.cell import Cell
 from lstm_ref.cells import CELLS, cell_named
 from lstm_ref.network import FORWARD, REVERSE, Network
@@ -112,7 +114,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
         return None
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
-    stacks = _stacks_of(module, name)
+    stacks = _stacks_of(module, name, asked_in_reverse(cell))
     if not stacks:
         return None
     net = stacks[0].net
@@ -130,10 +132,7 @@ def network_target(found: Any, name: str, cell: Cell) -> Target | None:
 def _of_instance(found: Any, name: str) -> Target:
     """Return the target of a layer of PyTorch's own as it was made, of other sizes."""
     _refuse_low(found, name)
-    kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
-    options = {key: getattr(found, key) for key in kept}
-    options |= {"proj_size": found.proj_size} if found.proj_size else {}
-    options |= {"nonlinearity": found.nonlinearity} if isinstance(found, torch.nn.RNN) else {}
+    options = _options_of(found)
 
     def make(e: int, u: int) -> Any:
         return type(found)(e, u, **options).train(found.training)
@@ -142,6 +141,14 @@ def _of_instance(found: Any, name: str) -> Target:
     (stacked, *_) = _stacks_of(module, name)
     limits = _limits(make, module, stacked, name)
     return _of_torchs_own(make, name, f"torch.nn.{type(found).__name__}", stacked.net, limits, found.batch_first)
+
+
+def _options_of(found: Any) -> dict[str, Any]:
+    """Return the options with which a layer of PyTorch's own was made."""
+    kept = ("num_layers", "bidirectional", "batch_first", "bias", "dropout")
+    options = {key: getattr(found, key) for key in kept}
+    options |= {"proj_size": found.proj_size} if found.proj_size else {}
+    return options | ({"nonlinearity": found.nonlinearity} if isinstance(found, torch.nn.RNN) else {})
 
 
 def _refuse_low(module: Any, name: str) -> None:
@@ -168,7 +175,35 @@ def layers_in(model: Any) -> Iterator[tuple[str, Any]]:
         elif type(inner) in cells:
             yield path, _cells_like(inner)
         elif any(_PLACE.search(key) for key, _ in inner.named_parameters()) and path:
-            yield path, type(inner)
+            yield path, _modules_like(inner)
+
+
+def _modules_like(inner: Any) -> Callable[[int, int], Any]:
+    """Return what makes modules of somebody's own class, of other sizes, with the options that PyTorch's own have."""
+    kind: Any = type(inner)
+    options = _options_of(inner) if isinstance(inner, OWN) else {}
+
+    def make(e: int, u: int) -> Any:
+        found = common.attempt(partial(kind, e, u, **options)) if options else None
+        made = kind(e, u) if found is None else found
+        if said := _unlike(made, inner):
+            raise ValueError(f"made so it is another than the one inside: {said}")
+        return made
+
+    return make
+
+
+def _unlike(made: Any, inner: Any) -> str:
+    """Return in what a module differs from one in whose place it is judged, whatever their sizes; mostly in nothing."""
+    names, due = (dict(one.named_parameters()).keys() for one in (made, inner))
+    if names != due:
+        return f"it has the parameters {series([*names])}, expected {series([*due])}"
+    for key, value in vars(inner).items():
+        # What is no number is no size.
+        is_option = isinstance(value, bool | str) and key != "training"
+        if is_option and getattr(made, key, None) != value:
+            return f"its {key} is {getattr(made, key, None)!r}, expected {value!r}"
+    return ""
 
 
 def _cells_like(cell: Any) -> Callable[[int, int], Any]:
@@ -198,7 +233,7 @@ def _layouts(suffixes: set[str]) -> list[Layout]:
 _PLACE = re.compile(r"(?:^|[._])weight_ih(_l\d+(?:_reverse)?)?$")
 
 
-def _stacks_of(module: Any, name: str) -> list[Stacked]:
+def _stacks_of(module: Any, name: str, back: bool = False) -> list[Stacked]:
     """Return the networks that a module may be, by the names of its parameters; none where it is no network."""
     held = dict(module.named_parameters())
     shapes = {key: tuple(value.shape) for key, value in held.items()}
@@ -213,7 +248,7 @@ def _stacks_of(module: Any, name: str) -> list[Stacked]:
     if len(places) == 1 and not (isinstance(module, OWN) or places[0].layout.name == "torch"):
         return []  # a single cell is judged as such
     try:
-        stacks = as_stacks(places, shapes, e, u, cell, _is_reverse)
+        stacks = as_stacks(places, shapes, e, u, cell, lambda kept: back or _is_reverse(kept))
     except StackError as error:
         raise AdapterError(f"{name} has the weights of {len(places)} cells, but {error}") from error
     _refuse(module, name, stacks[0])
