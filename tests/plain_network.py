@@ -137,6 +137,9 @@ def network(layers=2, both=True, bug=""):
         if bug == "final states not unsorted":
             order = np.argsort(-lengths, kind="stable")
             outputs |= {name: value[order] for name, value in outputs.items() if name != "h"}
+        if bug in ("output not unsorted", "output sorted again"):
+            order = np.argsort(-lengths, kind="stable")
+            outputs["h"] = x[order] if bug == "output not unsorted" else x[order][order]
 
         def pullback(cotangents):
             found, dx = {}, cotangents["dh"]

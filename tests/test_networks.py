@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_network import network
 
-from lstm_checks.cases import LENGTHS, Case
+from lstm_checks.cases import LENGTHS, TURNED, Case, falls_in
 from lstm_checks.certified.certify import certified_gradient as certified
 from lstm_checks.certified.certify import certify, derivation_agrees
 from lstm_checks.compare import Verdict
@@ -32,7 +32,7 @@ from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import reference_forward
-from lstm_checks.strategies import cases, draw_cases, draw_options
+from lstm_checks.strategies import NETWORK_DIMS, cases, draw_cases, draw_options, reachable_strata
 from lstm_checks.suite import LayerSuite
 from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.load import TargetError, load_target, to_target
@@ -275,6 +275,8 @@ NAMED = {
     "reverse begins in the padding": (BOTH, "layer 1, reverse: runs-over-the-padding"),
     "last state at the padded end": (BOTH, "layer 1, forward: last-state-at-the-padded-end-forward-only"),
     "final states not unsorted": (BOTH, "final-states-not-unsorted-forward-only"),
+    "output not unsorted": (BOTH, "outputs-not-unsorted-forward-only"),
+    "output sorted again": (BOTH, "outputs-sorted-again-forward-only"),
     "lengths ignored": (BOTH, "lengths-ignored-but-for-the-output"),
     "final cotangents at the padded end": (BOTH, "layer 1, both directions: final-cotangents-at-the-padded-end"),
     "both directions begin with the same states": (
@@ -296,6 +298,20 @@ def test_a_wrong_network_is_caught_and_named(bug):
     assert verify_case(target, case, thorough=False).failures
     found = diagnose(target, case).suspects
     assert due in [suspect.fault for suspect in found if suspect.certain]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("lengths", [LENGTHS, ("ragged", "sorted")])
+def test_some_examples_have_lengths_that_sorting_again_does_not_put_back(lengths, seed):
+    found = draw_cases(100, seed, cell=BOTH, max_dims=NETWORK_DIMS, lengths=lengths)
+    turned = 0
+    for case in found:
+        order = np.argsort(-case.own_lengths, kind="stable") if case.lengths else np.arange(case.m)
+        assert falls_in(case, TURNED) == bool(np.any(order[order] != np.arange(case.m)))
+        turned += falls_in(case, TURNED)
+    assert turned >= 4
+    assert TURNED not in reachable_strata(cell=BOTH, max_dims=(2, 9, 4, 3), lengths=lengths)
+    assert TURNED not in reachable_strata(cell=BOTH, max_dims=NETWORK_DIMS, lengths=("whole", "sorted"))
 
 
 @pytest.mark.parametrize("net", [BOTH, STACK], ids=lambda net: net.name)

@@ -460,9 +460,22 @@ STRATA: dict[str, Any] = {
     "final C": lambda c: "C" in c.cotangents.split("+"),
 }
 
+
+def _is_turned(case: "Case") -> bool:
+    """Return whether samples sorted by length are put back in order by the inverse alone, and not by sorting again."""
+    if not case.lengths or case.m < 3:
+        return False
+    order = np.argsort(-case.own_lengths, kind="stable")
+    return bool(np.any(order[order] != np.arange(case.m)))
+
+
+TURNED = "turned lengths"
+"""The stratum in which whoever sorts samples to pack them, and puts them back by the same order, goes wrong."""
+
 OF_NETWORKS: dict[str, Any] = {
     "e = 2u": lambda c: c.e == 2 * c.u,
     **{f"{kind} lengths": lambda c, kind=kind: c.lengths == kind for kind in LENGTHS},
+    TURNED: _is_turned,
 }
 """The strata of networks besides: where X is as wide as what a layer with two directions hands on, and lengths."""
 

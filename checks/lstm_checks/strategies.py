@@ -32,6 +32,7 @@ from lstm_checks.cases import (
     REGIMES,
     SIZES,
     STRATA,
+    TURNED,
     Case,
     cotangents_of,
     falls_in,
@@ -146,7 +147,7 @@ def _usual_dims(draw: st.DrawFn, max_dims: Dims, stratum: str = "") -> Any:
     low_e, high_e = {"e = u": (u, u), "e = 2u": (2 * u, 2 * u), "e > u": (u + 1, max_e)}.get(stratum, (1, max_e))
     e = draw(st.integers(low_e, max(low_e, high_e)))
     low_m, high_m = {"m = u": (u, u), "m = s": (s, s), "m = 1": (1, 1), "m >= 5": (5, max_m)}.get(stratum, (1, max_m))
-    low_m = min(2, max_m) if stratum.endswith(" lengths") else low_m
+    low_m = min(3 if stratum == TURNED else 2, max_m) if stratum.endswith(" lengths") else low_m
     return draw(st.integers(low_m, high_m)), s, e, u
 
 
@@ -239,7 +240,8 @@ def cases(
     seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
     own_lengths = ""
     if lengths and draw(st.integers(0, 3)) > 0:
-        drawn = [known for known in lengths if f"{known} lengths" == stratum] or [*lengths]
+        drawn = [known for known in lengths if stratum in (f"{known} lengths", TURNED if known == "ragged" else "")]
+        drawn = drawn or [*lengths]
         own_lengths = draw(st.sampled_from(drawn))
     return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell, absent=absent, lengths=own_lengths)
 
@@ -313,6 +315,7 @@ def reachable_strata(**options: Any) -> tuple[str, ...]:
         },
         "e = 2u": max_e > 1,
         **{f"{kind} lengths": kind in options.get("lengths", ()) for kind in LENGTHS},
+        TURNED: "ragged" in options.get("lengths", ()) and max_m >= 3 and max_s > 1,
     }
     if limits.least or given & set("mseu"):
         possible |= {name: possible.get(name, True) and found for name, found in _at_given(limits, max_dims).items()}

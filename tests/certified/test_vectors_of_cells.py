@@ -26,6 +26,7 @@ from lstm_checks.certified.run import run_vectors
 from lstm_checks.certified.vectors import checksum, flags_of
 from lstm_checks.certified.write import SHIPPED_NETWORKS, write_vectors
 from lstm_checks.faults.catalogue import find
+from lstm_checks.faults.composition import composition_faults
 from lstm_checks.faults.model import fault_target
 from lstm_ref.cells import CELLS, cell_named
 
@@ -80,6 +81,13 @@ def test_what_they_say_they_expose_they_do_and_it_is_all_but_nothing(name):
             wrong = errors[error].evaluate(vector.arrays)
             deviations = (np.abs(wrong[k] - vector.values[k]) / vector.tolerances[k] for k in cell.tensors)
             assert any(not (deviation <= 1).all() for deviation in deviations), error
+
+
+@pytest.mark.parametrize("name", SHIPPED_NETWORKS)
+def test_those_of_a_network_expose_every_fault_of_its_composition(name):
+    cell = cell_named(name)
+    exposed = {error for vector in read_vectors(cell=cell) for error in vector.exposes}
+    assert {*composition_faults(cell)} <= exposed
 
 
 def test_the_files_are_of_the_schema_and_explain_themselves():
@@ -149,9 +157,9 @@ def forged(tmp_path, name, change):
         ("gru", {"cell": 3}, "the cell is 3, expected a cell or a network"),
         ("gru", {"cell": "rnn"}, "inputs has unknown Ur"),
         ("gru", {"lengths": [1]}, "lengths is [1], expected null of the cell gru"),
-        ("networks", {"lengths": [1]}, "lengths is [1], expected 2 integers from 0 to 3"),
-        ("networks", {"lengths": [1, 4]}, "lengths is [1, 4], expected 2 integers from 0 to 3"),
-        ("networks", {"lengths": [1, True]}, "lengths is [1, True], expected 2 integers from 0 to 3"),
+        ("networks", {"lengths": [1]}, "lengths is [1], expected 3 integers from 0 to 3"),
+        ("networks", {"lengths": [1, 2, 4]}, "lengths is [1, 2, 4], expected 3 integers from 0 to 3"),
+        ("networks", {"lengths": [1, 2, True]}, "lengths is [1, 2, True], expected 3 integers from 0 to 3"),
         ("projected", {"sizes": {"m": 1, "s": 1, "e": 1, "u": 1}}, "sizes lacks p"),
     ],
 )

@@ -16,7 +16,7 @@ import numpy as np
 
 from lstm_checks import tolerance
 from lstm_checks.arithmetic import balls
-from lstm_checks.cases import COTANGENTS, DTYPES, Case, cotangents_of
+from lstm_checks.cases import COTANGENTS, DTYPES, TURNED, Case, cotangents_of, falls_in
 from lstm_checks.certified.certify import certified_gradient
 from lstm_checks.certified.cover import fewest
 from lstm_checks.certified.equations import equations
@@ -116,9 +116,14 @@ def _first_calm(
     cell: Cell = PLAIN,
     lengths: str = "",
 ) -> Case:
-    """Return the case of the first seed whose answer rounding does not drown."""
+    """Return the case of the first seed whose answer rounding does not drown.
+
+    Of three samples of their own lengths, and the first in which these are not put back in order by sorting again.
+    """
     for seed in itertools.count(1):
         case = Case.of(dims, dtype, regime, cotangents, states, seed, cell=cell, lengths=lengths)
+        if lengths == "ragged" and case.m >= 3 and not falls_in(case, TURNED):
+            continue
         if not expect(case).chaotic(cell.tensors):
             return case
     raise AssertionError("unreachable")
@@ -189,7 +194,7 @@ _TRIED_OF_CELLS = (
 """Sizes m, s, e, u, and the p of a cell that has one; the regime; and whether there are initial states."""
 
 _TRIED_OF_NETWORKS = (
-    ((2, 3, 2, 2, 2), "ragged"),
+    ((3, 3, 2, 2, 2), "ragged"),
     ((2, 2, 4, 2, 2), ""),
     ((2, 3, 1, 2, 1), "short"),
     ((3, 3, 2, 1, 1), "empty"),

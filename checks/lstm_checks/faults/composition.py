@@ -100,7 +100,9 @@ def _fault(net: Network, id: str, title: str, why: str, patches: tuple[Patch, ..
     lengths = "empty" if id.startswith("empty-") else "ragged"
     # And fewer elements than steps, also of what a layer hands on, where they are taken for one another.
     steps, width = (6, 1) if id.endswith("-over-the-elements") else (4, width)
-    example = f"m3s{steps}e{width}u2{''.join(f'{letter}2' for letter in further)}-{net.name}-float64-{lengths}-seed1"
+    seed = 2 if "-sorted-again" in id else 1  # of lengths whose order is not its own inverse
+    sizes = f"m3s{steps}e{width}u2{''.join(f'{letter}2' for letter in further)}"
+    example = f"{sizes}-{net.name}-float64-{lengths}-seed{seed}"
     return Fault(id, FAMILY, title, why, patches, example=example)
 
 
@@ -705,12 +707,23 @@ def _of_batches() -> Iterator[Spec]:
         steps = ", :" if axis == -3 else ""
         return f"of_all_samples([{value}[..., k : k + 1{steps}, :] for k in {by}], {axis}) if net.lengths else {value}"
 
+    def put_back(value: str, by: str, steps: str) -> str:
+        # What comes of a longer sample than the one in whose place it is lies in the padding, which is read by nobody.
+        parts = f"[{value}[..., k : k + 1, :n, :]], [0 * {value}[..., k : k + 1, n:, :]]"
+        each = f"of_all_steps({parts}) for k, n in zip({by}, {steps}, strict=True)"
+        return f"of_all_samples([{each}], -3) if net.lengths else {value}"
+
+    def outputs_by(order: str, back: str) -> tuple[Patch, Patch]:
+        given = f"[net.lengths[j] for j in {back}]"
+        return (
+            in_composition(_WHOLE, f'    fc["h"] = {put_back("x", order, "net.lengths")}\n'),
+            in_composition("    dx = dh\n", f"    dx = {put_back('dh', back, given)}\n"),
+        )
+
     finals = in_composition(_FINALS, f"            final = [{taken('v', order, -2)} for v in final]\n{_FINALS}")
     ends = in_composition(_COTANGENTS, f"{_COTANGENTS}\n            end = [{taken('v', back, -2)} for v in end]")
     begins = in_composition(_INITIAL, f"{_INITIAL}\n            initial = [{taken('v', back, -2)} for v in initial]")
     firsts = in_composition(_BEGINS, f"            begin = [{taken('v', order, -2)} for v in begin]\n{_BEGINS}")
-    output = in_composition(_WHOLE, f'    fc["h"] = {taken("x", order, -3)}\n')
-    arriving = in_composition("    dx = dh\n", f"    dx = {taken('dh', back, -3)}\n")
     read = in_composition("    x = X\n", f"    x = {taken('X', back, -3)}\n")
     came = in_composition('    bc["dX"] = dx\n', f'    bc["dX"] = {taken("dx", order, -3)}\n')
     yield from _right_or_not(
@@ -724,7 +737,21 @@ def _of_batches() -> Iterator[Spec]:
         firsts,
     )
     yield from _right_or_not(
-        "outputs-not-unsorted", "the output comes in the order of the lengths", why, output, arriving
+        "outputs-not-unsorted", "the output comes in the order of the lengths", why, *outputs_by(order, back)
+    )
+    again, back_again = (f"[({by})[j] for j in {by}]" for by in (order, back))
+    yield from _right_or_not(
+        "final-states-sorted-again",
+        "the final states are put back by the order in which the samples were sorted, and not by its inverse",
+        "The inverse of an order is that order itself for two samples only, or where two of them changed places.",
+        in_composition(_FINALS, f"            final = [{taken('v', again, -2)} for v in final]\n{_FINALS}"),
+        in_composition(_COTANGENTS, f"{_COTANGENTS}\n            end = [{taken('v', back_again, -2)} for v in end]"),
+    )
+    yield from _right_or_not(
+        "outputs-sorted-again",
+        "the output is put back by the order in which the samples were sorted, and not by its inverse",
+        "The inverse of an order is that order itself for two samples only, or where two of them changed places.",
+        *outputs_by(again, back_again),
     )
     yield from _right_or_not("samples-not-sorted", "the lengths are sorted and the samples are not", why, read, came)
     yield (
