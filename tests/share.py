@@ -12,9 +12,9 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "dev")
 
 LONG = (
     *("asking", "benchmarks", "binding", "campaign", "certified", "commands", "diagnosis", "faults", "gate", "html"),
-    *("museum", "repair", "site", "targets", "trials", "weights", "workers"),
-    *("test_cells.py", "test_layernorm.py", "test_networks.py", "test_one_state_cells.py", "test_projected.py"),
-    "test_suite.py",
+    *("judging", "museum", "repair", "site", "targets", "trials", "weights", "workers"),
+    *("test_activations.py", "test_cells.py", "test_layernorm.py", "test_networks.py", "test_one_state_cells.py"),
+    *("test_projected.py", "test_suite.py"),
 )
 """The folders and files whose tests start processes, load frameworks or have failures diagnosed."""
 
@@ -25,9 +25,9 @@ def told(items: Iterable[Any], ci: int, dev: int = 1) -> list[Any]:
 
 
 def shared(ids: Sequence[str]) -> set[str]:
-    """Return which tests CI runs, of those with these ids: where one takes long, a quarter of its arguments.
+    """Return which tests CI runs, of those with these ids: where one takes long, a fifth of its arguments.
 
-    Three at least, at regular distances from the first, the same in every run.
+    Two at least, at regular distances from the first, the same in every run.
     """
     by_test = defaultdict[str, list[str]](list)
     for one in ids:
@@ -36,6 +36,6 @@ def shared(ids: Sequence[str]) -> set[str]:
     for test, all_of_it in by_test.items():
         count = len(all_of_it)
         long = test.partition("tests/")[2].startswith(LONG)
-        asked = min(count, max(3, -(-count // 4))) if long else count
+        asked = min(count, max(2, -(-count // 5))) if long else count
         kept |= {all_of_it[k * count // asked] for k in range(asked)}
     return kept
