@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_network import network
+from share import told
 
 from lstm_checks.cases import LENGTHS, TURNED, Case, falls_in
 from lstm_checks.certified.certify import certified_gradient as certified
@@ -214,7 +215,8 @@ def test_a_fault_of_composition_changes_what_stands_there_once_and_keeps_every_s
 
 @pytest.mark.parametrize("net", [BOTH, STACK], ids=lambda net: net.name)
 def test_a_gradient_that_is_said_to_be_right_for_the_fault_is(net):
-    case = Case(3, 3, net.by_letter(1, 1, 1, 2)["d"], 2, seed=4, cell=net, lengths="ragged")
+    case = Case(3, 3, net.by_letter(1, 1, 1, 2)["d"], 2, seed=3, cell=net, lengths="ragged")
+    assert falls_in(case, TURNED)  # or nothing that is sorted again shows
     found = composition_faults(net)
     of_both = [id for id in found if "right for that" in found[id].title]
     assert len(of_both) > 10
@@ -223,7 +225,7 @@ def test_a_gradient_that_is_said_to_be_right_for_the_fault_is(net):
         claims = verify_case(fault_target(found[id], cell=net), case, properties=()).claims
         return {claim.name: claim.verdict for claim in claims}["check_grad"]
 
-    for id in of_both[::2]:
+    for id in told(of_both, 2):
         assert accepted(id) is Verdict.PASS, id
         if f"{id}-forward-only" in found:
             assert accepted(f"{id}-forward-only") is Verdict.FAIL, id
@@ -564,6 +566,7 @@ MINE = """
 import sys
 sys.path.insert(0, {tests!r})
 from plain_network import network
+from share import told
 right, wrong = network(1, True), network(1, True, "reverse not turned back")
 """
 
@@ -593,6 +596,7 @@ import json, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
 from plain_network import network
+from share import told
 
 for line in sys.stdin:
     request = json.loads(line)
