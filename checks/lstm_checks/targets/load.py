@@ -233,7 +233,7 @@ def _load_named(spec: str, on_import: Callable[[], object], cell: Cell) -> Targe
         found = _find(module, place, name)
         return to_target(layer_in(found, layer, whole) if layer else found, spec, cell)
     except TargetError as error:
-        hint = "" if layer or found is None or "--layer" in str(error) else judged_alone(found, whole)
+        hint = "" if layer or found is None or "--layer " in str(error) else judged_alone(found, whole)
         if not hint:
             raise
         raise TargetError(f"{error}; {hint}", error.draft) from error
