@@ -507,7 +507,7 @@ FAULTS = (
         title="The initial states are read from their first address on, whatever their strides.",
         explanation="No equation is violated where they are C-contiguous; a slice of a larger array has gaps.",
         wrap=_laid_otherwise(lambda name: name in ("h0", "C0"), _shuffled, _from_the_start),
-        example="m1s1e1u2-float64-seed16",
+        example="m1s1e1u2-float64-seed1",
     ),
     _fault(
         id="expanded-cotangent-taken-once",
