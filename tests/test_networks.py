@@ -33,7 +33,7 @@ from lstm_checks.oracles.check_grad import check_grad
 from lstm_checks.oracles.complex_step import complex_step_disagreement
 from lstm_checks.oracles.expected import evaluate_reference, expect
 from lstm_checks.oracles.objective import reference_forward
-from lstm_checks.strategies import NETWORK_DIMS, cases, draw_cases, draw_options, reachable_strata
+from lstm_checks.strategies import NETWORK_DIMS, cases, draw_cases, draw_options, explore, reachable_strata
 from lstm_checks.suite import LayerSuite
 from lstm_checks.targets.form import not_in_form
 from lstm_checks.targets.load import TargetError, load_target, to_target
@@ -314,6 +314,13 @@ def test_some_examples_have_lengths_that_sorting_again_does_not_put_back(lengths
     assert turned >= 4
     assert TURNED not in reachable_strata(cell=BOTH, max_dims=(2, 9, 4, 3), lengths=lengths)
     assert TURNED not in reachable_strata(cell=BOTH, max_dims=NETWORK_DIMS, lengths=("whole", "sorted"))
+
+
+@pytest.mark.parametrize("kind", LENGTHS)
+def test_a_case_of_no_stratum_has_lengths_of_every_kind(kind):
+    found = []
+    explore(lambda case: found.append(case.lengths) or True, cases(cell=BOTH, lengths=LENGTHS), 500, 0)
+    assert kind in found
 
 
 @pytest.mark.parametrize("net", [BOTH, STACK], ids=lambda net: net.name)

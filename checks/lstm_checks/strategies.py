@@ -240,8 +240,8 @@ def cases(
     seed = draw(st.integers(first_seed, first_seed + SEEDS - 1))
     own_lengths = ""
     if lengths and draw(st.integers(0, 3)) > 0:
-        drawn = [known for known in lengths if stratum in (f"{known} lengths", TURNED if known == "ragged" else "")]
-        drawn = drawn or [*lengths]
+        own_kind = "ragged lengths" if stratum == TURNED else stratum
+        drawn = [known for known in lengths if f"{known} lengths" == own_kind] or [*lengths]
         own_lengths = draw(st.sampled_from(drawn))
     return Case.of(sizes, dtype, regime, kind, bool(with_states), seed, cell=cell, absent=absent, lengths=own_lengths)
 
