@@ -42,7 +42,7 @@ def make_workspace(m: int, s: int, e: int, u: int, dtype: np.dtype, keep: bool) 
     shape = (m, s, e, u)
     plan = _plan(shape, dtype)
     if tuning.wanted():
-        plans = {str(one): one for one in (plan, *_others(shape, dtype, plan))}
+        plans = {str(one): one for one in (plan, *_others(shape, plan))}
         words = (
             f"{dtype.name} ({m}, {s}, {e}, {u})",
             "training" if keep else "inference",
@@ -72,16 +72,16 @@ def _plan(shape: Shape, dtype: np.dtype) -> Plan:
     if kernels_for(dtype) is not None:
         return Plan("panels", workers_for(m, s, u, compiled=True))
     # Whole products, where there are no small ones that pay, bring the BLAS's own threads.
-    workers = workers_for(m, s, u, compiled=False) if _fitting(shape) and small_products_pay() else 1
+    workers = workers_for(m, s, u, compiled=False) if _in_small_products(shape) else 1
     widest = _widest(shape, workers)
     narrow = 1 < widest <= NARROW and u >= SMALLEST and small_products_pay()
     return Plan("sample-major" if narrow and _block(shape, widest) else "feature-major", workers)
 
 
-def _others(shape: Shape, dtype: np.dtype, plan: Plan) -> list[Plan]:
+def _others(shape: Shape, plan: Plan) -> list[Plan]:
     """Return the other plans that there are."""
-    layouts = ["panels"] if kernels_for(dtype) is not None else ["feature-major", "sample-major"]
-    several = plan.layout == "panels" or (bool(_fitting(shape)) and small_products_pay())
+    layouts = ["panels"] if plan.layout == "panels" else ["feature-major", "sample-major"]
+    several = plan.layout == "panels" or _in_small_products(shape)
     counts = {1, min(allowed(), shape[0]) if several else 1}
     found = [Plan(layout, threads) for layout in layouts for threads in sorted(counts)]
     return [
@@ -133,6 +133,11 @@ def _inner(shape: Shape) -> int:
 def _fitting(shape: Shape) -> list[int]:
     """Return the widths of tiles whose blocks of 6 rows fit the fast path, the widest first."""
     return [w for w in (TILE, 32, 16) if 6 * _inner(shape) * w <= SMALL_PRODUCT]
+
+
+def _in_small_products(shape: Shape) -> bool:
+    """Return whether NumPy multiplies tiles of this shape by small products."""
+    return bool(_fitting(shape)) and small_products_pay()
 
 
 def _widest(shape: Shape, workers: int) -> int:

@@ -41,9 +41,9 @@ def allowed() -> int:
     Or else one for each processor that this process may use.
     """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        allowed = os.environ.get(name, "")
-        if allowed.isdigit() and int(allowed) > 0:
-            return int(allowed)
+        said = os.environ.get(name, "")
+        if said.isdigit() and int(said) > 0:
+            return int(said)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import platform
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -119,11 +118,13 @@ def _read(path: Path) -> dict[str, str]:
 def _write(path: Path, choices: Mapping[str, str]) -> None:
     """Write the choices, whole or not at all."""
     text = json.dumps({"machine": _machine(), "choices": dict(sorted(choices.items()))}, indent=1) + "\n"
+    whole = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        whole.write_text(text)
+        os.replace(whole, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            whole.unlink()
         raise ValueError(
             f"{VARIABLE} names {path}, which cannot be written ({error}); name a file in a folder that can"
         ) from error

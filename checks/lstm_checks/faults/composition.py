@@ -713,6 +713,12 @@ def _of_batches() -> Iterator[Spec]:
         each = f"of_all_steps({parts}) for k, n in zip({by}, {steps}, strict=True)"
         return f"of_all_samples([{each}], -3) if net.lengths else {value}"
 
+    def finals_by(order: str, back: str) -> tuple[Patch, Patch]:
+        return (
+            in_composition(_FINALS, f"            final = [{taken('v', order, -2)} for v in final]\n{_FINALS}"),
+            in_composition(_COTANGENTS, f"{_COTANGENTS}\n            end = [{taken('v', back, -2)} for v in end]"),
+        )
+
     def outputs_by(order: str, back: str) -> tuple[Patch, Patch]:
         given = f"[net.lengths[j] for j in {back}]"
         return (
@@ -720,14 +726,12 @@ def _of_batches() -> Iterator[Spec]:
             in_composition("    dx = dh\n", f"    dx = {put_back('dh', back, given)}\n"),
         )
 
-    finals = in_composition(_FINALS, f"            final = [{taken('v', order, -2)} for v in final]\n{_FINALS}")
-    ends = in_composition(_COTANGENTS, f"{_COTANGENTS}\n            end = [{taken('v', back, -2)} for v in end]")
     begins = in_composition(_INITIAL, f"{_INITIAL}\n            initial = [{taken('v', back, -2)} for v in initial]")
     firsts = in_composition(_BEGINS, f"            begin = [{taken('v', order, -2)} for v in begin]\n{_BEGINS}")
     read = in_composition("    x = X\n", f"    x = {taken('X', back, -3)}\n")
     came = in_composition('    bc["dX"] = dx\n', f'    bc["dX"] = {taken("dx", order, -3)}\n')
     yield from _right_or_not(
-        "final-states-not-unsorted", "the final states come in the order of the lengths", why, finals, ends
+        "final-states-not-unsorted", "the final states come in the order of the lengths", why, *finals_by(order, back)
     )
     yield from _right_or_not(
         "initial-states-not-sorted",
@@ -740,19 +744,13 @@ def _of_batches() -> Iterator[Spec]:
         "outputs-not-unsorted", "the output comes in the order of the lengths", why, *outputs_by(order, back)
     )
     again, back_again = (f"[({by})[j] for j in {by}]" for by in (order, back))
-    yield from _right_or_not(
-        "final-states-sorted-again",
-        "the final states are put back by the order in which the samples were sorted, and not by its inverse",
-        "The inverse of an order is that order itself for two samples only, or where two of them changed places.",
-        in_composition(_FINALS, f"            final = [{taken('v', again, -2)} for v in final]\n{_FINALS}"),
-        in_composition(_COTANGENTS, f"{_COTANGENTS}\n            end = [{taken('v', back_again, -2)} for v in end]"),
-    )
-    yield from _right_or_not(
-        "outputs-sorted-again",
-        "the output is put back by the order in which the samples were sorted, and not by its inverse",
-        "The inverse of an order is that order itself for two samples only, or where two of them changed places.",
-        *outputs_by(again, back_again),
-    )
+    for name, what, patches in (("final-states", "final states are", finals_by), ("outputs", "output is", outputs_by)):
+        yield from _right_or_not(
+            f"{name}-sorted-again",
+            f"the {what} put back by the order in which the samples were sorted, and not by its inverse",
+            "An order is its own inverse where samples change places in pairs alone, as two samples do.",
+            *patches(again, back_again),
+        )
     yield from _right_or_not("samples-not-sorted", "the lengths are sorted and the samples are not", why, read, came)
     yield (
         "initial-gradients-not-unsorted",
